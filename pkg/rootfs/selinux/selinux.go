@@ -1,0 +1,245 @@
+// Package selinux labels trees as the policy inside them says.
+//
+// It reads the text form of a policy's file contexts and finds the context of
+// a path as libselinux does. A policy is these files, below etc/selinux or
+// usr/etc/selinux of an operating system tree:
+//
+//	config                             SELINUX=, SELINUXTYPE=
+//	TYPE/contexts/files/file_contexts            the specifications
+//	                    file_contexts.homedirs   more of them, stronger
+//	                    file_contexts.local      more of them, strongest
+//	                    file_contexts.subs_dist  path prefixes to replace
+//	                    file_contexts.subs       the same, applied before
+//
+// The compiled file_contexts.bin is not read: it is made from the text. The
+// expressions of policies are PCRE, those here RE2; what RE2 lacks (look-around,
+// back-references, possessive quantifiers) is refused when a policy is loaded.
+//
+// See selabel_file(5) and file_contexts(5).
+package selinux
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+// maxFile bounds each policy file; the largest known is half a megabyte.
+const maxFile = 16 << 20
+
+// A Policy tells which context a path has. It may be used by many goroutines
+// at once. A nil Policy has no context for any path.
+type Policy struct {
+	subs, subsDist []substitution
+	specs          int                // how many there are
+	literals       map[string][]*spec // by path, in order of the files
+	regexps        map[string][]*spec // by stem, in order of the files
+}
+
+// Load reads the policy of an operating system tree, which has it in
+// etc/selinux or else in usr/etc/selinux. It is nil for a tree without
+// SELinux, and for one that is configured not to use it.
+func Load(root *rootfs.Inode) (*Policy, error) {
+	base := "etc/selinux"
+	if root.Resolve(base) == nil {
+		base = "usr/etc/selinux"
+	}
+	config, err := readFile(root, path.Join(base, "config"))
+	if err != nil || config == nil {
+		return nil, err
+	}
+	name := ""
+	enabled := false
+	for line := range strings.Lines(string(config)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch value = strings.TrimSpace(value); strings.TrimSpace(key) {
+		case "SELINUX":
+			enabled = value == "enforcing" || value == "permissive"
+		case "SELINUXTYPE":
+			name = value
+		}
+	}
+	if !enabled {
+		return nil, nil
+	}
+	if name == "" || strings.Contains(name, "/") || name == ".." {
+		return nil, fmt.Errorf("selinux: %s/config: SELINUXTYPE %q names no policy", base, name)
+	}
+	return load(root, path.Join(base, name, "contexts/files/file_contexts"))
+}
+
+// load reads a file_contexts file and those that go with it.
+func load(root *rootfs.Inode, name string) (*Policy, error) {
+	p := &Policy{literals: map[string][]*spec{}, regexps: map[string][]*spec{}}
+	for i, suffix := range []string{"", ".homedirs", ".local"} {
+		text, err := readFile(root, name+suffix)
+		if err != nil {
+			return nil, err
+		}
+		if text == nil && i == 0 {
+			return nil, fmt.Errorf("selinux: %s: the policy has no such file", name)
+		}
+		if err := p.addSpecs(name+suffix, text); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if p.subs, err = readSubstitutions(root, name+".subs"); err != nil {
+		return nil, err
+	}
+	p.subsDist, err = readSubstitutions(root, name+".subs_dist")
+	return p, err
+}
+
+// readFile returns nil for a file that does not exist.
+func readFile(root *rootfs.Inode, name string) ([]byte, error) {
+	n := root.Resolve(name)
+	if n == nil {
+		return nil, nil
+	}
+	if !n.IsFile() {
+		return nil, fmt.Errorf("selinux: %s: not a regular file", name)
+	}
+	text, err := rootfs.ReadAll(n.Content, maxFile)
+	if err != nil {
+		return nil, fmt.Errorf("selinux: %s: %w", name, err)
+	}
+	if text == nil {
+		text = []byte{}
+	}
+	return text, nil
+}
+
+// addSpecs adds the specifications in a text. They are stronger than all that
+// was added before.
+func (p *Policy) addSpecs(name string, text []byte) error {
+	return eachLine(name, text, func(line string) error {
+		s, err := parseSpec(line)
+		if err != nil {
+			return err
+		}
+		p.specs++
+		s.order = p.specs
+		if s.literal != "" {
+			p.literals[s.literal] = append(p.literals[s.literal], s)
+			return nil
+		}
+		p.regexps[s.stem] = append(p.regexps[s.stem], s)
+		return nil
+	})
+}
+
+// eachLine calls do with every line that is neither empty nor a comment.
+func eachLine(name string, text []byte, do func(line string) error) error {
+	scanner := bufio.NewScanner(bytes.NewReader(text))
+	for number := 1; scanner.Scan(); number++ {
+		line := strings.Trim(scanner.Text(), blanks)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := do(line); err != nil {
+			return fmt.Errorf("selinux: %s:%d: %w", name, number, err)
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return fmt.Errorf("selinux: %s: %w", name, err)
+	}
+	return nil
+}
+
+// A substitution makes paths below one directory count as below another.
+type substitution struct{ from, to string }
+
+func readSubstitutions(root *rootfs.Inode, name string) ([]substitution, error) {
+	text, err := readFile(root, name)
+	if err != nil {
+		return nil, err
+	}
+	var list []substitution
+	err = eachLine(name, text, func(line string) error {
+		fields := strings.FieldsFunc(line, isBlank)
+		if len(fields) < 2 {
+			return errors.New("a path without its replacement")
+		}
+		list = append(list, substitution{fields[0], fields[1]})
+		return nil
+	})
+	return list, err
+}
+
+// substitute applies the last line that fits, once.
+func substitute(list []substitution, name string) string {
+	for _, sub := range slices.Backward(list) {
+		rest, ok := strings.CutPrefix(name, sub.from)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		if sub.to == "/" && rest != "" {
+			return rest
+		}
+		return sub.to + rest
+	}
+	return name
+}
+
+// Lookup returns the context of an absolute path, given the file type bits of
+// its mode; with none of them any specification fits. It is not ok where the
+// policy has nothing to say, or says explicitly that there is no label.
+func (p *Policy) Lookup(name string, mode uint32) (context string, ok bool) {
+	if p == nil {
+		return "", false
+	}
+	for strings.Contains(name, "//") {
+		name = strings.ReplaceAll(name, "//", "/")
+	}
+	if len(name) > 1 {
+		name = strings.TrimSuffix(name, "/")
+	}
+	name = substitute(p.subsDist, substitute(p.subs, name))
+	kind := mode & rootfs.ModeType
+
+	for _, s := range slices.Backward(p.literals[name]) {
+		if s.fits(kind) {
+			return s.context, s.context != ""
+		}
+	}
+	if s := p.lastMatch(name, kind); s != nil {
+		return s.context, s.context != ""
+	}
+	return "", false
+}
+
+// lastMatch returns the strongest regular expression that matches.
+func (p *Policy) lastMatch(name string, kind uint32) *spec {
+	stems := make([]string, 1, stemDepth+1) // the first is the root, ""
+	for end := 0; len(stems) <= stemDepth && end < len(name) && name[end] == '/'; {
+		if next := strings.IndexByte(name[end+1:], '/'); next >= 0 {
+			end += 1 + next
+		} else {
+			end = len(name)
+		}
+		stems = append(stems, name[:end])
+	}
+	// The deepest stem first: what is found there is seldom beaten, and
+	// whatever is weaker need not be tried.
+	sub := newSubject(name)
+	var best *spec
+	for _, stem := range slices.Backward(stems) {
+		for _, s := range slices.Backward(p.regexps[stem]) {
+			if best != nil && s.order < best.order {
+				break
+			}
+			if s.fits(kind) && s.match(sub) {
+				best = s
+				break
+			}
+		}
+	}
+	return best
+}
