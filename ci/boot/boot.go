@@ -1,0 +1,161 @@
+// Package boot starts a disk image in QEMU and listens to what the booted
+// system says about itself.
+//
+// The machine is emulated (TCG), so nothing but QEMU is needed and a boot
+// takes a minute rather than seconds. Its serial console is the only channel:
+// the fixture's systems print lines of the form
+//
+//	PROOF: key=value
+//
+// and `PROOF: end` when they have said everything. [Boot] collects them and
+// ends as soon as the answer is known, good or bad: a machine that sits in an
+// emergency shell never powers off, and waiting for it would cost the whole
+// time limit.
+//
+// What the lines have to say is the business of the tests beside this file.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Firmware is what the machine starts from.
+type Firmware string
+
+// The two firmwares of an x86_64 machine.
+const (
+	BIOS Firmware = "bios" // SeaBIOS
+	UEFI Firmware = "uefi" // OVMF, Secure Boot off
+)
+
+// Options says what to boot and how. Only Disk has no default.
+type Options struct {
+	Disk     string
+	Format   string        // raw or qcow2; empty means by the file's suffix
+	Firmware Firmware      // empty means BIOS
+	Memory   int           // MiB; zero means 512
+	Timeout  time.Duration // zero means five minutes
+	Keep     bool          // the guest's writes go to the disk, and it must power off by itself
+	Args     []string      // further arguments for QEMU
+	Echo     io.Writer     // gets each console line as it comes
+}
+
+// Boot runs a machine until it has printed its proof, or has failed. With
+// Keep it also waits for the guest to power off, without which the disk would
+// not be whole. The report is returned with an error too, and the error ends
+// with the last lines of the console.
+func Boot(ctx context.Context, o Options) (*Report, error) {
+	scratch, err := os.MkdirTemp("", "boot-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	args, err := arguments(o, scratch)
+	if err != nil {
+		return nil, err
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+
+	r := &Report{Proof: map[string][]string{}}
+	w := watcher{report: r, echo: o.Echo, start: time.Now()}
+	err = w.run(ctx, exec.CommandContext(ctx, "qemu-system-x86_64", args...), o.Keep)
+	if err != nil {
+		return r, fmt.Errorf("boot: %s: %s: %w%s", filepath.Base(o.Disk), o.firmware(), err, r.tail(60))
+	}
+	return r, nil
+}
+
+func (o Options) firmware() Firmware {
+	if o.Firmware == "" {
+		return BIOS
+	}
+	return o.Firmware
+}
+
+// arguments makes QEMU's command line. UEFI gets a private copy of the
+// variable store, because OVMF writes to it.
+func arguments(o Options, scratch string) ([]string, error) {
+	format, snapshot, memory := o.Format, "on", o.Memory
+	if format == "" {
+		format = strings.TrimPrefix(filepath.Ext(o.Disk), ".")
+	}
+	if format != "raw" && format != "qcow2" {
+		return nil, fmt.Errorf("boot: %s: disk format %q is neither raw nor qcow2", o.Disk, format)
+	}
+	if o.Keep {
+		snapshot = "off"
+	}
+	if memory == 0 {
+		memory = 512
+	}
+	// QEMU's option syntax doubles a comma that belongs to a file name.
+	name := strings.ReplaceAll(o.Disk, ",", ",,")
+	args := []string{
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
+		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory),
+		"-device", "virtio-rng-pci",
+		"-drive", fmt.Sprintf("if=none,id=disk,file=%s,format=%s,snapshot=%s,cache=unsafe,discard=unmap", name, format, snapshot),
+		"-device", "virtio-blk-pci,drive=disk,bootindex=1",
+	}
+	switch o.firmware() {
+	case BIOS:
+	case UEFI:
+		code, vars, err := ovmf()
+		if err != nil {
+			return nil, err
+		}
+		private := filepath.Join(scratch, "vars.fd")
+		if err := os.WriteFile(private, vars, 0o600); err != nil {
+			return nil, err
+		}
+		args = append(args,
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,
+			"-drive", "if=pflash,unit=1,format=raw,file="+private)
+	default:
+		return nil, fmt.Errorf("boot: unknown firmware %q", o.Firmware)
+	}
+	return append(args, o.Args...), nil
+}
+
+// ovmfFolder is where Debian's package ovmf puts the firmware.
+const ovmfFolder = "/usr/share/OVMF"
+
+// ovmf returns the path of the firmware's code and the content of an empty
+// variable store.
+func ovmf() (code string, vars []byte, err error) {
+	code = filepath.Join(ovmfFolder, "OVMF_CODE_4M.fd")
+	if _, err := os.Stat(code); err != nil {
+		return "", nil, fmt.Errorf("boot: UEFI firmware: %w", err)
+	}
+	vars, err = os.ReadFile(filepath.Join(ovmfFolder, "OVMF_VARS_4M.fd"))
+	if err != nil {
+		return "", nil, fmt.Errorf("boot: UEFI firmware: %w", err)
+	}
+	return code, vars, nil
+}
+
+// Missing names the program or firmware that a boot under f needs and that is
+// not installed; it returns nil when there is none.
+func Missing(f Firmware) error {
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		return errors.New("qemu-system-x86_64 not installed")
+	}
+	if f == UEFI {
+		if _, _, err := ovmf(); err != nil {
+			return errors.New("OVMF firmware not installed")
+		}
+	}
+	return nil
+}

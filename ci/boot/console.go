@@ -1,0 +1,222 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A Report is what a machine said, and what it cost to hear it.
+type Report struct {
+	Lines      []string            // the console, without escape sequences
+	Proof      map[string][]string // values by key, in the order they came
+	Ended      bool                // `PROOF: end` was seen
+	PoweredOff bool                // the guest ended the machine, we did not
+	Elapsed    time.Duration       // from start to the end of the proof, or to the failure
+	CPU        time.Duration       // of the whole machine
+}
+
+// Get returns the value of a proof line, or "" when there is none. With
+// several lines of the same key it is the first.
+func (r *Report) Get(key string) string {
+	if v := r.Proof[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// tail returns the last n lines of the console, indented, for error messages.
+func (r *Report) tail(n int) string {
+	lines := r.Lines[max(0, len(r.Lines)-n):]
+	if len(lines) == 0 {
+		return "\n\t(the console stayed silent)"
+	}
+	return "\n\t" + strings.Join(lines, "\n\t")
+}
+
+// proofMark starts what a line proves. The kernel's time stamp or the rest of
+// somebody else's line may stand before it.
+const proofMark = "PROOF: "
+
+// hopeless are words that only a machine that will not come up says.
+var hopeless = []string{
+	"emergency shell",
+	"emergency mode",
+	"kernel panic",
+	"grub rescue>",
+	"you need to load the kernel first",
+	"no bootable device",
+	"uefi interactive shell",
+	"failed to start up: no boot", // OVMF without anything to start
+}
+
+// lastWords is how long a hopeless machine may still explain itself, and
+// powerOff how long one that has ended its proof may take to shut down.
+const (
+	lastWords = 5 * time.Second
+	powerOff  = 90 * time.Second
+)
+
+// A watcher follows one machine's console into its report.
+type watcher struct {
+	report *Report
+	echo   io.Writer
+	start  time.Time
+	fault  string // the hopeless line
+}
+
+// run starts the machine and returns when it has ended, by itself or by us.
+func (w *watcher) run(ctx context.Context, machine *exec.Cmd, keep bool) error {
+	var complaint bytes.Buffer
+	machine.Stderr = &complaint
+	console, err := machine.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := machine.Start(); err != nil {
+		return err
+	}
+	stopped := w.listen(console, func() { machine.Process.Kill() }, keep)
+	exit := machine.Wait()
+	w.report.CPU = machine.ProcessState.UserTime() + machine.ProcessState.SystemTime()
+	w.report.PoweredOff = exit == nil && !stopped
+	switch {
+	case w.fault != "":
+		return fmt.Errorf("the system did not come up: %s", w.fault)
+	case ctx.Err() != nil && !w.report.Ended:
+		return fmt.Errorf("no `PROOF: end` after %v: %w", time.Since(w.start).Round(time.Second), ctx.Err())
+	case complaint.Len() > 0 && exit != nil && !stopped && ctx.Err() == nil:
+		return fmt.Errorf("qemu: %w: %s", exit, strings.TrimSpace(complaint.String()))
+	case !w.report.Ended:
+		return errors.New("powered off before `PROOF: end`")
+	case keep && !w.report.PoweredOff:
+		return fmt.Errorf("did not power off within %v of `PROOF: end`", powerOff)
+	}
+	return nil
+}
+
+// listen reads the console until it closes and stops the machine when nothing
+// more is to be expected from it. It reports whether it did.
+func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped bool) {
+	chunks := make(chan []byte)
+	go func() {
+		defer close(chunks)
+		for {
+			buf := make([]byte, 4096)
+			n, err := console.Read(buf)
+			if n > 0 {
+				chunks <- buf[:n]
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+
+	var line []byte
+	var stop <-chan time.Time
+	arm := func(d time.Duration) {
+		if stop == nil {
+			stop = time.After(d)
+		}
+	}
+	for {
+		select {
+		case chunk, open := <-chunks:
+			if !open {
+				w.line(line)
+				return stopped
+			}
+			line = w.lines(append(line, chunk...))
+			// A prompt has no line end, so look at the open line too.
+			w.look(clean(line))
+			switch {
+			case w.fault != "":
+				arm(lastWords)
+			case w.report.Ended && keep:
+				arm(powerOff)
+			case w.report.Ended:
+				arm(0)
+			}
+		case <-stop:
+			stopped, stop = true, nil
+			kill()
+		}
+	}
+}
+
+// lines takes all whole lines from buf and returns the rest.
+func (w *watcher) lines(buf []byte) []byte {
+	for {
+		i := bytes.IndexByte(buf, '\n')
+		if i < 0 {
+			return buf
+		}
+		w.line(buf[:i])
+		buf = buf[i+1:]
+	}
+}
+
+func (w *watcher) line(raw []byte) {
+	text := clean(raw)
+	if text == "" {
+		return
+	}
+	w.report.Lines = append(w.report.Lines, text)
+	if w.echo != nil {
+		fmt.Fprintf(w.echo, "%6.1f  %s\n", time.Since(w.start).Seconds(), text)
+	}
+	if _, proof, ok := strings.Cut(text, proofMark); ok {
+		w.prove(strings.TrimSpace(proof))
+		return
+	}
+	w.look(text)
+}
+
+func (w *watcher) prove(proof string) {
+	key, value, _ := strings.Cut(proof, "=")
+	if key == "end" {
+		w.report.Ended = true
+		w.report.Elapsed = time.Since(w.start)
+		return
+	}
+	w.report.Proof[key] = append(w.report.Proof[key], value)
+}
+
+// look checks a line for signs that the machine has given up. What it proves
+// or says after the proof is no such sign: a list of units may name them all.
+func (w *watcher) look(text string) {
+	if w.fault != "" || w.report.Ended || strings.Contains(text, proofMark) {
+		return
+	}
+	lower := strings.ToLower(text)
+	for _, words := range hopeless {
+		if strings.Contains(lower, words) {
+			w.fault = text
+			w.report.Elapsed = time.Since(w.start)
+			return
+		}
+	}
+}
+
+// escapes are the sequences by which firmware, GRUB and systemd move the
+// cursor and set colours: CSI, OSC and the two-byte ones.
+var escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)|[()][0-9A-Za-z]|[=>78cDEHM])")
+
+// clean removes escape sequences and all else that is no text.
+func clean(raw []byte) string {
+	text := escapes.ReplaceAllString(string(raw), "")
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' {
+			return -1
+		}
+		return r
+	}, text)
+	return strings.TrimSpace(text)
+}
