@@ -21,7 +21,6 @@
 package ostree
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -195,12 +194,3 @@ func FileHeader(uid, gid, mode uint32, target string, xattrs []byte) []byte {
 }
 
 func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
-
-func be64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
-
-func checksumOf(b []byte) (Checksum, error) {
-	if len(b) != len(Checksum{}) {
-		return Checksum{}, fmt.Errorf("checksum of %d bytes", len(b))
-	}
-	return Checksum(bytes.Clone(b)), nil
-}
