@@ -1,0 +1,199 @@
+package coreos
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+func tree(t *testing.T, files map[string]string) *rootfs.Inode {
+	t.Helper()
+	root := rootfs.Dir(0o755)
+	for name, text := range files {
+		if err := root.Place(name, rootfs.Text(0o644, text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// container has a choice of everything.
+var container = map[string]string{
+	"usr/lib/bootc/install/10-grub.toml": "[install.ostree]\nbls-append-except-default = 'grub_users=\"x\"'\n",
+	"usr/lib/bootc/install/15fcos.toml": `[install]
+stateroot = "fcos"
+root-fs-type = "ext4"
+root-mount-spec = ""
+boot-mount-spec = ""
+kargs = ["first=1", "debug=a"]
+karg-deletes = ["debug", "quiet"]
+[install.filesystem.root]
+type = "xfs"
+`,
+	"usr/lib/bootc/install/20.toml":     "[install]\nkargs = [\"hidden\"]\n",
+	"usr/etc/bootc/install/20.toml":     "[install]\nkargs = [\"second\"]\n",
+	"usr/lib/bootc/install/30-arm.toml": "[install]\nmatch-architectures = [\"aarch64\"]\nstateroot = \"arm\"\nkargs = [\"arm\"]\n",
+	"usr/lib/bootc/install/README":      "not TOML",
+	"usr/lib/bootc/kargs.d/20.toml":     "kargs = [\"last\"]\n",
+	"usr/lib/bootc/kargs.d/10.toml":     "kargs = [\"quiet\", \"some\"]\nmatch-architectures = [\"x86_64\"]\n",
+	"usr/lib/bootc/kargs.d/15.toml":     "kargs = [\"none\"]\nmatch-architectures = []\n",
+	imageFile:                           `{"size": 16, "extra-kargs": ["mitigations=off"], "container-imgref": "ostree-image-signed:docker://example.com/os:stable", "other": {}}`,
+	platformsFile:                       `{"qemu": {"grub_commands": ["serial"], "kernel_arguments": ["console=ttyS9"]}, "own": {"kernel_arguments": ["own"]}}`,
+}
+
+func TestChoices(t *testing.T) {
+	c, err := ReadChoices(tree(t, container), "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Stateroot != "fcos" || c.RootFS != "xfs" || c.Size != 16<<30 || c.BLSAppend != `grub_users="x"` ||
+		c.Origin != "ostree-image-signed:docker://example.com/os:stable" || string(c.PlatformsJSON) != container[platformsFile] {
+		t.Errorf("%+v", c)
+	}
+	const common = "rw first=1 second some last $ignition_firstboot mitigations=off ignition.platform.id="
+	for platform, want := range map[string]string{
+		"qemu":  common + "qemu console=ttyS9 mine",
+		"own":   common + "own own mine",
+		"metal": common + "metal mine",
+		"aws":   common + "aws mine", // the container has platforms, and not this
+	} {
+		args, err := c.Kargs(platform, []string{"mine"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, args.String()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	arm, err := ReadChoices(tree(t, container), "aarch64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args, err := arm.Kargs("metal", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if arm.Stateroot != "arm" || args.String() != "rw first=1 second arm last $ignition_firstboot mitigations=off ignition.platform.id=metal" {
+		t.Errorf("%s: %s", arm.Stateroot, args)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	for arch, want := range map[string]string{
+		"amd64":   "rw $ignition_firstboot mitigations=auto,nosmt ignition.platform.id=qemu console=tty0 console=ttyS0,115200n8",
+		"aarch64": "rw $ignition_firstboot mitigations=auto,nosmt ignition.platform.id=qemu",
+	} {
+		c, err := ReadChoices(rootfs.Dir(0o755), arch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Size != DefaultSize || c.Stateroot != "" || c.BLSAppend != DefaultBLSAppend || c.PlatformsJSON != nil {
+			t.Errorf("%+v", c)
+		}
+		args, err := c.Kargs("qemu", nil)
+		if err != nil || args.String() != want {
+			t.Errorf("%s: %s, %v", arch, args, err)
+		}
+		p, err := c.Platform("qemu")
+		if err != nil || len(p.GRUB) != 3 {
+			t.Errorf("%s: %v, %v", arch, p, err)
+		}
+	}
+	for arch, platforms := range consoles {
+		for name := range platforms {
+			c := Choices{arch: arch}
+			if _, err := c.Platform(name); err != nil {
+				t.Errorf("%s: %v", arch, err)
+			}
+		}
+	}
+}
+
+func TestUnknownPlatform(t *testing.T) {
+	c, err := ReadChoices(tree(t, container), runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Kargs("nowhere", nil)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{`"nowhere"`, " aliyun applehv aws", " own ", " vultr"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}
+
+func TestChoicesErrors(t *testing.T) {
+	for name, text := range map[string]string{
+		imageFile:                            `{"size": "big"}`,
+		platformsFile:                        `["qemu"]`,
+		"usr/lib/bootc/install/syntax.toml":  "[install\n",
+		"usr/lib/bootc/install/unknown.toml": "[install]\nnew-key = 1\n",
+		"usr/lib/bootc/install/root.toml":    "[install]\nroot-mount-spec = \"LABEL=x\"\n",
+		"usr/lib/bootc/install/boot.toml":    "[install]\nbootloader = \"systemd\"\n",
+		"usr/lib/bootc/install/name.toml":    "[install]\nstateroot = \"../x\"\n",
+		"usr/lib/bootc/kargs.d/type.toml":    "kargs = \"x\"\n",
+		"usr/lib/bootc/kargs.d/dir.toml/x":   "",
+	} {
+		c, err := ReadChoices(tree(t, map[string]string{name: text}), "x86_64")
+		if err == nil {
+			t.Errorf("%s: %s: read as %+v", name, text, c)
+		} else if !strings.HasPrefix(err.Error(), "coreos: "+strings.TrimSuffix(name, "/x")) {
+			t.Errorf("%v does not name %s", err, name)
+		}
+	}
+	for _, size := range []string{"0", "-1", "9223372036854775807"} {
+		if _, err := ReadChoices(tree(t, map[string]string{imageFile: `{"size": ` + size + `}`}), "x86_64"); err == nil {
+			t.Errorf("size %s is accepted", size)
+		}
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	files := map[string]string{
+		"usr/lib/modules/6.1/vmlinuz":                          "k",
+		"usr/lib/modules/6.1/initramfs.img":                    "i",
+		"usr/lib/modules/5.0/extra":                            "",
+		"usr/lib/efi/grub2/1/EFI/x":                            "",
+		"usr/lib/os-release":                                   "",
+		"usr/lib/ostree/prepare-root.conf":                     "",
+		"usr/lib/grub/i386-pc/kernel.img":                      "",
+		"usr/lib/grub/i386-pc/moddep.lst":                      "",
+		"usr/lib/bootupd/grub2-static/grub-static-efi.cfg":     "",
+		"usr/lib/bootupd/grub2-static/grub-static-pre.cfg":     "",
+		"usr/lib/bootupd/grub2-static/configs.d/10_blscfg.cfg": "",
+	}
+	root := tree(t, files)
+	if err := Preflight(root, "amd64"); err != nil {
+		t.Error(err)
+	}
+	if version, err := Kernel(root); version != "6.1" || err != nil {
+		t.Errorf("%q, %v", version, err)
+	}
+	delete(root.Lookup("usr/lib/grub").Children, "i386-pc")
+	if err := Preflight(root, "aarch64"); err != nil {
+		t.Error(err)
+	}
+	err := Preflight(rootfs.Dir(0o755), "amd64")
+	if err == nil {
+		t.Fatal("an empty tree passes")
+	}
+	if lines := strings.Count(err.Error(), "\n"); lines != len(needs)+1 {
+		t.Errorf("%d lines: %v", lines, err)
+	}
+	files["usr/lib/modules/7.0/vmlinuz"] = "k"
+	if _, err := Kernel(tree(t, files)); err == nil || !strings.Contains(err.Error(), "2 kernels (6.1, 7.0)") {
+		t.Errorf("two kernels: %v", err)
+	}
+	delete(files, "usr/lib/modules/7.0/vmlinuz")
+	delete(files, "usr/lib/modules/6.1/initramfs.img")
+	if err := Preflight(tree(t, files), "amd64"); err == nil || !strings.Contains(err.Error(), "6.1/initramfs.img") {
+		t.Errorf("no initramfs: %v", err)
+	}
+}

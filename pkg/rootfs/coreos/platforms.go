@@ -1,0 +1,47 @@
+package coreos
+
+// A Platform is what an image needs to be seen on the console of one.
+type Platform struct {
+	GRUB   []string `json:"grub_commands"`    // lines of grub2/console.cfg
+	Kernel []string `json:"kernel_arguments"` // after ignition.platform.id
+}
+
+// builtin are the platforms of Ignition that Fedora CoreOS has images for.
+var builtin = []string{
+	"aliyun", "applehv", "aws", "azure", "azurestack", "digitalocean", "exoscale", "gcp", "hetzner", "hyperv",
+	"ibmcloud", "kubevirt", "metal", "nutanix", "openstack", "oraclecloud", "packet", "powervs", "proxmoxve",
+	"qemu", "virtualbox", "vmware", "vultr",
+}
+
+var (
+	serial = []string{"serial --speed=115200", "terminal_input serial console", "terminal_output serial console"}
+
+	serialFirst = []string{"console=tty0", "console=ttyS0,115200n8"} // the last is /dev/console
+	screenFirst = []string{"console=ttyS0,115200n8", "console=tty0"}
+)
+
+// consoles are the settings of Fedora CoreOS's platforms.yaml, for containers
+// without a platforms.json. A platform that is not here needs none.
+var consoles = map[string]map[string]Platform{
+	"x86_64": {
+		"applehv":    {Kernel: []string{"console=tty0", "console=hvc0"}},
+		"aws":        {serial, serialFirst},
+		"azure":      {Kernel: serialFirst}, // with GRUB on the serial port too, all its output is doubled
+		"gcp":        {serial, serialFirst},
+		"ibmcloud":   {serial, serialFirst},
+		"kubevirt":   {serial, screenFirst},
+		"openstack":  {serial, screenFirst},
+		"packet":     {[]string{"serial --unit=1 --speed=115200", "terminal_input serial", "terminal_output serial"}, []string{"console=ttyS1,115200n8"}},
+		"qemu":       {serial, serialFirst},
+		"virtualbox": {serial, screenFirst},
+		"vmware":     {serial, screenFirst},
+	},
+	"aarch64": {
+		"applehv":   {Kernel: []string{"console=tty0", "console=hvc0"}},
+		"aws":       {[]string{"serial --speed=115200 efi0", "terminal_input serial_efi0", "terminal_output serial_efi0"}, []string{"console=ttyS0,115200n8"}},
+		"azure":     {Kernel: []string{"console=tty0", "console=ttyAMA0,115200n8"}},
+		"openstack": {serial, []string{"console=ttyAMA0,115200n8", "console=tty0"}},
+		"packet":    {[]string{"serial --speed=115200", "terminal_input serial", "terminal_output serial"}, []string{"console=ttyAMA0,115200"}},
+		"qemu":      {GRUB: serial}, // the kernel finds the console by itself
+	},
+}
