@@ -81,6 +81,9 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 			return nil, fmt.Errorf("coreos: %w", err)
 		}
 	}
+	if c.Stateroot == "." || c.Stateroot == ".." || strings.ContainsAny(c.Stateroot, "/ \t\r\n\x00") {
+		return nil, fmt.Errorf("coreos: stateroot %q cannot be a directory of that name", c.Stateroot)
+	}
 	return c, nil
 }
 
@@ -195,9 +198,6 @@ func (c *Choices) merge(f installConfig) error {
 	set(&c.BLSAppend, in.Ostree.BLSAppend)
 	c.installArgs = c.installArgs.Append(in.Kargs...)
 	c.deletedArgs = append(c.deletedArgs, in.KargDeletes...)
-	if c.Stateroot == "." || c.Stateroot == ".." || strings.ContainsAny(c.Stateroot, "/ \t\n") {
-		return fmt.Errorf("stateroot %q cannot be a directory name", c.Stateroot)
-	}
 	if strings.ContainsAny(c.BLSAppend, "\r\n") {
 		return fmt.Errorf("bls-append-except-default %q is more than a line", c.BLSAppend)
 	}
@@ -239,6 +239,8 @@ type imageConfig struct {
 	Size   *int64   `json:"size"` // GiB
 	Kargs  []string `json:"extra-kargs"`
 	Origin string   `json:"container-imgref"`
+	OSName string   `json:"osname"`
+	RootFS string   `json:"rootfs"`
 }
 
 func (c *Choices) readImage(root *rootfs.Inode) error {
@@ -257,6 +259,13 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 		c.Size = *f.Size << 30
 	}
 	c.extraArgs, c.Origin = f.Kargs, f.Origin
+	// What bootc is told is newer than what coreos-assembler is told.
+	if c.Stateroot == "" {
+		c.Stateroot = f.OSName
+	}
+	if c.RootFS == "" {
+		c.RootFS = f.RootFS
+	}
 	return nil
 }
 

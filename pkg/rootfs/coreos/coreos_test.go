@@ -41,7 +41,7 @@ type = "xfs"
 	"usr/lib/bootc/kargs.d/20.toml":     "kargs = [\"last\"]\n",
 	"usr/lib/bootc/kargs.d/10.toml":     "kargs = [\"quiet\", \"some\"]\nmatch-architectures = [\"x86_64\"]\n",
 	"usr/lib/bootc/kargs.d/15.toml":     "kargs = [\"none\"]\nmatch-architectures = []\n",
-	imageFile:                           `{"size": 16, "extra-kargs": ["mitigations=off"], "container-imgref": "ostree-image-signed:docker://example.com/os:stable", "other": {}}`,
+	imageFile:                           `{"size": 16, "extra-kargs": ["mitigations=off"], "osname": "older", "rootfs": "btrfs", "container-imgref": "ostree-image-signed:docker://example.com/os:stable", "other": {}}`,
 	platformsFile:                       `{"qemu": {"grub_commands": ["serial"], "kernel_arguments": ["console=ttyS9"]}, "own": {"kernel_arguments": ["own"]}}`,
 }
 
@@ -137,7 +137,6 @@ func TestChoicesErrors(t *testing.T) {
 		"usr/lib/bootc/install/unknown.toml": "[install]\nnew-key = 1\n",
 		"usr/lib/bootc/install/root.toml":    "[install]\nroot-mount-spec = \"LABEL=x\"\n",
 		"usr/lib/bootc/install/boot.toml":    "[install]\nbootloader = \"systemd\"\n",
-		"usr/lib/bootc/install/name.toml":    "[install]\nstateroot = \"../x\"\n",
 		"usr/lib/bootc/kargs.d/type.toml":    "kargs = \"x\"\n",
 		"usr/lib/bootc/kargs.d/dir.toml/x":   "",
 	} {
@@ -146,6 +145,11 @@ func TestChoicesErrors(t *testing.T) {
 			t.Errorf("%s: %s: read as %+v", name, text, c)
 		} else if !strings.HasPrefix(err.Error(), "coreos: "+strings.TrimSuffix(name, "/x")) {
 			t.Errorf("%v does not name %s", err, name)
+		}
+	}
+	for _, name := range []string{"../x", "..", "a b"} {
+		if _, err := ReadChoices(tree(t, map[string]string{imageFile: `{"osname": "` + name + `"}`}), "x86_64"); err == nil {
+			t.Errorf("stateroot %q is accepted", name)
 		}
 	}
 	for _, size := range []string{"0", "-1", "9223372036854775807"} {
