@@ -207,7 +207,7 @@ func (w *watcher) look(text string) {
 
 // escapes are the sequences by which firmware, GRUB and systemd move the
 // cursor and set colours: CSI, OSC and the two-byte ones.
-var escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)|[()][0-9A-Za-z]|[=>78cDEHM])")
+var escapes = regexp.MustCompile("\x1b(\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)|[()][0-9A-Za-z]|[=>78cDEHM])")
 
 // clean removes escape sequences and all else that is no text.
 func clean(raw []byte) string {
