@@ -1,0 +1,204 @@
+package ext4
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+// tool returns the path of a program that judges us. e2fsprogs may be in sbin,
+// outside of a user's path.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath("/sbin/" + name)
+	}
+	if err != nil {
+		missing(t, name+" not installed")
+	}
+	return path
+}
+
+// missing skips a test visibly, or fails it where everything must be there.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("OHP_TOOLS") == "required" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+// run runs a program and returns what it says.
+func runTool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(tool(t, name), args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, tail(out))
+	}
+	return string(out)
+}
+
+func tail(out []byte) []byte { return out[max(0, len(out)-4000):] }
+
+// zeros is content that a test need not write.
+type zeros int64
+
+func (z zeros) Size() int64 { return int64(z) }
+
+func (z zeros) ReadAt(p []byte, off int64) (int, error) {
+	n := min(int64(len(p)), int64(z)-off)
+	clear(p[:n])
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
+// writeSparse writes an image to a new file, holes as holes.
+func writeSparse(t *testing.T, img *disk.Image) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "img")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(img.Size()); err != nil {
+		t.Fatal(err)
+	}
+	writeExtents(t, f, img)
+	return path
+}
+
+func writeExtents(t *testing.T, f *os.File, img *disk.Image) {
+	t.Helper()
+	buf := make([]byte, miB)
+	for _, e := range img.Extents() {
+		if s, ok := e.Blob.(*io.SectionReader); ok {
+			if outer, _, _ := s.Outer(); outer == io.ReaderAt(zeros(outer.(rootfs.Blob).Size())) {
+				continue
+			}
+		}
+		if _, ok := e.Blob.(zeros); ok {
+			continue
+		}
+		if _, err := io.CopyBuffer(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size()), buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var fsckLine = regexp.MustCompile(`^(e2fsck \d.*|Pass \d.*|.*: \d+/\d+ files .* \d+/\d+ blocks|)$`)
+
+// fsck fails the test if e2fsck finds anything to say.
+func fsck(t *testing.T, path string) {
+	t.Helper()
+	out := runTool(t, "e2fsck", "-fn", path)
+	for line := range strings.Lines(out) {
+		if !fsckLine.MatchString(strings.TrimSuffix(line, "\n")) {
+			t.Fatalf("e2fsck:\n%s", tail([]byte(out)))
+		}
+	}
+}
+
+var (
+	bootUUID = [16]byte{0x96, 0xd1, 0x55, 0x88, 0x35, 0x96, 0x4b, 0x3c, 0xad, 0xca, 0xa2, 0xff, 0x72, 0x79, 0xea, 0x63}
+	made     = rootfs.Time{Sec: 1659397331}
+)
+
+func bootOptions() Options {
+	return Options{Size: 384 * miB, Label: "boot", UUID: bootUUID, Time: made}
+}
+
+func mustFormat(t *testing.T, root *rootfs.Inode, o Options) *disk.Image {
+	t.Helper()
+	img, err := Format(root, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// blockSizes runs a test for both sizes of blocks.
+func blockSizes(t *testing.T, f func(t *testing.T, block int)) {
+	for _, block := range []int{1024, 4096} {
+		t.Run(fmt.Sprint(block), func(t *testing.T) { f(t, block) })
+	}
+}
+
+func TestFsck(t *testing.T) {
+	blockSizes(t, func(t *testing.T, block int) {
+		for _, c := range treetest.Cases(block) {
+			t.Run(c.Name, func(t *testing.T) {
+				o := bootOptions()
+				o.BlockSize = block
+				fsck(t, writeSparse(t, mustFormat(t, c.Root, o)))
+			})
+		}
+	})
+}
+
+func TestFsckRandom(t *testing.T) {
+	blockSizes(t, func(t *testing.T, block int) {
+		for seed := range uint64(6) {
+			o := bootOptions()
+			o.BlockSize = block
+			o.Size = int64(64+32*seed) * miB
+			fsck(t, writeSparse(t, mustFormat(t, treetest.Random(seed), o)))
+		}
+	})
+}
+
+// TestNothingUnwrittenIsRead fills every block that the plan leaves out with
+// garbage: bitmaps of unused groups, ends of inode tables, the journal.
+func TestNothingUnwrittenIsRead(t *testing.T) {
+	blockSizes(t, func(t *testing.T, block int) {
+		for _, size := range []int64{24 * miB, 600 * miB} {
+			o := bootOptions()
+			o.BlockSize, o.Size = block, size
+			root := treetest.Random(uint64(block))
+			fsck(t, writeOverGarbage(t, mustFormat(t, root, o), int64(block)))
+		}
+	})
+}
+
+// writeOverGarbage writes an image over garbage: whole blocks, as a file system
+// does.
+func writeOverGarbage(t *testing.T, img *disk.Image, block int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "img")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	garbage := bytes.Repeat([]byte{0xA5, 0x5A, 0x81}, miB/2)
+	for off := int64(0); off < img.Size(); off += int64(len(garbage)) {
+		if _, err := f.WriteAt(garbage[:min(int64(len(garbage)), img.Size()-off)], off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range img.Extents() {
+		first, last := e.Off&^(block-1), (e.End()+block-1)&^(block-1)
+		for _, at := range []int64{first, last - block} {
+			if _, err := f.WriteAt(make([]byte, block), at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	writeExtents(t, f, img)
+	return path
+}

@@ -1,0 +1,66 @@
+package ext4
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+const (
+	journalMagic   = 0xC03B3998
+	journalSuperV2 = 4
+	minJournal     = 1024 // blocks, JBD2_MIN_JOURNAL_BLOCKS
+)
+
+// journalBlocks is the length of the journal, 0 for none.
+func (o Options) journalBlocks(g *geometry) (uint64, error) {
+	switch {
+	case o.JournalSize < 0:
+		return 0, nil
+	case o.JournalSize == 0:
+		return defaultJournal(g.blocks), nil
+	}
+	n := uint64(o.JournalSize) / g.block
+	if n < minJournal {
+		return 0, fmt.Errorf("journal of %d bytes, at least %d blocks of %d are needed", o.JournalSize, minJournal, g.block)
+	}
+	return n, nil
+}
+
+// defaultJournal is mke2fs's choice, in blocks, for a file system of as many.
+func defaultJournal(blocks uint64) uint64 {
+	for _, step := range []struct{ below, journal uint64 }{
+		{2048, 0},
+		{32768, 1024},
+		{256 * 1024, 4096},
+		{512 * 1024, 8192},
+		{4096 * 1024, 16384},
+		{8192 * 1024, 32768},
+		{16384 * 1024, 65536},
+		{32768 * 1024, 131072},
+	} {
+		if blocks < step.below {
+			return step.journal
+		}
+	}
+	return 262144
+}
+
+// encodeJournal returns the superblock of a journal that has nothing to replay.
+// The kernel turns on its features at the first writable mount.
+func encodeJournal(block, blocks uint64, uuid [16]byte) []byte {
+	out := make([]byte, block)
+	super := journalSuper{
+		Magic:         journalMagic,
+		BlockType:     journalSuperV2,
+		BlockSize:     uint32(block),
+		MaxLen:        uint32(blocks),
+		First:         1,
+		FirstSequence: 1,
+		UUID:          uuid,
+		NrUsers:       1,
+	}
+	if _, err := binary.Encode(out, binary.BigEndian, super); err != nil {
+		panic("ext4: " + err.Error()) // a block is longer
+	}
+	return out
+}
