@@ -69,7 +69,7 @@ func Boot(ctx context.Context, o Options) (*Report, error) {
 	defer cancel()
 
 	r := &Report{Proof: map[string][]string{}}
-	w := watcher{report: r, echo: o.Echo, start: time.Now()}
+	w := watcher{report: r, echo: o.Echo, start: time.Now(), patience: patience}
 	err = w.run(ctx, exec.CommandContext(ctx, "qemu-system-x86_64", args...), o.Keep)
 	if err != nil {
 		return r, fmt.Errorf("boot: %s: %s: %w%s", filepath.Base(o.Disk), o.firmware(), err, r.tail(60))

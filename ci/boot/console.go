@@ -56,19 +56,17 @@ var hopeless = []string{
 	"failed to start up: no boot", // OVMF without anything to start
 }
 
-// lastWords is how long a hopeless machine may still explain itself, and
-// powerOff how long one that has ended its proof may take to shut down.
-const (
-	lastWords = 5 * time.Second
-	powerOff  = 90 * time.Second
-)
+// patience is how long a machine that has ended its proof may take to power
+// off. A hopeless one may still explain itself for a tenth of that.
+const patience = time.Minute
 
 // A watcher follows one machine's console into its report.
 type watcher struct {
-	report *Report
-	echo   io.Writer
-	start  time.Time
-	fault  string // the hopeless line
+	report   *Report
+	echo     io.Writer
+	start    time.Time
+	patience time.Duration
+	fault    string // the hopeless line
 }
 
 // run starts the machine and returns when it has ended, by itself or by us.
@@ -96,7 +94,7 @@ func (w *watcher) run(ctx context.Context, machine *exec.Cmd, keep bool) error {
 	case !w.report.Ended:
 		return errors.New("powered off before `PROOF: end`")
 	case keep && !w.report.PoweredOff:
-		return fmt.Errorf("did not power off within %v of `PROOF: end`", powerOff)
+		return fmt.Errorf("did not power off within %v of `PROOF: end`", w.patience)
 	}
 	return nil
 }
@@ -138,9 +136,9 @@ func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped boo
 			w.look(clean(line))
 			switch {
 			case w.fault != "":
-				arm(lastWords)
+				arm(w.patience / 10)
 			case w.report.Ended && keep:
-				arm(powerOff)
+				arm(w.patience)
 			case w.report.Ended:
 				arm(0)
 			}

@@ -1,0 +1,166 @@
+package boot
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// The tests boot what the program builds. They take minutes, so they run only
+// when OHP_BOOT asks for them: tiny, full or all. OHP_ASSEMBLE names the
+// program; without it the tests build it.
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(programFolder)
+	os.Exit(code)
+}
+
+// wanted skips a test that OHP_BOOT does not ask for.
+func wanted(t *testing.T, fixture string) {
+	t.Helper()
+	switch v := os.Getenv("OHP_BOOT"); v {
+	case "":
+		t.Skipf("boots take minutes: set OHP_BOOT=%s or OHP_BOOT=all", fixture)
+	case "tiny", "full":
+		if v != fixture {
+			t.Skipf("OHP_BOOT=%s", v)
+		}
+	case "all":
+	default:
+		t.Fatalf("OHP_BOOT=%s: want tiny, full or all", v)
+	}
+	for _, f := range []Firmware{BIOS, UEFI} {
+		if err := Missing(f); err != nil {
+			if os.Getenv("OHP_TOOLS") == "required" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+}
+
+var programFolder string
+
+// program returns the path of the program under test.
+var program = sync.OnceValues(func() (string, error) {
+	if p := os.Getenv("OHP_ASSEMBLE"); p != "" {
+		return filepath.Abs(p)
+	}
+	var err error
+	if programFolder, err = os.MkdirTemp("", "boot-program-"); err != nil {
+		return "", err
+	}
+	p := filepath.Join(programFolder, "ohp-assemble")
+	cmd := exec.Command("go", "build", "-o", p, "../../cmd/ohp-assemble")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return p, nil
+})
+
+// reference returns the reference of one of the fixture's containers.
+func reference(t *testing.T, name string) string {
+	t.Helper()
+	cmd := exec.Command("../fixture/ref", name)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("ci/fixture/ref %s: %v", name, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// build runs the program and returns the path of each platform's image.
+func build(t *testing.T, ref string, args ...string) map[string]string {
+	t.Helper()
+	p, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(p, append([]string{"build", ref, "--out", t.TempDir(), "--root-fs", "ext4", "--format", "json"}, args...)...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, stderr.Bytes())
+	}
+	var result struct {
+		Images []struct{ Platform, Path string }
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &result); err != nil {
+		t.Fatalf("result of build: %v\n%s", err, stdout.Bytes())
+	}
+	images := map[string]string{}
+	for _, image := range result.Images {
+		images[image.Platform] = image.Path
+	}
+	return images
+}
+
+// slots bounds how many machines run at once, whatever -parallel says: each
+// has two emulated CPUs, and the full system takes more than 1 GiB.
+var slots = make(chan struct{}, 2)
+
+// boot boots a disk in its turn. A system that does not come up ends the test.
+func boot(t *testing.T, o Options) *machine {
+	t.Helper()
+	slots <- struct{}{}
+	defer func() { <-slots }()
+	r, err := Boot(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: told everything after %.0f s, %.0f s of CPU", o.firmware(), r.Elapsed.Seconds(), r.CPU.Seconds())
+	return &machine{t, r}
+}
+
+// A machine is a report to make assertions on.
+type machine struct {
+	t *testing.T
+	*Report
+}
+
+// is asserts that a proof line was printed once and has this value.
+func (m *machine) is(key, want string) {
+	m.t.Helper()
+	if got := m.Proof[key]; len(got) != 1 || got[0] != want {
+		m.t.Errorf("%s=%q, want %q", key, got, want)
+	}
+}
+
+// has asserts that a proof line was printed once and contains these words.
+func (m *machine) has(key string, words ...string) {
+	m.t.Helper()
+	got := m.Proof[key]
+	for _, w := range words {
+		if len(got) != 1 || !strings.Contains(got[0], w) {
+			m.t.Errorf("%s=%q, want it to have %q", key, got, w)
+		}
+	}
+}
+
+// never asserts that a proof line was not printed.
+func (m *machine) never(keys ...string) {
+	m.t.Helper()
+	for _, key := range keys {
+		for _, value := range m.Proof[key] {
+			m.t.Errorf("%s: %s", key, value)
+		}
+	}
+}
+
+// argument asserts whether a word is on the kernel's command line.
+func (m *machine) argument(word string, want bool) {
+	m.t.Helper()
+	if got := slices.Contains(strings.Fields(m.Get("cmdline")), word); got != want {
+		m.t.Errorf("kernel argument %q: %v, want %v, in %q", word, got, want, m.Get("cmdline"))
+	}
+}

@@ -1,0 +1,64 @@
+package boot
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// tinyConfig is embedded as it is; the tiny system has no Ignition to run it.
+const tinyConfig = `{"ignition": {"version": "3.4.0"}, "storage": {"files": [{"path": "/etc/proof", "contents": {"source": "data:,proof"}}]}}
+`
+
+// TestTiny boots the tiny fixture. Its init compares every name of the
+// deployment with a manifest that was made before the commit, twice: in the
+// root file system as it stands, and through the composefs image.
+func TestTiny(t *testing.T) {
+	wanted(t, "tiny")
+	config := filepath.Join(t.TempDir(), "config.ign")
+	if err := os.WriteFile(config, []byte(tinyConfig), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, container := range []struct {
+		name  string
+		boots map[string]Firmware // by platform
+	}{
+		// Together all pairs of container, format and firmware.
+		{"tiny-base", map[string]Firmware{"metal": BIOS, "qemu": UEFI}},
+		{"tiny-chunked", map[string]Firmware{"metal": UEFI, "qemu": BIOS}},
+	} {
+		// The metal platform has no console of its own.
+		images := build(t, reference(t, container.name), "--platform", "qemu,metal", "--ignition", config, "--karg", "console=ttyS0,115200n8")
+		for platform, firmware := range container.boots {
+			t.Run(fmt.Sprintf("%s/%s/%s", container.name, platform, firmware), func(t *testing.T) {
+				t.Parallel()
+				m := boot(t, Options{Disk: images[platform], Firmware: firmware})
+				tinyProof(m, platform, firmware)
+			})
+		}
+	}
+}
+
+func tinyProof(m *machine, platform string, firmware Firmware) {
+	m.t.Helper()
+	m.never("mismatch", "error")
+	m.is("firmware", string(firmware))
+	m.is("gpt-backup", "ok")
+	m.is("immutable", "true")
+	for _, tree := range []string{"manifest", "etc", "composefs"} {
+		if v := m.Get(tree); !strings.HasPrefix(v, "ok ") {
+			m.t.Errorf("%s=%q, want it to be ok", tree, v)
+		}
+	}
+	m.has("deployment", "ostree/deploy/ohpfixture/deploy/")
+	m.has("root", " ext4")
+	m.has("stamp", "present 0 bytes")
+	m.has("ignition-config", fmt.Sprintf("present %d bytes sha256 %x", len(tinyConfig), sha256.Sum256([]byte(tinyConfig))))
+	m.has("var-seed", "present")
+	for _, word := range []string{"rw", "ignition.firstboot", "ignition.platform.id=" + platform, "loglevel=2", "console=ttyS0,115200n8"} {
+		m.argument(word, true)
+	}
+}
