@@ -1,0 +1,112 @@
+package oci
+
+import (
+	"cmp"
+	"io"
+	"os"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+)
+
+// A Layer is a layer in the cache.
+type Layer struct {
+	Digest    digest.Digest // of the blob
+	DiffID    digest.Digest // of what it inflates to
+	Size      int64         // of the blob
+	MediaType string
+	Index     *layer.Index
+
+	pack   *os.File
+	once   sync.Once
+	pieces []layer.Content // for TarOff
+}
+
+// Blob returns a piece of the pack: the content of an object or entry, whose
+// offset there and size the index has.
+func (l *Layer) Blob(off, size int64) rootfs.Blob {
+	if size == 0 {
+		return Blob{}
+	}
+	return Blob{l, off, size}
+}
+
+// A Blob is content of a layer. Blobs are equal when they are the same piece of
+// the same layer; the zero value is empty.
+type Blob struct {
+	Layer *Layer
+	Off   int64 // in the pack
+	Len   int64
+}
+
+// Size returns the size in bytes.
+func (b Blob) Size() int64 { return b.Len }
+
+// ReadAt reads from the pack.
+func (b Blob) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, os.ErrInvalid
+	}
+	if off >= b.Len {
+		return 0, io.EOF
+	}
+	var eof error
+	if left := b.Len - off; int64(len(p)) > left {
+		p, eof = p[:left], io.EOF
+	}
+	n, err := b.Layer.pack.ReadAt(p, b.Off+off)
+	if n < len(p) {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return n, err
+	}
+	return n, eof
+}
+
+// File returns the file that holds the content, and where it is in there, for
+// who can have the kernel copy it. The file is the layer's: it is only read,
+// at offsets, and not closed.
+func (b Blob) File() (*os.File, int64) {
+	if b.Layer == nil {
+		return nil, 0
+	}
+	return b.Layer.pack, b.Off
+}
+
+// TarOff returns where the content is in the layer's tar, or -1 if it is not
+// in one piece there.
+func (b Blob) TarOff() int64 {
+	if b.Layer == nil {
+		return -1
+	}
+	all := b.Layer.contents()
+	i := sort.Search(len(all), func(i int) bool { return all[i].Off+all[i].Size > b.Off })
+	if i == len(all) || all[i].Off > b.Off || all[i].TarOff < 0 {
+		return -1
+	}
+	return all[i].TarOff + b.Off - all[i].Off
+}
+
+// contents returns all pieces of the pack, in order.
+func (l *Layer) contents() []layer.Content {
+	l.once.Do(func() {
+		for _, o := range l.Index.Objects {
+			if o.Size > 0 {
+				l.pieces = append(l.pieces, o.Content)
+			}
+		}
+		for _, e := range l.Index.Entries {
+			if e.Size > 0 {
+				l.pieces = append(l.pieces, e.Content)
+			}
+		}
+		slices.SortFunc(l.pieces, func(a, b layer.Content) int { return cmp.Compare(a.Off, b.Off) })
+	})
+	return l.pieces
+}

@@ -1,0 +1,266 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+)
+
+// version is that of the layout of the cache and of what is in its files.
+const version = "v1"
+
+// verified is the modification time of packs that were. Whoever changes one
+// gives it another.
+var verified = time.Unix(1<<30, 0)
+
+// A cache is a directory, while a pull uses it.
+type cache struct {
+	dir   string
+	inUse *os.File // locked shared by all who use the cache
+}
+
+func openCache(dir string) (*cache, error) {
+	if dir == "" {
+		return nil, errors.New("oci: no cache directory")
+	}
+	c := &cache{dir: filepath.Join(dir, version)}
+	for _, d := range []string{"blobs", "layers", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o700); err != nil {
+			return nil, c.full(err)
+		}
+	}
+	var err error
+	if c.inUse, err = os.OpenFile(filepath.Join(c.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, c.full(err)
+	}
+	if unix.Flock(int(c.inUse.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		c.sweep()
+	}
+	if err := unix.Flock(int(c.inUse.Fd()), unix.LOCK_SH); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", c.inUse.Name(), err), c.inUse.Close())
+	}
+	return c, nil
+}
+
+func (c *cache) close() { c.inUse.Close() }
+
+// sweep removes what processes left that were killed. No other uses the cache.
+func (c *cache) sweep() {
+	left, _ := filepath.Glob(filepath.Join(c.dir, "layers", "*.tmp"))
+	unpacked, _ := filepath.Glob(filepath.Join(c.tmp(), "*"))
+	for _, name := range append(left, unpacked...) {
+		_ = os.RemoveAll(name) // or it is in the way of no one
+	}
+}
+
+func (c *cache) tmp() string { return filepath.Join(c.dir, "tmp") }
+
+func (c *cache) blobPath(d digest.Digest) string { return filepath.Join(c.dir, "blobs", d.Encoded()) }
+
+// layerPath returns the path of a file of a layer.
+func (c *cache) layerPath(d digest.Digest, suffix string) string {
+	return filepath.Join(c.dir, "layers", d.Encoded()+suffix)
+}
+
+// full says where there is no space when there is none: the bare error names
+// a file that is already gone.
+func (c *cache) full(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("cache %s is full: %w", c.dir, err)
+	}
+	return err
+}
+
+// blob returns a manifest or config, or nil if it is not there or damaged.
+func (c *cache) blob(d digest.Digest) ([]byte, error) {
+	b, err := os.ReadFile(c.blobPath(d))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && digest.FromBytes(b) != d {
+		return nil, nil
+	}
+	return b, err
+}
+
+// putBlob checks a manifest or config against its digest, if it is known, and
+// stores it.
+func (c *cache) putBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
+	if len(b) > limit {
+		return "", fmt.Errorf("more than %d bytes", limit)
+	}
+	d := digest.FromBytes(b)
+	if want != "" && d != want {
+		return "", failf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
+	}
+	if have, err := c.blob(d); have != nil || err != nil {
+		return d, err
+	}
+	return d, c.full(c.writeFile(c.blobPath(d), b))
+}
+
+// writeFile makes a file that appears when it is whole. Writers of the same
+// file do not meet: each has a name of its own until the end.
+func (c *cache) writeFile(name string, b []byte) error {
+	f, err := os.CreateTemp(c.tmp(), "blob.")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Close()); err != nil {
+		remove(f.Name())
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		remove(f.Name())
+		return err
+	}
+	return nil
+}
+
+// layer returns a layer from the cache, and fetches it first if need be. Only
+// one process at a time fetches a layer.
+func (c *cache) layer(ctx context.Context, src *source, want descriptor, o Options) (*Layer, error) {
+	if l, err := c.load(want); l != nil || err != nil {
+		return l, err
+	}
+	unlock, err := c.lock(ctx, want.Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if l, err := c.load(want); l != nil || err != nil {
+		return l, err
+	}
+	if err := c.store(ctx, src, want, o); err != nil {
+		return nil, c.full(err)
+	}
+	l, err := c.load(want)
+	if l == nil && err == nil {
+		err = fmt.Errorf("cache %s: what was just written is not there or damaged", c.dir)
+	}
+	return l, err
+}
+
+// lock waits until no one else fetches the layer. The lock goes with the
+// process that has it.
+func (c *cache) lock(ctx context.Context, d digest.Digest) (unlock func(), err error) {
+	for {
+		unlock, err := c.tryLock(d)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (c *cache) tryLock(d digest.Digest) (unlock func(), err error) {
+	f, err := os.OpenFile(c.layerPath(d, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, c.full(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// load opens a layer that the cache has. It returns nil if it has not, or if
+// what it has is damaged. That the layer is another than the config says is an
+// error, as it is when it has just been fetched.
+func (c *cache) load(want descriptor) (*Layer, error) {
+	b, err := os.ReadFile(c.layerPath(want.Digest, ".index"))
+	if err != nil {
+		return nil, ignoreNotExist(err)
+	}
+	index, err := layer.Parse(b)
+	if err != nil {
+		return nil, nil
+	}
+	pack, err := os.Open(c.layerPath(want.Digest, ".pack"))
+	if err != nil {
+		return nil, ignoreNotExist(err)
+	}
+	if !intact(pack, index) {
+		pack.Close()
+		return nil, nil
+	}
+	if err := checkDiffID(want, index); err != nil {
+		pack.Close()
+		return nil, err
+	}
+	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, pack: pack}, nil
+}
+
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// intact reports whether a pack is the one that the index describes. One that
+// was touched since it was verified is read.
+func intact(pack *os.File, index *layer.Index) bool {
+	info, err := pack.Stat()
+	if err != nil || info.Size() != index.PackSize {
+		return false
+	}
+	if info.ModTime().Equal(verified) {
+		return true
+	}
+	if sum, err := layer.PackSum(pack); err != nil || sum != index.PackSum {
+		return false
+	}
+	// Should this fail it is read the next time too.
+	_ = os.Chtimes(pack.Name(), verified, verified)
+	return true
+}
+
+func checkDiffID(want descriptor, index *layer.Index) error {
+	got := digest.NewDigestFromBytes(digest.SHA256, index.DiffID[:])
+	if got != want.DiffID {
+		return failf(ErrVerify, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
+	}
+	return nil
+}
+
+// store fetches a layer. The caller has its lock.
+func (c *cache) store(ctx context.Context, src *source, want descriptor, o Options) (err error) {
+	packTmp, indexTmp := c.layerPath(want.Digest, ".pack.tmp"), c.layerPath(want.Digest, ".index.tmp")
+	defer func() {
+		if err != nil {
+			remove(packTmp)
+			remove(indexTmp)
+		}
+	}()
+	pack, err := os.OpenFile(packTmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	index, err := fetch(ctx, src, want, pack, o)
+	if err := errors.Join(err, pack.Close()); err != nil {
+		return err
+	}
+	if err := os.Chtimes(packTmp, verified, verified); err != nil {
+		return err
+	}
+	if err := os.WriteFile(indexTmp, index.Bytes(), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(packTmp, c.layerPath(want.Digest, ".pack")); err != nil {
+		return err
+	}
+	return os.Rename(indexTmp, c.layerPath(want.Digest, ".index"))
+}

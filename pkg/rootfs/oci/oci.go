@@ -1,0 +1,207 @@
+// Package oci pulls container images into a cache, from where their content
+// can be read at any offset.
+//
+// An image is named as skopeo names it:
+//
+//	[docker://]HOST/NAME[:TAG][@DIGEST]
+//	oci:DIR[:TAG][@DIGEST]
+//	oci-archive:FILE[:TAG][@DIGEST]
+//	dir:DIR[@DIGEST]
+//
+// A digest is that of a manifest or of an index of several architectures; what
+// it names must have it. Registries, credentials and certificates are those of
+// containers/image.
+//
+// Every byte is checked before it is used: manifests, configs and blobs against
+// their digests and sizes, what the blobs inflate to against the diffIDs of the
+// config, and what is in there as package layer does. A layer is inflated once,
+// and kept as a pack and an index; the compressed blob is not kept.
+//
+//	CACHE/v1/blobs/HEX          manifests and configs, by digest
+//	CACHE/v1/layers/HEX.pack    content of a layer, by the digest of its blob
+//	CACHE/v1/layers/HEX.index   all else of the layer; it makes the entry valid
+//	CACHE/v1/layers/HEX.lock    held by who fetches the layer (flock), never removed
+//	CACHE/v1/layers/HEX.*.tmp   what a process works on that holds the lock
+//	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way
+//	CACHE/v1/lock               held, shared, by all who use the cache; who has it alone
+//	                            removes what others left that were killed
+//
+// Files appear under their names when they are whole, so a process may be
+// killed at any point. The modification time of a pack is set to a fixed one
+// when it has been verified: a pack with another time is read and compared with
+// the checksum in the index before it is used. Nothing is synced to the disk:
+// after a crash of the machine a file that was not written has not its size,
+// and is fetched again. The cache may be deleted at any time, whole or in part.
+//
+// Signatures are not looked at: what is pulled is what the digest names, whoever
+// made it. Docker schema 1, encrypted layers, layers that are not in the registry, and
+// digests other than SHA-256 are refused.
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+)
+
+// Kinds of errors, for [errors.Is].
+var (
+	ErrVerify   = errors.New("verification failed") // bytes are not what a digest, size or checksum says
+	ErrAccess   = errors.New("access denied")       // by a registry
+	ErrNotFound = errors.New("not found")           // the reference names nothing
+)
+
+// A fault is an error with a kind that its text does not repeat.
+type fault struct {
+	error
+	kind error
+}
+
+func (f fault) Unwrap() []error { return []error{f.error, f.kind} }
+
+func failf(kind error, format string, args ...any) error {
+	return fault{fmt.Errorf(format, args...), kind}
+}
+
+// Options say where an image may come from and what of it is wanted.
+type Options struct {
+	Cache        string       // directory, made if missing
+	Arch         string       // as Go or as uname(1) calls it; default is the host's
+	AuthFile     string       // credentials; default as in containers-auth.json(5)
+	CertDir      string       // certificates for the registry; default as in containers-certs.d(5)
+	TLSVerify    *bool        // false allows plain HTTP and unknown certificates; default as in registries.conf
+	RegistryConf string       // a registries.conf; default is the system's
+	Limits       layer.Limits // of each layer
+	Progress     Progress     // may be nil
+}
+
+// Progress is told how the pull gets on, by many goroutines at once.
+type Progress interface {
+	Expect(bytes int64) // so many more bytes of compressed layers are to be read
+	Done(bytes int64)   // so many more of them were
+}
+
+type silent struct{}
+
+func (silent) Expect(int64) {}
+func (silent) Done(int64)   {}
+
+// An Image is a pulled image. Its layers are read from the cache until it is
+// closed.
+type Image struct {
+	Reference string        // as it was asked for, with the digest that it had
+	Digest    digest.Digest // of the manifest of the one architecture
+	Manifest  []byte
+	Config    []byte
+	Labels    map[string]string // of the config
+	Created   time.Time         // of the config; zero if it does not say
+	Arch      string            // as Go calls it
+	Layers    []*Layer          // lowest first
+}
+
+// Close closes the layers. Content of theirs can no longer be read.
+func (m *Image) Close() error {
+	var errs []error
+	for i, l := range m.Layers {
+		if l != nil && !slices.Contains(m.Layers[:i], l) {
+			errs = append(errs, l.pack.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Pull makes an image available. What the cache has is not fetched again; a
+// reference with a digest that is all there needs no network.
+func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	ref, err := parseReference(reference)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := openCache(o.Cache)
+	if err != nil {
+		return nil, err
+	}
+	defer cache.close()
+	src := newSource(ref, o, cache)
+	defer src.close()
+	img, want, err := resolve(ctx, src, goArch(o.Arch))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", reference, err)
+	}
+	if err := pullLayers(ctx, cache, src, img, want, o); err != nil {
+		img.Close()
+		return nil, fmt.Errorf("%s: %w", reference, err)
+	}
+	return img, nil
+}
+
+// pullLayers fills in the layers of an image: several at once, the largest
+// first, so that the last to finish is a small one.
+func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want []descriptor, o Options) error {
+	jobs := map[digest.Digest][]int{}
+	for i, d := range want {
+		jobs[d.Digest] = append(jobs[d.Digest], i)
+	}
+	order := make([]int, 0, len(jobs))
+	for i, d := range want {
+		if jobs[d.Digest][0] == i {
+			order = append(order, i)
+		} else if d.DiffID != want[jobs[d.Digest][0]].DiffID {
+			return failf(ErrVerify, "layer %s: has two diffIDs in the config", short(d.Digest))
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(want[b].Size-want[a].Size, -1), 1)) })
+
+	img.Layers = make([]*Layer, len(want))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, i := range order {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			l, err := cache.layer(ctx, src, want[i], o)
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", short(want[i].Digest), err)
+			}
+			for _, same := range jobs[want[i].Digest] {
+				img.Layers[same] = l
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// short returns a digest as people are shown it.
+func short(d digest.Digest) string {
+	const most = len("sha256:") + 12
+	if s := d.String(); len(s) > most {
+		return s[:most] + "…"
+	}
+	return d.String()
+}
+
+// goArch returns the name that Go, and so OCI, has for an architecture.
+func goArch(name string) string {
+	switch name {
+	case "":
+		return runtime.GOARCH
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return name
+}

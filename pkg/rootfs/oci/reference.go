@@ -1,0 +1,92 @@
+package oci
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker/reference"
+)
+
+// A ref is a parsed reference.
+type ref struct {
+	transport string        // "docker", "oci", "oci-archive" or "dir"
+	name      string        // repository with its host, or path
+	tag       string        // may be empty
+	digest    digest.Digest // may be empty
+}
+
+func parseReference(s string) (ref, error) {
+	transport, rest, ok := strings.Cut(s, ":")
+	switch {
+	case ok && transport == "docker" && strings.HasPrefix(rest, "//"):
+		return parseDocker(s, rest[2:])
+	case ok && (transport == "oci" || transport == "oci-archive" || transport == "dir"):
+		return parsePath(s, transport, rest)
+	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "."):
+		return ref{}, fmt.Errorf("%s: looks like a path: write oci:%s or oci-archive:%s", s, s, s)
+	case ok && strings.HasPrefix(rest, "//") || transport == "containers-storage" || transport == "docker-archive" || transport == "docker-daemon":
+		return ref{}, fmt.Errorf("%s: transport %q is not supported: docker://, oci:, oci-archive: and dir: are", s, transport)
+	}
+	return parseDocker(s, s)
+}
+
+func parseDocker(s, rest string) (ref, error) {
+	named, err := reference.ParseNormalizedNamed(rest)
+	if err != nil {
+		return ref{}, fmt.Errorf("%s: %w", s, err)
+	}
+	r := ref{transport: "docker", name: named.Name()}
+	if t, ok := named.(reference.Tagged); ok {
+		r.tag = t.Tag()
+	}
+	if d, ok := named.(reference.Digested); ok {
+		r.digest = d.Digest()
+	}
+	if r.tag == "" && r.digest == "" {
+		r.tag = "latest"
+	}
+	return r, checkDigest(s, r.digest)
+}
+
+func parsePath(s, transport, rest string) (ref, error) {
+	r := ref{transport: transport, name: rest}
+	if i := strings.LastIndex(rest, "@"); i >= 0 && strings.Contains(rest[i:], ":") {
+		r.name, r.digest = rest[:i], digest.Digest(rest[i+1:])
+	}
+	if transport != "dir" {
+		r.name, r.tag, _ = strings.Cut(r.name, ":")
+	}
+	if r.name == "" {
+		return ref{}, fmt.Errorf("%s: names no path", s)
+	}
+	return r, checkDigest(s, r.digest)
+}
+
+// checkDigest refuses digests of other kinds: one algorithm is enough, and the
+// cache has names for one.
+func checkDigest(what string, d digest.Digest) error {
+	if d == "" {
+		return nil
+	}
+	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+		return fmt.Errorf("%s: %q is not a digest of the form sha256:HEX", what, d)
+	}
+	return nil
+}
+
+// String returns the reference with its transport, as any of the tools reads it.
+func (r ref) String() string {
+	s := r.transport + ":"
+	if r.transport == "docker" {
+		s += "//"
+	}
+	s += r.name
+	if r.tag != "" {
+		s += ":" + r.tag
+	}
+	if r.digest != "" {
+		s += "@" + r.digest.String()
+	}
+	return s
+}

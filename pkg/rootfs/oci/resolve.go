@@ -1,0 +1,202 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
+)
+
+const (
+	maxManifest = 4 << 20
+	maxConfig   = 8 << 20
+	maxLayers   = 4096
+)
+
+// A descriptor is a layer as the manifest and the config have it.
+type descriptor struct {
+	Digest, DiffID digest.Digest
+	Size           int64
+	MediaType      string
+}
+
+// resolve finds the manifest and the config of an image, and says which layers
+// it has.
+func resolve(ctx context.Context, src *source, arch string) (*Image, []descriptor, error) {
+	raw, err := src.cached(src.ref.digest)
+	if raw == nil && err == nil {
+		raw, err = src.top(ctx)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	top, err := src.cache.putBlob(raw, src.ref.digest, maxManifest)
+	if err != nil {
+		return nil, nil, fmt.Errorf("manifest: %w", err)
+	}
+	r := src.ref
+	r.digest = top
+	img := &Image{Reference: r.String(), Digest: top, Manifest: raw, Arch: arch}
+
+	if manifest.MIMETypeIsMultiImage(manifest.GuessMIMEType(raw)) {
+		if err := src.choose(ctx, img); err != nil {
+			return nil, nil, err
+		}
+	}
+	want, err := src.describe(ctx, img)
+	if err != nil {
+		return nil, nil, fmt.Errorf("manifest %s: %w", short(img.Digest), err)
+	}
+	return img, want, nil
+}
+
+// cached returns a manifest or config from the cache, or nil.
+func (s *source) cached(d digest.Digest) ([]byte, error) {
+	if d == "" {
+		return nil, nil
+	}
+	return s.cache.blob(d)
+}
+
+// choose replaces an index by the manifest of the wanted architecture in it.
+func (s *source) choose(ctx context.Context, img *Image) error {
+	list, err := manifest.ListFromBlob(img.Manifest, manifest.GuessMIMEType(img.Manifest))
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	d, err := list.ChooseInstance(&types.SystemContext{ArchitectureChoice: img.Arch, OSChoice: "linux"})
+	if err != nil {
+		return failf(ErrNotFound, "no image for linux/%s, there is %s: choose with --arch", img.Arch, platforms(img.Manifest))
+	}
+	if err := checkDigest("index", d); err != nil {
+		return err
+	}
+	raw, err := s.cached(d)
+	if raw == nil && err == nil {
+		raw, err = s.manifest(ctx, d)
+	}
+	if err != nil {
+		return fmt.Errorf("manifest %s: %w", short(d), err)
+	}
+	if _, err := s.cache.putBlob(raw, d, maxManifest); err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	img.Digest, img.Manifest = d, raw
+	return nil
+}
+
+// platforms lists what an index has.
+func platforms(index []byte) string {
+	var x imgspec.Index
+	if err := json.Unmarshal(index, &x); err != nil {
+		return err.Error()
+	}
+	var all []string
+	for _, m := range x.Manifests {
+		if m.Platform != nil && m.Platform.OS != "unknown" {
+			all = append(all, m.Platform.OS+"/"+m.Platform.Architecture)
+		}
+	}
+	slices.Sort(all)
+	if all = slices.Compact(all); len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}
+
+// describe reads manifest and config.
+func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error) {
+	mime := manifest.GuessMIMEType(img.Manifest)
+	switch mime {
+	case imgspec.MediaTypeImageManifest, manifest.DockerV2Schema2MediaType:
+	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
+		return nil, errors.New("docker schema 1 is not supported: convert the image with `skopeo copy --format oci`")
+	default:
+		return nil, fmt.Errorf("type %q is not that of an image", mime)
+	}
+	m, err := manifest.FromBlob(img.Manifest, mime)
+	if err != nil {
+		return nil, err
+	}
+	if img.Config, err = s.config(ctx, m.ConfigInfo()); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	var config imgspec.Image
+	if err := json.Unmarshal(img.Config, &config); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	if config.OS != "linux" {
+		return nil, fmt.Errorf("image is for the operating system %q, not linux", config.OS)
+	}
+	if config.Architecture != img.Arch {
+		return nil, fmt.Errorf("image is for %s, not %s: choose with --arch", config.Architecture, img.Arch)
+	}
+	img.Labels = config.Config.Labels
+	if config.Created != nil {
+		img.Created = *config.Created
+	}
+	return descriptors(m.LayerInfos(), config.RootFS.DiffIDs)
+}
+
+func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error) {
+	if err := checkDigest("config", info.Digest); err != nil || info.Digest == "" {
+		return nil, errors.Join(err, errors.New("the manifest names none"))
+	}
+	raw, err := s.cached(info.Digest)
+	if raw != nil || err != nil {
+		return raw, err
+	}
+	r, err := s.blob(ctx, info.Digest, info.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if raw, err = io.ReadAll(io.LimitReader(r, maxConfig+1)); err != nil {
+		return nil, err
+	}
+	if info.Size >= 0 && int64(len(raw)) != info.Size {
+		return nil, failf(ErrVerify, "%d bytes, the manifest says %d", len(raw), info.Size)
+	}
+	_, err = s.cache.putBlob(raw, info.Digest, maxConfig)
+	return raw, err
+}
+
+// descriptors puts together what manifest and config say of the layers.
+func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest) ([]descriptor, error) {
+	if len(layers) != len(diffIDs) {
+		return nil, fmt.Errorf("%d layers, but %d diffIDs in the config", len(layers), len(diffIDs))
+	}
+	if len(layers) > maxLayers {
+		return nil, fmt.Errorf("%d layers, limit is %d", len(layers), maxLayers)
+	}
+	all := make([]descriptor, len(layers))
+	for i, l := range layers {
+		d := descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType}
+		for _, digest := range []digest.Digest{d.Digest, d.DiffID} {
+			if err := checkDigest(fmt.Sprintf("layer %d", i), digest); err != nil || digest == "" {
+				return nil, errors.Join(err, fmt.Errorf("layer %d has no digest", i))
+			}
+		}
+		if d.Size < 0 {
+			return nil, fmt.Errorf("layer %s: size %d", short(d.Digest), d.Size)
+		}
+		switch t := d.MediaType; {
+		case strings.Contains(t, "encrypted"):
+			return nil, fmt.Errorf("layer %s: encrypted layers are not supported", short(d.Digest))
+		case strings.Contains(t, "foreign"), strings.Contains(t, "nondistributable"):
+			return nil, fmt.Errorf("layer %s: layers outside the registry (%s) are not supported", short(d.Digest), t)
+		case !strings.Contains(t, "tar"):
+			return nil, fmt.Errorf("layer %s: type %q is not that of a layer", short(d.Digest), t)
+		}
+		all[i] = d
+	}
+	return all, nil
+}

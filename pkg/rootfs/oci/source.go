@@ -1,0 +1,212 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/docker/distribution/registry/api/errcode"
+	v2 "github.com/docker/distribution/registry/api/v2"
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/oci/archive"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/types"
+)
+
+// A source is where an image comes from. It is opened when something is asked
+// of it, so what the cache has needs no network.
+type source struct {
+	ref   ref
+	o     Options
+	cache *cache
+
+	mu  sync.Mutex // guards src, and GetBlob where it must not be called twice at once
+	src types.ImageSource
+}
+
+func newSource(r ref, o Options, c *cache) *source { return &source{ref: r, o: o, cache: c} }
+
+func (s *source) close() {
+	if s.src != nil {
+		s.src.Close()
+	}
+}
+
+func (s *source) system() *types.SystemContext {
+	sys := &types.SystemContext{
+		AuthFilePath:             s.o.AuthFile,
+		DockerCertPath:           s.o.CertDir,
+		SystemRegistriesConfPath: s.o.RegistryConf,
+		BigFilesTemporaryDir:     s.cache.tmp(),
+		DockerRegistryUserAgent:  "ohp-assemble",
+	}
+	if s.o.TLSVerify != nil {
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*s.o.TLSVerify)
+	}
+	return sys
+}
+
+// open returns the image source of containers/image.
+func (s *source) open(ctx context.Context) (types.ImageSource, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.src != nil {
+		return s.src, nil
+	}
+	r, err := s.reference()
+	if err != nil {
+		return nil, explain(err)
+	}
+	src, err := r.NewImageSource(ctx, s.system())
+	if err != nil {
+		return nil, explain(err)
+	}
+	s.src = src
+	return src, nil
+}
+
+// reference returns what containers/image calls the image. A digest takes the
+// place of the tag; only in local images it is looked up here.
+func (s *source) reference() (types.ImageReference, error) {
+	switch s.ref.transport {
+	case "oci":
+		if s.ref.digest != "" {
+			return layout.NewIndexReference(s.ref.name, 0)
+		}
+		return layout.NewReference(s.ref.name, s.ref.tag)
+	case "oci-archive":
+		return archive.NewReference(s.ref.name, s.ref.tag)
+	case "dir":
+		return directory.NewReference(s.ref.name)
+	}
+	named, err := reference.WithName(s.ref.name)
+	if err != nil {
+		return nil, err
+	}
+	if s.ref.digest != "" {
+		named, err = reference.WithDigest(named, s.ref.digest)
+	} else {
+		named, err = reference.WithTag(named, s.ref.tag)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return docker.NewReference(named)
+}
+
+// top fetches what the reference names: a manifest or an index.
+func (s *source) top(ctx context.Context) ([]byte, error) {
+	src, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	raw, _, err := src.GetManifest(ctx, s.instance())
+	if s.ref.digest != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, failf(ErrNotFound, "no manifest has that digest")
+	}
+	if err != nil {
+		return nil, explain(err)
+	}
+	return raw, nil
+}
+
+// instance returns the digest in the form that sources of local images, whose
+// references have none, want to be told it.
+func (s *source) instance() *digest.Digest {
+	if s.ref.digest == "" || s.ref.transport == "docker" || s.ref.transport == "dir" {
+		return nil
+	}
+	return &s.ref.digest
+}
+
+// manifest fetches a manifest that an index names.
+func (s *source) manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
+	src, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	raw, _, err := src.GetManifest(ctx, &d)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return raw, nil
+}
+
+// blob opens a blob for reading. The error for a registry that hangs up comes
+// from the reader, which has then tried to go on where it was.
+func (s *source) blob(ctx context.Context, d digest.Digest, size int64) (io.ReadCloser, error) {
+	src, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !src.HasThreadSafeGetBlob() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	}
+	r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: d, Size: size}, none.NoCache)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return r, nil
+}
+
+// explain gives errors of containers/image the kind that they have.
+func explain(err error) error {
+	var unauthorized docker.ErrUnauthorizedForCredentials
+	var status docker.UnexpectedHTTPStatusError
+	var coder errcode.ErrorCoder
+	var noTag layout.ImageNotFoundError
+	var noArchiveTag archive.ImageNotFoundError
+	var noArchive archive.ArchiveFileNotFoundError
+	switch {
+	case errors.As(err, &unauthorized):
+		return fault{err, ErrAccess}
+	case errors.As(err, &noTag), errors.As(err, &noArchiveTag), errors.As(err, &noArchive), errors.Is(err, fs.ErrNotExist):
+		return fault{err, ErrNotFound}
+	case errors.As(err, &status):
+		return fault{err, statusKind(status.StatusCode)}
+	case errors.As(err, &coder):
+		return fault{err, codeKind(coder.ErrorCode())}
+	}
+	// The library keeps the type of this one to itself.
+	for code, kind := range map[int]error{http.StatusUnauthorized: ErrAccess, http.StatusForbidden: ErrAccess, http.StatusNotFound: ErrNotFound} {
+		if strings.Contains(err.Error(), fmt.Sprintf("StatusCode: %d,", code)) {
+			return fault{err, kind}
+		}
+	}
+	return err
+}
+
+// errOther is the kind of errors that have none.
+var errOther = errors.New("failed")
+
+func statusKind(code int) error {
+	switch code {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return ErrAccess
+	case http.StatusNotFound:
+		return ErrNotFound
+	}
+	return errOther
+}
+
+func codeKind(code errcode.ErrorCode) error {
+	switch code {
+	case v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown, v2.ErrorCodeBlobUnknown:
+		return ErrNotFound
+	}
+	return statusKind(code.Descriptor().HTTPStatusCode)
+}
+
+// remove deletes a file that is of no more use. That it is gone is enough.
+func remove(name string) { _ = os.Remove(name) }
