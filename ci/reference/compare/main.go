@@ -209,14 +209,13 @@ var known = []struct {
 		"scratch files of the running ostree"},
 	{"root", exactly(`(ostree/lock|ostree/deploy/.*\.deployments-.*)`), "only-reference",
 		"scratch files of the running ostree"},
-	{"root", exactly(`ostree/repo/config`), "content",
-		"the import sets bls-append-except-default of the container as well"},
 	{"root", exactly(`ostree/deploy/[^/]*/deploy/COMMIT\.0\.origin`), "content",
 		"the origin names the reference that was built from"},
 	{"root", exactly(`(\.|lost\+found|ostree|ostree/(repo|deploy|boot\.1(\.1)?)(/[^/]*)?|ostree/boot\.1\.1/.*|ostree/repo/.*|` +
 		`ostree/deploy/[^/]*/(deploy|backing)(/.*)?)`), "label",
 		"ostree leaves these without a label and the reference script gives them a common one"},
 	{"root", exactly(`lost\+found`), "only-ours only-reference", "only ext4 has it"},
+	{"root", exactly(`\.`), "xattrs", "mkfs.xfs leaves a note to the file system checker there"},
 	{"boot", exactly(`grub2/i386-pc/core\.img`), "content", "compressed by another LZMA encoder; what is in it boots"},
 	{"boot", exactly(`bootupd-state\.json`), "only-ours", "bootupd's record; the reference script does not run bootupd"},
 }
