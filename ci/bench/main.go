@@ -1,0 +1,150 @@
+// Command bench measures ohp-assemble beside the conventional way and beside
+// the least work that is possible, in one run on one machine. Rounds are
+// interleaved and medians shown, so that what else the machine does hits all
+// alike. CPU seconds are of the process and its children; what the kernel does
+// for loop devices in its own threads, which only the conventional way needs, is not counted.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	program := flag.String("program", "bin/ohp-assemble", "the program to measure")
+	ref := flag.String("ref", "", "container in an OCI layout: oci:DIR@sha256:...")
+	reference := flag.String("reference", "ci/reference/disk", "script of the conventional way; empty leaves it out")
+	rounds := flag.Int("rounds", 3, "rounds")
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "ohp-bench-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	b := bench{dir: dir, program: *program, ref: *ref}
+	b.layout, _, _ = strings.Cut(strings.TrimPrefix(*ref, "oci:"), "@")
+	b.bound = filepath.Join(dir, "bound")
+	if out, err := exec.Command("go", "build", "-o", b.bound, "./ci/bench/bound").CombinedOutput(); err != nil {
+		log.Fatalf("%s%v", out, err)
+	}
+	for i := range *rounds {
+		b.round(i, *reference)
+	}
+	b.report()
+}
+
+type sample struct {
+	wall, cpu time.Duration
+	rss       int64 // bytes
+}
+
+type bench struct {
+	dir, program, ref, layout, bound string
+
+	names   []string
+	samples map[string][]sample
+}
+
+// round runs everything once.
+func (b *bench) round(i int, reference string) {
+	out := filepath.Join(b.dir, "out")
+	cache := filepath.Join(b.dir, "cache")
+	os.RemoveAll(cache)
+	os.RemoveAll(out)
+	build := func(platform string) []string {
+		return []string{b.program, "build", b.ref, "--platform", platform, "--root-fs", "ext4", "--cache", cache, "--out", out, "--format", "json"}
+	}
+	cold := allocated(b.run("cold: container to qcow2", build("qemu")))
+	warm := allocated(b.run("warm: another platform (metal raw)", build("metal")))
+	again := allocated(b.run("warm: the same qcow2 again", build("qemu")))
+	file := filepath.Join(b.dir, "bound.out")
+	b.run("bound of cold", []string{b.bound, "cold", b.layout, file, fmt.Sprint(cold)})
+	b.run("bound of warm metal", []string{b.bound, "warm", "-", file, fmt.Sprint(warm)})
+	b.run("bound of warm qcow2", []string{b.bound, "warm", "-", file, fmt.Sprint(again)})
+	os.Remove(file)
+	if reference != "" {
+		b.run("conventional: container to qcow2", []string{reference, "--qcow2", b.ref, filepath.Join(b.dir, "reference")})
+		os.RemoveAll(filepath.Join(b.dir, "reference"))
+	}
+	log.Printf("round %d done", i+1)
+}
+
+// run measures a command and returns its standard output.
+func (b *bench) run(name string, args []string) []byte {
+	syscall.Sync()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	begun := time.Now()
+	if err := cmd.Run(); err != nil {
+		log.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, stderr.Bytes())
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	s := sample{time.Since(begun), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), usage.Maxrss << 10}
+	if b.samples == nil {
+		b.samples = map[string][]sample{}
+	}
+	if !slices.Contains(b.names, name) {
+		b.names = append(b.names, name)
+	}
+	b.samples[name] = append(b.samples[name], s)
+	return stdout.Bytes()
+}
+
+// allocated returns how many bytes the one image of a build takes on its disk.
+func allocated(result []byte) int64 {
+	var r struct{ Images []struct{ Allocated int64 } }
+	if err := json.Unmarshal(result, &r); err != nil || len(r.Images) != 1 {
+		log.Fatalf("result %q: %v", result, err)
+	}
+	return r.Images[0].Allocated
+}
+
+func (b *bench) median(name string) sample {
+	pick := func(of func(sample) int64) int64 {
+		var v []int64
+		for _, s := range b.samples[name] {
+			v = append(v, of(s))
+		}
+		slices.Sort(v)
+		return v[len(v)/2]
+	}
+	return sample{
+		time.Duration(pick(func(s sample) int64 { return int64(s.wall) })),
+		time.Duration(pick(func(s sample) int64 { return int64(s.cpu) })),
+		pick(func(s sample) int64 { return s.rss }),
+	}
+}
+
+func (b *bench) report() {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "what\twall s\tCPU s\tpeak RSS MiB\t")
+	for _, name := range b.names {
+		m := b.median(name)
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%s\t\n", name, m.wall.Seconds(), m.cpu.Seconds(), strconv.FormatInt(m.rss>>20, 10))
+	}
+	w.Flush()
+	ratio := func(a, of, limit string) {
+		if len(b.samples[of]) > 0 {
+			fmt.Printf("%s / %s = %.2f CPU, %.2f wall (%s)\n", a, of,
+				b.median(a).cpu.Seconds()/b.median(of).cpu.Seconds(), b.median(a).wall.Seconds()/b.median(of).wall.Seconds(), limit)
+		}
+	}
+	ratio("cold: container to qcow2", "bound of cold", "at most 1.70 CPU")
+	ratio("warm: another platform (metal raw)", "bound of warm metal", "at most 1.50")
+	ratio("warm: the same qcow2 again", "bound of warm qcow2", "at most 1.50")
+	ratio("cold: container to qcow2", "conventional: container to qcow2", "at most 0.33 CPU")
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+)
+
+// buildOptions are what build and plan are asked for.
+type buildOptions struct {
+	reference string
+	platforms []string
+	arch      string
+	ignition  string // file
+	kargs     []string
+	rootFS    string
+	size      string
+	origin    string
+	cache     string
+	authFile  string
+	tlsVerify bool
+	format    string
+}
+
+// flags declares the options that build and plan share.
+func (o *buildOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(platformIDs(), ", "))
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several")
+	f.StringVar(&o.ignition, "ignition", "", "Ignition config `file` to embed")
+	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
+	f.StringVar(&o.rootFS, "root-fs", "ext4", "root `file system`: ext4")
+	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
+	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
+	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
+	f.StringVar(&o.authFile, "authfile", "", "`file` of registry credentials")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
+	formatFlag(cmd, &o.format)
+	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(platformIDs(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("root-fs", cobra.FixedCompletions([]string{"ext4"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func formatFlag(cmd *cobra.Command, format *string) {
+	cmd.Flags().StringVar(format, "format", "text", "`form` of the result: text or json")
+	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func checkFormat(format string) error {
+	if format != "text" && format != "json" {
+		return usageError{fmt.Errorf("format %q: there are text and json", format)}
+	}
+	return nil
+}
+
+func platformIDs() (ids []string) {
+	for _, p := range cloud.Platforms {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
+// A request is buildOptions, checked, before anything is fetched.
+type request struct {
+	buildOptions
+	targets  []cloud.Platform
+	bytes    int64  // asked for; 0 is the platform's
+	config   []byte // Ignition; nil for none
+	warnings []string
+}
+
+func (o buildOptions) check() (*request, error) {
+	r := &request{buildOptions: o}
+	if err := checkFormat(o.format); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, id := range o.platforms {
+		p, err := cloud.Lookup(id)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if !seen[id] {
+			r.targets = append(r.targets, p)
+		}
+		seen[id] = true
+	}
+	if len(r.targets) == 0 {
+		return nil, usageError{errors.New("no platform")}
+	}
+	if o.rootFS != "ext4" {
+		return nil, usageError{fmt.Errorf("root file system %q: ext4 is the only one there is", o.rootFS)}
+	}
+	for _, k := range o.kargs {
+		if strings.TrimSpace(k) == "" || strings.ContainsAny(k, "\n\r\x00") {
+			return nil, usageError{fmt.Errorf("kernel argument %q does not fit on the command line", k)}
+		}
+	}
+	var err error
+	if o.size != "" {
+		if r.bytes, err = parseBytes(o.size); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	if o.ignition != "" {
+		if r.config, err = os.ReadFile(o.ignition); err != nil {
+			return nil, err
+		}
+		if r.warnings, err = ignition.Validate(r.config); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.ignition, err)
+		}
+	}
+	if o.cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return nil, usageError{fmt.Errorf("no cache folder: %w; name one with --cache", err)}
+		}
+		r.cache = filepath.Join(dir, "ohp-assemble")
+	}
+	return r, nil
+}
+
+// A result is what build prints.
+type result struct {
+	Reference string        `json:"reference"`
+	Digest    string        `json:"digest"`
+	Arch      string        `json:"arch"`
+	Version   string        `json:"version"`
+	Commit    string        `json:"ostree_commit"`
+	Images    []imageResult `json:"images"`
+}
+
+type imageResult struct {
+	Platform    string `json:"platform"`
+	Format      string `json:"format"`
+	Path        string `json:"path"`
+	Size        int64  `json:"size"`         // of the file
+	Allocated   int64  `json:"allocated"`    // that the file takes on its disk
+	VirtualSize int64  `json:"virtual_size"` // of the disk in it
+	SHA256      string `json:"sha256"`       // of the file
+}
+
+func buildCommand() *cobra.Command {
+	var o buildOptions
+	out, quiet := ".", false
+	cmd := &cobra.Command{
+		Use:   "build REFERENCE",
+		Short: "Make images of an operating system container",
+		Example: `  ohp-assemble build registry.example/os@sha256:... --platform qemu,metal
+  ohp-assemble build oci:layout --ignition config.ign --karg quiet --out images`,
+		Args: exactArgs(1, "one reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.reference = args[0]
+			r, err := o.check()
+			if err != nil {
+				return err
+			}
+			ui := newUI(quiet)
+			defer ui.wait()
+			res, err := build(cmd.Context(), ui, r, out)
+			if err != nil {
+				return err
+			}
+			ui.wait()
+			if o.format == "json" {
+				return printJSON(cmd.OutOrStdout(), res)
+			}
+			rows := [][]string{{"FILE", "ON DISK", "VIRTUAL", "SHA256"}}
+			for _, i := range res.Images {
+				rows = append(rows, []string{i.Path, size(i.Allocated), size(i.VirtualSize), i.SHA256})
+			}
+			table(cmd.OutOrStdout(), rows)
+			return nil
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().StringVarP(&out, "out", "o", out, "`folder` for the images; it is made if missing")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing but the result and errors")
+	return cmd
+}
+
+// build makes the images of a request in the folder out.
+func build(ctx context.Context, ui *ui, r *request, out string) (*result, error) {
+	system, err := load(ctx, ui, r)
+	if err != nil {
+		return nil, err
+	}
+	defer system.Close()
+	disks, err := system.plan(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(out, 0o777); err != nil {
+		return nil, err
+	}
+	res := &result{
+		Reference: system.image.Reference, Digest: system.image.Digest.String(), Arch: system.arch,
+		Version: system.version, Commit: system.commit.String(), Images: make([]imageResult, len(disks)),
+	}
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	for i, d := range disks {
+		workers.Go(func() (err error) {
+			res.Images[i], err = writeImage(ctx, ui, r, system, d, out)
+			return err
+		})
+	}
+	return res, workers.Wait()
+}
+
+// writeImage streams one disk to its file.
+func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plannedDisk, out string) (_ imageResult, err error) {
+	name := filepath.Join(out, d.platform.FileName(system.name, system.version, system.arch))
+	perm := os.FileMode(0o666)
+	if r.config != nil {
+		perm = 0o600 // as secret as the config in it
+	}
+	s := ui.begin("write "+filepath.Base(name), d.platform.Size(d.disk.Image))
+	defer func() { s.end(err) }()
+	tap := newSink(ctx, s)
+	var size int64
+	allocated, err := writeFile(name, perm, func(f *os.File) error {
+		if err := d.platform.Write(f, d.disk.Image, tap); err != nil {
+			return err
+		}
+		info, err := f.Stat()
+		if err == nil {
+			size = info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return imageResult{}, err
+	}
+	return imageResult{d.platform.ID, d.platform.Suffix, name, size, allocated, d.disk.Size(), tap.Sum()}, nil
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+// built runs build and returns what it says it made.
+func built(t *testing.T, env []string, args ...string) result {
+	t.Helper()
+	p := program(t, env, append([]string{"build", "--format", "json"}, args...)...)
+	var r result
+	if err := json.Unmarshal([]byte(p.stdout), &r); err != nil {
+		t.Fatalf("%v: %s", err, p.stdout)
+	}
+	return r
+}
+
+const config = `{"ignition": {"version": "3.4.0"}, "storage": {"files": [{"path": "/etc/proof", "contents": {"source": "data:,x"}}]}}`
+
+func writeConfig(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "config.ign")
+	if err := os.WriteFile(name, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// judge runs a tool that must succeed and returns what it printed.
+func judge(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(tool(t, name), args...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestVerdicts has every format and file system of the images judged by the
+// real tools.
+func TestVerdicts(t *testing.T) {
+	for _, name := range []string{"tiny-base", "tiny-chunked", "full-base"} {
+		t.Run(name, func(t *testing.T) {
+			ref := fixture(t, name)
+			dir := t.TempDir()
+			r := built(t, nil, ref, "--platform", "qemu,metal", "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))
+			qcow2, raw := r.Images[0], r.Images[1]
+			judge(t, "qemu-img", "check", "-f", "qcow2", qcow2.Path)
+			converted := filepath.Join(dir, "converted.raw")
+			judge(t, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", qcow2.Path, converted)
+			for _, i := range r.Images {
+				if sum := fileSum(t, i.Path); sum != i.SHA256 {
+					t.Errorf("%s: SHA-256 is %s, the result says %s", i.Path, sum, i.SHA256)
+				}
+				if mode := stat(t, i.Path).Mode().Perm(); mode != 0o600 {
+					t.Errorf("%s: mode %o, with an Ignition config in it", i.Path, mode)
+				}
+			}
+			for _, disk := range []string{converted, raw.Path} {
+				judgeDisk(t, disk)
+			}
+		})
+	}
+}
+
+func judgeDisk(t *testing.T, disk string) {
+	t.Helper()
+	if out := judge(t, "sgdisk", "-v", disk); !strings.Contains(out, "No problems found") {
+		t.Errorf("sgdisk -v %s: %s", disk, out)
+	}
+	found, err := inspect(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Problems) > 0 || len(found.Entries) != 1 || len(found.Deployments) != 1 || !found.FirstBoot || found.Ignition != int64(len(config)) {
+		t.Errorf("inspect %s: %+v", disk, found)
+	}
+	for _, p := range found.Partitions {
+		switch p.Filesystem {
+		case "ext4":
+			judge(t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", disk, p.Start))
+		case "fat16":
+			part := filepath.Join(t.TempDir(), "esp")
+			copyPart(t, disk, p.Start, p.Size, part)
+			judge(t, "fsck.fat", "-n", part)
+		}
+	}
+}
+
+func copyPart(t *testing.T, disk string, start, size int64, to string) {
+	t.Helper()
+	in, err := os.Open(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if _, err := io.Copy(out, io.NewSectionReader(in, start, size)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fileSum(t *testing.T, name string) string {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func stat(t *testing.T, name string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// TestKernelSeesThePlan mounts both ext4 file systems and compares every inode
+// with the tree that was laid out.
+func TestKernelSeesThePlan(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	for _, name := range []string{"tiny-base", "full-base"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			o := buildOptions{
+				reference: fixture(t, name), platforms: []string{"metal"}, ignition: writeConfig(t), rootFS: "ext4",
+				arch: "amd64", format: "text", cache: filepath.Join(dir, "cache"), tlsVerify: true,
+			}
+			r, err := o.check()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, quiet := context.Background(), newUI(true)
+			res, err := build(ctx, quiet, r, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			system, err := load(ctx, quiet, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer system.Close()
+			disks, err := system.plan(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			trees := map[string]*rootfs.Inode{"boot": disks[0].disk.Boot, "root": disks[0].disk.Root}
+			for _, p := range disks[0].disk.Partitions {
+				if trees[p.Name] == nil {
+					continue
+				}
+				at := filepath.Join(dir, p.Name)
+				if err := os.Mkdir(at, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				judge(t, "mount", "-t", "ext4", "-o", fmt.Sprintf("ro,loop,offset=%d,sizelimit=%d", p.Start, p.Size), res.Images[0].Path, at)
+				t.Cleanup(func() { syscall.Unmount(at, 0) })
+				if err := treetest.Compare(at, trees[p.Name]); err != nil {
+					t.Errorf("%s: %v", p.Name, err)
+				}
+			}
+		})
+	}
+}
+
+// TestSameBytes builds twice, with everything different that may be.
+func TestSameBytes(t *testing.T) {
+	for _, name := range []string{"tiny-base", "tiny-chunked"} {
+		t.Run(name, func(t *testing.T) {
+			ref := fixture(t, name)
+			var sums [2]string
+			for i, threads := range []string{"1", "2"} {
+				dir, tmp := t.TempDir(), t.TempDir()
+				old := syscall.Umask([]int{0o022, 0o077}[i])
+				r := built(t, []string{"GOMAXPROCS=" + threads, "TMPDIR=" + tmp, "TZ=" + []string{"UTC", "Asia/Kathmandu"}[i], "LANG=" + []string{"C", "de_DE.UTF-8"}[i]},
+					ref, "--platform", "qemu,metal", "--out", dir, "--cache", filepath.Join(dir, "cache"))
+				syscall.Umask(old)
+				for _, img := range r.Images {
+					sums[i] += img.SHA256 + " "
+				}
+			}
+			if sums[0] != sums[1] {
+				t.Errorf("two builds differ:\n%s\n%s", sums[0], sums[1])
+			}
+		})
+	}
+}
+
+// layoutDir returns the folder of an oci: reference, and its digest.
+func layoutDir(ref string) (dir, digest string) {
+	dir, digest, _ = strings.Cut(strings.TrimPrefix(ref, "oci:"), "@")
+	return dir, digest
+}
+
+// copyLayout copies an OCI layout to where everybody can read it.
+func copyLayout(t *testing.T, ref string) (dir, copied string) {
+	t.Helper()
+	from, digest := layoutDir(ref)
+	dir, err := os.MkdirTemp("", "ohp-layout-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.CopyFS(filepath.Join(dir, "layout"), os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir, "oci:" + filepath.Join(dir, "layout") + "@" + digest
+}
+
+// TestNoRoot builds as a user without privileges, in a process without
+// capabilities, with no other program in reach.
+func TestNoRoot(t *testing.T) {
+	dir, ref := copyLayout(t, fixture(t, "tiny-base"))
+	cmd := start(t, []string{"PATH="}, "build", "--format", "json", "--platform", "qemu,metal",
+		"--cache", filepath.Join(dir, "work/cache"), "--out", filepath.Join(dir, "work/out"), ref)
+	if err := os.Mkdir(filepath.Join(dir, "work"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		self := filepath.Join(dir, "ohp-assemble") // where nobody may read it
+		if err := exec.Command("cp", cmd.Path, self).Run(); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path, cmd.Dir = self, dir
+		cmd.Env = append(cmd.Env, "HOME="+dir)
+		if err := os.Chown(filepath.Join(dir, "work"), nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		// A change of user from root to another clears all capabilities.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	p := finish(t, cmd)
+	if p.code != 0 {
+		t.Fatalf("exit code %d: %s", p.code, p.stderr)
+	}
+	var asNobody result
+	if err := json.Unmarshal([]byte(p.stdout), &asNobody); err != nil {
+		t.Fatal(err)
+	}
+	mine := built(t, nil, ref, "--platform", "qemu,metal", "--out", t.TempDir(), "--cache", filepath.Join(t.TempDir(), "cache"))
+	for i := range mine.Images {
+		if mine.Images[i].SHA256 != asNobody.Images[i].SHA256 {
+			t.Errorf("%s: nobody makes other bytes", mine.Images[i].Platform)
+		}
+	}
+}
+
+// TestMemory: what is needed grows with the number of files, not with their size.
+func TestMemory(t *testing.T) {
+	const limit = 300 << 20
+	ref := fixture(t, "full-base")
+	dir := t.TempDir()
+	args := []string{"build", "--format", "json", "--cache", filepath.Join(dir, "cache"), "--out", dir, "--platform", "qemu,metal", ref}
+	for _, what := range []string{"cold", "warm"} {
+		if p := program(t, nil, args...); p.rss > limit {
+			t.Errorf("%s: peak RSS is %d MiB", what, p.rss>>20)
+		} else {
+			t.Logf("%s: peak RSS is %d MiB", what, p.rss>>20)
+		}
+	}
+}

@@ -1,0 +1,424 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A layoutEdit is an OCI layout of one image that is being changed.
+type layoutEdit struct {
+	t        *testing.T
+	dir      string
+	manifest map[string]any
+	config   map[string]any
+}
+
+func editLayout(t *testing.T, dir string) *layoutEdit {
+	t.Helper()
+	e := &layoutEdit{t: t, dir: dir}
+	var index struct{ Manifests []struct{ Digest string } }
+	e.read(filepath.Join(dir, "index.json"), &index)
+	e.read(e.blob(index.Manifests[0].Digest), &e.manifest)
+	e.read(e.blob(e.manifest["config"].(map[string]any)["digest"].(string)), &e.config)
+	return e
+}
+
+func (e *layoutEdit) read(name string, v any) {
+	e.t.Helper()
+	data, err := os.ReadFile(name)
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func (e *layoutEdit) blob(digest string) string {
+	return filepath.Join(e.dir, "blobs", strings.Replace(digest, ":", "/", 1))
+}
+
+func (e *layoutEdit) layer(i int) map[string]any {
+	layers := e.manifest["layers"].([]any)
+	return layers[(i+len(layers))%len(layers)].(map[string]any)
+}
+
+// layerFile returns the file of a layer's blob; -1 is the last layer.
+func (e *layoutEdit) layerFile(i int) string { return e.blob(e.layer(i)["digest"].(string)) }
+
+func (e *layoutEdit) put(data []byte) string {
+	e.t.Helper()
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+	if err := os.WriteFile(e.blob(digest), data, 0o644); err != nil {
+		e.t.Fatal(err)
+	}
+	return digest
+}
+
+// setLayer replaces a layer by another tar, all digests made right.
+func (e *layoutEdit) setLayer(i int, tar []byte) {
+	var z bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&z, gzip.BestSpeed)
+	w.Write(tar)
+	w.Close()
+	l := e.layer(i)
+	l["digest"], l["size"] = e.put(z.Bytes()), z.Len()
+	diffIDs := e.config["rootfs"].(map[string]any)["diff_ids"].([]any)
+	i = (i + len(diffIDs)) % len(diffIDs)
+	diffIDs[i] = fmt.Sprintf("sha256:%x", sha256.Sum256(tar))
+	if i == len(diffIDs)-1 {
+		e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"] = diffIDs[i]
+	}
+}
+
+// tar returns a layer inflated.
+func (e *layoutEdit) tar(i int) []byte {
+	e.t.Helper()
+	f, err := os.Open(e.layerFile(i))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return data
+}
+
+// filter rewrites a layer's entries; edit returns false to drop one.
+func (e *layoutEdit) filter(i int, edit func(h *tar.Header, content []byte) ([]byte, bool)) {
+	e.t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	r := tar.NewReader(bytes.NewReader(e.tar(i)))
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		content, keep := edit(h, content)
+		if !keep {
+			continue
+		}
+		h.Size = int64(len(content))
+		h.Format = tar.FormatUnknown
+		if err := w.WriteHeader(h); err != nil {
+			e.t.Fatal(err)
+		}
+		w.Write(content)
+	}
+	w.Close()
+	e.setLayer(i, out.Bytes())
+}
+
+// save writes config, manifest and index, and returns the new reference.
+func (e *layoutEdit) save() string {
+	e.t.Helper()
+	encode := func(v any) []byte {
+		b, err := json.Marshal(v)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		return b
+	}
+	config := encode(e.config)
+	c := e.manifest["config"].(map[string]any)
+	c["digest"], c["size"] = e.put(config), len(config)
+	manifest := encode(e.manifest)
+	digest := e.put(manifest)
+	index := encode(map[string]any{"schemaVersion": 2, "manifests": []any{map[string]any{
+		"mediaType": e.manifest["mediaType"], "digest": digest, "size": len(manifest),
+	}}})
+	if err := os.WriteFile(filepath.Join(e.dir, "index.json"), index, 0o644); err != nil {
+		e.t.Fatal(err)
+	}
+	return "oci:" + e.dir + "@" + digest
+}
+
+// object reports whether a tar entry is an object of the given suffix.
+func object(h *tar.Header, suffix string) bool {
+	return strings.HasPrefix(h.Name, "sysroot/ostree/repo/objects/") && strings.HasSuffix(h.Name, suffix)
+}
+
+// TestFaults breaks a good container in every way that comes to mind. Each
+// gets a one-line error that names what and where, an honest exit code, no
+// output, and a cache with which the good container still builds.
+func TestFaults(t *testing.T) {
+	good := fixture(t, "tiny-chunked")
+	once := func(suffix string, edit func(h *tar.Header, content []byte) ([]byte, bool)) func(*tar.Header, []byte) ([]byte, bool) {
+		done := false
+		return func(h *tar.Header, content []byte) ([]byte, bool) {
+			if done || !object(h, suffix) || len(content) < 100 {
+				return content, true
+			}
+			done = true
+			return edit(h, content)
+		}
+	}
+	drop := func(*tar.Header, []byte) ([]byte, bool) { return nil, false }
+	flip := func(_ *tar.Header, content []byte) ([]byte, bool) {
+		content[len(content)/2] ^= 1
+		return content, true
+	}
+	cases := []struct {
+		name  string
+		code  int
+		says  []string // all of them
+		spoil func(e *layoutEdit) string
+	}{
+		{"layer cut short", exitVerify, []string{"layer sha256:"}, func(e *layoutEdit) string {
+			info, _ := os.Stat(e.layerFile(1))
+			os.Truncate(e.layerFile(1), info.Size()/2)
+			return e.save()
+		}},
+		{"bit flipped in a blob", exitVerify, []string{"layer sha256:"}, func(e *layoutEdit) string {
+			data, _ := os.ReadFile(e.layerFile(1))
+			data[len(data)/2] ^= 1
+			os.WriteFile(e.layerFile(1), data, 0o644)
+			return e.save()
+		}},
+		{"blob is missing", exitFailed, []string{"layer sha256:"}, func(e *layoutEdit) string {
+			os.Remove(e.layerFile(1))
+			return e.save()
+		}},
+		{"config flipped", exitVerify, []string{"sha256:"}, func(e *layoutEdit) string {
+			ref := e.save()
+			name := e.blob(e.manifest["config"].(map[string]any)["digest"].(string))
+			data, _ := os.ReadFile(name)
+			os.WriteFile(name, bytes.Replace(data, []byte("amd64"), []byte("amd46"), 1), 0o644)
+			return ref
+		}},
+		{"diffID is wrong", exitVerify, []string{"layer sha256:", "sha256:"}, func(e *layoutEdit) string {
+			diffIDs := e.config["rootfs"].(map[string]any)["diff_ids"].([]any)
+			diffIDs[1] = "sha256:" + strings.Repeat("0", 64)
+			return e.save()
+		}},
+		{"bit flipped in a file object", exitVerify, []string{"layer sha256:", ".file"}, func(e *layoutEdit) string {
+			e.filter(1, once(".file", flip))
+			return e.save()
+		}},
+		{"bit flipped in a dirtree", exitVerify, []string{"layer sha256:", ".dirtree"}, func(e *layoutEdit) string {
+			e.filter(0, once(".dirtree", flip))
+			return e.save()
+		}},
+		{"file object is missing", exitFailed, []string{".file"}, func(e *layoutEdit) string {
+			e.filter(1, once(".file", drop))
+			return e.save()
+		}},
+		{"dirtree is missing", exitFailed, []string{".dirtree"}, func(e *layoutEdit) string {
+			e.filter(0, once(".dirtree", drop))
+			return e.save()
+		}},
+		{"no commit", exitFailed, []string{"commit"}, func(e *layoutEdit) string {
+			e.filter(0, func(h *tar.Header, c []byte) ([]byte, bool) { return c, !object(h, ".commit") })
+			return e.save()
+		}},
+		{"a file of 10 TiB is announced", exitFailed, []string{"layer sha256:", "big"}, func(e *layoutEdit) string {
+			var b bytes.Buffer
+			w := tar.NewWriter(&b)
+			w.WriteHeader(&tar.Header{Name: "usr/big", Typeflag: tar.TypeReg, Mode: 0o644, Size: 10 << 40, Format: tar.FormatGNU})
+			e.setLayer(1, append(b.Bytes(), make([]byte, 4096)...))
+			return e.save()
+		}},
+		{"a name that climbs out", exitFailed, []string{"layer sha256:", "../"}, func(e *layoutEdit) string {
+			e.filter(1, once(".file", func(h *tar.Header, c []byte) ([]byte, bool) {
+				h.Name = "../../../../../../tmp/ohp-escaped"
+				return c, true
+			}))
+			return e.save()
+		}},
+		{"a layer of one's own on top", exitFailed, []string{"layer"}, func(e *layoutEdit) string {
+			layers := e.manifest["layers"].([]any)
+			rootfs := e.config["rootfs"].(map[string]any)
+			e.manifest["layers"] = append(layers, map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"})
+			rootfs["diff_ids"] = append(rootfs["diff_ids"].([]any), "")
+			final := e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"]
+			e.setLayer(-1, make([]byte, 1024))
+			e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"] = final
+			return e.save()
+		}},
+		{"squashed", exitFailed, []string{"ostree.final-diffid"}, func(e *layoutEdit) string {
+			e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"] = "sha256:" + strings.Repeat("1", 64)
+			return e.save()
+		}},
+		{"another architecture", exitFailed, []string{"s390x"}, func(e *layoutEdit) string {
+			e.config["architecture"] = "s390x"
+			return e.save()
+		}},
+		{"no such digest", exitFailed, []string{strings.Repeat("2", 64)}, func(e *layoutEdit) string {
+			return "oci:" + e.dir + "@sha256:" + strings.Repeat("2", 64)
+		}},
+	}
+	cache := filepath.Join(t.TempDir(), "cache")
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			dir, ref := copyLayout(t, good)
+			_ = ref
+			ref = c.spoil(editLayout(t, filepath.Join(dir, "layout")))
+			out := filepath.Join(dir, "out")
+			p := finish(t, start(t, nil, "build", "--cache", cache, "--out", out, "--arch", "amd64", ref))
+			if p.code != c.code {
+				t.Errorf("exit code %d, want %d", p.code, c.code)
+			}
+			said := errorLine(p.stderr)
+			for _, s := range c.says {
+				if !strings.Contains(said, s) {
+					t.Errorf("the error does not say %q: %s", s, p.stderr)
+				}
+			}
+			if p.stdout != "" {
+				t.Errorf("there is a result: %s", p.stdout)
+			}
+			noFiles(t, out)
+			if _, err := os.Lstat("/tmp/ohp-escaped"); err == nil {
+				t.Fatal("a file was written outside")
+			}
+		})
+	}
+	noTemporary(t, cache)
+	built(t, nil, good, "--cache", cache, "--out", t.TempDir())
+}
+
+// errorLine returns the one line of the error itself.
+func errorLine(stderr string) string {
+	for line := range strings.Lines(stderr) {
+		if s, ok := strings.CutPrefix(line, "ohp-assemble: "); ok && !strings.HasPrefix(s, "hint: ") {
+			return s
+		}
+	}
+	return ""
+}
+
+// noFiles fails if there is a file below dir.
+func noFiles(t *testing.T, dir string) {
+	t.Helper()
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			t.Errorf("%s was left behind", path)
+		}
+		return nil
+	})
+}
+
+// noTemporary fails if a temporary file is left in the cache.
+func noTemporary(t *testing.T, cache string) {
+	t.Helper()
+	filepath.WalkDir(cache, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && (strings.Contains(d.Name(), "tmp") || strings.Contains(d.Name(), "part")) {
+			t.Errorf("%s was left behind", path)
+		}
+		return nil
+	})
+}
+
+// TestNoSpace builds onto a device that is too small, for the images and for
+// the cache.
+func TestNoSpace(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	ref := fixture(t, "tiny-base")
+	for _, what := range []string{"out", "cache"} {
+		t.Run(what, func(t *testing.T) {
+			small, dir := t.TempDir(), t.TempDir()
+			if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=8m"); err != nil {
+				t.Skip(err)
+			}
+			defer syscall.Unmount(small, 0)
+			places := map[string]string{"out": filepath.Join(dir, "out"), "cache": filepath.Join(dir, "cache")}
+			places[what] = filepath.Join(small, what)
+			p := finish(t, start(t, nil, "build", "--cache", places["cache"], "--out", places["out"], ref))
+			if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "no space left on device") || !strings.Contains(p.stderr, "hint: make room") {
+				t.Errorf("exit code %d: %s", p.code, p.stderr)
+			}
+			if !strings.Contains(errorLine(p.stderr), small) {
+				t.Errorf("the error does not say where there is no space: %s", p.stderr)
+			}
+			noFiles(t, places["out"])
+			noTemporary(t, places["cache"])
+		})
+	}
+}
+
+// TestInterrupt presses ^C at different moments.
+func TestInterrupt(t *testing.T) {
+	ref := fixture(t, "tiny-base")
+	dir := t.TempDir()
+	out, cache := filepath.Join(dir, "out"), filepath.Join(dir, "cache")
+	interrupted := 0
+	for delay := 20 * time.Millisecond; delay < 3*time.Second; delay = delay * 3 / 2 {
+		os.RemoveAll(cache)
+		cmd := start(t, nil, "build", "--platform", "qemu,metal", "--cache", cache, "--out", out, ref)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		cmd.Process.Signal(os.Interrupt)
+		err := cmd.Wait()
+		if err == nil {
+			break // it was faster
+		}
+		if !cmd.ProcessState.Exited() {
+			continue // the signal came before the program could ask for it
+		}
+		interrupted++
+		if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
+			t.Errorf("after %s: exit code %d: %s", delay, code, stderr.String())
+		}
+		noTemporary(t, cache)
+		if names, err := os.ReadDir(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		} else {
+			for _, d := range names {
+				if strings.HasPrefix(d.Name(), ".") {
+					t.Errorf("after %s: %s was left behind", delay, d.Name())
+				}
+			}
+		}
+	}
+	if interrupted == 0 {
+		t.Error("no run was interrupted")
+	}
+	built(t, nil, ref, "--cache", cache, "--out", out)
+}
+
+// TestTwoAtOnce runs two builds of the same container with one empty cache.
+func TestTwoAtOnce(t *testing.T) {
+	ref := fixture(t, "tiny-chunked")
+	cache := filepath.Join(t.TempDir(), "cache")
+	results := make(chan result, 2)
+	for range 2 {
+		go func() { results <- built(t, nil, ref, "--cache", cache, "--out", t.TempDir()) }()
+	}
+	a, b := <-results, <-results
+	if len(a.Images) != 1 || len(b.Images) != 1 || a.Images[0].SHA256 != b.Images[0].SHA256 {
+		t.Errorf("%v and %v", a.Images, b.Images)
+	}
+}

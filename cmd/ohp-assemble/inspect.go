@@ -1,0 +1,296 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/diskfs/go-diskfs/backend"
+	"github.com/diskfs/go-diskfs/filesystem/ext4"
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+)
+
+// An inspection is what is found in an image.
+type inspection struct {
+	File        string       `json:"file"`
+	Format      string       `json:"format"`
+	VirtualSize int64        `json:"virtual_size"`
+	SectorSize  int          `json:"sector_size"`
+	DiskGUID    string       `json:"disk_guid"`
+	Partitions  []partition  `json:"partitions"`
+	Entries     []bootEntry  `json:"boot_entries"`
+	FirstBoot   bool         `json:"first_boot"` // the stamp is there: the next boot runs Ignition
+	Ignition    int64        `json:"ignition"`   // bytes of the embedded config, 0 for none
+	Deployments []deployment `json:"deployments"`
+	Problems    []string     `json:"problems,omitempty"`
+}
+
+type partition struct {
+	Number     int    `json:"number"`
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	GUID       string `json:"guid"`
+	Start      int64  `json:"start"`
+	Size       int64  `json:"size"`
+	Filesystem string `json:"filesystem,omitempty"`
+	Label      string `json:"label,omitempty"`
+	UUID       string `json:"uuid,omitempty"`
+}
+
+type bootEntry struct {
+	File    string   `json:"file"`
+	Title   string   `json:"title"`
+	Linux   string   `json:"linux"`
+	Initrd  []string `json:"initrd"`
+	Options string   `json:"options"`
+}
+
+type deployment struct {
+	Stateroot string `json:"stateroot"`
+	Commit    string `json:"ostree_commit"`
+	Origin    string `json:"origin"`
+}
+
+func inspectCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "inspect FILE",
+		Short: "Show what is in an image: partitions, file systems, kernel arguments, commit, Ignition",
+		Args:  exactArgs(1, "one image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkFormat(format); err != nil {
+				return err
+			}
+			found, err := inspect(args[0])
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				return printJSON(cmd.OutOrStdout(), found)
+			}
+			found.print(cmd.OutOrStdout())
+			return nil
+		},
+	}
+	formatFlag(cmd, &format)
+	return cmd
+}
+
+// inspect looks into an image without mounting it.
+func inspect(name string) (*inspection, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	image, format, err := openImage(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	table, err := gpt.Read(image, image.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	found := &inspection{
+		File: name, Format: format, VirtualSize: image.Size(), SectorSize: table.SectorSize, DiskGUID: table.DiskGUID.String(),
+		Entries: []bootEntry{}, Deployments: []deployment{},
+	}
+	found.problem("primary partition table", table.PrimaryErr)
+	found.problem("backup partition table", table.BackupErr)
+	for _, e := range table.Partitions {
+		content := io.NewSectionReader(image, e.Start, e.Size)
+		p := partition{Number: e.Number, Name: e.Name, Type: e.Type.String(), GUID: e.ID.String(), Start: e.Start, Size: e.Size}
+		p.Filesystem, p.Label, p.UUID = identify(content)
+		found.Partitions = append(found.Partitions, p)
+		if p.Filesystem != "ext4" {
+			continue
+		}
+		switch p.Label {
+		case "boot":
+			found.problem("boot file system", guarded(content, found.boot))
+		case "root":
+			found.problem("root file system", guarded(content, found.root))
+		}
+	}
+	return found, nil
+}
+
+func (found *inspection) problem(where string, err error) {
+	if err != nil {
+		found.Problems = append(found.Problems, fmt.Sprintf("%s: %v", where, err))
+	}
+}
+
+// openImage returns the disk in a file of any format that is written here.
+func openImage(f *os.File) (disk rootfs.Blob, format string, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, "", err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, "", errors.New("not a regular file")
+	}
+	magic := make([]byte, 4)
+	f.ReadAt(magic, 0)
+	if string(magic) == "QFI\xfb" {
+		disk, err = qcow2.Open(f)
+		return disk, "qcow2", err
+	}
+	return io.NewSectionReader(f, 0, info.Size()), "raw", nil
+}
+
+// identify tells a file system by its superblock.
+func identify(r io.ReaderAt) (kind, label, uuid string) {
+	head := make([]byte, 2048)
+	if n, _ := r.ReadAt(head, 0); n < len(head) {
+		return "", "", ""
+	}
+	text := func(b []byte) string { return strings.TrimRight(strings.TrimRight(string(b), "\x00"), " ") }
+	dashed := func(b []byte) string {
+		h := hex.EncodeToString(b)
+		return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+	}
+	serial := func(b []byte) string {
+		n := binary.LittleEndian.Uint32(b)
+		return fmt.Sprintf("%04X-%04X", n>>16, n&0xffff)
+	}
+	switch {
+	case binary.LittleEndian.Uint16(head[1024+56:]) == 0xef53:
+		return "ext4", text(head[1024+120:][:16]), dashed(head[1024+104:][:16])
+	case string(head[:4]) == "XFSB":
+		return "xfs", text(head[108:][:12]), dashed(head[32:][:16])
+	case string(head[54:62]) == "FAT16   ":
+		return "fat16", text(head[43:54]), serial(head[39:])
+	case string(head[82:90]) == "FAT32   ":
+		return "fat32", text(head[71:82]), serial(head[67:])
+	}
+	return "", "", ""
+}
+
+// readLimit bounds what is read of a file in an image.
+const readLimit = 1 << 20
+
+// boot looks into the boot file system.
+func (found *inspection) boot(fsys *ext4.FileSystem) error {
+	for _, dir := range []string{"loader.0/entries", "loader.1/entries"} {
+		names, _ := fsys.ReadDir(dir) // one of the two is there
+		for _, d := range names {
+			name := path.Join(dir, d.Name())
+			text, err := readFile(fsys, name)
+			if err != nil {
+				return err
+			}
+			e, err := bls.Parse(string(text))
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			found.Entries = append(found.Entries, bootEntry{name, e.Title, e.Linux, e.Initrd, e.Options.String()})
+		}
+	}
+	if len(found.Entries) == 0 {
+		return errors.New("no boot entries")
+	}
+	_, err := fsys.Stat("ignition.firstboot")
+	found.FirstBoot = err == nil
+	if info, err := fsys.Stat(ignition.Path); err == nil {
+		found.Ignition = info.Size()
+	}
+	return nil
+}
+
+// root looks into the root file system.
+func (found *inspection) root(fsys *ext4.FileSystem) error {
+	stateroots, err := fsys.ReadDir("ostree/deploy")
+	if err != nil {
+		return err
+	}
+	for _, stateroot := range stateroots {
+		dir := path.Join("ostree/deploy", stateroot.Name(), "deploy")
+		names, err := fsys.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, d := range names {
+			if !d.IsDir() {
+				continue
+			}
+			commit, _, _ := strings.Cut(d.Name(), ".")
+			text, err := readFile(fsys, path.Join(dir, d.Name()+".origin"))
+			if err != nil {
+				return err
+			}
+			_, origin, _ := strings.Cut(string(text), "container-image-reference=")
+			origin, _, _ = strings.Cut(origin, "\n")
+			found.Deployments = append(found.Deployments, deployment{stateroot.Name(), commit, origin})
+		}
+	}
+	return nil
+}
+
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, readLimit))
+}
+
+// guarded opens an ext4 file system and looks into it. The reader of go-diskfs
+// trusts what it reads, and an image may come from anywhere: its panics are
+// errors here.
+func guarded(content *io.SectionReader, look func(*ext4.FileSystem) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("damaged: %v", p)
+		}
+	}()
+	fsys, err := ext4.Read(storage{content}, content.Size(), 0, 0)
+	if err != nil {
+		return err
+	}
+	return look(fsys)
+}
+
+// storage is a part of an image as go-diskfs wants it.
+type storage struct{ *io.SectionReader }
+
+func (s storage) Stat() (fs.FileInfo, error)              { return nil, errors.ErrUnsupported }
+func (s storage) Close() error                            { return nil }
+func (s storage) Sys() (*os.File, error)                  { return nil, backend.ErrNotSuitable }
+func (s storage) Writable() (backend.WritableFile, error) { return nil, backend.ErrIncorrectOpenMode }
+func (s storage) Path() string                            { return "" }
+
+// print shows an inspection to a person.
+func (found *inspection) print(w io.Writer) {
+	fmt.Fprintf(w, "%s: %s, %s, %d-byte sectors, disk GUID %s\n\n", found.File, found.Format, size(found.VirtualSize), found.SectorSize, found.DiskGUID)
+	rows := [][]string{{"#", "NAME", "START", "SIZE", "FILE SYSTEM", "LABEL", "UUID"}}
+	for _, p := range found.Partitions {
+		rows = append(rows, []string{fmt.Sprint(p.Number), p.Name, size(p.Start), size(p.Size), p.Filesystem, p.Label, p.UUID})
+	}
+	table(w, rows)
+	for _, e := range found.Entries {
+		fmt.Fprintf(w, "\n%s\n  title   %s\n  linux   %s\n  initrd  %s\n  options %s\n", e.File, e.Title, e.Linux, strings.Join(e.Initrd, " "), e.Options)
+	}
+	for _, d := range found.Deployments {
+		fmt.Fprintf(w, "\ndeployment of %s\n  commit  %s\n  origin  %s\n", d.Stateroot, d.Commit, d.Origin)
+	}
+	fmt.Fprintf(w, "\nfirst boot    %s\nIgnition      %s\n",
+		map[bool]string{true: "still to come", false: "over"}[found.FirstBoot],
+		map[bool]string{true: fmt.Sprintf("embedded, %d bytes", found.Ignition), false: "not embedded"}[found.Ignition > 0])
+	for _, p := range found.Problems {
+		fmt.Fprintf(w, "problem: %s\n", p)
+	}
+}

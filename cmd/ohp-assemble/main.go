@@ -1,0 +1,111 @@
+// Command ohp-assemble turns an operating system in a container registry into
+// everything that a machine can boot.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+)
+
+// Exit codes, part of the interface.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitVerify = 3
+	exitAccess = 4
+)
+
+func main() { os.Exit(run()) }
+
+// run is main that returns its exit code, so that tests can call it.
+func run() int {
+	// The first ^C cancels, so that temporary files go; the second one kills.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	err := command().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted, nothing was left behind but the cache")
+	}
+	fmt.Fprintf(os.Stderr, "ohp-assemble: %v\n", err)
+	if h := hint(err); h != "" {
+		fmt.Fprintf(os.Stderr, "ohp-assemble: hint: %s\n", h)
+	}
+	return exitCode(err)
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ohp-assemble",
+		Short: "Make bootable disk images from an operating system in a container registry",
+		Long: `ohp-assemble takes an ostree-native operating system container by digest and
+makes disk images of it: without root, mounts, loop devices or a virtual
+machine, and the same bytes every time.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("no command %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), versionCommand())
+	return root
+}
+
+// A usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// exactArgs is cobra.ExactArgs with a usageError.
+func exactArgs(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("%s takes %s, %d arguments were given", cmd.Name(), what, len(args))}
+		}
+		return nil
+	}
+}
+
+func exitCode(err error) int {
+	switch {
+	case errors.As(err, new(usageError)):
+		return exitUsage
+	case errors.Is(err, oci.ErrVerify):
+		return exitVerify
+	case errors.Is(err, oci.ErrAccess):
+		return exitAccess
+	}
+	return exitFailed
+}
+
+// hint says what to do about an error, where that is known.
+func hint(err error) string {
+	switch {
+	case errors.As(err, new(usageError)):
+		return "ohp-assemble --help, or ohp-assemble COMMAND --help"
+	case errors.Is(err, oci.ErrVerify):
+		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
+	case errors.Is(err, oci.ErrAccess):
+		return "log in with podman or skopeo, or name a file of credentials with --authfile"
+	case errors.Is(err, syscall.ENOSPC):
+		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"
+	}
+	return ""
+}

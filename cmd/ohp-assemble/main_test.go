@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// asMain makes the test binary be the program, so that tests run it as a
+// process of its own: as another user, in another place, to be killed.
+const asMain = "OHP_TEST_AS_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMain) != "" {
+		os.Exit(run())
+	}
+	testscript.Main(m, map[string]func(){"ohp-assemble": func() { os.Exit(run()) }})
+}
+
+// TestScripts runs what needs no operating system: every way to use the
+// command wrongly, and what it says then.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata"})
+}
+
+// root of the checkout, seen from this package.
+const checkout = "../.."
+
+// fixture returns the reference of a fixture operating system. Without it the
+// test is skipped, or fails where it is required.
+func fixture(t *testing.T, name string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(checkout, "ci/fixture/ref"), name)
+	cmd.Stderr = new(bytes.Buffer)
+	out, err := cmd.Output()
+	if err == nil {
+		return strings.TrimSpace(string(out))
+	}
+	if os.Getenv("OHP_FIXTURE") == "required" {
+		t.Fatalf("fixture %s: %v: %s", name, err, cmd.Stderr)
+	}
+	t.Skipf("fixture %s is not built (make fixture)", name)
+	return ""
+}
+
+// tool returns the path of a program that judges, in the places where Debian
+// keeps such. Without it the test is skipped, or fails where it is required.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("OHP_TOOLS") == "required" {
+		t.Fatalf("%s is not installed", name)
+	}
+	t.Skipf("%s is not installed", name)
+	return ""
+}
+
+// A process is one run of the program as a process of its own.
+type process struct {
+	stdout, stderr string
+	code           int
+	rss            int64 // peak resident set, bytes
+}
+
+// start prepares a run; the environment holds nothing but HOME and what the
+// caller adds.
+func start(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append([]string{asMain + "=1", "HOME=" + t.TempDir()}, env...)
+	return cmd
+}
+
+// finish runs what start has prepared.
+func finish(t *testing.T, cmd *exec.Cmd) process {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatal(err)
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return process{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), usage.Maxrss << 10}
+}
+
+// program runs the program and expects it to succeed.
+func program(t *testing.T, env []string, args ...string) process {
+	t.Helper()
+	p := finish(t, start(t, env, args...))
+	if p.code != 0 {
+		t.Fatalf("ohp-assemble %s: exit code %d\n%s", strings.Join(args, " "), p.code, p.stderr)
+	}
+	return p
+}

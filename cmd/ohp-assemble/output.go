@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// writeFile makes a file that appears under its name only when it is whole:
+// fill writes a temporary file in the same folder, which is then renamed.
+// What stood there before stays until that moment. It returns the size that
+// the file takes on its disk.
+func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (allocated int64, err error) {
+	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d.part", filepath.Base(name), os.Getpid()))
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(tmp)
+		}
+	}()
+	if err := fill(f); err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	allocated = info.Size()
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		allocated = stat.Blocks * 512
+	}
+	return allocated, os.Rename(tmp, name)
+}
+
+// A sink is the last station of every image: what passes is hashed and
+// counted, and nothing passes once the context is done.
+type sink struct {
+	ctx   context.Context
+	hash  hash.Hash
+	count io.Writer // may be nil
+}
+
+func newSink(ctx context.Context, count io.Writer) *sink {
+	return &sink{ctx, sha256.New(), count}
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if s.count != nil {
+		s.count.Write(p)
+	}
+	return s.hash.Write(p)
+}
+
+// Sum returns the SHA-256 of what passed, in hexadecimal.
+func (s *sink) Sum() string { return hex.EncodeToString(s.hash.Sum(nil)) }

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/deploy"
+)
+
+// A system is a container that became an operating system, deployed.
+type system struct {
+	image         *oci.Image
+	choices       *coreos.Choices
+	deployment    *deploy.Deployment
+	name, version string // as in file names
+	arch          string // as the machine calls itself
+	stateroot     string
+	origin        string
+	commit        ostree.Checksum // what is deployed
+}
+
+func (s *system) Close() error { return s.image.Close() }
+
+// load pulls, imports and deploys the container of a request.
+func load(ctx context.Context, ui *ui, r *request) (_ *system, err error) {
+	for _, w := range r.warnings {
+		ui.warn("%s: %s", r.ignition, w)
+	}
+	options := oci.Options{Cache: r.cache, Arch: r.arch, AuthFile: r.authFile}
+	if !r.tlsVerify {
+		options.TLSVerify = &r.tlsVerify
+	}
+	pull := ui.begin("pull "+r.reference, 0)
+	options.Progress = pull
+	image, err := oci.Pull(ctx, r.reference, options)
+	pull.end(err)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(r.reference, "@") {
+		ui.say("resolved to %s", image.Reference)
+	}
+	s, err := deployed(image, r)
+	if err != nil {
+		image.Close()
+		return nil, err
+	}
+	if r.origin == "" && !strings.HasPrefix(image.Reference, "docker:") {
+		ui.say("note: the system will have no source of updates; --origin names one")
+	}
+	return s, nil
+}
+
+// deployed imports and deploys a pulled image. It is a function of the two.
+func deployed(image *oci.Image, r *request) (*system, error) {
+	s := &system{image: image, arch: machine(image.Arch)}
+	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Manifest, Config: image.Config}
+	for _, l := range image.Layers {
+		pulled.Layers = append(pulled.Layers, container.Layer{
+			Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob,
+		})
+	}
+	s.origin = cmp.Or(r.origin, defaultOrigin(image))
+	reference, err := container.Reference(s.origin)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("origin: %w", err)}
+	}
+	tree, err := container.Import(pulled, container.Options{Reference: reference})
+	if err != nil {
+		return nil, err
+	}
+	if err := coreos.Preflight(tree.Root, image.Arch); err != nil {
+		return nil, err
+	}
+	if s.choices, err = coreos.ReadChoices(tree.Root, image.Arch); err != nil {
+		return nil, err
+	}
+	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
+	s.name = fileName(cmp.Or(image.Labels["com.coreos.osname"], s.stateroot))
+	s.version = fileName(cmp.Or(image.Labels["org.opencontainers.image.version"], image.Labels["version"], image.Digest.Encoded()[:12]))
+	s.deployment, err = deploy.New(tree.Repo, deploy.Options{
+		Commit: tree.Deployed, Stateroot: s.stateroot, Origin: s.origin, BLSAppend: s.choices.BLSAppend, Time: s.created(),
+		Aleph: deploy.Aleph{
+			Ref: s.origin, Version: s.version, Commit: tree.Deployed.String(),
+			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},
+		},
+	})
+	s.commit = tree.Deployed
+	return s, err
+}
+
+// created is the time that everything new on the disk has.
+func (s *system) created() rootfs.Time {
+	if s.image.Created.IsZero() {
+		return rootfs.Time{}
+	}
+	return rootfs.Time{Sec: s.image.Created.Unix()}
+}
+
+// defaultOrigin is where the host looks for updates if the user does not say:
+// where the image came from. A container from a folder is on no registry that
+// the host could ask, and its path is nobody's business, so that it gets a name
+// on a registry that does not exist.
+func defaultOrigin(image *oci.Image) string {
+	if name, ok := strings.CutPrefix(image.Reference, "docker://"); ok {
+		name, digest, _ := strings.Cut(name, "@")
+		if !strings.Contains(path.Base(name), ":") {
+			name += "@" + digest // without a tag there is nothing to follow
+		}
+		return "ostree-unverified-registry:" + name
+	}
+	return "ostree-unverified-registry:localhost/" + strings.ToLower(fileName(cmp.Or(image.Labels["com.coreos.osname"], "os"))) + "@" + image.Digest.String()
+}
+
+// machine returns the name that a machine has for its own architecture.
+func machine(arch string) string {
+	switch arch {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return arch
+}
+
+// fileName makes a label of a container fit for the name of a file.
+func fileName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._+-", r)) {
+			return r
+		}
+		return '-'
+	}, s)
+	return strings.TrimLeft(s[:min(len(s), 64)], ".-")
+}
+
+// A plannedDisk is a disk for a platform.
+type plannedDisk struct {
+	platform cloud.Platform
+	disk     *layout.Disk
+}
+
+// plan lays out the disks of a request.
+func (s *system) plan(r *request) ([]plannedDisk, error) {
+	var disks []plannedDisk
+	for _, p := range r.targets {
+		kargs, err := s.choices.Kargs(p.ID, r.kargs)
+		if err != nil {
+			return nil, err
+		}
+		settings, err := s.choices.Platform(p.ID)
+		if err != nil {
+			return nil, err
+		}
+		size := r.bytes
+		if size == 0 && !p.Packed {
+			size = s.choices.Size
+		}
+		d, err := layout.New(s.deployment, s.choices, layout.Options{
+			Size: size, Kargs: kargs, Platform: settings, Ignition: r.config,
+			Time: s.created(), Seed: s.image.Digest.String(),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("platform %s: %w", p.ID, err)
+		}
+		disks = append(disks, plannedDisk{p, d})
+	}
+	return disks, nil
+}
+
+// What plan prints.
+type (
+	planResult struct {
+		Reference string         `json:"reference"`
+		Digest    string         `json:"digest"`
+		Arch      string         `json:"arch"`
+		Version   string         `json:"version"`
+		Commit    string         `json:"ostree_commit"`
+		Stateroot string         `json:"stateroot"`
+		Origin    string         `json:"origin"`
+		Layers    []plannedLayer `json:"layers"`
+		Images    []plannedImage `json:"images"`
+	}
+	plannedLayer struct {
+		Digest string `json:"digest"`
+		DiffID string `json:"diff_id"`
+		Size   int64  `json:"size"`
+	}
+	plannedImage struct {
+		Platform    string    `json:"platform"`
+		File        string    `json:"file"`
+		VirtualSize int64     `json:"virtual_size"`
+		Allocated   int64     `json:"allocated"`
+		Kargs       []string  `json:"kernel_arguments"`
+		Ignition    int       `json:"ignition"` // bytes embedded
+		Partitions  []planned `json:"partitions"`
+	}
+	planned struct {
+		partition
+		Allocated int64 `json:"allocated"`
+	}
+)
+
+func planCommand() *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "plan REFERENCE",
+		Short: "Show what build would make: layout, sizes, kernel arguments, digests of the inputs",
+		Args:  exactArgs(1, "one reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.reference = args[0]
+			r, err := o.check()
+			if err != nil {
+				return err
+			}
+			ui := newUI(false)
+			defer ui.wait()
+			system, err := load(cmd.Context(), ui, r)
+			if err != nil {
+				return err
+			}
+			defer system.Close()
+			disks, err := system.plan(r)
+			if err != nil {
+				return err
+			}
+			ui.wait()
+			res := system.describe(r, disks)
+			if o.format == "json" {
+				return printJSON(cmd.OutOrStdout(), res)
+			}
+			res.print(cmd.OutOrStdout())
+			return nil
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func (s *system) describe(r *request, disks []plannedDisk) *planResult {
+	res := &planResult{
+		Reference: s.image.Reference, Digest: s.image.Digest.String(), Arch: s.arch, Version: s.version,
+		Commit: s.commit.String(), Stateroot: s.stateroot, Origin: s.origin,
+	}
+	for _, l := range s.image.Layers {
+		res.Layers = append(res.Layers, plannedLayer{l.Digest.String(), l.DiffID.String(), l.Size})
+	}
+	for _, d := range disks {
+		img := plannedImage{
+			Platform: d.platform.ID, File: d.platform.FileName(s.name, s.version, s.arch),
+			VirtualSize: d.disk.Size(), Allocated: d.disk.Allocated(), Kargs: kargs(d.disk), Ignition: len(r.config),
+		}
+		for _, p := range d.disk.Partitions {
+			img.Partitions = append(img.Partitions, planned{partition{
+				Number: p.Number, Name: p.Name, Type: p.Type.String(), GUID: p.ID.String(),
+				Start: p.Start, Size: p.Size, Filesystem: p.Filesystem, Label: p.Label,
+			}, p.Allocated})
+		}
+		res.Images = append(res.Images, img)
+	}
+	return res
+}
+
+// kargs reads the command line out of the boot entry that was laid out.
+func kargs(d *layout.Disk) []string {
+	text, err := rootfs.ReadAll(d.Boot.Lookup("loader.1/entries/ostree-1.conf").Content, readLimit)
+	if err != nil {
+		panic(err) // it is in memory
+	}
+	entry, err := bls.Parse(string(text))
+	if err != nil {
+		panic(err) // we made it
+	}
+	return entry.Options
+}
+
+// print shows a plan to a person.
+func (p *planResult) print(w io.Writer) {
+	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nlayers     %d\n",
+		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, len(p.Layers))
+	for _, l := range p.Layers {
+		fmt.Fprintf(w, "  %s  %s\n", l.Digest, size(l.Size))
+	}
+	for _, img := range p.Images {
+		fmt.Fprintf(w, "\n%s: %s, of which %s are content\n", img.File, size(img.VirtualSize), size(img.Allocated))
+		rows := [][]string{{"#", "NAME", "START", "SIZE", "CONTENT", "FILE SYSTEM", "LABEL"}}
+		for _, p := range img.Partitions {
+			rows = append(rows, []string{fmt.Sprint(p.Number), p.Name, size(p.Start), size(p.Size), size(p.Allocated), p.Filesystem, p.Label})
+		}
+		table(w, rows)
+		fmt.Fprintf(w, "kernel arguments: %s\n", strings.Join(img.Kargs, " "))
+		if img.Ignition > 0 {
+			fmt.Fprintf(w, "Ignition: %d bytes embedded\n", img.Ignition)
+		} else {
+			fmt.Fprintln(w, "Ignition: not embedded, the platform is asked")
+		}
+	}
+}

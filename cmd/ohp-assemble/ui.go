@@ -1,0 +1,170 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+)
+
+// All that is said to a person goes through this file. Its rules: results are
+// on standard output, as text or JSON. Everything else is on standard error,
+// in lower case and without a full stop. A bar is drawn on a terminal only;
+// elsewhere a step is a line when it begins and a line when it ends.
+
+// A ui shows the progress of one run. Its zero value is silent.
+type ui struct {
+	err      io.Writer
+	progress *mpb.Progress // nil where there is no terminal
+}
+
+func newUI(quiet bool) *ui {
+	switch {
+	case quiet:
+		return &ui{err: io.Discard}
+	case term.IsTerminal(int(os.Stderr.Fd())):
+		return &ui{err: os.Stderr, progress: mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(40), mpb.WithAutoRefresh())}
+	}
+	return &ui{err: os.Stderr}
+}
+
+// say prints a line.
+func (u *ui) say(format string, args ...any) {
+	w := u.err
+	if u.progress != nil {
+		w = u.progress // above the bars
+	}
+	fmt.Fprintf(w, format+"\n", args...)
+}
+
+// warn prints a warning.
+func (u *ui) warn(format string, args ...any) { u.say("warning: "+format, args...) }
+
+// wait lets the bars be drawn to their end.
+func (u *ui) wait() {
+	if u.progress != nil {
+		u.progress.Wait()
+	}
+}
+
+// A step is a piece of work of known size in bytes. It is an io.Writer that
+// counts what is written to it, by any number of goroutines.
+type step struct {
+	ui    *ui
+	name  string
+	begun time.Time
+	total atomic.Int64 // grows while more is found
+	done  atomic.Int64
+	bar   *mpb.Bar
+}
+
+// begin starts a step; a total of zero is one that is not known yet.
+func (u *ui) begin(name string, total int64) *step {
+	s := &step{ui: u, name: name, begun: time.Now()}
+	if u.progress == nil {
+		u.say("%s", name)
+		return s
+	}
+	s.bar = u.progress.AddBar(total,
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
+		mpb.AppendDecorators(
+			decor.CountersKibiByte("% .0f / % .0f", decor.WCSyncSpace),
+			decor.AverageSpeed(decor.SizeB1024(0), "% .0f", decor.WCSyncSpace),
+			decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace)))
+	return s
+}
+
+func (s *step) Write(p []byte) (int, error) {
+	s.add(int64(len(p)))
+	return len(p), nil
+}
+
+func (s *step) add(n int64) {
+	s.done.Add(n)
+	if s.bar != nil {
+		s.bar.IncrInt64(n)
+	}
+}
+
+// Expect and Done make a step an oci.Progress.
+func (s *step) Expect(n int64) {
+	if total := s.total.Add(n); s.bar != nil {
+		s.bar.SetTotal(total, false)
+	}
+}
+
+// Done says that n more bytes are done.
+func (s *step) Done(n int64) { s.add(n) }
+
+// end closes the step, whether or not it came to its end.
+func (s *step) end(err error) {
+	if s.bar != nil {
+		s.bar.Abort(true)
+	}
+	if err != nil {
+		return
+	}
+	took := time.Since(s.begun)
+	if n := s.done.Load(); n > 0 {
+		s.ui.say("%s: %s in %s, %s/s", s.name, size(n), seconds(took), size(int64(float64(n)/max(took.Seconds(), 1e-3))))
+	} else {
+		s.ui.say("%s: %s", s.name, seconds(took))
+	}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// size formats a size for people.
+func size(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	f, i := float64(n), 0
+	for ; f >= 1024 && i < len(units)-1; i++ {
+		f /= 1024
+	}
+	if i == 0 || f == float64(int64(f)) {
+		return fmt.Sprintf("%.0f %s", f, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}
+
+// parseBytes reads a size as people write it: 10GiB, 512M, 1073741824.
+func parseBytes(s string) (int64, error) {
+	digits := strings.TrimRight(s, "KMGTiB")
+	var n int64
+	if _, err := fmt.Sscanf(digits, "%d", &n); err != nil || n <= 0 || fmt.Sprint(n) != digits {
+		return 0, fmt.Errorf("size %q: want a number with KiB, MiB, GiB or TiB", s)
+	}
+	unit := strings.TrimSuffix(strings.TrimSuffix(s[len(digits):], "B"), "i")
+	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+	by, ok := shift[unit]
+	if !ok || n > 1<<62>>by {
+		return 0, fmt.Errorf("size %q: want a number with KiB, MiB, GiB or TiB", s)
+	}
+	return n << by, nil
+}
+
+// table prints rows with aligned columns; the first row is the heading.
+func table(w io.Writer, rows [][]string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	t.Flush()
+}
+
+// printJSON prints a result for programs.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

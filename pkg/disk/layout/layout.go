@@ -1,0 +1,215 @@
+// Package layout lays out the CoreOS disk: which partitions there are and what
+// is in each.
+//
+//	#  name        size      content
+//	1  BIOS-BOOT   1 MiB     GRUB's core image, started by the boot code in the MBR
+//	2  EFI-SYSTEM  127 MiB   FAT16: shim and GRUB of the container
+//	3  boot        384 MiB   ext4: kernel, boot entry, GRUB configuration, Ignition config
+//	4  root        the rest  repository and deployment
+//
+// Numbers, names, labels, GUIDs and UUIDs are those of Fedora CoreOS, whose
+// first boot looks for them. So is the GUID of the disk: by it the first boot
+// knows that the disk is fresh, and moves the backup table to its end.
+package layout
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/fat"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/deploy"
+)
+
+const (
+	mib    = 1 << 20
+	sector = 512
+
+	// Where partitions begin and end; the last MiB of the disk stays free for
+	// the backup of the table.
+	biosSize = 1 * mib
+	espSize  = 127 * mib
+	bootSize = 384 * mib
+	around   = 1*mib + biosSize + espSize + bootSize + 1*mib
+
+	espSerial = 0x7B7795E7
+)
+
+var (
+	// DiskGUID is what the first boot of a fresh disk looks for.
+	DiskGUID = gpt.MustParse("00000000-0000-4000-a000-000000000001")
+
+	// The first boot replaces these by random ones, so that they must be
+	// these: 96d15588-3596-4b3c-adca-a2ff7279ea63 and 910678ff-f77e-4a7d-8d53-86f2ac47a823.
+	bootUUID = [16]byte{0x96, 0xd1, 0x55, 0x88, 0x35, 0x96, 0x4b, 0x3c, 0xad, 0xca, 0xa2, 0xff, 0x72, 0x79, 0xea, 0x63}
+	rootUUID = [16]byte{0x91, 0x06, 0x78, 0xff, 0xf7, 0x7e, 0x4a, 0x7d, 0x8d, 0x53, 0x86, 0xf2, 0xac, 0x47, 0xa8, 0x23}
+)
+
+// Options say what a disk has beyond the operating system.
+type Options struct {
+	Size     int64    // of the disk in bytes; zero is as small as the content allows, with some slack
+	Kargs    bls.Args // kernel command line without ostree=
+	Platform coreos.Platform
+	Ignition []byte      // config to embed; nil embeds nothing
+	Time     rootfs.Time // when the file systems were made
+	Seed     string      // what this disk is made from: partition GUIDs derive from it
+}
+
+// A Disk is a disk laid out.
+type Disk struct {
+	*disk.Image
+	Partitions []Partition
+	Root, Boot *rootfs.Inode // what is in the file systems
+}
+
+// A Partition is one of the disk's, for people and tests.
+type Partition struct {
+	gpt.Partition
+	Filesystem string // "" for none
+	Label      string
+	Allocated  int64 // bytes that are not holes
+}
+
+// New lays out the disk of a deployment.
+func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error) {
+	esp, _, err := grub.ESP(d.System)
+	if err != nil {
+		return nil, err
+	}
+	mbr, core, err := grub.BIOS(d.System, mib/sector, biosSize/sector)
+	if err != nil {
+		return nil, err
+	}
+	boot, err := bootTree(d, choices, o, esp, core)
+	if err != nil {
+		return nil, err
+	}
+	espFS, err := fat.Format(esp, fat.Options{Size: espSize, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
+	if err != nil {
+		return nil, fmt.Errorf("partition EFI-SYSTEM: %w", err)
+	}
+	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, Label: "boot", UUID: bootUUID, Time: o.Time})
+	if err != nil {
+		return nil, fmt.Errorf("partition boot: %w", err)
+	}
+	// Small blocks would have no room for large attributes.
+	rootOptions := ext4.Options{BlockSize: 4096, Label: "root", UUID: rootUUID, Time: o.Time}
+	size, err := diskSize(d.Root, rootOptions, o.Size)
+	if err != nil {
+		return nil, err
+	}
+	rootOptions.Size = size - around
+	rootFS, err := ext4.Format(d.Root, rootOptions)
+	if err != nil {
+		return nil, fmt.Errorf("partition root: %w", err)
+	}
+	out := &Disk{Root: d.Root, Boot: boot}
+	parts := []gpt.Partition{
+		{Number: 1, Name: "BIOS-BOOT", Type: gpt.BIOSBoot, Size: biosSize, Content: bytes.NewReader(core)},
+		{Number: 2, Name: "EFI-SYSTEM", Type: gpt.EFISystem, Content: espFS},
+		{Number: 3, Name: "boot", Type: gpt.XBOOTLDR, Content: bootFS},
+		{Number: 4, Name: "root", Type: gpt.RootX86_64, Content: rootFS},
+	}
+	for i := range parts {
+		parts[i].ID = derivedGUID(o, parts[i].Number, size)
+	}
+	out.describe(parts)
+	out.Image, err = gpt.Layout(size, gpt.Options{DiskGUID: DiskGUID, BootCode: mbr}, parts...)
+	return out, err
+}
+
+// bootTree is what is on the boot file system.
+func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, esp *rootfs.Inode, core []byte) (*rootfs.Inode, error) {
+	boot, err := d.Boot(o.Kargs)
+	if err != nil {
+		return nil, err
+	}
+	grub2, err := grub.Dir(d.System, core)
+	if err != nil {
+		return nil, err
+	}
+	grub2.Children["console.cfg"] = rootfs.File(0o644, bytes.NewReader(grub.Console(o.Platform.GRUB)))
+	state, err := grub.State(d.System, esp, true)
+	if err != nil {
+		return nil, err
+	}
+	place := map[string]*rootfs.Inode{
+		"grub2":              grub2,
+		"bootupd-state.json": rootfs.File(0o644, bytes.NewReader(state)),
+		"lost+found":         rootfs.Dir(0o700),
+	}
+	if choices.PlatformsJSON != nil {
+		place["coreos/platforms.json"] = rootfs.File(0o644, bytes.NewReader(choices.PlatformsJSON))
+	}
+	for name, n := range place {
+		if err := boot.Place(name, n); err != nil {
+			return nil, err
+		}
+	}
+	if o.Ignition != nil {
+		if err := ignition.Place(boot, o.Ignition); err != nil {
+			return nil, err
+		}
+	}
+	return d.Policy.Label(boot, "/boot"), nil
+}
+
+// diskSize returns the size of the disk: what was asked for, or what the
+// content takes, half as much again for the first boot to work in, as
+// coreos-assembler estimates it, and the other partitions.
+func diskSize(root *rootfs.Inode, o ext4.Options, asked int64) (int64, error) {
+	need, err := ext4.Size(root, o)
+	if err != nil {
+		return 0, fmt.Errorf("partition root: %w", err)
+	}
+	if asked == 0 {
+		return roundUp(need*7/5) + around, nil
+	}
+	if asked%mib != 0 {
+		return 0, fmt.Errorf("disk of %d bytes: not a whole number of MiB", asked)
+	}
+	if asked < roundUp(need)+around {
+		return 0, fmt.Errorf("disk of %d MiB: the content needs %d MiB", asked/mib, (roundUp(need)+around)/mib)
+	}
+	return asked, nil
+}
+
+func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }
+
+// describe fills in what people and tests want to know of the partitions.
+func (out *Disk) describe(parts []gpt.Partition) {
+	filesystems := map[string][2]string{"EFI-SYSTEM": {"fat16", "EFI-SYSTEM"}, "boot": {"ext4", "boot"}, "root": {"ext4", "root"}}
+	next := int64(mib)
+	for _, p := range parts {
+		p.Start, p.Size = next, cmp.Or(p.Size, p.Content.Size())
+		next += p.Size
+		allocated := p.Content.Size()
+		if img, ok := p.Content.(*disk.Image); ok {
+			allocated = img.Allocated()
+		}
+		fs := filesystems[p.Name]
+		out.Partitions = append(out.Partitions, Partition{p, fs[0], fs[1], allocated})
+	}
+}
+
+// derivedGUID returns a GUID for a partition that no disk of other content has.
+func derivedGUID(o Options, number int, size int64) gpt.GUID {
+	h := sha256.New()
+	fmt.Fprintf(h, "ohp-assemble partition\n%d\n%d\n%s\n%s\n", number, size, o.Seed, strings.Join(o.Kargs, "\n"))
+	fmt.Fprintf(h, "%x\n", sha256.Sum256(o.Ignition))
+	var g gpt.GUID
+	copy(g[:], h.Sum(nil))
+	g[7] = g[7]&0x0f | 0x80 // version 8: made in a way of our own (RFC 9562); the third group is little-endian
+	g[8] = g[8]&0x3f | 0x80
+	return g
+}
