@@ -1,0 +1,214 @@
+package qcow2
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+)
+
+// deflateWindow is how far deflate may look back. QEMU promises its readers no
+// more than 4 KiB.
+const deflateWindow = 4096
+
+// writeCompressed compresses all clusters into the spool, then writes the
+// tables and copies the spool behind them.
+func writeCompressed(w *bufio.Writer, img *disk.Image, l *layout, o Options) error {
+	if o.Compression == Zstd {
+		l.compression = compressionZstd
+	}
+	p := packer{l: l, spool: o.Spool}
+	if err := p.compress(img); err != nil {
+		return err
+	}
+	l.data = int64(len(p.refs))
+	l.place()
+	if max := int64(1) << l.packedShift(); l.clusters()<<l.bits > max {
+		return fmt.Errorf("file would be larger than %d bytes", max)
+	}
+	base := l.offset(l.dataStart())
+	l.writeTables(w, img,
+		func(data int64) uint16 { return p.refs[data] },
+		func(content int64) uint64 { return p.entries[content] + base })
+	_, err := io.Copy(w, io.NewSectionReader(o.Spool, 0, l.data<<l.bits))
+	return err
+}
+
+// packedShift is where, in the L2 entry of a compressed cluster, the number of
+// sectors begins. Below it is the offset, which need not be aligned.
+func (l *layout) packedShift() int { return 62 - (l.bits - 8) }
+
+// A packer lays compressed clusters into a spool, as many to a cluster of the
+// file as fit. One may go across into the next cluster. Those that do not get
+// smaller are stored as they are, in a cluster of their own.
+type packer struct {
+	l     *layout
+	spool Spool
+
+	entries []uint64 // of the clusters with content, relative to the spool
+	refs    []uint16 // of the clusters of the spool
+	packed  int64    // where the next compressed cluster goes
+	end     int64    // of the cluster that packed is in
+}
+
+// A job is a cluster on its way through a worker.
+type job struct {
+	in, out []byte        // out is in if it did not get smaller
+	done    chan struct{} // closed when out is there
+}
+
+// compress runs one goroutine that reads, workers that compress, and one that
+// lays down in order, so that the result does not depend on the workers.
+func (p *packer) compress(img *disk.Image) error {
+	g := new(errgroup.Group)
+	workers := runtime.GOMAXPROCS(0)
+	todo := make(chan *job)
+	order := make(chan *job, 4*workers)
+	stop := make(chan struct{})
+	g.Go(func() error {
+		defer close(todo)
+		defer close(order)
+		return p.split(img, todo, order, stop)
+	})
+	for range workers {
+		c := p.codec()
+		g.Go(func() error {
+			for j := range todo {
+				j.out = c(j.in)
+				close(j.done)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		defer close(stop)
+		for j := range order {
+			<-j.done
+			if err := p.add(j); err != nil {
+				return fmt.Errorf("spool: %w", err)
+			}
+		}
+		return p.finish()
+	})
+	return g.Wait()
+}
+
+// split makes a job of each cluster with content.
+func (p *packer) split(img *disk.Image, todo, order chan<- *job, stop <-chan struct{}) error {
+	for c, err := range img.Chunks(p.l.cluster(), chunk, nil) {
+		if err != nil {
+			return err
+		}
+		for data := c.Data; len(data) > 0; {
+			j := &job{in: make([]byte, p.l.cluster()), done: make(chan struct{})}
+			data = data[copy(j.in, data):] // the last cluster of the disk may be short
+			select {
+			case order <- j:
+			case <-stop:
+				return nil
+			}
+			todo <- j
+		}
+	}
+	return nil
+}
+
+// codec returns a function that compresses clusters. It is for one goroutine.
+func (p *packer) codec() func([]byte) []byte {
+	compress := deflate()
+	if p.l.compression == compressionZstd {
+		compress = zstandard()
+	}
+	return func(in []byte) []byte {
+		if out := compress(in); len(out) < len(in) {
+			return out
+		}
+		return in
+	}
+}
+
+func deflate() func([]byte) []byte {
+	var buf bytes.Buffer
+	w, err := flate.NewWriterWindow(&buf, deflateWindow)
+	if err != nil {
+		panic("qcow2: internal error: " + err.Error())
+	}
+	return func(in []byte) []byte {
+		buf.Reset()
+		w.Reset(&buf)
+		w.Write(in) // to memory: cannot fail
+		w.Close()
+		return bytes.Clone(buf.Bytes())
+	}
+}
+
+func zstandard() func([]byte) []byte {
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	if err != nil {
+		panic("qcow2: internal error: " + err.Error())
+	}
+	return func(in []byte) []byte { return w.EncodeAll(in, nil) }
+}
+
+// add lays down the next cluster.
+func (p *packer) add(j *job) error {
+	size := int64(len(j.out))
+	if size == p.l.cluster() {
+		off := p.grow()
+		p.refs[off>>p.l.bits]++
+		p.entries = append(p.entries, uint64(off)|entryCopied)
+		return p.writeAt(j.out, off)
+	}
+	if size > p.end-p.packed {
+		if err := p.nextCluster(); err != nil {
+			return err
+		}
+	}
+	off := p.packed
+	last := off + size - 1
+	sectors := last/512 - off/512 // beside the first one
+	p.entries = append(p.entries, uint64(off)|uint64(sectors)<<p.l.packedShift()|entryCompressed)
+	p.packed += size
+	p.refs[last>>p.l.bits]++
+	if off>>p.l.bits != last>>p.l.bits {
+		p.refs[off>>p.l.bits]++
+	}
+	return p.writeAt(j.out, off)
+}
+
+// grow adds a cluster to the spool and returns where it is.
+func (p *packer) grow() int64 {
+	p.refs = append(p.refs, 0)
+	return int64(len(p.refs)-1) << p.l.bits
+}
+
+// nextCluster makes room for one more compressed cluster. Unless the new
+// cluster follows directly, the rest of the old one stays empty.
+func (p *packer) nextCluster() error {
+	off := p.grow()
+	if off != p.end || p.end == p.packed {
+		if err := p.finish(); err != nil {
+			return err
+		}
+		p.packed = off
+	}
+	p.end = off + p.l.cluster()
+	return nil
+}
+
+// finish fills the rest of a cluster with zeros.
+func (p *packer) finish() error {
+	return p.writeAt(make([]byte, p.end-p.packed), p.packed)
+}
+
+func (p *packer) writeAt(b []byte, off int64) error {
+	_, err := p.spool.WriteAt(b, off)
+	return err
+}

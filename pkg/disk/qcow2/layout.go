@@ -1,0 +1,182 @@
+package qcow2
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+)
+
+// A layout says how many clusters of each kind the file has, and by that where
+// they are.
+type layout struct {
+	bits        int   // logarithm of the cluster size; a field so that tests can shrink it
+	size        int64 // of the disk
+	compression uint8
+
+	tables []int64 // L1 entries that have an L2 table, ascending
+	data   int64   // clusters of data
+
+	blocks   int64 // refcount blocks
+	refTable int64 // clusters of the refcount table
+}
+
+// newLayout takes the map of the image. What follows from the number of data
+// clusters is for place.
+func newLayout(img *disk.Image, bits int) *layout {
+	l := &layout{bits: bits, size: img.Size()}
+	for run := range img.Runs(l.cluster()) {
+		if run.Hole {
+			continue
+		}
+		first, last := run.Off>>bits, (run.End()-1)>>bits
+		l.data += last - first + 1
+		for i := first / l.perTable(); i <= last/l.perTable(); i++ {
+			if len(l.tables) == 0 || l.tables[len(l.tables)-1] < i {
+				l.tables = append(l.tables, i)
+			}
+		}
+	}
+	return l
+}
+
+func (l *layout) cluster() int64    { return 1 << l.bits }
+func (l *layout) perTable() int64   { return l.cluster() / 8 } // entries of an L1, L2 or refcount table's cluster
+func (l *layout) perBlock() int64   { return l.cluster() / 2 } // entries of a refcount block
+func (l *layout) l1Entries() int64  { return ceil(ceil(l.size, l.cluster()), l.perTable()) }
+func (l *layout) l1Clusters() int64 { return ceil(l.l1Entries(), l.perTable()) }
+
+// Numbers of clusters of the file, in its order. The header is cluster 0.
+func (l *layout) blockStart() int64 { return 1 + l.refTable }
+func (l *layout) l1Start() int64    { return l.blockStart() + l.blocks }
+func (l *layout) l2Start() int64    { return l.l1Start() + l.l1Clusters() }
+func (l *layout) dataStart() int64  { return l.l2Start() + int64(len(l.tables)) }
+func (l *layout) clusters() int64   { return l.dataStart() + l.data }
+
+// offset returns where a cluster of the file starts.
+func (l *layout) offset(cluster int64) uint64 { return uint64(cluster) << l.bits }
+
+func ceil(n, by int64) int64 { return n/by + min(1, n%by) }
+
+// place makes room for the refcounts of all clusters, their own included.
+func (l *layout) place() {
+	for {
+		blocks := ceil(l.clusters(), l.perBlock())
+		table := ceil(blocks, l.perTable())
+		if blocks == l.blocks && table == l.refTable {
+			return
+		}
+		l.blocks, l.refTable = blocks, table
+	}
+}
+
+func (l *layout) check() error {
+	switch {
+	case l.size%512 != 0:
+		return fmt.Errorf("disk of %d bytes is not whole sectors", l.size)
+	case l.l1Entries()*8 > maxL1Bytes:
+		return fmt.Errorf("disk of %d bytes is too large", l.size)
+	}
+	return nil
+}
+
+// writeTables writes all that stands before the data. It asks for the refcount
+// of each data cluster and for the L2 entry of each cluster with content, both
+// in their order. The writer keeps errors.
+func (l *layout) writeTables(w *bufio.Writer, img *disk.Image, refcount func(data int64) uint16, entry func(content int64) uint64) {
+	l.writeHeader(w)
+	l.writeRefcountTable(w)
+	l.writeRefcountBlocks(w, refcount)
+	l.writeL1(w)
+	l.writeL2(w, img, entry)
+}
+
+func (l *layout) writeHeader(w *bufio.Writer) {
+	h := header{
+		Magic:                 magic,
+		Version:               3,
+		ClusterBits:           uint32(l.bits),
+		Size:                  uint64(l.size),
+		L1Size:                uint32(l.l1Entries()),
+		L1TableOffset:         l.offset(l.l1Start()),
+		RefcountTableOffset:   l.offset(1),
+		RefcountTableClusters: uint32(l.refTable),
+		RefcountOrder:         refcountOrder,
+		HeaderLength:          headerLength,
+		CompressionType:       l.compression,
+	}
+	if l.compression != compressionDeflate {
+		h.IncompatibleFeatures |= featureCompression
+	}
+	b := encode(nil, h)
+	w.Write(b)
+	zeros(w, l.cluster()-int64(len(b))) // no header extensions, which an empty one says
+}
+
+func (l *layout) writeRefcountTable(w *bufio.Writer) {
+	for i := range l.blocks {
+		put(w, l.offset(l.blockStart()+i))
+	}
+	zeros(w, (l.refTable*l.perTable()-l.blocks)*8)
+}
+
+func (l *layout) writeRefcountBlocks(w *bufio.Writer, refcount func(data int64) uint16) {
+	var b [2]byte
+	for i := range l.clusters() {
+		n := uint16(1)
+		if i >= l.dataStart() {
+			n = refcount(i - l.dataStart())
+		}
+		binary.BigEndian.PutUint16(b[:], n)
+		w.Write(b[:])
+	}
+	zeros(w, (l.blocks*l.perBlock()-l.clusters())*2)
+}
+
+func (l *layout) writeL1(w *bufio.Writer) {
+	next := int64(0)
+	for i, table := range l.tables {
+		zeros(w, (table-next)*8)
+		put(w, l.offset(l.l2Start()+int64(i))|entryCopied)
+		next = table + 1
+	}
+	zeros(w, (l.l1Clusters()*l.perTable()-next)*8)
+}
+
+func (l *layout) writeL2(w *bufio.Writer, img *disk.Image, entry func(content int64) uint64) {
+	content := int64(0)
+	table, next := -1, int64(0) // the table that is being written, and its next entry
+	finish := func() {
+		if table >= 0 {
+			zeros(w, (l.perTable()-next)*8)
+		}
+		table, next = table+1, 0
+	}
+	for run := range img.Runs(l.cluster()) {
+		if run.Hole {
+			continue
+		}
+		for c := run.Off >> l.bits; c <= (run.End()-1)>>l.bits; c++ {
+			if table < 0 || c/l.perTable() != l.tables[table] {
+				finish()
+			}
+			zeros(w, (c%l.perTable()-next)*8)
+			put(w, entry(content))
+			next = c%l.perTable() + 1
+			content++
+		}
+	}
+	finish()
+}
+
+func put(w *bufio.Writer, v uint64) {
+	w.Write(binary.BigEndian.AppendUint64(w.AvailableBuffer(), v))
+}
+
+func zeros(w *bufio.Writer, n int64) {
+	var b [4096]byte
+	for ; n > 0; n -= min(n, int64(len(b))) {
+		w.Write(b[:min(n, int64(len(b)))])
+	}
+}
