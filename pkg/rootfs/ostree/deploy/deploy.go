@@ -50,7 +50,7 @@ type Options struct {
 	Origin    string          // container reference that updates come from, "ostree-unverified-registry:…" or such
 	BLSAppend string          // see coreos.Choices; empty means coreos.DefaultBLSAppend
 	Aleph     Aleph
-	Time      rootfs.Time // modification time of what is not in the commit
+	Time      rootfs.Time // modification time of what is not in the commit; at least a second after the epoch
 }
 
 // A Deployment is a system that is ready to be put on a disk.
@@ -112,6 +112,9 @@ func (o *Options) complete() error {
 	if o.BLSAppend == "" {
 		o.BLSAppend = coreos.DefaultBLSAppend
 	}
+	// libostree compares the time of /ostree/deploy with the one that it read
+	// last, which begins as zero: it would never read a directory of time zero.
+	o.Time.Sec = max(o.Time.Sec, 1)
 	if o.Stateroot == "." || o.Stateroot == ".." || strings.ContainsAny(o.Stateroot, "/ \t\r\n\x00") {
 		return fmt.Errorf("stateroot %q cannot be a directory of that name", o.Stateroot)
 	}
@@ -271,11 +274,31 @@ func (d *Deployment) stateVar() *rootfs.Inode {
 		delete(v.Children, ".updated")
 	}
 	v.MTime = d.options.Time
+	if d.System.Resolve("usr/lib/tmpfiles.d") == nil {
+		d.addClassicVar(v)
+	}
 	if d.Policy == nil {
 		return v
 	}
 	v.Children[".ostree-selabeled"] = d.text("", "") // ostree would go through all of it again
 	return d.Policy.Label(v, "/var")
+}
+
+// addClassicVar adds what ostree expects in /var of a system that does not make
+// it by itself when it boots.
+func (d *Deployment) addClassicVar(v *rootfs.Inode) {
+	classic := entries{
+		"lib":  d.dir(0o755, "", nil),
+		"log":  d.dir(0o755, "", nil),
+		"tmp":  d.dir(0o1777, "", nil),
+		"lock": d.link("../run/lock", ""),
+		"run":  d.link("../run", ""),
+	}
+	for name, n := range classic {
+		if v.Children[name] == nil {
+			v.Children[name] = n
+		}
+	}
 }
 
 // composefsName is where the initramfs looks for the composefs image.

@@ -476,6 +476,33 @@ func TestVar(t *testing.T) {
 	}
 }
 
+// TestTime has no directory of time zero where libostree would not read it.
+func TestTime(t *testing.T) {
+	repo, id := commit(t, system(t, ""))
+	o := options(id)
+	o.Time = rootfs.Time{}
+	d, err := New(repo, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := d.Root.Lookup("ostree/deploy"); n.MTime.Sec <= 0 {
+		t.Errorf("ostree/deploy of time %v", n.MTime)
+	}
+}
+
+func TestClassicVar(t *testing.T) {
+	root := system(t, fedora)
+	delete(root.Lookup("usr/lib").Children, "tmpfiles.d")
+	_, d := deploy(t, root)
+	v := d.Root.Lookup("ostree/deploy/fedora-coreos/var")
+	if names := v.Names(); !slices.Equal(names, []string{".ostree-selabeled", "lib", "lock", "log", "run", "tmp"}) {
+		t.Errorf("%q", names)
+	}
+	if v.Lookup("lib/foo/vfile") == nil || v.Lookup("run").Target != "../run" || v.Lookup("log").Xattrs == nil {
+		t.Error("not what ostree makes")
+	}
+}
+
 func TestManyLinks(t *testing.T) {
 	root := rootfs.Dir(0o755)
 	file := rootfs.Text(0o644, "x")
