@@ -326,7 +326,7 @@ func (d *Deployment) checkout(repo *ostree.Repo) (*rootfs.Inode, error) {
 	return root, nil
 }
 
-// maxLinks is how many names ext4 allows a file. It is lower elsewhere nowhere.
+// maxLinks is how many names ext4 allows a file; XFS allows more.
 const maxLinks = 65000
 
 // A checkout links files to their objects.
