@@ -16,8 +16,8 @@
 //
 // Trees are those of OSTree: directories, regular files, symbolic links. All
 // times are zero, hard links are written as files of their own, and a file
-// larger than 8 TiB or a symbolic link that does not fit in a block with its
-// xattrs is refused.
+// larger than 8 TiB, xattrs of 32 KiB in one file, or a symbolic link that does
+// not fit in a block with its xattrs is refused.
 // See https://github.com/composefs/composefs and
 // https://erofs.docs.kernel.org/en/latest/core_ondisk.html.
 package composefs
@@ -136,11 +136,16 @@ func newImage(root *rootfs.Inode, o Options) (*image, error) {
 
 func newNode(path, name string, n *rootfs.Inode, o Options) (*node, error) {
 	x := &node{path: path, name: name, mode: n.Mode, uid: n.UID, gid: n.GID, target: n.Target, size: n.Size()}
+	total := binary.Size(xattrHeader{})
 	for name, value := range n.Xattrs {
+		total += len(name) + len(value) + xattrOverhead
 		if rest, ok := strings.CutPrefix(name, overlayPrefix); ok {
 			name = overlayEscape + rest
 		}
 		x.xattrs = append(x.xattrs, xattr{name, value})
+	}
+	if total > maxXattrs {
+		return nil, fmt.Errorf("%s: xattrs of %d bytes, limit is %d", path, total, maxXattrs)
 	}
 	switch {
 	case n.IsFile():
@@ -312,9 +317,13 @@ func fit(x *node, pos, size, tail int) int {
 }
 
 const (
-	maxName  = 255
-	maxValue = math.MaxUint16
-	maxSize  = 1 << chunkBits // of a file of one chunk
+	maxName = 255
+	maxSize = 1 << chunkBits // of a file of one chunk
+
+	// The limit that libcomposefs sets to all xattrs of a file together,
+	// counting an entry and the worst padding for each.
+	maxXattrs     = math.MaxInt16
+	xattrOverhead = 4 + 3
 )
 
 func (x *node) check() error {
@@ -329,9 +338,8 @@ func (x *node) check() error {
 		return fmt.Errorf("symbolic link without target")
 	}
 	for _, a := range x.xattrs {
-		if _, suffix := a.prefix(); len(suffix) > maxName || len(a.value) > maxValue {
-			return fmt.Errorf("xattr %q: name of %d and value of %d bytes, limits are %d and %d",
-				a.name, len(suffix), len(a.value), maxName, maxValue)
+		if _, suffix := a.prefix(); len(suffix) > maxName {
+			return fmt.Errorf("xattr %q: name of %d bytes, limit is %d", a.name, len(suffix), maxName)
 		}
 	}
 	return nil

@@ -106,7 +106,8 @@ type xattrEntry struct {
 }
 
 // xattrPrefixes are the prefixes of names by NameIndex, in the order tried.
-// The empty one is last and fits every name.
+// The empty one is last and fits every name. EROFS has one for Lustre as well,
+// which libcomposefs does not use.
 var xattrPrefixes = []struct {
 	index uint8
 	name  string
@@ -115,7 +116,6 @@ var xattrPrefixes = []struct {
 	{2, "system.posix_acl_access"},
 	{3, "system.posix_acl_default"},
 	{4, "trusted."},
-	{5, "lustre."},
 	{6, "security."},
 	{0, ""},
 }
