@@ -22,8 +22,10 @@ func (p *plan) emit(block uint64, data []byte) {
 	p.pieces = append(p.pieces, piece{block, data})
 }
 
-// maxJoined is the length from which on pieces are not copied together.
-const maxJoined = 256 * kiB
+const (
+	maxJoined = 256 * kiB // longer pieces are not copied together
+	maxFilled = 512       // more zeros than these stay a hole
+)
 
 // join turns pieces into extents, and neighbours into one: a directory is a
 // block or two, and there may be a hundred thousand of them.
@@ -35,7 +37,7 @@ func join(pieces []piece, block uint64) []disk.Extent {
 		for end < len(pieces) {
 			gap := (pieces[end].block-pieces[i].block)*block - size
 			next := size + gap + uint64(len(pieces[end].data))
-			if gap >= block || next > maxJoined {
+			if gap >= maxFilled || next > maxJoined {
 				break
 			}
 			end, size = end+1, next

@@ -28,7 +28,7 @@ const (
 
 // deviceNumber undoes makedev(3).
 func deviceNumber(dev uint64) (major, minor uint64) {
-	return dev>>8&0xFFF | dev>>32&^0xFFF, dev&0xFF | dev>>12&^0xFF
+	return dev>>8&0xFFF | dev>>32&0xFFFFF000, dev&0xFF | dev>>12&0xFFFFFF00
 }
 
 // deviceBlocks is where an inode keeps the number of a device: the first word
