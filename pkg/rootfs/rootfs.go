@@ -116,6 +116,9 @@ func (n *Inode) Resolve(name string) *Inode {
 		case "", ".":
 			continue
 		case "..":
+			if !stack[len(stack)-1].IsDir() {
+				return nil
+			}
 			stack = stack[:max(1, len(stack)-1)]
 			continue
 		}
@@ -161,6 +164,9 @@ func (n *Inode) walk(name string, yield func(string, *Inode) bool) bool {
 // that the caller is building. Missing parents become directories of mode
 // 0755 that belong to root. It is an error to replace anything.
 func (n *Inode) Place(name string, child *Inode) error {
+	if !n.IsDir() {
+		return fmt.Errorf("%s: its root is not a directory", name)
+	}
 	dir, base := path.Split(strings.Trim(path.Clean("/"+name), "/"))
 	for part := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
 		if part == "" {
@@ -169,7 +175,7 @@ func (n *Inode) Place(name string, child *Inode) error {
 		next := n.Children[part]
 		if next == nil {
 			next = Dir(0o755)
-			n.Children[part] = next
+			n.add(part, next)
 		}
 		if !next.IsDir() {
 			return fmt.Errorf("%s: %s is not a directory", name, part)
@@ -179,8 +185,15 @@ func (n *Inode) Place(name string, child *Inode) error {
 	if base == "" || n.Children[base] != nil {
 		return fmt.Errorf("%s: exists", name)
 	}
-	n.Children[base] = child
+	n.add(base, child)
 	return nil
+}
+
+func (n *Inode) add(name string, child *Inode) {
+	if n.Children == nil {
+		n.Children = map[string]*Inode{}
+	}
+	n.Children[name] = child
 }
 
 // Dir returns an empty directory of the given permissions that belongs to root.
