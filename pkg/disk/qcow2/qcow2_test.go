@@ -100,6 +100,7 @@ func images(t testing.TB) map[string]*disk.Image {
 	return map[string]*disk.Image{
 		"nothing":         mustNew(t, 0),
 		"one sector":      mustNew(t, 512, ext(0, text(1, 512))),
+		"three sectors":   mustNew(t, 1536, ext(600, text(1, 300))),
 		"one hole":        mustNew(t, 512),
 		"cluster - 1":     mustNew(t, 64*kib-512, ext(0, text(1, 64*kib-512))),
 		"cluster":         mustNew(t, 64*kib, ext(0, noise(1, 64*kib))),
@@ -265,7 +266,7 @@ func checkReader(t *testing.T, name string, img *disk.Image) {
 		compare(run.Off, run.Len)
 	}
 	compare(img.Size(), 10)
-	if img.Size() > 0 && img.Size() < mib {
+	if img.Size() > 0 && img.Size() < 2*kib { // one byte at a time, among others
 		want := make([]byte, img.Size())
 		img.ReadAt(want, 0)
 		if err := iotest.TestReader(io.NewSectionReader(q, 0, q.Size()), want); err != nil {
@@ -442,7 +443,6 @@ func TestOpenRefuses(t *testing.T) {
 		"needs a backing file":               {"-b", "/dev/null", "-F", "raw"},
 		"unknown incompatible features 0x10": {"-o", "extended_l2=on"},
 		"unknown incompatible features 0x4":  {"-o", "data_file=ext.raw"},
-		"encrypted":                          {"--object", "secret,id=s,data=geheim", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"},
 	} {
 		t.Chdir(t.TempDir())
 		tool(t, "qemu-img", append(append([]string{"create", "-f", "qcow2"}, args...), "disk.qcow2", "1M")...)
@@ -468,6 +468,7 @@ func TestOpenDamaged(t *testing.T) {
 		"clusters of 1<<8 bytes":  func(b []byte) []byte { b[23] = 8; return b },
 		"clusters of 1<<22 bytes": func(b []byte) []byte { b[23] = 22; return b },
 		"disk of ":                func(b []byte) []byte { b[24] = 0x80; return b },
+		"encrypted":               func(b []byte) []byte { b[35] = 2; return b },
 		"L1 table has ":           func(b []byte) []byte { b[25] = 0x80; return b },
 		"L1 table at ":            func(b []byte) []byte { b[47]++; return b },
 		"length 103":              func(b []byte) []byte { b[103] = 103; return b },
