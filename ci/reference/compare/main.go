@@ -167,7 +167,7 @@ func (c *comparison) entries(fs, name string, ours, theirs *entry) {
 	different(c, fs, name, "target", ours.target, theirs.target)
 	different(c, fs, name, "links", ours.links, theirs.links)
 	different(c, fs, name, "immutable", ours.immutable, theirs.immutable)
-	if theirs.epoch && fs == "root" {
+	if theirs.epoch && fs == "root" && timed.MatchString(name) {
 		different(c, fs, name, "time", ours.epoch, theirs.epoch)
 	}
 	different(c, fs, name, "content", ours.content, theirs.content)
@@ -183,6 +183,10 @@ func (c *comparison) entries(fs, name string, ours, theirs *entry) {
 	}
 	different(c, fs, name, "xattrs", ours.otherXattrs(), theirs.otherXattrs())
 }
+
+// timed are the names whose time ostree sets, to the epoch: content objects and
+// what is checked out from them. A metadata object has the time of its import.
+var timed = exactly(`ostree/repo/objects/.*\.file|ostree/deploy/[^/]*/deploy/COMMIT\.0/.*`)
 
 func different[T cmp.Ordered | bool](c *comparison, fs, name, aspect string, ours, theirs T) {
 	if ours != theirs {
@@ -214,6 +218,8 @@ var known = []struct {
 	{"root", exactly(`(\.|lost\+found|ostree|ostree/(repo|deploy|boot\.1(\.1)?)(/[^/]*)?|ostree/boot\.1\.1/.*|ostree/repo/.*|` +
 		`ostree/deploy/[^/]*/(deploy|backing)(/.*)?)`), "label",
 		"ostree leaves these without a label and the reference script gives them a common one"},
+	{"root", exactly(`ostree/deploy/[^/]*/var/(lib|lock|log|run|tmp)`), "only-reference",
+		"ostree makes these for a system without tmpfiles.d, as old ones were"},
 	{"root", exactly(`lost\+found`), "only-ours only-reference", "only ext4 has it"},
 	{"root", exactly(`\.`), "xattrs", "mkfs.xfs leaves a note to the file system checker there"},
 	{"boot", exactly(`grub2/i386-pc/core\.img`), "content", "compressed by another LZMA encoder; what is in it boots"},
