@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,8 @@ func openCache(dir string) (*cache, error) {
 		c.sweep()
 	}
 	if err := unix.Flock(int(c.inUse.Fd()), unix.LOCK_SH); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", c.inUse.Name(), err), c.inUse.Close())
+		c.inUse.Close()
+		return nil, fmt.Errorf("lock %s: %w", c.inUse.Name(), err)
 	}
 	return c, nil
 }
@@ -113,7 +115,7 @@ func (c *cache) writeFile(name string, b []byte) error {
 		return err
 	}
 	_, err = f.Write(b)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := cmp.Or(err, f.Close()); err != nil {
 		remove(f.Name())
 		return err
 	}
@@ -250,7 +252,7 @@ func (c *cache) store(ctx context.Context, src *source, want descriptor, o Optio
 		return err
 	}
 	index, err := fetch(ctx, src, want, pack, o)
-	if err := errors.Join(err, pack.Close()); err != nil {
+	if err := cmp.Or(err, pack.Close()); err != nil {
 		return err
 	}
 	if err := os.Chtimes(packTmp, verified, verified); err != nil {

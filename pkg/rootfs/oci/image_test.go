@@ -204,8 +204,8 @@ func (s *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if d == "stable" {
 		d = s.top
 	}
-	b := s.image.blobs[d]
-	if !ok || b == nil {
+	b, there := s.image.blobs[d]
+	if !ok || !there {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}

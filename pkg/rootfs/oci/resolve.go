@@ -147,8 +147,11 @@ func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error)
 }
 
 func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error) {
-	if err := checkDigest("config", info.Digest); err != nil || info.Digest == "" {
-		return nil, errors.Join(err, errors.New("the manifest names none"))
+	if info.Digest == "" {
+		return nil, errors.New("the manifest names none")
+	}
+	if err := checkDigest("digest", info.Digest); err != nil {
+		return nil, err
 	}
 	raw, err := s.cached(info.Digest)
 	if raw != nil || err != nil {
@@ -179,24 +182,34 @@ func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest) ([]descri
 	}
 	all := make([]descriptor, len(layers))
 	for i, l := range layers {
-		d := descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType}
-		for _, digest := range []digest.Digest{d.Digest, d.DiffID} {
-			if err := checkDigest(fmt.Sprintf("layer %d", i), digest); err != nil || digest == "" {
-				return nil, errors.Join(err, fmt.Errorf("layer %d has no digest", i))
-			}
+		all[i] = descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType}
+		if err := all[i].check(); err != nil {
+			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
-		if d.Size < 0 {
-			return nil, fmt.Errorf("layer %s: size %d", short(d.Digest), d.Size)
-		}
-		switch t := d.MediaType; {
-		case strings.Contains(t, "encrypted"):
-			return nil, fmt.Errorf("layer %s: encrypted layers are not supported", short(d.Digest))
-		case strings.Contains(t, "foreign"), strings.Contains(t, "nondistributable"):
-			return nil, fmt.Errorf("layer %s: layers outside the registry (%s) are not supported", short(d.Digest), t)
-		case !strings.Contains(t, "tar"):
-			return nil, fmt.Errorf("layer %s: type %q is not that of a layer", short(d.Digest), t)
-		}
-		all[i] = d
 	}
 	return all, nil
+}
+
+// check refuses a layer that is not worth asking for.
+func (d descriptor) check() error {
+	if d.Digest == "" || d.DiffID == "" {
+		return errors.New("has no digest")
+	}
+	if err := checkDigest("digest", d.Digest); err != nil {
+		return err
+	}
+	if err := checkDigest("diffID", d.DiffID); err != nil {
+		return err
+	}
+	switch t := d.MediaType; {
+	case d.Size < 0:
+		return fmt.Errorf("size %d", d.Size)
+	case strings.Contains(t, "encrypted"):
+		return errors.New("encrypted layers are not supported")
+	case strings.Contains(t, "foreign"), strings.Contains(t, "nondistributable"):
+		return fmt.Errorf("layers outside the registry (%s) are not supported", t)
+	case !strings.Contains(t, "tar"):
+		return fmt.Errorf("type %q is not that of a layer", t)
+	}
+	return nil
 }
