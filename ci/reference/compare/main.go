@@ -207,6 +207,8 @@ var known = []struct {
 		"the installer's note on what was installed; the ostree command line writes none"},
 	{"root", exactly(`ostree/repo/objects/(CO/MMIT|../.*)\.commit(meta)?`), "only-ours only-reference content",
 		"the commit that an import of a container makes has metadata of its own"},
+	{"root", exactly(`ostree/repo/objects/..(/.*\.(dirtree|dirmeta))?`), "only-ours",
+		"the commits of the container's layers have trees of their own"},
 	{"root", exactly(`ostree/repo/(refs/heads/ostree/container(/.*)?|refs/heads/ostree/1/1/0)`), "only-ours content",
 		"an import of a container names its commits by refs"},
 	{"root", exactly(`ostree/repo/(\.lock|\.ostree-.*|tmp/.*|state/.*|summary.*)`), "only-reference only-ours",

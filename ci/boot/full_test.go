@@ -1,0 +1,129 @@
+package boot
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fullConfig makes what the fixture's proof looks for: a user, a file in /etc
+// and one in /var.
+const fullConfig = `{
+  "ignition": {"version": "3.3.0"},
+  "passwd": {"users": [{"name": "fixuser", "uid": 1500, "groups": ["users"]}]},
+  "storage": {"files": [
+    {"path": "/etc/ignition-proof", "mode": 420, "contents": {"source": "data:,written-by-the-embedded-config"}},
+    {"path": "/var/ignition-proof", "mode": 420, "contents": {"source": "data:,in-var-as-well"}}
+  ]}
+}
+`
+
+// A life is what a disk of the full fixture goes through.
+type life struct {
+	container, platform string
+	firmware            Firmware
+	kargs               []string
+	again               bool // boots a second time
+}
+
+// TestFull boots the full fixture: systemd, the real Ignition, the real
+// ostree-prepare-root with composefs, and an SELinux policy. The disk is
+// written to, so that the second boot is that of the same machine.
+func TestFull(t *testing.T) {
+	wanted(t, "full")
+	config := filepath.Join(t.TempDir(), "config.ign")
+	if err := os.WriteFile(config, []byte(fullConfig), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []life{
+		{"full-base", "qemu", BIOS, nil, true},
+		// ostree fsck on the booted system takes a while, so one life has it.
+		{"full-base", "metal", UEFI, []string{"console=ttyS0,115200n8", "fixture.fsck"}, true},
+		{"full-chunked", "qemu", UEFI, nil, false},
+	} {
+		args := []string{"--platform", l.platform, "--ignition", config, "--karg", "fixture.poweroff"}
+		for _, k := range l.kargs {
+			args = append(args, "--karg", k)
+		}
+		disk := build(t, reference(t, l.container), args...)[l.platform]
+		t.Run(strings.Join([]string{l.container, l.platform, string(l.firmware)}, "/"), func(t *testing.T) {
+			t.Parallel()
+			l.live(t, disk)
+		})
+	}
+}
+
+// live boots the disk once or twice and asserts what each boot has to say.
+func (l life) live(t *testing.T, disk string) {
+	o := Options{Disk: disk, Firmware: l.firmware, Memory: 1536, Timeout: 8 * time.Minute, Keep: true}
+	first := boot(t, o)
+	l.system(first)
+	first.argument("ignition.firstboot", true)
+	if filepath.Ext(disk) == ".raw" {
+		partitionTable(t, disk)
+	}
+	if !l.again || t.Failed() {
+		return
+	}
+	second := boot(t, o)
+	l.system(second)
+	second.argument("ignition.firstboot", false)
+	// Ignition did not run again, and the machine is the same.
+	for _, key := range []string{"ignition-result", "fixuser", "core"} {
+		second.is(key, first.Get(key))
+	}
+}
+
+// system asserts what is true of both boots.
+func (l life) system(m *machine) {
+	m.t.Helper()
+	m.is("firmware", string(l.firmware))
+	m.is("ostree-booted", "yes")
+	m.argument("ignition.platform.id="+l.platform, true)
+	m.has("ostree-status", "ohpfixture")
+
+	// The root is composefs, and of all that came from the container nothing can be written.
+	m.has("mount /", "composefs overlay ro,", "/sysroot/ostree/repo/objects")
+	m.has("mount /sysroot", "ext4 ro,")
+	for path, want := range map[string]string{"/": "no", "/usr": "no", "/sysroot": "no", "/etc": "yes", "/var": "yes", "/boot": "yes"} {
+		m.is("writable "+path, want)
+	}
+
+	// Ignition has done what the embedded config says, once.
+	m.has("fixuser", "uid=1500(fixuser)", "home=/var/home/fixuser", "fixuser 700")
+	m.has("core", "(sudo)", "home=/var/home/core")
+	m.is("/etc/ignition-proof", "written-by-the-embedded-config")
+	m.is("/var/ignition-proof", "in-var-as-well")
+	m.is("stamp", "absent")
+	m.is("ignition-config", "absent")
+
+	// What a tree loses first on its way through tools.
+	m.has("capability", "cap_net_raw")
+	m.is("setuid", "4755 0 0")
+	m.has("selinux", "pid1=init_t")
+	m.has("labels", "/etc=etc_t ", "/etc/shadow=shadow_t ", "/etc/ignition-proof=etc_t ", "/usr/bin/bash=shell_exec_t ",
+		"/var=var_t ", "/var/log=var_log_t ", "/var/home/core=user_home_dir_t ", "/boot=boot_t")
+	if strings.Contains(m.Get("labels"), "unlabeled_t") {
+		m.t.Errorf("labels=%q: something is not labelled", m.Get("labels"))
+	}
+	m.is("failed", "")
+	for _, k := range l.kargs {
+		if k == "fixture.fsck" {
+			m.is("fsck", "clean")
+			m.is("unlabeled", "0")
+		}
+	}
+}
+
+// partitionTable has sgdisk judge both copies of the table of a disk that was
+// booted.
+func partitionTable(t *testing.T, disk string) {
+	t.Helper()
+	out, err := exec.Command("sgdisk", "-v", disk).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "No problems found") {
+		t.Errorf("sgdisk -v after the first boot: %v\n%s", err, out)
+	}
+}
