@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // blob returns n bytes that are not zero.
@@ -255,6 +256,12 @@ func TestChunksEnd(t *testing.T) {
 	// A loop that ends while the tap is at a hole of four exabytes.
 	for range mustNew(t, 1<<62, Extent{0, blob(8)}).Chunks(8, 64, io.Discard) {
 		break
+	}
+	for range 1000 { // a goroutine that is done takes a moment to vanish
+		if runtime.NumGoroutine() <= before {
+			break
+		}
+		time.Sleep(time.Millisecond)
 	}
 	if after := runtime.NumGoroutine(); after > before {
 		t.Errorf("%d goroutines, %d before", after, before)
