@@ -104,6 +104,7 @@ func TestErrors(t *testing.T) {
 		{"too early", at(-1<<31-1, 0), boot, "ext4: d/f: time -2147483649.000000000 is outside"},
 		{"too late", at(maxTime+1, 0), boot, "ext4: d/f: time 10737418240"},
 		{"nanoseconds", at(0, 1e9), boot, "ext4: d/f: time 0.1000000000"},
+		{"immutable", with("l", &rootfs.Inode{Mode: rootfs.ModeFIFO, Immutable: true}), boot, "ext4: d/l: immutable, but mode 10000 is neither"},
 		{"device", with("c", &rootfs.Inode{Mode: rootfs.ModeChar, Rdev: 1 << 44}), boot, "ext4: d/c: device 4096:0, limit is 4095:1048575"},
 		{"attributes", attrs(map[string]string{"user.x": strings.Repeat("v", 970)}), boot, "ext4: d/f: attributes of "},
 		{"attribute name", attrs(map[string]string{"system.nfs4_acl": "x"}), boot, `ext4: d/f: attribute "system.nfs4_acl" has no place in ext4`},
@@ -244,7 +245,7 @@ func TestExtentTrees(t *testing.T) {
 		{1024, 3, 2 * miB},
 		{4096, 1, 4 * 4 * kiB},
 		{4096, 1, 4*340*4*kiB + 1},
-		{4096, 2, 64 * miB},
+		{4096, 2, 12 * miB},
 	} {
 		t.Run(fmt.Sprintf("%d of %d by %d", c.size, c.block, c.stride), func(t *testing.T) {
 			root := rootfs.Dir(0o755)
@@ -277,6 +278,69 @@ func TestLargeFile(t *testing.T) {
 	dir, _ := mount(t, path, "ro")
 	if got, err := os.ReadFile(dir + "/end"); err != nil || string(got) != "behind it" {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestIndexOfTwoLevels has a root that needs nodes below it.
+func TestIndexOfTwoLevels(t *testing.T) {
+	root := rootfs.Dir(0o755)
+	for i := range 9000 {
+		root.Children[fmt.Sprintf("%0255d", i)] = rootfs.Link("x")
+	}
+	o := Options{Size: 100 * miB, BlockSize: 4096}
+	tree, err := scan(root, o, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := tree.nodes[0].dir.nodes; n < 2 {
+		t.Fatalf("%d nodes below the root", n)
+	}
+	path := writeSparse(t, mustFormat(t, root, o))
+	fsck(t, path)
+	dir, _ := mount(t, path, "ro")
+	if err := treetest.Compare(dir, root); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEqualHashes has two names of one hash on both sides of a leaf's end.
+func TestEqualHashes(t *testing.T) {
+	o := bootOptions()
+	name := func(i int) string { return fmt.Sprintf("%0240d", i) }
+	var pair [2]string
+	seen := map[uint32]int{}
+	for i := 0; pair[0] == ""; i++ {
+		hash, _ := nameHash(name(i), o.hashSeed())
+		if j, ok := seen[hash]; ok {
+			pair = [2]string{name(j), name(i)}
+		}
+		seen[hash] = i
+	}
+	for others := 4; ; others++ {
+		root := rootfs.Dir(0o755)
+		root.Children[pair[0]], root.Children[pair[1]] = rootfs.Link("first"), rootfs.Link("second")
+		for i := range others {
+			root.Children[fmt.Sprintf("other-%0220d", i)] = rootfs.Link("other")
+		}
+		tree, err := scan(root, o, kiB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		top := tree.nodes[0].dir
+		odd := false
+		for i := range top.leaves {
+			odd = odd || top.leafHash(i)&1 != 0
+		}
+		if !odd {
+			continue
+		}
+		path := writeSparse(t, mustFormat(t, root, o))
+		fsck(t, path)
+		dir, _ := mount(t, path, "ro")
+		if err := treetest.Compare(dir, root); err != nil {
+			t.Error(err)
+		}
+		return
 	}
 }
 

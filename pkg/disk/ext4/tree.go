@@ -214,6 +214,9 @@ func (t *tree) check(n *node) error {
 	if in.MTime.Sec < minTime || in.MTime.Sec > maxTime || in.MTime.Nsec >= 1e9 {
 		return fmt.Errorf("time %d.%09d is outside of %d to %d", in.MTime.Sec, in.MTime.Nsec, minTime, maxTime)
 	}
+	if in.Immutable && !in.IsFile() && !in.IsDir() {
+		return fmt.Errorf("immutable, but mode %o is neither that of a file nor of a directory", in.Mode)
+	}
 	switch in.Type() {
 	case rootfs.ModeFile:
 		if limit := int64(1<<32-1) * int64(t.block); in.Size() > limit {
