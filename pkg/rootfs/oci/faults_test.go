@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -419,6 +420,7 @@ func TestKill(t *testing.T) {
 	img.Close()
 	want := snapshot(t, reference.Cache)
 
+	unfinished := 0
 	o := options(t, t.TempDir())
 	for i := range 24 {
 		ref := reg.ref
@@ -428,15 +430,22 @@ func TestKill(t *testing.T) {
 		if i%8 == 0 {
 			o = options(t, t.TempDir())
 		}
+		reg.pieces.Store(0)
 		c := pullProcess(t, ref, o)
-		time.Sleep(time.Duration(i%8*i%8+2*i) * 4 * time.Millisecond)
+		done := make(chan struct{})
+		go func() { _ = c.Wait(); close(done) }()
+		if ref == archive {
+			time.Sleep(time.Duration(10*i) * time.Millisecond)
+		} else {
+			reg.waitFor(int64(i*83/24), done)
+		}
 		c.Process.Kill()
-		_ = c.Wait()
+		<-done
+		if left, _ := filepath.Glob(o.Cache + "/v1/layers/*.tmp"); len(left) > 0 {
+			unfinished++
+		}
 		// Whatever is there under its own name is whole.
 		for name, d := range snapshot(t, o.Cache) {
-			if strings.HasSuffix(name, ".tmp") {
-				continue
-			}
 			if want[name] != d {
 				t.Errorf("after %d: %s is %s, want %s", i, name, d, want[name])
 			}
@@ -453,5 +462,8 @@ func TestKill(t *testing.T) {
 			t.Error("cache differs after kills")
 		}
 		checkCache(t, o.Cache)
+	}
+	if unfinished < 8 {
+		t.Errorf("only %d of 24 were killed in the middle of a layer", unfinished)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,8 +171,9 @@ type registry struct {
 	slow    time.Duration                                                         // between pieces of a blob
 	fail    func(w http.ResponseWriter, r *http.Request, path string, n int) bool // may answer itself; n counts from 1
 
-	mu   sync.Mutex
-	gets map[string]int // requests by path
+	mu     sync.Mutex
+	gets   map[string]int // requests by path
+	pieces atomic.Int64   // sent, when slow
 }
 
 func serve(t testing.TB, m *testImage, top digest.Digest) *registry {
@@ -224,7 +226,19 @@ func (s *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 	for piece := range slices.Chunk(b, 64<<10) {
 		w.Write(piece)
+		s.pieces.Add(1)
 		time.Sleep(s.slow)
+	}
+}
+
+// waitFor waits until so many pieces were sent, or until done.
+func (s *registry) waitFor(pieces int64, done <-chan struct{}) {
+	for s.pieces.Load() < pieces {
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
