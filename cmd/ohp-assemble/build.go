@@ -32,20 +32,26 @@ type buildOptions struct {
 	format    string
 }
 
+// pullFlags declares the options of every command that takes a reference.
+func (o *buildOptions) pullFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several")
+	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
+	f.StringVar(&o.authFile, "authfile", "", "`file` of registry credentials")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
+	formatFlag(cmd, &o.format)
+}
+
 // flags declares the options that build and plan share.
 func (o *buildOptions) flags(cmd *cobra.Command) {
+	o.pullFlags(cmd)
 	f := cmd.Flags()
 	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(platformIDs(), ", "))
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several")
 	f.StringVar(&o.ignition, "ignition", "", "Ignition config `file` to embed")
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
 	f.StringVar(&o.rootFS, "root-fs", "ext4", "root `file system`: ext4")
 	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
 	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
-	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
-	f.StringVar(&o.authFile, "authfile", "", "`file` of registry credentials")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
-	formatFlag(cmd, &o.format)
 	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(platformIDs(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("root-fs", cobra.FixedCompletions([]string{"ext4"}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -119,14 +125,20 @@ func (o buildOptions) check() (*request, error) {
 			return nil, fmt.Errorf("%s: %w", o.ignition, err)
 		}
 	}
-	if o.cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			return nil, usageError{fmt.Errorf("no cache folder: %w; name one with --cache", err)}
-		}
-		r.cache = filepath.Join(dir, "ohp-assemble")
+	r.cache, err = cacheDir(o.cache)
+	return r, err
+}
+
+// cacheDir returns the folder of the cache: the one that was named, or the user's.
+func cacheDir(name string) (string, error) {
+	if name != "" {
+		return name, nil
 	}
-	return r, nil
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", usageError{fmt.Errorf("no cache folder: %w; name one with --cache", err)}
+	}
+	return filepath.Join(dir, "ohp-assemble"), nil
 }
 
 // A result is what build prints.

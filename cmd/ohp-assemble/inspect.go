@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/filesystem/ext4"
@@ -64,28 +68,76 @@ type deployment struct {
 }
 
 func inspectCommand() *cobra.Command {
-	var format string
+	var o buildOptions
 	cmd := &cobra.Command{
-		Use:   "inspect FILE",
-		Short: "Show what is in an image: partitions, file systems, kernel arguments, commit, Ignition",
-		Args:  exactArgs(1, "one image"),
+		Use:   "inspect FILE|REFERENCE",
+		Short: "Show what is in an image (partitions, kernel arguments, commit, Ignition) or in a container",
+		Args:  exactArgs(1, "one image or reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkFormat(format); err != nil {
+			if err := checkFormat(o.format); err != nil {
 				return err
 			}
-			found, err := inspect(args[0])
+			o.reference = args[0]
+			found, err := o.inspect(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if format == "json" {
+			if o.format == "json" {
 				return printJSON(cmd.OutOrStdout(), found)
 			}
 			found.print(cmd.OutOrStdout())
 			return nil
 		},
 	}
-	formatFlag(cmd, &format)
+	o.pullFlags(cmd)
 	return cmd
+}
+
+// inspect takes for a file what is one, and anything else for a reference.
+func (o *buildOptions) inspect(ctx context.Context) (interface{ print(io.Writer) }, error) {
+	if _, err := os.Stat(o.reference); err == nil || strings.HasPrefix(o.reference, "/") || strings.HasPrefix(o.reference, ".") {
+		return inspect(o.reference)
+	}
+	var err error
+	if o.cache, err = cacheDir(o.cache); err != nil {
+		return nil, err
+	}
+	ui := newUI(false)
+	defer ui.wait()
+	image, err := o.pull(ctx, ui)
+	if err != nil {
+		return nil, err
+	}
+	defer image.Close()
+	found := &containerInspection{
+		Reference: image.Reference, Digest: image.Digest.String(), Arch: image.Arch, Created: image.Created, Labels: image.Labels,
+	}
+	for _, l := range image.Layers {
+		found.Layers = append(found.Layers, plannedLayer{l.Digest.String(), l.DiffID.String(), l.Size})
+	}
+	return found, nil
+}
+
+// A containerInspection is what is found in a container.
+type containerInspection struct {
+	Reference string            `json:"reference"`
+	Digest    string            `json:"digest"`
+	Arch      string            `json:"arch"`
+	Created   time.Time         `json:"created"`
+	Labels    map[string]string `json:"labels"`
+	Layers    []plannedLayer    `json:"layers"`
+}
+
+// print shows a container to a person.
+func (found *containerInspection) print(w io.Writer) {
+	fmt.Fprintf(w, "%s\ndigest   %s\narch     %s\ncreated  %s\nlayers   %d\n", found.Reference, found.Digest, found.Arch, found.Created.Format(time.RFC3339), len(found.Layers))
+	for _, l := range found.Layers {
+		fmt.Fprintf(w, "  %s  %s\n", l.Digest, size(l.Size))
+	}
+	fmt.Fprintln(w, "labels")
+	for _, name := range slices.Sorted(maps.Keys(found.Labels)) {
+		fmt.Fprintf(w, "  %s=%s\n", name, found.Labels[name])
+	}
 }
 
 // inspect looks into an image without mounting it.

@@ -37,7 +37,7 @@ const checkout = "../.."
 // test is skipped, or fails where it is required.
 func fixture(t *testing.T, name string) string {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(checkout, "ci/fixture/ref"), name)
+	cmd := exec.Command(filepath.Join(checkout, "ci/fixture/ref"), "--cached", name)
 	cmd.Stderr = new(bytes.Buffer)
 	out, err := cmd.Output()
 	if err == nil {

@@ -35,24 +35,30 @@ type system struct {
 
 func (s *system) Close() error { return s.image.Close() }
 
+// pull pulls the container that the options name.
+func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
+	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile}
+	if !o.tlsVerify {
+		options.TLSVerify = &o.tlsVerify
+	}
+	s := ui.begin("pull", 0)
+	options.Progress = s
+	image, err := oci.Pull(ctx, o.reference, options)
+	s.end(err)
+	if err == nil && !strings.Contains(o.reference, "@") {
+		ui.say("resolved to %s", image.Reference)
+	}
+	return image, err
+}
+
 // load pulls, imports and deploys the container of a request.
-func load(ctx context.Context, ui *ui, r *request) (_ *system, err error) {
+func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	for _, w := range r.warnings {
-		ui.warn("%s: %s", r.ignition, w)
+		ui.say("warning: %s: %s", r.ignition, w)
 	}
-	options := oci.Options{Cache: r.cache, Arch: r.arch, AuthFile: r.authFile}
-	if !r.tlsVerify {
-		options.TLSVerify = &r.tlsVerify
-	}
-	pull := ui.begin("pull "+r.reference, 0)
-	options.Progress = pull
-	image, err := oci.Pull(ctx, r.reference, options)
-	pull.end(err)
+	image, err := r.pull(ctx, ui)
 	if err != nil {
 		return nil, err
-	}
-	if !strings.Contains(r.reference, "@") {
-		ui.say("resolved to %s", image.Reference)
 	}
 	s, err := deployed(image, r)
 	if err != nil {

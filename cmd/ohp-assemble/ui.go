@@ -45,9 +45,6 @@ func (u *ui) say(format string, args ...any) {
 	fmt.Fprintf(w, format+"\n", args...)
 }
 
-// warn prints a warning.
-func (u *ui) warn(format string, args ...any) { u.say("warning: "+format, args...) }
-
 // wait lets the bars be drawn to their end.
 func (u *ui) wait() {
 	if u.progress != nil {
@@ -70,7 +67,7 @@ type step struct {
 func (u *ui) begin(name string, total int64) *step {
 	s := &step{ui: u, name: name, begun: time.Now()}
 	if u.progress == nil {
-		u.say("%s", name)
+		u.say("%s ...", name)
 		return s
 	}
 	s.bar = u.progress.AddBar(total,
@@ -117,7 +114,7 @@ func (s *step) end(err error) {
 	if n := s.done.Load(); n > 0 {
 		s.ui.say("%s: %s in %s, %s/s", s.name, size(n), seconds(took), size(int64(float64(n)/max(took.Seconds(), 1e-3))))
 	} else {
-		s.ui.say("%s: %s", s.name, seconds(took))
+		s.ui.say("%s: everything was in the cache, %s", s.name, seconds(took))
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -102,18 +103,19 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 	if err != nil {
 		return nil, fmt.Errorf("partition boot: %w", err)
 	}
+	root := withLostFound(d)
 	// Small blocks would have no room for large attributes.
 	rootOptions := ext4.Options{BlockSize: 4096, Label: "root", UUID: rootUUID, Time: o.Time}
-	size, err := diskSize(d.Root, rootOptions, o.Size)
+	size, err := diskSize(root, rootOptions, o.Size)
 	if err != nil {
 		return nil, err
 	}
 	rootOptions.Size = size - around
-	rootFS, err := ext4.Format(d.Root, rootOptions)
+	rootFS, err := ext4.Format(root, rootOptions)
 	if err != nil {
 		return nil, fmt.Errorf("partition root: %w", err)
 	}
-	out := &Disk{Root: d.Root, Boot: boot}
+	out := &Disk{Root: root, Boot: boot}
 	parts := []gpt.Partition{
 		{Number: 1, Name: "BIOS-BOOT", Type: gpt.BIOSBoot, Size: biosSize, Content: bytes.NewReader(core)},
 		{Number: 2, Name: "EFI-SYSTEM", Type: gpt.EFISystem, Content: espFS},
@@ -162,6 +164,17 @@ func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, esp *roo
 		}
 	}
 	return d.Policy.Label(boot, "/boot"), nil
+}
+
+// withLostFound returns the root file system with the directory that ext4 has
+// for e2fsck, so that it has a label.
+func withLostFound(d *deploy.Deployment) *rootfs.Inode {
+	root := *d.Root
+	root.Children = maps.Clone(d.Root.Children)
+	lost := rootfs.Dir(0o700)
+	lost.MTime = root.MTime
+	root.Children["lost+found"] = d.Policy.Label(lost, "/lost+found")
+	return &root
 }
 
 // diskSize returns the size of the disk: what was asked for, or what the

@@ -17,7 +17,7 @@ import (
 // fixture returns the reference of the tiny operating system.
 func fixture(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("../../../../ci/fixture/ref", "tiny-base").Output()
+	out, err := exec.Command("../../../../ci/fixture/ref", "--cached", "tiny-base").Output()
 	if err != nil {
 		if os.Getenv("OHP_FIXTURE") == "required" {
 			t.Fatalf("fixture tiny-base: %v", err)
