@@ -234,7 +234,7 @@ func TestAuth(t *testing.T) {
 	for _, code := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 		for _, what := range []string{"manifests/", "blobs/"} {
 			o := options(t, t.TempDir())
-			reg.auth = ""
+			reg := serve(t, m, m.done())
 			reg.fail = func(w http.ResponseWriter, _ *http.Request, path string, _ int) bool {
 				if strings.HasPrefix(path, what) {
 					w.WriteHeader(code)
@@ -296,8 +296,7 @@ func TestHangUp(t *testing.T) {
 	checkFault(t, err, nil, "layer "+short(m.manifest.Layers[0].Digest)+": reading the blob at byte ")
 	checkFault(t, err, nil, "unexpected EOF")
 	checkCache(t, o.Cache)
-	reg.fail = nil
-	if _, err := Pull(t.Context(), reg.ref, o); err != nil {
+	if _, err := Pull(t.Context(), serve(t, m, top).ref, o); err != nil {
 		t.Errorf("after a registry hung up: %v", err)
 	}
 }

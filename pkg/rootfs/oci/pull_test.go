@@ -399,7 +399,8 @@ func TestProgress(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	m := newImage(tarball(file{"etc/a", noise(7, 4<<20)}))
-	reg := serve(t, m, m.done())
+	top := m.done()
+	reg := serve(t, m, top)
 	reg.slow = 5e6
 	o := options(t, t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
@@ -413,8 +414,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("canceled: %v", err)
 	}
 	checkCache(t, o.Cache)
-	reg.fail, reg.slow = nil, 0
-	if _, err := Pull(t.Context(), reg.ref, o); err != nil {
+	if _, err := Pull(t.Context(), serve(t, m, top).ref, o); err != nil {
 		t.Error(err)
 	}
 }
