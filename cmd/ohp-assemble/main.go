@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
@@ -32,6 +33,7 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
+	logrus.SetLevel(logrus.ErrorLevel) // the image library logs what it mends itself, such as a lost connection
 	err := command().ExecuteContext(ctx)
 	if err == nil {
 		return 0
