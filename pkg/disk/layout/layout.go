@@ -163,6 +163,9 @@ func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, esp *roo
 			return nil, err
 		}
 	}
+	for _, n := range boot.Walk() { // every inode of it was made for this disk
+		n.MTime = o.Time
+	}
 	return d.Policy.Label(boot, "/boot"), nil
 }
 

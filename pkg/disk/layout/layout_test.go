@@ -1,0 +1,402 @@
+package layout
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/deploy"
+)
+
+const (
+	grubDir = "usr/lib/grub/i386-pc/"
+	bootupd = "usr/lib/bootupd/"
+)
+
+// policy labels each file system in its own way.
+const policy = `/.*           system_u:object_r:default_t:s0
+/             -d  system_u:object_r:root_t:s0
+/boot(/.*)?       system_u:object_r:boot_t:s0
+/lost\+found  -d  system_u:object_r:lost_found_t:s0
+/boot/lost\+found -d  system_u:object_r:lost_found_t:s0
+`
+
+// kernelImage returns the least that is a kernel of GRUB: an executable for
+// i386 with one section.
+func kernelImage(t testing.TB) string {
+	t.Helper()
+	const header, code, name = 52, 16, ".text\x00"
+	sections := []struct{ Name, Type, Flags, Addr, Off, Size, Link, Info, Align, EntSize uint32 }{
+		{},
+		{Name: 0, Type: 1, Flags: 2, Addr: 0x9000, Off: header, Size: code, Align: 1},
+		{Name: 0, Type: 3, Off: header + code, Size: uint32(len(name)), Align: 1},
+	}
+	var b bytes.Buffer
+	for _, v := range []any{
+		[]byte("\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+		[]uint16{2, 3}, []uint32{1, 0x9000, 0, header + code + uint32(len(name)), 0}, []uint16{header, 0, 0, 40, uint16(len(sections)), 2},
+		bytes.Repeat([]byte{0x90}, code), []byte(name), sections,
+	} {
+		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+// sector512 returns a boot sector with what is checked at its end.
+func sector512(end string) string {
+	return strings.Repeat("\xcc", 512-len(end)) + end
+}
+
+// system returns an operating system that has what a disk needs, and no more.
+func system(t testing.TB) *rootfs.Inode {
+	t.Helper()
+	root := rootfs.Dir(0o755)
+	for name, text := range map[string]string{
+		"usr/lib/modules/6.1/vmlinuz":                        "KERNEL",
+		"usr/lib/modules/6.1/initramfs.img":                  "INITRAMFS",
+		"usr/lib/os-release":                                 "ID=small\n",
+		"usr/lib/ostree/prepare-root.conf":                   "[composefs]\nenabled = true\n",
+		"usr/etc/selinux/config":                             "SELINUX=enforcing\nSELINUXTYPE=small\n",
+		grubDir + "kernel.img":                               kernelImage(t),
+		grubDir + "boot.img":                                 sector512("\x55\xaa"),
+		grubDir + "diskboot.img":                             sector512("\x20\x08"),
+		grubDir + "lzma_decompress.img":                      strings.Repeat("\xdd", 64),
+		grubDir + "moddep.lst":                               "ext2: fshelp\n",
+		grubDir + "command.lst":                              "",
+		bootupd + "updates/EFI/BOOT/B.EFI":                   "shim",
+		bootupd + "updates/EFI/small/g.efi":                  "grub",
+		bootupd + "updates/BIOS.json":                        `{"timestamp":"2026-01-01T00:00:00Z","version":"grub2-1"}`,
+		bootupd + "updates/EFI.json":                         `{"timestamp":"2026-01-01T00:00:00Z","version":"grub2-1"}`,
+		bootupd + "grub2-static/configs.d/x":                 "",
+		bootupd + "grub2-static/grub-static-pre.cfg":         "pre\n",
+		bootupd + "grub2-static/grub-static-efi.cfg":         "efi\n",
+		"usr/etc/selinux/small/contexts/files/file_contexts": policy,
+		"usr/share/coreos-assembler/platforms.json":          `{"qemu": {"grub_commands": ["serial"]}}`,
+		"usr/lib/tmpfiles.d/x.conf":                          "",
+		"sysroot/.keep":                                      "",
+	} {
+		place(t, root, name, text)
+	}
+	for _, module := range []string{"part_gpt", "ext2", "biosdisk", "fshelp", "normal"} {
+		place(t, root, grubDir+module+".mod", "module "+module)
+	}
+	return root
+}
+
+func place(t testing.TB, root *rootfs.Inode, name, text string) {
+	t.Helper()
+	if err := root.Place(name, rootfs.Text(0o644, text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// store puts a tree into a repository.
+func store(t testing.TB, r *ostree.Repo, n *rootfs.Inode) (tree, meta ostree.Checksum) {
+	t.Helper()
+	var made ostree.Tree
+	for _, name := range n.Names() {
+		child := n.Children[name]
+		if child.IsDir() {
+			tree, meta := store(t, r, child)
+			made.Dirs = append(made.Dirs, ostree.TreeDir{Name: name, Tree: tree, Meta: meta})
+			continue
+		}
+		content, err := rootfs.ReadAll(child.Content, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := ostree.Sum(append(ostree.FileHeader(0, 0, child.Mode, "", nil), content...))
+		if err := r.AddFile(id, 0, 0, child.Mode, "", nil, child.Content); err != nil {
+			t.Fatal(err)
+		}
+		made.Files = append(made.Files, ostree.TreeFile{Name: name, ID: id})
+	}
+	m := ostree.Meta{Mode: n.Mode}
+	return r.AddMetadata(ostree.DirTreeObject, made.Bytes()), r.AddMetadata(ostree.DirMetaObject, m.Bytes())
+}
+
+var created = rootfs.Time{Sec: 1_700_000_000}
+
+// deployed returns the deployment of a tree, and what it chooses.
+func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Choices) {
+	t.Helper()
+	repo := ostree.NewRepo()
+	tree, meta := store(t, repo, root)
+	c := ostree.Commit{Tree: tree, Meta: meta}
+	d, err := deploy.New(repo, deploy.Options{
+		Commit: repo.AddMetadata(ostree.CommitObject, c.Bytes()), Stateroot: "small",
+		Origin: "ostree-unverified-registry:example.com/small", Time: created,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	choices, err := coreos.ReadChoices(d.System, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, choices
+}
+
+// options are those of a disk for a platform.
+func options(platform string) Options {
+	return Options{
+		Kargs:    bls.Args{"rw", "$ignition_firstboot", "ignition.platform.id=" + platform},
+		Platform: coreos.Platform{GRUB: []string{"serial"}},
+		Time:     created,
+		Seed:     "sha256:1",
+	}
+}
+
+func layout(t testing.TB, o Options) *Disk {
+	t.Helper()
+	d, choices := deployed(t, system(t))
+	made, err := New(d, choices, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// TestMap holds a disk against the map of Fedora CoreOS, as its own first boot
+// and its installer find it: sector by sector.
+func TestMap(t *testing.T) {
+	o := options("qemu")
+	o.Size = 700 * mib
+	d := layout(t, o)
+	table, err := gpt.Read(d, d.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table.PrimaryErr != nil || table.BackupErr != nil || d.Size() != o.Size {
+		t.Errorf("size %d, tables %v, %v", d.Size(), table.PrimaryErr, table.BackupErr)
+	}
+	var got []string
+	for _, p := range table.Partitions {
+		got = append(got, fmt.Sprintf("%d %s %s %d+%d", p.Number, p.Name, p.Type, p.Start/512, p.Size/512))
+	}
+	want := []string{
+		"1 BIOS-BOOT 21686148-6449-6E6F-744E-656564454649 2048+2048",
+		"2 EFI-SYSTEM C12A7328-F81F-11D2-BA4B-00A0C93EC93B 4096+260096",
+		"3 boot BC13C2FF-59E6-4262-A352-B275FD6F7172 264192+786432",
+		"4 root 4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709 1050624+380928", // to total-2049
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if table.DiskGUID.String() != "00000000-0000-4000-A000-000000000001" {
+		t.Errorf("disk GUID %s", table.DiskGUID)
+	}
+	for i, p := range table.Partitions {
+		if said := d.Partitions[i]; said.Start != p.Start || said.Size != p.Size || said.ID != p.ID || said.Name != p.Name {
+			t.Errorf("the disk says %+v, its table %+v", said.Partition, p)
+		}
+	}
+}
+
+// TestFileSystems looks for what the first boot looks for: labels and UUIDs,
+// at the offsets that their formats have them at.
+func TestFileSystems(t *testing.T) {
+	d := layout(t, options("metal"))
+	for _, want := range []struct {
+		off  int64
+		what string
+		hex  string
+	}{
+		{0x5c, "sector of the core image", "0008000000000000"},
+		{2 * mib, "FAT16 of the ESP", "eb3c90"},
+		{2*mib + 39, "its serial, label and type", "e795777b" + hex.EncodeToString([]byte("EFI-SYSTEM FAT16   "))},
+		{129*mib + 1024 + 0x38, "ext4 of boot", "53ef"},
+		{129*mib + 1024 + 0x18, "its blocks of 1 KiB", "00000000"},
+		{129*mib + 1024 + 0x68, "its UUID and label", "96d1558835964b3cadcaa2ff7279ea63" + hex.EncodeToString([]byte("boot\x00"))},
+		{513*mib + 1024 + 0x18, "root with blocks of 4 KiB", "02000000"},
+		{513*mib + 1024 + 0x68, "its UUID and label", "910678fff77e4a7d8d5386f2ac47a823" + hex.EncodeToString([]byte("root\x00"))},
+	} {
+		got := make([]byte, len(want.hex)/2)
+		if _, err := d.ReadAt(got, want.off); err != nil {
+			t.Fatal(err)
+		}
+		if hex.EncodeToString(got) != want.hex {
+			t.Errorf("%s: at %d is %x, want %s", want.what, want.off, got, want.hex)
+		}
+	}
+}
+
+// TestBoot checks what is on the boot file system besides what its makers
+// check: that all of it is there, closed to others where it has to be, dated
+// and labelled.
+func TestBoot(t *testing.T) {
+	o := options("qemu")
+	o.Ignition = []byte(`{"ignition":{"version":"3.4.0"}}`)
+	boot := layout(t, o).Boot
+	for name, mode := range map[string]uint32{
+		".": 0o40755, "boot": 0o120777, "bootupd-state.json": 0o100644, "coreos/platforms.json": 0o100644, "efi": 0o40755,
+		"grub2": 0o40700, "grub2/grub.cfg": 0o100600, "grub2/grubenv": 0o100600, "grub2/console.cfg": 0o100644,
+		"grub2/i386-pc/normal.mod": 0o100644, "grub2/i386-pc/core.img": 0o100644,
+		"ignition.firstboot": 0o100644, "ignition": 0o40700, "ignition/config.ign": 0o100600,
+		"loader": 0o120777, "loader.1/entries/ostree-1.conf": 0o100644, "lost+found": 0o40700,
+	} {
+		n := boot.Lookup(name)
+		if n == nil {
+			t.Errorf("%s is missing", name)
+		} else if n.Mode != mode {
+			t.Errorf("%s has mode %o, want %o", name, n.Mode, mode)
+		}
+	}
+	for name, n := range boot.Walk() {
+		label := "boot_t"
+		if name == "lost+found" {
+			label = "lost_found_t"
+		}
+		if want := "system_u:object_r:" + label + ":s0\x00"; n.Xattrs["security.selinux"] != want {
+			t.Errorf("%s has label %q, want %q", name, n.Xattrs["security.selinux"], want)
+		}
+		if n.MTime != created {
+			t.Errorf("%s is of %v, want %v", name, n.MTime, created)
+		}
+	}
+	// The first boot would take any of these for the work of an earlier one.
+	for _, name := range []string{".root_uuid", "grub2/bootuuid.cfg", "grub2/user.cfg", "grub2/custom.cfg", "coreos-firstboot-network"} {
+		if boot.Lookup(name) != nil {
+			t.Errorf("%s is there", name)
+		}
+	}
+	if layout(t, options("qemu")).Boot.Lookup("ignition") != nil {
+		t.Error("a config is embedded that was not given")
+	}
+}
+
+func TestLostFound(t *testing.T) {
+	deployment, choices := deployed(t, system(t))
+	d, err := New(deployment, choices, options("qemu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := d.Root.Lookup("lost+found")
+	if n == nil || n.Mode != 0o40700 || n.MTime != created || n.Xattrs["security.selinux"] != "system_u:object_r:lost_found_t:s0\x00" {
+		t.Errorf("%+v", n)
+	}
+	if deployment.Root.Lookup("lost+found") != nil {
+		t.Error("the deployment was changed")
+	}
+}
+
+// TestPartitionGUIDs: disks of different content never share one, disks of the
+// same content always do.
+func TestPartitionGUIDs(t *testing.T) {
+	variants := map[string]func(*Options){
+		"the same":  func(*Options) {},
+		"platform":  func(o *Options) { *o = options("metal") },
+		"digest":    func(o *Options) { o.Seed = "sha256:2" },
+		"size":      func(o *Options) { o.Size = 800 * mib },
+		"Ignition":  func(o *Options) { o.Ignition = []byte("{}") },
+		"arguments": func(o *Options) { o.Kargs = o.Kargs.Append("quiet") },
+	}
+	seen := map[gpt.GUID]string{}
+	for name, vary := range variants {
+		o := options("qemu")
+		vary(&o)
+		for _, p := range layout(t, o).Partitions {
+			is := fmt.Sprintf("%s, partition %d", name, p.Number)
+			if other := seen[p.ID]; other != "" {
+				t.Errorf("%s and %s have GUID %s", is, other, p.ID)
+			}
+			seen[p.ID] = is
+			if s := p.ID.String(); s[14] != '8' || !strings.Contains("89AB", s[19:20]) {
+				t.Errorf("%s: GUID %s is not of version 8", is, s)
+			}
+		}
+	}
+	first, second := layout(t, options("qemu")), layout(t, options("qemu"))
+	for i, p := range first.Partitions {
+		if p.ID != second.Partitions[i].ID {
+			t.Errorf("partition %d: %s, then %s", p.Number, p.ID, second.Partitions[i].ID)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	d, choices := deployed(t, system(t))
+	o := options("metal")
+	made, err := New(d, choices, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Size()%mib != 0 || made.Size() <= around {
+		t.Errorf("disk of %d bytes", made.Size())
+	}
+	o.Size = 514 * mib
+	_, err = New(d, choices, o)
+	if err == nil {
+		t.Fatal("a disk without room for a root is made")
+	}
+	said := regexp.MustCompile(`of 514 MiB.* the content needs (\d+) MiB$`).FindStringSubmatch(err.Error())
+	if said == nil {
+		t.Fatal(err)
+	}
+	needed, err := strconv.ParseInt(said[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What the refusal names is the smallest that works.
+	o.Size = needed * mib
+	if made, err = New(d, choices, o); err != nil || made.Size() != o.Size {
+		t.Errorf("%d MiB: %v", needed, err)
+	}
+	o.Size = (needed - 1) * mib
+	if _, err = New(d, choices, o); err == nil {
+		t.Errorf("%d MiB do as well as the %d that are needed", needed-1, needed)
+	}
+	for _, odd := range []int64{1, needed*mib + 512, -mib} {
+		o.Size = odd
+		if _, err = New(d, choices, o); err == nil {
+			t.Errorf("a disk of %d bytes is made", odd)
+		}
+	}
+}
+
+// TestSameBytes makes a disk twice from trees made twice.
+func TestSameBytes(t *testing.T) {
+	sum := func() string {
+		h := sha256.New()
+		d := layout(t, options("metal"))
+		if err := raw.Write(h, d.Image); err != nil {
+			t.Fatal(err)
+		}
+		return hex.EncodeToString(h.Sum(nil))
+	}
+	if first, second := sum(), sum(); first != second {
+		t.Errorf("%s, then %s", first, second)
+	}
+}
+
+// TestMissing: what a container lacks is named, not left out.
+func TestMissing(t *testing.T) {
+	for _, name := range []string{
+		grubDir + "kernel.img", grubDir + "normal.mod", grubDir + "ext2.mod", bootupd + "grub2-static/grub-static-efi.cfg",
+		bootupd + "grub2-static/grub-static-pre.cfg", bootupd + "grub2-static/configs.d", bootupd + "updates/EFI", bootupd + "updates/EFI.json",
+	} {
+		root := system(t)
+		delete(root.Lookup(path.Dir(name)).Children, path.Base(name))
+		d, choices := deployed(t, root)
+		if _, err := New(d, choices, options("qemu")); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+}
