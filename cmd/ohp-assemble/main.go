@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -24,7 +25,13 @@ const (
 	exitAccess = 4
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	// A tree's metadata is tens of megabytes: collecting garbage less often costs
+	// little, until there is much of it.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(200 << 20)
+	os.Exit(run())
+}
 
 // run is main that returns its exit code, so that tests can call it.
 func run() int {

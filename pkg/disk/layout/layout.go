@@ -104,17 +104,11 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 		return nil, fmt.Errorf("partition boot: %w", err)
 	}
 	root := withLostFound(d)
-	// Small blocks would have no room for large attributes.
-	rootOptions := ext4.Options{BlockSize: 4096, Label: "root", UUID: rootUUID, Time: o.Time}
-	size, err := diskSize(root, rootOptions, o.Size)
+	rootFS, err := formatRoot(root, o)
 	if err != nil {
 		return nil, err
 	}
-	rootOptions.Size = size - around
-	rootFS, err := ext4.Format(root, rootOptions)
-	if err != nil {
-		return nil, fmt.Errorf("partition root: %w", err)
-	}
+	size := around + rootFS.Size()
 	out := &Disk{Root: root, Boot: boot}
 	parts := []gpt.Partition{
 		{Number: 1, Name: "BIOS-BOOT", Type: gpt.BIOSBoot, Size: biosSize, Content: bytes.NewReader(core)},
@@ -180,24 +174,35 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 	return &root
 }
 
-// diskSize returns the size of the disk: what was asked for, or what the
-// content takes, half as much again for the first boot to work in, as
-// coreos-assembler estimates it, and the other partitions.
-func diskSize(root *rootfs.Inode, o ext4.Options, asked int64) (int64, error) {
-	need, err := ext4.Size(root, o)
+// formatRoot lays out the root file system: what is left of a disk of the size
+// that was asked for, or else what the content takes and, as coreos-assembler
+// estimates it, two fifths more for the first boot to work in.
+func formatRoot(root *rootfs.Inode, o Options) (*disk.Image, error) {
+	// Small blocks would have no room for large attributes.
+	fs := ext4.Options{BlockSize: 4096, Label: "root", UUID: rootUUID, Time: o.Time, Size: max(0, o.Size-around)}
+	if o.Size%mib != 0 {
+		return nil, fmt.Errorf("disk of %d bytes: not a whole number of MiB", o.Size)
+	}
+	if fs.Size > 0 {
+		if img, err := ext4.Format(root, fs); err == nil {
+			return img, nil
+		}
+	}
+	need, err := ext4.Size(root, fs)
 	if err != nil {
-		return 0, fmt.Errorf("partition root: %w", err)
+		return nil, fmt.Errorf("partition root: %w", err)
 	}
-	if asked == 0 {
-		return roundUp(need*7/5) + around, nil
+	if need = roundUp(need); o.Size > 0 && fs.Size < need {
+		return nil, fmt.Errorf("disk of %d MiB is too small: the content needs %d MiB", o.Size/mib, (need+around)/mib)
 	}
-	if asked%mib != 0 {
-		return 0, fmt.Errorf("disk of %d bytes: not a whole number of MiB", asked)
+	if o.Size == 0 {
+		fs.Size = roundUp(need * 7 / 5)
 	}
-	if asked < roundUp(need)+around {
-		return 0, fmt.Errorf("disk of %d MiB: the content needs %d MiB", asked/mib, (roundUp(need)+around)/mib)
+	img, err := ext4.Format(root, fs)
+	if err != nil {
+		return nil, fmt.Errorf("partition root: %w", err)
 	}
-	return asked, nil
+	return img, nil
 }
 
 func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// BenchmarkWarm is a build of the full fixture whose layers are in the cache:
+// what every platform after the first one costs.
+func BenchmarkWarm(b *testing.B) {
+	for _, platform := range platformIDs() {
+		b.Run(platform, func(b *testing.B) { benchmarkBuild(b, platform, true) })
+	}
+}
+
+// BenchmarkPlan is the same without writing anything.
+func BenchmarkPlan(b *testing.B) { benchmarkBuild(b, "qemu", false) }
+
+func benchmarkBuild(b *testing.B, platform string, write bool) {
+	ref, err := exec.Command(filepath.Join(checkout, "ci/fixture/ref"), "--cached", "full-base").Output()
+	if err != nil {
+		b.Skip("the full fixture is not built (make fixture)")
+	}
+	o := buildOptions{
+		reference: strings.TrimSpace(string(ref)), platforms: []string{platform}, rootFS: "ext4",
+		arch: "amd64", format: "text", cache: filepath.Join(os.TempDir(), "ohp-bench-cache"), tlsVerify: true,
+	}
+	r, err := o.check()
+	if err != nil {
+		b.Fatal(err)
+	}
+	once := func() {
+		ctx, quiet := context.Background(), newUI(true)
+		if write {
+			res, err := build(ctx, quiet, r, b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(res.Images[0].Allocated)
+			return
+		}
+		system, err := load(ctx, quiet, r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer system.Close()
+		if _, err := system.plan(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	once() // fills the cache
+	for b.Loop() {
+		once()
+	}
+}
