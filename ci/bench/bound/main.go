@@ -1,8 +1,8 @@
 // Command bound does only what no builder can avoid, to measure against.
 //
-//	bound cold LAYOUT OUT BYTES   inflate every layer once; SHA-256 of each blob, of each diffID and of the
-//	                              same bytes again as objects; write BYTES bytes to OUT
-//	bound warm - OUT BYTES        write BYTES bytes to OUT and hash them
+//	bound cold LAYOUT OUT WRITE 0   inflate every layer once; SHA-256 of each blob, of each diffID and of the
+//	                                same bytes again as objects; write WRITE bytes to OUT
+//	bound warm - OUT WRITE HASH     write WRITE bytes to OUT, and hash HASH bytes
 package main
 
 import (
@@ -20,7 +20,9 @@ func main() {
 	kind, layout, out := os.Args[1], os.Args[2], os.Args[3]
 	size, err := strconv.ParseInt(os.Args[4], 10, 64)
 	check(err)
-	objects, written := sha256.New(), io.Discard
+	hashed, err := strconv.ParseInt(os.Args[5], 10, 64)
+	check(err)
+	objects := sha256.New()
 	if kind == "cold" {
 		for _, layer := range layers(layout) {
 			f, err := os.Open(layer)
@@ -31,15 +33,16 @@ func main() {
 			_, err = io.CopyBuffer(io.MultiWriter(diffID, objects), struct{ io.Reader }{z}, make([]byte, 1<<20))
 			check(err)
 		}
-	} else {
-		written = sha256.New()
 	}
 	f, err := os.Create(out)
 	check(err)
 	buf := make([]byte, 1<<20)
 	for ; size > 0; size -= int64(len(buf)) {
-		_, err := io.MultiWriter(f, written).Write(buf[:min(size, int64(len(buf)))])
+		_, err := f.Write(buf[:min(size, int64(len(buf)))])
 		check(err)
+	}
+	for ; hashed > 0; hashed -= int64(len(buf)) {
+		objects.Write(buf[:min(hashed, int64(len(buf)))])
 	}
 	check(f.Sync())
 }
