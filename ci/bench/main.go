@@ -115,7 +115,9 @@ func (b *bench) run(name string, args []string) []byte {
 // sizes returns how many bytes the one image of a build takes on its disk, and
 // how many its digest covers.
 func sizes(result []byte) (allocated, size int64) {
-	var r struct{ Images []struct{ Allocated, Size int64 } }
+	var r struct {
+		Images []struct{ Allocated, Size int64 }
+	}
 	if err := json.Unmarshal(result, &r); err != nil || len(r.Images) != 1 {
 		log.Fatalf("result %q: %v", result, err)
 	}
