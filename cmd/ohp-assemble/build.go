@@ -89,6 +89,12 @@ func (o buildOptions) check() (*request, error) {
 	if err := checkFormat(o.format); err != nil {
 		return nil, err
 	}
+	if o.reference == "" {
+		return nil, usageError{errors.New("the reference is empty")}
+	}
+	if machine(o.arch) != "x86_64" {
+		return nil, usageError{fmt.Errorf("architecture %q: disks are made for amd64 only, choose it with --arch", o.arch)}
+	}
 	seen := map[string]bool{}
 	for _, id := range o.platforms {
 		p, err := cloud.Lookup(id)
@@ -110,11 +116,19 @@ func (o buildOptions) check() (*request, error) {
 		if strings.TrimSpace(k) == "" || strings.ContainsAny(k, "\n\r\x00") {
 			return nil, usageError{fmt.Errorf("kernel argument %q does not fit on the command line", k)}
 		}
+		for word := range strings.FieldsSeq(k) {
+			if name, _, _ := strings.Cut(word, "="); name == "ostree" || name == "ignition.platform.id" {
+				return nil, usageError{fmt.Errorf("kernel argument %q: %s= is the image's own", k, name)}
+			}
+		}
 	}
 	var err error
 	if o.size != "" {
 		if r.bytes, err = parseBytes(o.size); err != nil {
 			return nil, usageError{err}
+		}
+		if r.bytes%(1<<20) != 0 {
+			return nil, usageError{fmt.Errorf("size %q: not a whole number of MiB", o.size)}
 		}
 	}
 	if o.ignition != "" {

@@ -140,9 +140,9 @@ func parseBytes(s string) (int64, error) {
 	if _, err := fmt.Sscanf(digits, "%d", &n); err != nil || n <= 0 || fmt.Sprint(n) != digits {
 		return 0, fmt.Errorf("size %q: want a number with KiB, MiB, GiB or TiB", s)
 	}
-	unit := strings.TrimSuffix(strings.TrimSuffix(s[len(digits):], "B"), "i")
-	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-	by, ok := shift[unit]
+	// Not "GB", which is another size to those who sell disks.
+	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
+	by, ok := shift[s[len(digits):]]
 	if !ok || n > 1<<62>>by {
 		return 0, fmt.Errorf("size %q: want a number with KiB, MiB, GiB or TiB", s)
 	}
