@@ -250,7 +250,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	if r.config != nil {
 		perm = 0o600 // as secret as the config in it
 	}
-	s := ui.begin("write "+filepath.Base(name), d.platform.Size(d.disk.Image))
+	s := ui.begin("write "+d.platform.ID, "write "+filepath.Base(name), d.platform.Size(d.disk.Image))
 	defer func() { s.end(err) }()
 	tap := newSink(ctx, s)
 	var size int64

@@ -41,7 +41,7 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}
-	s := ui.begin("pull", 0)
+	s := ui.begin("pull", "pull", 0)
 	options.Progress = s
 	image, err := oci.Pull(ctx, o.reference, options)
 	s.end(err)

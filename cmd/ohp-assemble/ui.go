@@ -63,8 +63,9 @@ type step struct {
 	bar   *mpb.Bar
 }
 
-// begin starts a step; a total of zero is one that is not known yet.
-func (u *ui) begin(name string, total int64) *step {
+// begin starts a step; a total of zero is one that is not known yet. A bar
+// has a short label, so that a line of 80 columns is left room for it.
+func (u *ui) begin(label, name string, total int64) *step {
 	s := &step{ui: u, name: name, begun: time.Now()}
 	if u.progress == nil {
 		u.say("%s ...", name)
@@ -72,7 +73,7 @@ func (u *ui) begin(name string, total int64) *step {
 	}
 	s.bar = u.progress.AddBar(total,
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
+		mpb.PrependDecorators(decor.Name(label, decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(
 			decor.CountersKibiByte("% .0f / % .0f", decor.WCSyncSpace),
 			decor.AverageSpeed(decor.SizeB1024(0), "% .0f", decor.WCSyncSpace),
