@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -136,8 +137,16 @@ func (found *containerInspection) print(w io.Writer) {
 	}
 	fmt.Fprintln(w, "labels")
 	for _, name := range slices.Sorted(maps.Keys(found.Labels)) {
-		fmt.Fprintf(w, "  %s=%s\n", name, found.Labels[name])
+		fmt.Fprintf(w, "  %s=%s\n", oneLine(name), oneLine(found.Labels[name]))
 	}
+}
+
+// oneLine returns s, or s in quotes if it would not stay on its line.
+func oneLine(s string) string {
+	if strings.ContainsAny(s, "\r\n") {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // inspect looks into an image without mounting it.

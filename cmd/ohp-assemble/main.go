@@ -41,14 +41,20 @@ func run() int {
 	context.AfterFunc(ctx, stop)
 
 	logrus.SetLevel(logrus.ErrorLevel) // the image library logs what it mends itself, such as a lost connection
-	err := command().ExecuteContext(ctx)
+	out := &printer{w: os.Stdout}
+	cmd := command()
+	cmd.SetOut(out)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	if err == nil {
 		return 0
 	}
 	if ctx.Err() != nil {
 		err = errors.New("interrupted, nothing was left behind but the cache")
 	}
-	fmt.Fprintf(os.Stderr, "ohp-assemble: %v\n", err)
+	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h := hint(err); h != "" {
 		fmt.Fprintf(os.Stderr, "ohp-assemble: hint: %s\n", h)
 	}

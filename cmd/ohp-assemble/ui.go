@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -148,6 +149,31 @@ func parseBytes(s string) (int64, error) {
 		return 0, fmt.Errorf("size %q: want a number with KiB, MiB, GiB or TiB", s)
 	}
 	return n << by, nil
+}
+
+// A printer is standard output for results. It remembers that it failed, for
+// all who print and do not ask, and lets nothing through that would control the
+// terminal: much of what is shown was written by whoever made an image.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) Write(b []byte) (int, error) {
+	if p.err == nil {
+		_, p.err = io.WriteString(p.w, visible(string(b)))
+	}
+	return len(b), p.err
+}
+
+// visible replaces control characters other than ends of lines and tabs.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // table prints rows with aligned columns; the first row is the heading.
