@@ -18,7 +18,10 @@ import (
 // the file takes on its disk.
 func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (allocated int64, err error) {
 	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d.part", filepath.Base(name), os.Getpid()))
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, perm)
+	// In a folder that others write to, what has this name may be a trap: a link,
+	// or a file that they can read.
+	os.Remove(tmp)
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return 0, err
 	}
