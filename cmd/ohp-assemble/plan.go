@@ -96,8 +96,8 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		return nil, err
 	}
 	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
-	s.name = fileName(cmp.Or(image.Labels["com.coreos.osname"], s.stateroot))
-	s.version = fileName(cmp.Or(image.Labels["org.opencontainers.image.version"], image.Labels["version"], image.Digest.Encoded()[:12]))
+	s.name = cmp.Or(fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
+	s.version = cmp.Or(fileName(image.Labels["org.opencontainers.image.version"]), fileName(image.Labels["version"]), image.Digest.Encoded()[:12])
 	s.deployment, err = deploy.New(tree.Repo, deploy.Options{
 		Commit: tree.Deployed, Stateroot: s.stateroot, Origin: s.origin, BLSAppend: s.choices.BLSAppend, Time: s.created(),
 		Aleph: deploy.Aleph{
@@ -129,7 +129,11 @@ func defaultOrigin(image *oci.Image) string {
 		}
 		return "ostree-unverified-registry:" + name
 	}
-	return "ostree-unverified-registry:localhost/" + strings.ToLower(fileName(cmp.Or(image.Labels["com.coreos.osname"], "os"))) + "@" + image.Digest.String()
+	// Of what a label may hold, this is left for the name of a repository.
+	parts := strings.FieldsFunc(strings.ToLower(fileName(image.Labels["com.coreos.osname"])), func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9')
+	})
+	return "ostree-unverified-registry:localhost/" + cmp.Or(strings.Join(parts, "-"), "os") + "@" + image.Digest.String()
 }
 
 // machine returns the name that a machine has for its own architecture.
@@ -178,7 +182,7 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 		}
 		d, err := layout.New(s.deployment, s.choices, layout.Options{
 			Size: size, Kargs: kargs, Platform: settings, Ignition: r.config,
-			Time: s.created(), Seed: s.image.Digest.String(),
+			Time: s.created(), Seed: s.image.Digest.String() + " " + s.origin,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("platform %s: %w", p.ID, err)

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+)
+
+func TestParseBytes(t *testing.T) {
+	for s, want := range map[string]int64{
+		"1": 1, "512M": 512 << 20, "10GiB": 10 << 30, "10G": 10 << 30, "3TiB": 3 << 40, "7K": 7 << 10, "4194304TiB": 1 << 62,
+	} {
+		if got, err := parseBytes(s); err != nil || got != want {
+			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "0", "-1", "+1", "01", "1.5GiB", "10GB", "10B", "10iB", "10Gi", "10gib", " 1", "1 GiB", "GiB", "4194305TiB", "9223372036854775808"} {
+		if got, err := parseBytes(s); err == nil {
+			t.Errorf("%q is %d", s, got)
+		}
+	}
+}
+
+// TestHostileLabels: whatever a label says, it becomes the name of a file in
+// the folder and of a repository, or is not used.
+func TestHostileLabels(t *testing.T) {
+	for label, want := range map[string]string{
+		"44.20260801.1.0": "44.20260801.1.0", "1.0+git": "1.0+git",
+		"../../x": "x", "..": "", "/": "", "-rf": "rf", ".hidden": "hidden", "a/b": "a-b", "a\x1b[31m\nb": "a--31m-b", "ü": "",
+		strings.Repeat("x", 300): strings.Repeat("x", 64),
+	} {
+		got := fileName(label)
+		if got != want {
+			t.Errorf("%q: %q, want %q", label, got, want)
+		}
+		if got != "" && filepath.Join("out", got) != "out/"+filepath.Base(got) {
+			t.Errorf("%q: %q leaves the folder", label, got)
+		}
+	}
+	id := digest.FromString("")
+	for label, want := range map[string]string{
+		"fedora-coreos": "fedora-coreos", "../../X": "x", "..": "os", "": "os", "a..b": "a-b", "x+": "x", "@": "os",
+	} {
+		image := &oci.Image{Reference: "oci:layout@" + id.String(), Digest: id, Labels: map[string]string{"com.coreos.osname": label}}
+		if got := defaultOrigin(image); got != "ostree-unverified-registry:localhost/"+want+"@"+id.String() {
+			t.Errorf("%q: %s", label, got)
+		}
+	}
+}
+
+func TestVisible(t *testing.T) {
+	for s, want := range map[string]string{
+		"Fedora ü\t1\n": "Fedora ü\t1\n", "a\x1b[2Jb": "a\ufffd[2Jb", "\u009b2J": "\ufffd2J", "x\r\x7f\x00": "x\ufffd\ufffd\ufffd",
+	} {
+		if got := visible(s); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}
+
+// TestLostResult: a result that nobody got is a failure, in every form.
+func TestLostResult(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, args := range [][]string{{"version"}, {"--help"}, {"completion", "zsh"}} {
+		cmd := start(t, nil, args...)
+		var stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		if cmd.Run(); cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%q: %v, %q", args, cmd.ProcessState, stderr.String())
+		}
+	}
+}
+
+// TestTrap: a temporary file is made, never found.
+func TestTrap(t *testing.T) {
+	dir := t.TempDir()
+	prey := filepath.Join(dir, "prey")
+	if err := os.WriteFile(prey, []byte("prey"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var tmp string
+	write := func(f *os.File) error {
+		tmp = f.Name()
+		_, err := f.WriteString("secret")
+		return err
+	}
+	name := filepath.Join(dir, "image")
+	if _, err := writeFile(name, 0o600, write); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("prey", tmp); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writeFile(name, 0o600, write); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(prey); err != nil || string(got) != "prey" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if info := stat(t, name); !info.Mode().IsRegular() || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+// TestBar draws the bars of two platforms on a terminal of 80 columns: rate and
+// time left are to be seen next to a bar.
+func TestBar(t *testing.T) {
+	script, err := exec.LookPath("script")
+	if err != nil {
+		t.Skip(err)
+	}
+	ref := fixture(t, "tiny-base")
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	cmd := start(t, []string{"PATH=" + os.Getenv("PATH")})
+	cmd.Path, cmd.Args = script, []string{"script", "-qec", "stty cols 80 rows 24; exec '" + cmd.Path + "' build --platform qemu,metal --cache " + dir + "/cache --out " + dir + "/out '" + ref + "'", log}
+	if p := finish(t, cmd); p.code != 0 {
+		t.Fatalf("%d: %s%s", p.code, p.stdout, p.stderr)
+	}
+	drawn, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, label := range []string{"write qemu", "write metal"} {
+		whole := false
+		for line := range strings.Lines(string(drawn)) {
+			bar := strings.Contains(line, label+" ") && strings.Contains(line, "[") && strings.Contains(line, "/s ")
+			whole = whole || bar && !strings.Contains(line, "…")
+		}
+		if !whole {
+			t.Errorf("no line of %q has a bar and a rate:\n%q", label, drawn)
+		}
+	}
+}
