@@ -88,12 +88,17 @@ func (c *cache) blob(d digest.Digest) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && digest.FromBytes(b) != d {
 		return nil, nil
 	}
+	touch(c.blobPath(d))
 	return b, err
 }
 
-// putBlob checks a manifest or config against its digest, if it is known, and
-// stores it.
-func (c *cache) putBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
+// touch notes that a file is used: access times are not to be relied on. Should
+// it fail, the file only seems older than it is.
+func touch(name string) { _ = os.Chtimes(name, time.Now(), time.Now()) }
+
+// checkBlob checks a manifest or config against its digest, if it is known, and
+// returns that.
+func checkBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
 	if len(b) > limit {
 		return "", fmt.Errorf("more than %d bytes", limit)
 	}
@@ -101,10 +106,15 @@ func (c *cache) putBlob(b []byte, want digest.Digest, limit int) (digest.Digest,
 	if want != "" && d != want {
 		return "", failf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
 	}
+	return d, nil
+}
+
+// putBlob stores a manifest or config that was checked.
+func (c *cache) putBlob(b []byte, d digest.Digest) error {
 	if have, err := c.blob(d); have != nil || err != nil {
-		return d, err
+		return err
 	}
-	return d, c.full(c.writeFile(c.blobPath(d), b))
+	return c.full(c.writeFile(c.blobPath(d), b))
 }
 
 // writeFile makes a file that appears when it is whole. Writers of the same
@@ -194,7 +204,7 @@ func (c *cache) load(want descriptor) (*Layer, error) {
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
-	if !intact(pack, index) {
+	if !hold(pack) || !intact(pack, index) {
 		pack.Close()
 		return nil, nil
 	}
@@ -202,7 +212,15 @@ func (c *cache) load(want descriptor) (*Layer, error) {
 		pack.Close()
 		return nil, err
 	}
+	touch(c.layerPath(want.Digest, ".index"))
 	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, pack: pack}, nil
+}
+
+// hold keeps a pack from being pruned until it is closed. It reports whether
+// that came in time.
+func hold(pack *os.File) bool {
+	var info unix.Stat_t
+	return unix.Flock(int(pack.Fd()), unix.LOCK_SH) == nil && unix.Fstat(int(pack.Fd()), &info) == nil && info.Nlink > 0
 }
 
 func ignoreNotExist(err error) error {

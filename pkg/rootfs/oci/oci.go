@@ -79,8 +79,13 @@ type Options struct {
 	CertDir      string       // certificates for the registry; default as in containers-certs.d(5)
 	TLSVerify    *bool        // false allows plain HTTP and unknown certificates; default as in registries.conf
 	RegistryConf string       // a registries.conf; default is the system's
+	RegistriesD  string       // directory that says where signatures are; default as in containers-registries.d(5)
+	Policy       string       // a policy.json that the image must satisfy; default is none, and no check
 	Limits       layer.Limits // of each layer
 	Progress     Progress     // may be nil
+
+	// IdleTimeout is how long a registry may send nothing; default is two minutes.
+	IdleTimeout time.Duration
 }
 
 // Progress is told how the pull gets on, by many goroutines at once.
@@ -123,6 +128,9 @@ func (m *Image) Close() error {
 func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	if o.Progress == nil {
 		o.Progress = silent{}
+	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = 2 * time.Minute
 	}
 	ref, err := parseReference(reference)
 	if err != nil {

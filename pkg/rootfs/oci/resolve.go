@@ -30,7 +30,13 @@ type descriptor struct {
 
 // resolve finds the manifest and the config of an image, and says which layers
 // it has.
+//
+// Until a policy, if there is one, allows the image, nothing of it is stored.
 func resolve(ctx context.Context, src *source, arch string) (*Image, []descriptor, error) {
+	allow, err := src.policy()
+	if err != nil {
+		return nil, nil, err
+	}
 	raw, err := src.cached(src.ref.digest)
 	if raw == nil && err == nil {
 		raw, err = src.top(ctx)
@@ -38,7 +44,7 @@ func resolve(ctx context.Context, src *source, arch string) (*Image, []descripto
 	if err != nil {
 		return nil, nil, err
 	}
-	top, err := src.cache.putBlob(raw, src.ref.digest, maxManifest)
+	top, err := checkBlob(raw, src.ref.digest, maxManifest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("manifest: %w", err)
 	}
@@ -49,6 +55,17 @@ func resolve(ctx context.Context, src *source, arch string) (*Image, []descripto
 	if manifest.MIMETypeIsMultiImage(manifest.GuessMIMEType(raw)) {
 		if err := src.choose(ctx, img); err != nil {
 			return nil, nil, err
+		}
+	}
+	if err := allow(ctx, img, img.Digest != top); err != nil {
+		return nil, nil, err
+	}
+	for _, m := range []struct {
+		raw []byte
+		d   digest.Digest
+	}{{raw, top}, {img.Manifest, img.Digest}} {
+		if err := src.cache.putBlob(m.raw, m.d); err != nil {
+			return nil, nil, fmt.Errorf("manifest: %w", err)
 		}
 	}
 	want, err := src.describe(ctx, img)
@@ -86,7 +103,7 @@ func (s *source) choose(ctx context.Context, img *Image) error {
 	if err != nil {
 		return fmt.Errorf("manifest %s: %w", short(d), err)
 	}
-	if _, err := s.cache.putBlob(raw, d, maxManifest); err != nil {
+	if _, err := checkBlob(raw, d, maxManifest); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
 	img.Digest, img.Manifest = d, raw
@@ -168,8 +185,10 @@ func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error
 	if info.Size >= 0 && int64(len(raw)) != info.Size {
 		return nil, failf(ErrVerify, "%d bytes, the manifest says %d", len(raw), info.Size)
 	}
-	_, err = s.cache.putBlob(raw, info.Digest, maxConfig)
-	return raw, err
+	if _, err := checkBlob(raw, info.Digest, maxConfig); err != nil {
+		return nil, err
+	}
+	return raw, s.cache.putBlob(raw, info.Digest)
 }
 
 // descriptors puts together what manifest and config say of the layers.

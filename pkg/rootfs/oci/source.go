@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
@@ -47,6 +48,7 @@ func (s *source) system() *types.SystemContext {
 		AuthFilePath:             s.o.AuthFile,
 		DockerCertPath:           s.o.CertDir,
 		SystemRegistriesConfPath: s.o.RegistryConf,
+		RegistriesDirPath:        s.o.RegistriesD,
 		BigFilesTemporaryDir:     s.cache.tmp(),
 		DockerRegistryUserAgent:  "ohp-assemble",
 	}
@@ -67,12 +69,34 @@ func (s *source) open(ctx context.Context) (types.ImageSource, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
+	ctx, done := s.patience(ctx)
 	src, err := r.NewImageSource(ctx, s.system())
-	if err != nil {
+	if err = done(err); err != nil {
 		return nil, explain(err)
 	}
 	s.src = src
 	return src, nil
+}
+
+// policy reads the policy, if there is to be one, and returns what checks an
+// image with it once its manifest is known. A policy that forbids the image
+// whatever it is, forbids it at once.
+func (s *source) policy() (func(ctx context.Context, img *Image, isInstance bool) error, error) {
+	if s.o.Policy == "" {
+		return func(context.Context, *Image, bool) error { return nil }, nil
+	}
+	p, err := readPolicy(s.o.Policy)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.reference()
+	if err != nil {
+		return nil, err
+	}
+	subj := subject{r.Transport().Name(), append([]string{r.PolicyConfigurationIdentity()}, r.PolicyConfigurationNamespaces()...), r.DockerReference()}
+	return func(ctx context.Context, img *Image, isInstance bool) error {
+		return p.allow(ctx, s, subj, img, isInstance)
+	}, p.forbid(subj)
 }
 
 // reference returns what containers/image calls the image. A digest takes the
@@ -110,7 +134,9 @@ func (s *source) top(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, done := s.patience(ctx)
 	raw, _, err := src.GetManifest(ctx, s.instance())
+	err = done(err)
 	if s.ref.digest != "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, failf(ErrNotFound, "no manifest has that digest")
 	}
@@ -135,8 +161,9 @@ func (s *source) manifest(ctx context.Context, d digest.Digest) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
+	ctx, done := s.patience(ctx)
 	raw, _, err := src.GetManifest(ctx, &d)
-	if err != nil {
+	if err = done(err); err != nil {
 		return nil, explain(err)
 	}
 	return raw, nil
@@ -153,11 +180,32 @@ func (s *source) blob(ctx context.Context, d digest.Digest, size int64) (io.Read
 		s.mu.Lock()
 		defer s.mu.Unlock()
 	}
-	r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: d, Size: size}, none.NoCache)
+	if s.ref.transport != "docker" {
+		r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: d, Size: size}, none.NoCache)
+		return r, explain(err)
+	}
+	return remoteBlob(ctx, src, types.BlobInfo{Digest: d, Size: size}, s.o.IdleTimeout)
+}
+
+// remoteBlob opens a blob in a registry.
+func remoteBlob(ctx context.Context, src types.ImageSource, info types.BlobInfo, idle time.Duration) (io.ReadCloser, error) {
+	dog := watch(ctx, idle)
+	r, _, err := src.GetBlob(dog.ctx, info, none.NoCache)
+	dog.timer.Stop()
 	if err != nil {
+		err = dog.explain(err)
+		dog.stop()
 		return nil, explain(err)
 	}
-	return r, nil
+	return &watched{r, dog}, nil
+}
+
+// patience is for requests that are answered with little.
+func (s *source) patience(ctx context.Context) (context.Context, func(error) error) {
+	if s.ref.transport != "docker" {
+		return ctx, func(err error) error { return err }
+	}
+	return patience(ctx, s.o.IdleTimeout)
 }
 
 // explain gives errors of containers/image the kind that they have.
@@ -169,6 +217,8 @@ func explain(err error) error {
 	var noArchiveTag archive.ImageNotFoundError
 	var noArchive archive.ArchiveFileNotFoundError
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &unauthorized):
 		return fault{err, ErrAccess}
 	case errors.As(err, &noTag), errors.As(err, &noArchiveTag), errors.As(err, &noArchive), errors.Is(err, fs.ErrNotExist):

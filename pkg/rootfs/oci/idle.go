@@ -1,0 +1,70 @@
+package oci
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// patience bounds one request to a registry: if it takes longer than the limit
+// the context that it returns ends, and says why. The function that it returns
+// gives an error that reason, and must be called.
+func patience(ctx context.Context, limit time.Duration) (context.Context, func(error) error) {
+	w := watch(ctx, limit)
+	return w.ctx, func(err error) error {
+		err = w.explain(err)
+		w.stop()
+		return err
+	}
+}
+
+// A watchdog ends a context when nothing happens for some time.
+type watchdog struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	limit  time.Duration
+}
+
+func watch(ctx context.Context, limit time.Duration) *watchdog {
+	w := &watchdog{limit: limit}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	w.timer = time.AfterFunc(limit, func() {
+		w.cancel(fmt.Errorf("the registry has stalled: it sent nothing for %v", limit))
+	})
+	return w
+}
+
+// stop ends the watch, and what still goes on under it.
+func (w *watchdog) stop() {
+	w.timer.Stop()
+	w.cancel(nil)
+}
+
+// explain says what was wrong if the context ended what failed.
+func (w *watchdog) explain(err error) error {
+	if err == nil || err == io.EOF || w.ctx.Err() == nil {
+		return err
+	}
+	return context.Cause(w.ctx)
+}
+
+// A watched reader is a blob on its way from a registry. The time that who
+// reads it takes between two reads does not count.
+type watched struct {
+	io.ReadCloser
+	dog *watchdog
+}
+
+func (r *watched) Read(p []byte) (int, error) {
+	r.dog.timer.Reset(r.dog.limit)
+	n, err := r.ReadCloser.Read(p)
+	r.dog.timer.Stop()
+	return n, r.dog.explain(err)
+}
+
+func (r *watched) Close() error {
+	r.dog.stop()
+	return r.ReadCloser.Close()
+}
