@@ -8,8 +8,9 @@
 // asks any platform, and the directory is removed when Ignition has completed.
 // A config is as secret as what it holds, and so is an image with one inside.
 //
-// Configs are neither merged nor translated here: the system's own Ignition
-// does that. See https://coreos.github.io/ignition/.
+// Several configs are merged as Ignition would. What a config refers to is not
+// fetched: the system's own Ignition does that. Package butane makes configs of
+// Butane's. See https://coreos.github.io/ignition/.
 package ignition
 
 import (

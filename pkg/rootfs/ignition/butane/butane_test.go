@@ -1,0 +1,592 @@
+package butane
+
+import (
+	"bytes"
+	"compress/gzip"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/coreos/ignition/v2/config"
+	v3_0 "github.com/coreos/ignition/v2/config/v3_0/types"
+	v3_1 "github.com/coreos/ignition/v2/config/v3_1/types"
+	v3_2 "github.com/coreos/ignition/v2/config/v3_2/types"
+	v3_3 "github.com/coreos/ignition/v2/config/v3_3/types"
+	v3_4 "github.com/coreos/ignition/v2/config/v3_4/types"
+	v3_5 "github.com/coreos/ignition/v2/config/v3_5/types"
+	latest "github.com/coreos/ignition/v2/config/v3_6_experimental/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/vincent-petithory/dataurl"
+)
+
+var update = flag.Bool("update", false, "write what is made to testdata")
+
+func options() Options { return Options{FilesDir: "testdata/files"} }
+
+// TestConfigs has a file for each version, with what it adds.
+func TestConfigs(t *testing.T) {
+	names, err := filepath.Glob("testdata/configs/*.bu")
+	if err != nil || len(names) < 10 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			text := read(t, name)
+			got, warnings, err := Translate(text, options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range warnings {
+				t.Error(w)
+			}
+			again, _, err := Translate(text, options())
+			if err != nil || !bytes.Equal(got, again) {
+				t.Errorf("differs the second time: %v", err)
+			}
+			golden := strings.TrimSuffix(name, ".bu") + ".ign"
+			if *update {
+				if err := os.WriteFile(golden, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d := cmp.Diff(string(read(t, golden)), string(got)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// translated is what Ignition reads in what is made of a config.
+func translated(t *testing.T, text string) latest.Config {
+	t.Helper()
+	ign, _, err := Translate([]byte(text), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, report, err := config.Parse(ign)
+	if err != nil || report.IsFatal() {
+		t.Fatal(err, report)
+	}
+	return c
+}
+
+// TestKeys holds the table of keys against Ignition's own types: every key of
+// every version is there with its type, and no other.
+func TestKeys(t *testing.T) {
+	sugar := map[string]int{
+		"$.variant string": 0, "$.version string": 0,
+		"$.ignition.config.merge[].inline string": 1, "$.ignition.config.merge[].local string": 1,
+		"$.ignition.config.replace.inline string": 1, "$.ignition.config.replace.local string": 1,
+		"$.ignition.security.tls.certificateAuthorities[].inline string": 1,
+		"$.ignition.security.tls.certificateAuthorities[].local string":  1,
+		"$.storage.files[].contents.inline string":                       0,
+		"$.storage.files[].contents.local string":                        1,
+		"$.storage.files[].append[].inline string":                       0,
+		"$.storage.files[].append[].local string":                        1,
+		"$.storage.luks[].keyFile.inline string":                         2,
+		"$.storage.luks[].keyFile.local string":                          2,
+		"$.storage.filesystems[].withMountUnit bool":                     1,
+		"$.storage.trees[].local string":                                 1,
+		"$.storage.trees[].path string":                                  1,
+		"$.systemd.units[].contentsLocal string":                         5,
+		"$.systemd.units[].dropins[].contentsLocal string":               5,
+		"$.passwd.users[].sshAuthorizedKeysLocal[] string":               5,
+		"$.bootDevice.layout string":                                     3,
+		"$.bootDevice.mirror.devices[] string":                           3,
+		"$.bootDevice.luks.tang[].url string":                            3,
+		"$.bootDevice.luks.tang[].thumbprint string":                     3,
+		"$.bootDevice.luks.tang[].advertisement string":                  5,
+		"$.bootDevice.luks.threshold int":                                3,
+		"$.bootDevice.luks.tpm2 bool":                                    3,
+		"$.bootDevice.luks.discard bool":                                 5,
+		"$.bootDevice.luks.device string":                                6,
+		"$.bootDevice.luks.cex.enabled bool":                             6,
+		"$.grub.users[].name string":                                     5,
+		"$.grub.users[].passwordHash string":                             5,
+	}
+	for minor, c := range []any{v3_0.Config{}, v3_1.Config{}, v3_2.Config{}, v3_2.Config{}, v3_3.Config{}, v3_4.Config{}, v3_5.Config{}} {
+		want := map[string]bool{}
+		typeKeys(reflect.TypeOf(c), "$", want)
+		delete(want, "$.ignition.version string")
+		for key, since := range sugar {
+			if since <= minor {
+				want[key] = true
+			}
+		}
+		got := map[string]bool{}
+		shapeKeys(config1, minor, "$", got)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("1.%d.0: %s", minor, d)
+		}
+	}
+}
+
+func typeKeys(t reflect.Type, path string, keys map[string]bool) {
+	switch t.Kind() {
+	case reflect.Pointer:
+		typeKeys(t.Elem(), path, keys)
+	case reflect.Slice:
+		typeKeys(t.Elem(), path+"[]", keys)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := t.Field(i)
+			if f.Anonymous {
+				typeKeys(f.Type, path, keys)
+				continue
+			}
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			typeKeys(f.Type, path+"."+name, keys)
+		}
+	default:
+		keys[path+" "+t.Kind().String()] = true
+	}
+}
+
+func shapeKeys(s *shape, minor int, path string, keys map[string]bool) {
+	switch s.kind {
+	case list:
+		shapeKeys(s.item, minor, path+"[]", keys)
+	case mapping:
+		for name, k := range s.keys {
+			if k.since <= minor {
+				shapeKeys(k.shape, minor, path+"."+camel(name), keys)
+			}
+		}
+	default:
+		keys[path+" "+[]string{"string", "int", "bool"}[s.kind]] = true
+	}
+}
+
+func TestErrors(t *testing.T) {
+	const head = "variant: fcos\nversion: 1.5.0\n"
+	for _, c := range []struct{ text, want string }{
+		// The document.
+		{"", "config.bu: config is empty"},
+		{"# nothing\n", "config.bu: config is empty"},
+		{"variant: [\n", "config.bu:1:1: not YAML"},
+		{"a: b: c\n", "not YAML"},
+		{"- a\n", "config.bu:1:1: config is not a mapping"},
+		{"text\n", "config.bu:1:1: config is not a mapping"},
+		{head + "---\na: b\n", "config.bu:3:1: a second document"},
+		{"version: 1.5.0\n", "config.bu:1:1: no variant"},
+		{"variant: fcos\n", "config.bu:1:1: no version"},
+		{"variant: flatcar\nversion: 1.0.0\n", `config.bu:1:10: variant "flatcar" is not supported`},
+		{"variant: fcos\nversion: 1.7.0\n", `config.bu:2:10: version "1.7.0" is not supported`},
+		{"variant: fcos\nversion: 1.6.0-experimental\n", "config.bu:2:10: version"},
+		{"variant: fcos\nversion: 1.5\n", "config.bu:2:10: version"},
+
+		// Keys.
+		{head + "storge: {}\n", `config.bu:3:1: unknown key "storge" in config`},
+		{head + "storage:\n  files:\n    - path: /a\n      foo: 1\n", `config.bu:6:7: unknown key "foo" in storage.files`},
+		{head + "storage:\n  files:\n    - path: /a\n      path: /b\n", `config.bu:6:7: key "path" again in storage.files, first in line 5`},
+		{head + "storage: {}\nstorage: {}\n", `config.bu:4:1: key "storage" again in config, first in line 3`},
+		{head + "storage:\n  disks:\n    - {device: /dev/vda, wipeTable: true}\n", `unknown key "wipeTable" in storage.disks, is "wipe_table" meant?`},
+		{head + "passwd: {users: [{name: a, ssh-authorized-keys: []}]}\n", `is "ssh_authorized_keys" meant?`},
+		{head + "storage: {files: [{path: /a, <<: {mode: 0}}]}\n", `merge keys are not supported`},
+		{head + "? [a]\n: b\n", "config.bu:3:3: a key that is not a string"},
+		{"variant: fcos\nversion: 1.0.0\nstorage:\n  luks: []\n", `config.bu:4:3: key "luks" in storage needs version 1.2.0, this config has 1.0.0`},
+		{"variant: fcos\nversion: 1.0.0\nstorage:\n  files:\n  - path: /a\n    contents:\n      local: a\n", `config.bu:7:7: key "local" in storage.files.contents needs version 1.1.0`},
+		{"variant: fcos\nversion: 1.4.0\ngrub: {}\n", `key "grub" in config needs version 1.5.0`},
+
+		// Types.
+		{head + "storage: []\n", "config.bu:3:10: storage: want a mapping"},
+		{head + "storage: {files: {}}\n", "config.bu:3:18: storage.files: want a list"},
+		{head + "storage: {files: [[]]}\n", "storage.files: want a mapping"},
+		{head + "storage: {files: [null]}\n", "config.bu:3:19: storage.files: empty item"},
+		{head + "storage: {files: [{path: [a]}]}\n", "storage.files.path: want a string"},
+		{head + "storage: {files: [{path: /a, mode: rw}]}\n", `config.bu:3:36: storage.files.mode: want a whole number, not "rw"`},
+		{head + "storage: {files: [{path: /a, mode: 1.0}]}\n", `want a whole number, not "1.0"`},
+		{head + "storage: {files: [{path: /a, mode: \"0644\"}]}\n", `want a whole number, not "0644"`},
+		{head + "storage: {files: [{path: /a, mode: 99999999999999999999}]}\n", `want a whole number`},
+		{head + "storage: {files: [{path: /a, overwrite: 1}]}\n", `want a boolean, not "1"`},
+		{head + "storage: {files: [{path: !!binary gIE=}]}\n", `want a string`},
+
+		// Sugar.
+		{head + "storage: {files: [{path: /a, contents: {inline: a, source: 'data:,'}}]}\n", "config.bu:3:49: only one of source, inline and local"},
+		{head + "storage: {files: [{path: /a, contents: {local: missing}}]}\n", "config.bu:3:48: missing: no such file"},
+		{head + "storage: {files: [{path: /a, contents: {local: tree}}]}\n", "config.bu:3:48: tree: not a file"},
+		{head + "storage: {files: [{path: /a, contents: {local: ../butane_test.go}}]}\n", "../butane_test.go: path escapes"},
+		{head + "storage: {files: [{path: /a, contents: {local: tree/../../configs/v1_0.bu}}]}\n", "path escapes"},
+		{head + "storage: {trees: [{local: ..}]}\n", "config.bu:3:19: storage.trees: ..: path escapes"},
+		{head + "storage: {trees: [{local: long.txt}]}\n", "storage.trees: long.txt: not a directory"},
+		{head + "storage: {trees: [{local: nothing}]}\n", "storage.trees: nothing: no such file"},
+		{head + "storage: {trees: [{path: /a}]}\n", "storage.trees: no local directory"},
+		{head + "storage: {trees: [{local: tree, path: a}]}\n", "config.bu:3:19: $.storage.files.0.path: path not absolute"},
+		{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /run.sh, contents: {inline: a}}]\n", "config.bu:4:11: storage.trees: /run.sh: the config has contents for it"},
+		{head + "storage:\n  trees: [{local: tree}]\n  directories: [{path: /run.sh}]\n", "storage.trees: /run.sh: the config has a directory there"},
+		{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /run.sh, target: a}]\n", "storage.trees: /run.sh: the config has a link there"},
+		{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /broken, target: a}]\n", "storage.trees: /broken: the config has a target for it"},
+		{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /broken}]\n", "storage.trees: /broken: the config has a file there"},
+		{head + "storage:\n  trees: [{local: tree}, {local: tree}]\n", "config.bu:4:26: storage.trees: /broken: the config has a target for it"},
+		{head + "storage: {filesystems: [{device: /dev/a, path: /var/a, with_mount_unit: true}]}\n", "config.bu:3:73: storage.filesystems: with_mount_unit needs a format"},
+		{head + "storage: {filesystems: [{device: /dev/a, format: ext4, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
+		{"variant: fcos\nversion: 1.3.0\nstorage: {filesystems: [{device: /dev/a, format: swap, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
+		{"variant: fcos\nversion: 1.6.0\nstorage: {filesystems: [{device: /dev/a, path: /srv, format: ext4, with_mount_unit: true}]}\n", "config.bu:3:48: storage.filesystems: /srv: only what is in /etc and /var"},
+		{head + "storage: {filesystems: [{device: \"/dev/a\\nX=y\", path: /var/a, format: ext4, with_mount_unit: true}]}\n", "cannot be in a unit"},
+		{head + "systemd: {units: [{name: a.service, contents: a, contents_local: hello.service}]}\n", "config.bu:3:66: only one of contents and contents_local"},
+		{head + "systemd: {units: [{name: a.service, contents_local: binary}]}\n", "binary: not UTF-8"},
+		{head + "passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub, none]}]}\n", "config.bu:3:69: none: no such file"},
+		{head + "ignition: {config: {merge: [{inline: '{}'}]}}\n", "config.bu:3:38: ignition: "},
+		{head + "ignition: {config: {replace: {local: long.txt}}}\n", "config.bu:3:38: ignition: "},
+		{head + "boot_device: {layout: riscv64}\n", `config.bu:3:23: boot_device.layout: "riscv64" is not supported`},
+		{head + "boot_device: {layout: x86_64, mirror: {devices: [/dev/a]}}\n", "config.bu:3:49: boot_device.mirror: one device"},
+		{head + "boot_device: {luks: {threshold: 1}}\n", "config.bu:3:21: boot_device.luks: neither tang nor tpm2"},
+		{"variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}}\n", "boot_device.luks.cex: is of s390x"},
+		{"variant: fcos\nversion: 1.6.0\nboot_device: {layout: s390x-virt, luks: {tpm2: true}}\n", `"s390x-virt" is not supported`},
+		{head + "grub: {users: [{name: a}]}\n", "config.bu:3:16: grub.users: no password_hash"},
+		{head + "grub: {users: [{name: 'a b', password_hash: x}]}\n", `config.bu:3:23: grub.users.name: "a b" cannot be`},
+
+		// What Ignition says, of the right place.
+		{head + "storage:\n  files:\n    - path: a\n", "config.bu:5:13: $.storage.files.0.path: path not absolute"},
+		{head + "storage:\n  files:\n    - path: /a\n    - path: /a\n", "config.bu:6:7: $.storage.files.1"},
+		{head + "storage:\n  links:\n    - path: /a\n", "config.bu:5:7: $.storage.links.0.target: "},
+		{head + "passwd:\n  users:\n    - uid: 5\n", "config.bu:5:7: passwd.users: no name"},
+		{head + "passwd: {groups: [{gid: 5}]}\n", "config.bu:3:19: passwd.groups: no name"},
+		{head + "storage:\n  raid:\n  - name: a\n    level: raid9\n    devices: [/dev/a]\n", "config.bu:6:12: $.storage.raid.0.level"},
+		{head + "boot_device:\n  mirror:\n    devices: [vda, vdb]\n", "config.bu:4:3: $.storage.disks.0.device"},
+		{head + "storage: {files: [{path: /a, contents: {source: 'ftp://a'}}]}\n", "config.bu:3:49: $.storage.files.0.contents.source"},
+		{head + "grub: {users: [{name: a, password_hash: b}]}\nstorage:\n  filesystems: [{device: sda, format: ext4}]\n", "config.bu:5:26: $.storage.filesystems.1.device"},
+	} {
+		ign, _, err := Translate([]byte(c.text), options())
+		switch {
+		case err == nil:
+			t.Errorf("%s\n: is valid, %s", c.text, ign)
+		case !strings.Contains(err.Error(), c.want):
+			t.Errorf("%s\n: %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestAllErrors(t *testing.T) {
+	_, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\na: 1\nstorage: {b: 2}\n"), Options{Name: "x.bu"})
+	want := "x.bu:3:1: unknown key \"a\" in config\nx.bu:4:11: unknown key \"b\" in storage"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestNoFilesDir(t *testing.T) {
+	for text, want := range map[string]string{
+		"storage: {files: [{path: /a, contents: {local: long.txt}}]}":            "long.txt: a local file needs --files-dir",
+		"storage: {trees: [{local: tree}]}":                                      "storage.trees: needs --files-dir",
+		"passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub]}]}": "needs --files-dir",
+		"systemd: {units: [{name: a.service, contents_local: hello.service}]}":   "needs --files-dir",
+	} {
+		_, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\n"+text), Options{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\n"), Options{FilesDir: "testdata/none"}); err == nil {
+		t.Error("takes a directory that is not there")
+	}
+}
+
+// TestEscapes has links out of the files directory, and what is no file.
+func TestEscapes(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "files")
+	for _, d := range []string{filepath.Join(dir, "tree"), filepath.Join(dir, "fifos"), filepath.Join(top, "out")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{
+		"out": "../out/secret", "absolute": filepath.Join(top, "out", "secret"), "outdir": "../out", "in": "tree/../real",
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.WriteFile(filepath.Join(top, "out", "secret"), []byte("secret"), 0o644)
+	os.WriteFile(filepath.Join(dir, "real"), []byte("real"), 0o644)
+	os.Symlink("../../out/secret", filepath.Join(dir, "tree", "link"))
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifos", "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]string{
+		"files: [{path: /a, contents: {local: out}}]":           "path escapes",
+		"files: [{path: /a, contents: {local: absolute}}]":      "path escapes",
+		"files: [{path: /a, contents: {local: outdir/secret}}]": "path escapes",
+		"files: [{path: /a, contents: {local: fifos/fifo}}]":    "fifos/fifo: not a file",
+		"trees: [{local: outdir}]":                              "path escapes",
+		"trees: [{local: fifos}]":                               "fifos/fifo: neither a file",
+		"files: [{path: /a, contents: {local: in}}]":            "",
+		"trees: [{local: tree}]":                                "", // the link is copied, not followed
+	} {
+		ign, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\nstorage: {"+body+"}\n"), Options{FilesDir: dir})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", body, err, want)
+		}
+		if bytes.Contains(ign, []byte("data:,secret")) {
+			t.Errorf("%s: is out", body)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	const head = "variant: fcos\nversion: 1.6.0\n"
+	for _, c := range []struct{ text, want string }{
+		{"storage: {files: [{path: /a, mode: 644}]}", "config.bu:3:36: mode 644 is decimal and means 01204, is 0644 meant?"},
+		{"storage: {directories: [{path: /a, mode: 755}]}", "is 0755 meant?"},
+		{"storage: {files: [{path: /a, mode: 420}, {path: /b, mode: 0755}, {path: /c, mode: 0o711}, {path: /d, mode: 493}]}", ""},
+		{"boot_device: {mirror: {devices: [/dev/a, /dev/b]}}", "config.bu:3:23: boot_device.mirror: no layout"},
+		{"storage: {disks: [{device: /dev/a, partitions: [{label: root, number: 4}, {label: var, number: 5}]}]}", "root cannot grow"},
+		{"storage: {disks: [{device: /dev/a, partitions: [{label: root, number: 4, size_mib: 100}]}]}", "config.bu:3:57: storage.disks.partitions: root has 100 MiB"},
+		{"storage: {disks: [{device: /dev/a, partitions: [{label: boot, number: 4}]}]}", "boot is partition 3 of the image, not 4"},
+		{"storage: {disks: [{device: /dev/a, partitions: [{label: data}]}]}", "without a number"},
+		{"storage: {disks: [{device: /dev/a, wipe_table: true, partitions: [{label: data}]}]}", ""},
+		{"storage: {disks: [{device: /dev/a, partitions: [{label: root, number: 4, size_mib: 9000}, {label: var, number: 5}]}]}", ""},
+		{"boot_device: {layout: x86_64, mirror: {devices: [/dev/a, /dev/b]}}", ""},
+		{"systemd: {units: [{name: a.service, enabled: true, contents: \"[Unit]\\n\"}]}", "config.bu:3:62: $.systemd.units.0.contents: unit \"a.service\" is enabled"},
+	} {
+		_, warnings, err := Translate([]byte(head+c.text+"\n"), Options{})
+		got := strings.Join(warnings, "\n")
+		if err != nil || !strings.Contains(got, c.want) || (c.want == "") != (got == "") {
+			t.Errorf("%s: %q, %v, want %q", c.text, got, err, c.want)
+		}
+	}
+}
+
+// TestMountUnits has the text of the units.
+func TestMountUnits(t *testing.T) {
+	c := translated(t, `
+variant: fcos
+version: 1.4.0
+storage:
+  luks:
+    - {name: net, device: /dev/vdc, clevis: {tang: [{url: "https://t", thumbprint: x}]}}
+  filesystems:
+    - {device: /dev/disk/by-label/a-b, path: "/var/lib/a b-c%", format: xfs, mount_options: [ro, "x%y"], with_mount_unit: true}
+    - {device: /dev/mapper/net, path: /, format: ext4, with_mount_unit: true}
+    - {device: /dev/disk/by-id/dm-name-net, format: swap, with_mount_unit: true}
+`)
+	want := map[string]string{
+		`var-lib-a\x20b\x2dc\x25.mount`: `# Generated by ohp-assemble
+[Unit]
+Requires=systemd-fsck@dev-disk-by\x2dlabel-a\x2db.service
+After=systemd-fsck@dev-disk-by\x2dlabel-a\x2db.service
+
+[Mount]
+Where=/var/lib/a b-c%%
+What=/dev/disk/by-label/a-b
+Type=xfs
+Options=ro,x%%y
+
+[Install]
+RequiredBy=local-fs.target
+`,
+		`-.mount`: `# Generated by ohp-assemble
+[Unit]
+Requires=systemd-fsck@dev-mapper-net.service
+After=systemd-fsck@dev-mapper-net.service
+
+[Mount]
+Where=/
+What=/dev/mapper/net
+Type=ext4
+Options=_netdev
+
+[Install]
+RequiredBy=remote-fs.target
+`,
+		`dev-disk-by\x2did-dm\x2dname\x2dnet.swap`: `# Generated by ohp-assemble
+[Swap]
+What=/dev/disk/by-id/dm-name-net
+Options=_netdev
+
+[Install]
+RequiredBy=swap.target
+`,
+	}
+	got := map[string]string{}
+	for _, u := range c.Systemd.Units {
+		got[u.Name] = *u.Contents
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestUnitName asks the tool of the same purpose.
+func TestUnitName(t *testing.T) {
+	paths := []string{"/", "//", "/a", "/a//b/", "/.a", "/a/.b", "/a-b", "/ä", "/a b", `/a\b`, "/a:b_c.d", "/%", "/\x01"}
+	for _, p := range paths {
+		if n := unitName(p); strings.ContainsAny(n, "/ %") {
+			t.Errorf("%s: %s", p, n)
+		}
+	}
+	if _, err := exec.LookPath("systemd-escape"); err != nil {
+		if os.Getenv("OHP_TOOLS") == "required" {
+			t.Fatal(err)
+		}
+		t.Skip("systemd-escape not installed")
+	}
+	for _, p := range paths {
+		out, err := exec.Command("systemd-escape", "--path", p).Output()
+		if want := strings.TrimSuffix(string(out), "\n"); err != nil || unitName(p) != want {
+			t.Errorf("%q: %s, want %s, %v", p, unitName(p), want, err)
+		}
+	}
+}
+
+// TestContents reads back what was embedded.
+func TestContents(t *testing.T) {
+	for _, name := range []string{"long.txt", "binary", "tree/etc/plain"} {
+		c := translated(t, "variant: fcos\nversion: 1.6.0\nstorage: {files: [{path: /a, contents: {local: "+name+"}}]}\n")
+		r := c.Storage.Files[0].Contents
+		u, err := dataurl.DecodeString(*r.Source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := read(t, "testdata/files/"+name)
+		got := u.Data
+		if *r.Compression == "gzip" {
+			got = unzip(t, got)
+		}
+		if !bytes.Equal(got, want) || (*r.Compression == "gzip") != (name == "long.txt") {
+			t.Errorf("%s: %s %q", name, *r.Compression, got)
+		}
+		if len(*r.Source) > 4*len(want)/3+30 {
+			t.Errorf("%s: %d bytes for %d", name, len(*r.Source), len(want))
+		}
+	}
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	if u, err := dataurl.DecodeString("data:," + escape(all)); err != nil || !bytes.Equal(u.Data, all) {
+		t.Error("escaping does not come back", err)
+	}
+}
+
+func TestGrub(t *testing.T) {
+	c := translated(t, string(read(t, "testdata/configs/v1_5.bu")))
+	f := c.Storage.Files[0]
+	u, err := dataurl.DecodeString(*f.Append[0].Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := u.Data
+	if *f.Append[0].Compression == "gzip" {
+		got = unzip(t, got)
+	}
+	want := `# Generated by ohp-assemble
+
+set superusers="root admin"
+password_pbkdf2 root grub.pbkdf2.sha512.10000.874A958E526409.C0FF
+password_pbkdf2 admin grub.pbkdf2.sha512.10000.0123.ABCD
+`
+	if f.Path != "/boot/grub2/user.cfg" || string(got) != want {
+		t.Errorf("%s: %s", f.Path, got)
+	}
+	if fs := c.Storage.Filesystems[0]; fs.Device != "/dev/disk/by-label/boot" || *fs.Path != "/boot" || *fs.Format != "ext4" {
+		t.Errorf("%+v", fs)
+	}
+}
+
+// TestMirror has the partitions that each layout makes, on each disk.
+func TestMirror(t *testing.T) {
+	for layout, want := range map[string]string{
+		"x86_64":  "bios-2 1 21686148, esp-2 127 C12A7328, boot-2 384, root-2 0",
+		"aarch64": "reserved-2 1 8DA63339, esp-2 127 C12A7328, boot-2 384, root-2 0",
+		"ppc64le": "prep-2 4 9E1A2D38, reserved-2 1 8DA63339, boot-2 384, root-2 0",
+	} {
+		c := translated(t, "variant: fcos\nversion: 1.3.0\nboot_device: {layout: "+layout+", mirror: {devices: [/dev/a, /dev/b]}}\n")
+		var parts []string
+		for _, p := range c.Storage.Disks[1].Partitions {
+			s, size := *p.Label, 0
+			if p.SizeMiB != nil {
+				size = *p.SizeMiB
+			}
+			s += fmt.Sprintf(" %d", size)
+			if p.TypeGUID != nil {
+				s += " " + (*p.TypeGUID)[:8]
+			}
+			parts = append(parts, s)
+		}
+		if got := strings.Join(parts, ", "); got != want || !*c.Storage.Disks[1].WipeTable {
+			t.Errorf("%s: %s, want %s", layout, got, want)
+		}
+		var fs []string
+		for _, f := range c.Storage.Filesystems {
+			fs = append(fs, f.Device+" "+*f.Format+" "+*f.Label)
+		}
+		wantFS := "/dev/disk/by-partlabel/esp-1 vfat esp-1, /dev/disk/by-partlabel/esp-2 vfat esp-2, /dev/md/md-boot ext4 boot, /dev/md/md-root xfs root"
+		if layout == "ppc64le" {
+			wantFS = wantFS[strings.Index(wantFS, "/dev/md/md-boot"):]
+		}
+		if got := strings.Join(fs, ", "); got != wantFS {
+			t.Errorf("%s: %s", layout, got)
+		}
+	}
+}
+
+// TestBomb has a text whose aliases would become 10^9 values.
+func TestBomb(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n")
+	b.WriteString("  - &f {path: /a, append: [&r {source: 'data:,', http_headers: [&h {name: a}" + strings.Repeat(", *h", 1000) + "]}" + strings.Repeat(", *r", 1000) + "]}\n")
+	b.WriteString(strings.Repeat("  - *f\n", 1000))
+	_, _, err := Translate([]byte(b.String()), Options{})
+	if err == nil || !strings.Contains(err.Error(), "more than 262144 values") {
+		t.Errorf("%.200v", err)
+	}
+}
+
+func FuzzTranslate(f *testing.F) {
+	names, _ := filepath.Glob("testdata/configs/*.bu")
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte("variant: fcos\nversion: 1.6.0\nstorage: {files: [&a {path: /a}, *a]}\n"))
+	f.Add([]byte("variant: fcos\nversion: 1.6.0\nstorage: &s {files: *s}\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		ign, _, err := Translate(text, options())
+		if err != nil {
+			if ign != nil || !strings.HasPrefix(err.Error(), "config.bu:") {
+				t.Errorf("%q, %v", ign, err)
+			}
+			return
+		}
+		if _, report, err := config.Parse(ign); err != nil || report.IsFatal() {
+			t.Errorf("%s: %v, %v", ign, err, report)
+		}
+		if again, _, _ := Translate(text, options()); !bytes.Equal(ign, again) {
+			t.Errorf("differs the second time: %s and %s", ign, again)
+		}
+	})
+}
+
+func unzip(t *testing.T, packed []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}

@@ -1,0 +1,345 @@
+package butane
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/coreos/ignition/v2/config/v3_5/types"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+)
+
+// maxLocal bounds a local file: a config is read whole into memory, here and
+// by the initramfs, and goes on a boot partition of a few hundred MiB.
+const maxLocal = 64 << 20
+
+// resource puts inline or local contents into the source.
+func (t *translation) resource(n *yaml.Node, m object, path string) {
+	contents, from := t.embedded(n, m)
+	if from == nil {
+		return
+	}
+	_, compressed := m["compression"]
+	compressed = compressed && m["compression"] != ""
+	if t.minor == 0 {
+		m["source"] = "data:," + escape(contents)
+	} else {
+		source, compression := dataURL(contents, !compressed)
+		m["source"] = source
+		if !compressed {
+			m["compression"] = compression
+		}
+	}
+	t.at[path+".source"] = from
+}
+
+// config is a resource that must be a config that Ignition takes, as far as
+// that can be seen here.
+func (t *translation) config(n *yaml.Node, m object, path string) {
+	if contents, from := t.embedded(n, m); from != nil && (m["compression"] == nil || m["compression"] == "") {
+		warnings, err := ignition.Validate(contents)
+		if err != nil {
+			t.errorf(from, "%v", err)
+			return
+		}
+		for _, w := range warnings {
+			t.warnf(from, "%s", w)
+		}
+	}
+	t.resource(n, m, path)
+}
+
+// embedded is what an inline or local key stands for, and that key's value.
+func (t *translation) embedded(n *yaml.Node, m object) (contents []byte, from *yaml.Node) {
+	given := 0
+	for _, name := range []string{"source", "inline", "local"} {
+		if _, ok := m[name]; ok {
+			given++
+			from = child(n, name)
+		}
+	}
+	if given > 1 {
+		t.errorf(from, "only one of source, inline and local can be given")
+		return nil, nil
+	}
+	if inline, ok := m["inline"].(string); ok {
+		return []byte(inline), from
+	}
+	if local, ok := m["local"].(string); ok {
+		if contents, ok := t.read(from, local); ok {
+			return contents, from
+		}
+	}
+	return nil, nil
+}
+
+// unitText is of units and their dropins.
+func (t *translation) unitText(n *yaml.Node, m object, path string) {
+	local, ok := m["contentsLocal"].(string)
+	if !ok {
+		return
+	}
+	from := child(n, "contents_local")
+	if _, both := m["contents"]; both {
+		t.errorf(from, "only one of contents and contents_local can be given")
+		return
+	}
+	if contents, ok := t.readText(from, local); ok {
+		m["contents"] = contents
+		t.at[path+".contents"] = from
+	}
+}
+
+// keyFiles adds the lines of a user's key files to the keys given.
+func (t *translation) keyFiles(n *yaml.Node, m object, path string) {
+	files, ok := m["sshAuthorizedKeysLocal"].([]any)
+	if !ok {
+		return
+	}
+	keys, _ := m["sshAuthorizedKeys"].([]any)
+	list := child(n, "ssh_authorized_keys_local")
+	for i, file := range files {
+		from := follow(list.Content[i])
+		contents, _ := t.readText(from, file.(string))
+		for line := range strings.Lines(contents) {
+			if line = strings.TrimRight(line, "\r\n"); line != "" {
+				t.at[fmt.Sprintf("%s.sshAuthorizedKeys.%d", path, len(keys))] = from
+				keys = append(keys, line)
+			}
+		}
+	}
+	m["sshAuthorizedKeys"] = keys
+}
+
+// A tree is an item of storage.trees.
+type tree struct {
+	from        *yaml.Node
+	local, path string
+}
+
+func (t *translation) tree(n *yaml.Node, m object, _ string) {
+	tr := tree{from: n, path: "/"}
+	if tr.local, _ = m["local"].(string); tr.local == "" {
+		t.errorf(n, "storage.trees: no local directory")
+		return
+	}
+	if p, _ := m["path"].(string); p != "" {
+		tr.path = p
+	}
+	t.trees = append(t.trees, tr)
+}
+
+// plant adds the files and links of the trees to a config.
+func (t *translation) plant(c *types.Config) {
+	nodes := map[string]string{} // what is at a path
+	for _, d := range c.Storage.Directories {
+		nodes[d.Path] = "directory"
+	}
+	files, links := map[string]int{}, map[string]int{}
+	for i, f := range c.Storage.Files {
+		nodes[f.Path], files[f.Path] = "file", i
+	}
+	for i, l := range c.Storage.Links {
+		nodes[l.Path], links[l.Path] = "link", i
+	}
+	for _, tr := range t.trees {
+		t.walk(tr, func(name string, d fs.DirEntry, open *os.Root) {
+			to := path.Join(tr.path, name)
+			switch {
+			case d.IsDir(): // Ignition makes what parents files need
+			case d.Type().IsRegular() && (nodes[to] == "" || nodes[to] == "file"):
+				i, ok := files[to]
+				if !ok {
+					i = len(c.Storage.Files)
+					c.Storage.Files = append(c.Storage.Files, types.File{Node: types.Node{Path: to}})
+					t.at[fmt.Sprintf("$.storage.files.%d", i)] = tr.from
+				}
+				nodes[to], files[to] = "file", i
+				t.plantFile(tr, name, &c.Storage.Files[i], open)
+			case d.Type() == fs.ModeSymlink && (nodes[to] == "" || nodes[to] == "link"):
+				i, ok := links[to]
+				if !ok {
+					i = len(c.Storage.Links)
+					c.Storage.Links = append(c.Storage.Links, types.Link{Node: types.Node{Path: to}})
+					t.at[fmt.Sprintf("$.storage.links.%d", i)] = tr.from
+				}
+				nodes[to], links[to] = "link", i
+				t.plantLink(tr, name, &c.Storage.Links[i], open)
+			case nodes[to] != "":
+				t.errorf(tr.from, "storage.trees: %s: the config has a %s there", to, nodes[to])
+			default:
+				t.errorf(tr.from, "storage.trees: %s: neither a file, a directory nor a symbolic link", path.Join(tr.local, name))
+			}
+		})
+	}
+}
+
+// walk goes over a tree in the order of names, not through links in it.
+func (t *translation) walk(tr tree, visit func(name string, d fs.DirEntry, open *os.Root)) {
+	if t.files == nil {
+		t.errorf(tr.from, "storage.trees: needs --files-dir")
+		return
+	}
+	root, err := t.files.OpenRoot(below(tr.local))
+	if err != nil {
+		t.errorf(tr.from, "storage.trees: %v", cause(tr.local, err))
+		return
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			visit(name, d, root)
+		}
+		return err
+	})
+	if err != nil {
+		t.errorf(tr.from, "storage.trees: %s: %v", tr.local, err)
+	}
+}
+
+// plantFile fills a file that has no contents yet. What else the config says
+// about it stays.
+func (t *translation) plantFile(tr tree, name string, f *types.File, root *os.Root) {
+	if f.Contents.Source != nil && *f.Contents.Source != "" {
+		t.errorf(tr.from, "storage.trees: %s: the config has contents for it", f.Path)
+		return
+	}
+	contents, mode, err := readRegular(root, name)
+	if err != nil {
+		t.errorf(tr.from, "storage.trees: %v", cause(path.Join(tr.local, name), err))
+		return
+	}
+	compressed := f.Contents.Compression != nil && *f.Contents.Compression != ""
+	source, compression := dataURL(contents, !compressed)
+	f.Contents.Source = &source
+	if !compressed {
+		f.Contents.Compression = &compression
+	}
+	if f.Mode == nil && mode&0o111 != 0 {
+		f.Mode = new(0o755)
+	} else if f.Mode == nil {
+		f.Mode = new(0o644)
+	}
+}
+
+func (t *translation) plantLink(tr tree, name string, l *types.Link, root *os.Root) {
+	if l.Target != nil && *l.Target != "" {
+		t.errorf(tr.from, "storage.trees: %s: the config has a target for it", l.Path)
+		return
+	}
+	target, err := root.Readlink(filepath.FromSlash(name))
+	if err != nil {
+		t.errorf(tr.from, "storage.trees: %v", cause(path.Join(tr.local, name), err))
+		return
+	}
+	l.Target = new(filepath.ToSlash(target))
+}
+
+// read reads a file of the files directory.
+func (t *translation) read(from *yaml.Node, local string) (contents []byte, ok bool) {
+	if t.files == nil {
+		t.errorf(from, "%s: a local file needs --files-dir", local)
+		return nil, false
+	}
+	contents, _, err := readRegular(t.files, below(local))
+	if err != nil {
+		t.errorf(from, "%v", cause(local, err))
+		return nil, false
+	}
+	return contents, true
+}
+
+// readText reads what goes into the config as it is, and so into JSON.
+func (t *translation) readText(from *yaml.Node, local string) (contents string, ok bool) {
+	text, ok := t.read(from, local)
+	if ok && !utf8.Valid(text) {
+		t.errorf(from, "%s: not UTF-8", local)
+		return "", false
+	}
+	return string(text), ok
+}
+
+// readRegular reads no pipe or device, which might never end.
+func readRegular(root *os.Root, name string) ([]byte, fs.FileMode, error) {
+	info, err := root.Stat(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, errors.New("not a file")
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	contents, err := io.ReadAll(io.LimitReader(f, maxLocal+1))
+	if err == nil && len(contents) > maxLocal {
+		err = fmt.Errorf("larger than %d MiB", maxLocal>>20)
+	}
+	return contents, info.Mode(), err
+}
+
+// below makes a local path one of an os.Root. Local paths start at the files
+// directory even if with a slash.
+func below(local string) string {
+	local = filepath.FromSlash(strings.TrimLeft(local, "/"))
+	if local == "" {
+		return "."
+	}
+	return local
+}
+
+// cause is an error of a file with the path that the user gave.
+func cause(local string, err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathErr.Err
+	}
+	return fmt.Errorf("%s: %w", local, err)
+}
+
+// dataURL encodes contents the shortest way. The compression is always said:
+// without, a config could inherit another one's when merged.
+func dataURL(contents []byte, compress bool) (source, compression string) {
+	source = "data:," + escape(contents)
+	if s := "data:;base64," + base64.StdEncoding.EncodeToString(contents); len(s) < len(source) {
+		source = s
+	}
+	if !compress {
+		return source, ""
+	}
+	var packed bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression) // a valid level
+	z.Write(contents)                                          // to memory
+	z.Close()
+	if s := "data:;base64," + base64.StdEncoding.EncodeToString(packed.Bytes()); len(s)+len("gzip") < len(source) {
+		return s, "gzip"
+	}
+	return source, ""
+}
+
+// escape leaves what RFC 2396 calls unreserved.
+func escape(contents []byte) string {
+	const hex = "0123456789ABCDEF"
+	var s strings.Builder
+	for _, c := range contents {
+		switch {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', strings.IndexByte("-_.!~*'()", c) >= 0:
+			s.WriteByte(c)
+		default:
+			s.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	return s.String()
+}
