@@ -93,14 +93,16 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 	if int64(len(p)) > m.size-off {
 		p, eof = p[:m.size-off], io.EOF
 	}
-	clear(p)
 	end := off + int64(len(p))
+	done := off // everything before it is read
 	first := sort.Search(len(m.extents), func(i int) bool { return m.extents[i].End() > off })
 	for _, e := range m.extents[first:] {
 		if e.Off >= end {
 			break
 		}
 		from, to := max(off, e.Off), min(end, e.End())
+		clear(p[done-off : from-off])
+		done = to
 		part := p[from-off : to-off]
 		if n, err := e.Blob.ReadAt(part, from-e.Off); n < len(part) {
 			if err == nil || err == io.EOF {
@@ -109,5 +111,6 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 			return int(from-off) + n, fmt.Errorf("disk: content at %d: %w", from+int64(n), err)
 		}
 	}
+	clear(p[done-off:])
 	return len(p), eof
 }

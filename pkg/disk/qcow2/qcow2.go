@@ -110,6 +110,10 @@ func writePlain(w *bufio.Writer, img *disk.Image, l *layout) error {
 		if c.Hole {
 			continue
 		}
+		// What is in the buffer would make every chunk be copied through it.
+		if err := w.Flush(); err != nil {
+			return err
+		}
 		if _, err := w.Write(c.Data); err != nil {
 			return err
 		}
