@@ -118,8 +118,8 @@ func referring(version string, configs [][]byte) ([]byte, error) {
 	}})
 }
 
-// Marshal encodes a config of any version, without the empty objects that the
-// structs of Ignition's library would leave in it.
+// Marshal encodes a config of any version, without the nulls and empty objects
+// that the structs of Ignition's library would leave in it.
 func Marshal(config any) ([]byte, error) {
 	text, err := json.Marshal(config)
 	if err != nil {
@@ -141,13 +141,13 @@ func Marshal(config any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// prune removes empty objects, but not from lists, where they count.
+// prune removes nulls and empty objects, but not from lists, where they count.
 func prune(v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for key, value := range v {
 			prune(value)
-			if m, ok := value.(map[string]any); ok && len(m) == 0 {
+			if m, ok := value.(map[string]any); ok && len(m) == 0 || value == nil {
 				delete(v, key)
 			}
 		}
