@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"strings"
 
@@ -40,6 +41,12 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
 	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile}
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
+	}
+	if o.authFile != "" {
+		// The image library takes a file that is missing for one that is empty.
+		if _, err := os.Stat(o.authFile); err != nil {
+			return nil, fmt.Errorf("authfile: %w", err)
+		}
 	}
 	s := ui.begin("pull", "pull", 0)
 	options.Progress = s
