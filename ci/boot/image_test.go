@@ -106,7 +106,7 @@ func build(t *testing.T, ref string, args ...string) map[string]string {
 }
 
 // slots bounds how many machines run at once, whatever -parallel says: each
-// has two emulated CPUs, and the full system takes more than 1 GiB.
+// keeps a core busy, and the full system takes more than 1 GiB.
 var slots = make(chan struct{}, 2)
 
 // boot boots a disk in its turn. A system that does not come up ends the test.
