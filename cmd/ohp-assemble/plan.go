@@ -72,7 +72,7 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 		image.Close()
 		return nil, err
 	}
-	if r.origin == "" && !strings.HasPrefix(image.Reference, "docker:") {
+	if r.origin == "" && strings.Contains(s.origin, "@") { // a digest is what never changes
 		ui.say("note: the system will have no source of updates; --origin names one")
 	}
 	return s, nil

@@ -54,6 +54,20 @@ func TestHostileLabels(t *testing.T) {
 	}
 }
 
+// TestDefaultOrigin: a name with a tag is followed, one with a digest stays.
+func TestDefaultOrigin(t *testing.T) {
+	id := digest.FromString("")
+	for reference, want := range map[string]string{
+		"docker://example.com:5000/os:stable@" + id.String(): "ostree-unverified-registry:example.com:5000/os:stable",
+		"docker://example.com:5000/os@" + id.String():        "ostree-unverified-registry:example.com:5000/os@" + id.String(),
+		"oci:/home/me/os@" + id.String():                     "ostree-unverified-registry:localhost/os@" + id.String(),
+	} {
+		if got := defaultOrigin(&oci.Image{Reference: reference, Digest: id}); got != want {
+			t.Errorf("%s: %s, want %s", reference, got, want)
+		}
+	}
+}
+
 func TestVisible(t *testing.T) {
 	for s, want := range map[string]string{
 		"Fedora ü\t1\n": "Fedora ü\t1\n", "a\x1b[2Jb": "a\ufffd[2Jb", "\u009b2J": "\ufffd2J", "x\r\x7f\x00": "x\ufffd\ufffd\ufffd",
