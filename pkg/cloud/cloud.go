@@ -37,7 +37,9 @@ var Platforms = []Platform{
 }
 
 func writeQcow2(f *os.File, img *disk.Image, tap io.Writer) error {
-	return qcow2.Write(io.MultiWriter(tap, f), img, qcow2.Options{})
+	t := newTee(f, tap)
+	defer t.close()
+	return qcow2.Write(t, img, qcow2.Options{})
 }
 
 // Lookup returns the platform of the given id.

@@ -60,7 +60,7 @@ type Spool interface {
 const clusterBits = 16
 
 // chunk is how many bytes of content are read at once.
-const chunk = 256 << 10
+const chunk = 1 << 20
 
 // Write writes the image to w from start to end.
 func Write(w io.Writer, img *disk.Image, o Options) error {
