@@ -140,10 +140,12 @@ func (t *translation) merge(c, sugar types.Config, from places) types.Config {
 	at := places{"$": t.at["$"]}
 	for _, m := range transcript.Mappings {
 		// An object of both has two mappings, the config's after the sugar's.
+		of := t.at
 		if m.From.Tag == merge.TAG_PARENT {
-			at[m.To.String()] = from.nearest(m.From.String())
-		} else {
-			at[m.To.String()] = t.at.nearest(m.From.String())
+			of = from
+		}
+		if n := of.nearest(m.From.String()); n != nil {
+			at[m.To.String()] = n
 		}
 	}
 	t.at = at

@@ -173,96 +173,100 @@ func shapeKeys(s *shape, minor int, path string, keys map[string]bool) {
 	}
 }
 
+const head = "variant: fcos\nversion: 1.5.0\n"
+
+// broken has configs with what is said of them.
+var broken = []struct{ text, want string }{
+	// The document.
+	{"", "config.bu: config is empty"},
+	{"# nothing\n", "config.bu: config is empty"},
+	{"variant: [\n", "config.bu:1:1: not YAML"},
+	{"a: b: c\n", "not YAML"},
+	{"- a\n", "config.bu:1:1: config is not a mapping"},
+	{"text\n", "config.bu:1:1: config is not a mapping"},
+	{head + "---\na: b\n", "config.bu:3:1: a second document"},
+	{"version: 1.5.0\n", "config.bu:1:1: no variant"},
+	{"variant: fcos\n", "config.bu:1:1: no version"},
+	{"variant: flatcar\nversion: 1.0.0\n", `config.bu:1:10: variant "flatcar" is not supported`},
+	{"variant: fcos\nversion: 1.7.0\n", `config.bu:2:10: version "1.7.0" is not supported`},
+	{"variant: fcos\nversion: 1.6.0-experimental\n", "config.bu:2:10: version"},
+	{"variant: fcos\nversion: 1.5\n", "config.bu:2:10: version"},
+
+	// Keys.
+	{head + "storge: {}\n", `config.bu:3:1: unknown key "storge" in config`},
+	{head + "storage:\n  files:\n    - path: /a\n      foo: 1\n", `config.bu:6:7: unknown key "foo" in storage.files`},
+	{head + "storage:\n  files:\n    - path: /a\n      path: /b\n", `config.bu:6:7: key "path" again in storage.files, first in line 5`},
+	{head + "storage: {}\nstorage: {}\n", `config.bu:4:1: key "storage" again in config, first in line 3`},
+	{head + "storage:\n  disks:\n    - {device: /dev/vda, wipeTable: true}\n", `unknown key "wipeTable" in storage.disks, is "wipe_table" meant?`},
+	{head + "passwd: {users: [{name: a, ssh-authorized-keys: []}]}\n", `is "ssh_authorized_keys" meant?`},
+	{head + "storage: {files: [{path: /a, <<: {mode: 0}}]}\n", `merge keys are not supported`},
+	{head + "? [a]\n: b\n", "config.bu:3:3: a key that is not a string"},
+	{"variant: fcos\nversion: 1.0.0\nstorage:\n  luks: []\n", `config.bu:4:3: key "luks" in storage needs version 1.2.0, this config has 1.0.0`},
+	{"variant: fcos\nversion: 1.0.0\nstorage:\n  files:\n  - path: /a\n    contents:\n      local: a\n", `config.bu:7:7: key "local" in storage.files.contents needs version 1.1.0`},
+	{"variant: fcos\nversion: 1.4.0\ngrub: {}\n", `key "grub" in config needs version 1.5.0`},
+
+	// Types.
+	{head + "storage: []\n", "config.bu:3:10: storage: want a mapping"},
+	{head + "storage: {files: {}}\n", "config.bu:3:18: storage.files: want a list"},
+	{head + "storage: {files: [[]]}\n", "storage.files: want a mapping"},
+	{head + "storage: {files: [null]}\n", "config.bu:3:19: storage.files: empty item"},
+	{head + "storage: {files: [{path: [a]}]}\n", "storage.files.path: want a string"},
+	{head + "storage: {files: [{path: /a, mode: rw}]}\n", `config.bu:3:36: storage.files.mode: want a whole number, not "rw"`},
+	{head + "storage: {files: [{path: /a, mode: 1.0}]}\n", `want a whole number, not "1.0"`},
+	{head + "storage: {files: [{path: /a, mode: \"0644\"}]}\n", `want a whole number, not "0644"`},
+	{head + "storage: {files: [{path: /a, mode: 99999999999999999999}]}\n", `want a whole number`},
+	{head + "storage: {files: [{path: /a, overwrite: 1}]}\n", `want a boolean, not "1"`},
+	{head + "storage: {files: [{path: !!binary gIE=}]}\n", `want a string`},
+
+	// Sugar.
+	{head + "storage: {files: [{path: /a, contents: {inline: a, source: 'data:,'}}]}\n", "config.bu:3:49: only one of source, inline and local"},
+	{head + "storage: {files: [{path: /a, contents: {local: missing}}]}\n", "config.bu:3:48: missing: no such file"},
+	{head + "storage: {files: [{path: /a, contents: {local: tree}}]}\n", "config.bu:3:48: tree: not a file"},
+	{head + "storage: {files: [{path: /a, contents: {local: ../butane_test.go}}]}\n", "../butane_test.go: path escapes"},
+	{head + "storage: {files: [{path: /a, contents: {local: tree/../../configs/v1_0.bu}}]}\n", "path escapes"},
+	{head + "storage: {trees: [{local: ..}]}\n", "config.bu:3:19: storage.trees: ..: path escapes"},
+	{head + "storage: {trees: [{local: long.txt}]}\n", "storage.trees: long.txt: not a directory"},
+	{head + "storage: {trees: [{local: nothing}]}\n", "storage.trees: nothing: no such file"},
+	{head + "storage: {trees: [{path: /a}]}\n", "storage.trees: no local directory"},
+	{head + "storage: {trees: [{local: tree, path: a}]}\n", "config.bu:3:19: $.storage.files.0.path: path not absolute"},
+	{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /run.sh, contents: {inline: a}}]\n", "config.bu:4:11: storage.trees: /run.sh: the config has contents for it"},
+	{head + "storage:\n  trees: [{local: tree}]\n  directories: [{path: /run.sh}]\n", "storage.trees: /run.sh: the config has a directory there"},
+	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /run.sh, target: a}]\n", "storage.trees: /run.sh: the config has a link there"},
+	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /broken, target: a}]\n", "storage.trees: /broken: the config has a target for it"},
+	{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /broken}]\n", "storage.trees: /broken: the config has a file there"},
+	{head + "storage:\n  trees: [{local: tree}, {local: tree}]\n", "config.bu:4:26: storage.trees: /broken: the config has a target for it"},
+	{head + "storage: {filesystems: [{device: /dev/a, path: /var/a, with_mount_unit: true}]}\n", "config.bu:3:73: storage.filesystems: with_mount_unit needs a format"},
+	{head + "storage: {filesystems: [{device: /dev/a, format: ext4, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
+	{"variant: fcos\nversion: 1.3.0\nstorage: {filesystems: [{device: /dev/a, format: swap, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
+	{"variant: fcos\nversion: 1.6.0\nstorage: {filesystems: [{device: /dev/a, path: /srv, format: ext4, with_mount_unit: true}]}\n", "config.bu:3:48: storage.filesystems: /srv: only what is in /etc and /var"},
+	{head + "storage: {filesystems: [{device: \"/dev/a\\nX=y\", path: /var/a, format: ext4, with_mount_unit: true}]}\n", "cannot be in a unit"},
+	{head + "systemd: {units: [{name: a.service, contents: a, contents_local: hello.service}]}\n", "config.bu:3:66: only one of contents and contents_local"},
+	{head + "systemd: {units: [{name: a.service, contents_local: binary}]}\n", "binary: not UTF-8"},
+	{head + "passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub, none]}]}\n", "config.bu:3:69: none: no such file"},
+	{head + "ignition: {config: {merge: [{inline: '{}'}]}}\n", "config.bu:3:38: ignition: "},
+	{head + "ignition: {config: {replace: {local: long.txt}}}\n", "config.bu:3:38: ignition: "},
+	{head + "boot_device: {layout: riscv64}\n", `config.bu:3:23: boot_device.layout: "riscv64" is not supported`},
+	{head + "boot_device: {layout: x86_64, mirror: {devices: [/dev/a]}}\n", "config.bu:3:49: boot_device.mirror: one device"},
+	{head + "boot_device: {luks: {threshold: 1}}\n", "config.bu:3:21: boot_device.luks: neither tang nor tpm2"},
+	{"variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}}\n", "boot_device.luks.cex: is of s390x"},
+	{"variant: fcos\nversion: 1.6.0\nboot_device: {layout: s390x-virt, luks: {tpm2: true}}\n", `"s390x-virt" is not supported`},
+	{head + "grub: {users: [{name: a}]}\n", "config.bu:3:16: grub.users: no password_hash"},
+	{head + "grub: {users: [{name: 'a b', password_hash: x}]}\n", `config.bu:3:23: grub.users.name: "a b" cannot be`},
+
+	// What Ignition says, of the right place.
+	{head + "storage:\n  files:\n    - path: a\n", "config.bu:5:13: $.storage.files.0.path: path not absolute"},
+	{head + "storage:\n  files:\n    - path: /a\n    - path: /a\n", "config.bu:6:7: $.storage.files.1"},
+	{head + "storage:\n  links:\n    - path: /a\n", "config.bu:5:7: $.storage.links.0.target: "},
+	{head + "passwd:\n  users:\n    - uid: 5\n", "config.bu:5:7: passwd.users: no name"},
+	{head + "passwd: {groups: [{gid: 5}]}\n", "config.bu:3:19: passwd.groups: no name"},
+	{head + "storage:\n  raid:\n  - name: a\n    level: raid9\n    devices: [/dev/a]\n", "config.bu:6:12: $.storage.raid.0.level"},
+	{head + "boot_device:\n  mirror:\n    devices: [vda, vdb]\n", "config.bu:4:3: $.storage.disks.0.device"},
+	{head + "storage: {files: [{path: /a, contents: {source: 'ftp://a'}}]}\n", "config.bu:3:49: $.storage.files.0.contents.source"},
+	{head + "grub: {users: [{name: a, password_hash: b}]}\nstorage:\n  filesystems: [{device: sda, format: ext4}]\n", "config.bu:5:26: $.storage.filesystems.1.device"},
+}
+
 func TestErrors(t *testing.T) {
-	const head = "variant: fcos\nversion: 1.5.0\n"
-	for _, c := range []struct{ text, want string }{
-		// The document.
-		{"", "config.bu: config is empty"},
-		{"# nothing\n", "config.bu: config is empty"},
-		{"variant: [\n", "config.bu:1:1: not YAML"},
-		{"a: b: c\n", "not YAML"},
-		{"- a\n", "config.bu:1:1: config is not a mapping"},
-		{"text\n", "config.bu:1:1: config is not a mapping"},
-		{head + "---\na: b\n", "config.bu:3:1: a second document"},
-		{"version: 1.5.0\n", "config.bu:1:1: no variant"},
-		{"variant: fcos\n", "config.bu:1:1: no version"},
-		{"variant: flatcar\nversion: 1.0.0\n", `config.bu:1:10: variant "flatcar" is not supported`},
-		{"variant: fcos\nversion: 1.7.0\n", `config.bu:2:10: version "1.7.0" is not supported`},
-		{"variant: fcos\nversion: 1.6.0-experimental\n", "config.bu:2:10: version"},
-		{"variant: fcos\nversion: 1.5\n", "config.bu:2:10: version"},
-
-		// Keys.
-		{head + "storge: {}\n", `config.bu:3:1: unknown key "storge" in config`},
-		{head + "storage:\n  files:\n    - path: /a\n      foo: 1\n", `config.bu:6:7: unknown key "foo" in storage.files`},
-		{head + "storage:\n  files:\n    - path: /a\n      path: /b\n", `config.bu:6:7: key "path" again in storage.files, first in line 5`},
-		{head + "storage: {}\nstorage: {}\n", `config.bu:4:1: key "storage" again in config, first in line 3`},
-		{head + "storage:\n  disks:\n    - {device: /dev/vda, wipeTable: true}\n", `unknown key "wipeTable" in storage.disks, is "wipe_table" meant?`},
-		{head + "passwd: {users: [{name: a, ssh-authorized-keys: []}]}\n", `is "ssh_authorized_keys" meant?`},
-		{head + "storage: {files: [{path: /a, <<: {mode: 0}}]}\n", `merge keys are not supported`},
-		{head + "? [a]\n: b\n", "config.bu:3:3: a key that is not a string"},
-		{"variant: fcos\nversion: 1.0.0\nstorage:\n  luks: []\n", `config.bu:4:3: key "luks" in storage needs version 1.2.0, this config has 1.0.0`},
-		{"variant: fcos\nversion: 1.0.0\nstorage:\n  files:\n  - path: /a\n    contents:\n      local: a\n", `config.bu:7:7: key "local" in storage.files.contents needs version 1.1.0`},
-		{"variant: fcos\nversion: 1.4.0\ngrub: {}\n", `key "grub" in config needs version 1.5.0`},
-
-		// Types.
-		{head + "storage: []\n", "config.bu:3:10: storage: want a mapping"},
-		{head + "storage: {files: {}}\n", "config.bu:3:18: storage.files: want a list"},
-		{head + "storage: {files: [[]]}\n", "storage.files: want a mapping"},
-		{head + "storage: {files: [null]}\n", "config.bu:3:19: storage.files: empty item"},
-		{head + "storage: {files: [{path: [a]}]}\n", "storage.files.path: want a string"},
-		{head + "storage: {files: [{path: /a, mode: rw}]}\n", `config.bu:3:36: storage.files.mode: want a whole number, not "rw"`},
-		{head + "storage: {files: [{path: /a, mode: 1.0}]}\n", `want a whole number, not "1.0"`},
-		{head + "storage: {files: [{path: /a, mode: \"0644\"}]}\n", `want a whole number, not "0644"`},
-		{head + "storage: {files: [{path: /a, mode: 99999999999999999999}]}\n", `want a whole number`},
-		{head + "storage: {files: [{path: /a, overwrite: 1}]}\n", `want a boolean, not "1"`},
-		{head + "storage: {files: [{path: !!binary gIE=}]}\n", `want a string`},
-
-		// Sugar.
-		{head + "storage: {files: [{path: /a, contents: {inline: a, source: 'data:,'}}]}\n", "config.bu:3:49: only one of source, inline and local"},
-		{head + "storage: {files: [{path: /a, contents: {local: missing}}]}\n", "config.bu:3:48: missing: no such file"},
-		{head + "storage: {files: [{path: /a, contents: {local: tree}}]}\n", "config.bu:3:48: tree: not a file"},
-		{head + "storage: {files: [{path: /a, contents: {local: ../butane_test.go}}]}\n", "../butane_test.go: path escapes"},
-		{head + "storage: {files: [{path: /a, contents: {local: tree/../../configs/v1_0.bu}}]}\n", "path escapes"},
-		{head + "storage: {trees: [{local: ..}]}\n", "config.bu:3:19: storage.trees: ..: path escapes"},
-		{head + "storage: {trees: [{local: long.txt}]}\n", "storage.trees: long.txt: not a directory"},
-		{head + "storage: {trees: [{local: nothing}]}\n", "storage.trees: nothing: no such file"},
-		{head + "storage: {trees: [{path: /a}]}\n", "storage.trees: no local directory"},
-		{head + "storage: {trees: [{local: tree, path: a}]}\n", "config.bu:3:19: $.storage.files.0.path: path not absolute"},
-		{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /run.sh, contents: {inline: a}}]\n", "config.bu:4:11: storage.trees: /run.sh: the config has contents for it"},
-		{head + "storage:\n  trees: [{local: tree}]\n  directories: [{path: /run.sh}]\n", "storage.trees: /run.sh: the config has a directory there"},
-		{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /run.sh, target: a}]\n", "storage.trees: /run.sh: the config has a link there"},
-		{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /broken, target: a}]\n", "storage.trees: /broken: the config has a target for it"},
-		{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /broken}]\n", "storage.trees: /broken: the config has a file there"},
-		{head + "storage:\n  trees: [{local: tree}, {local: tree}]\n", "config.bu:4:26: storage.trees: /broken: the config has a target for it"},
-		{head + "storage: {filesystems: [{device: /dev/a, path: /var/a, with_mount_unit: true}]}\n", "config.bu:3:73: storage.filesystems: with_mount_unit needs a format"},
-		{head + "storage: {filesystems: [{device: /dev/a, format: ext4, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
-		{"variant: fcos\nversion: 1.3.0\nstorage: {filesystems: [{device: /dev/a, format: swap, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
-		{"variant: fcos\nversion: 1.6.0\nstorage: {filesystems: [{device: /dev/a, path: /srv, format: ext4, with_mount_unit: true}]}\n", "config.bu:3:48: storage.filesystems: /srv: only what is in /etc and /var"},
-		{head + "storage: {filesystems: [{device: \"/dev/a\\nX=y\", path: /var/a, format: ext4, with_mount_unit: true}]}\n", "cannot be in a unit"},
-		{head + "systemd: {units: [{name: a.service, contents: a, contents_local: hello.service}]}\n", "config.bu:3:66: only one of contents and contents_local"},
-		{head + "systemd: {units: [{name: a.service, contents_local: binary}]}\n", "binary: not UTF-8"},
-		{head + "passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub, none]}]}\n", "config.bu:3:69: none: no such file"},
-		{head + "ignition: {config: {merge: [{inline: '{}'}]}}\n", "config.bu:3:38: ignition: "},
-		{head + "ignition: {config: {replace: {local: long.txt}}}\n", "config.bu:3:38: ignition: "},
-		{head + "boot_device: {layout: riscv64}\n", `config.bu:3:23: boot_device.layout: "riscv64" is not supported`},
-		{head + "boot_device: {layout: x86_64, mirror: {devices: [/dev/a]}}\n", "config.bu:3:49: boot_device.mirror: one device"},
-		{head + "boot_device: {luks: {threshold: 1}}\n", "config.bu:3:21: boot_device.luks: neither tang nor tpm2"},
-		{"variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}}\n", "boot_device.luks.cex: is of s390x"},
-		{"variant: fcos\nversion: 1.6.0\nboot_device: {layout: s390x-virt, luks: {tpm2: true}}\n", `"s390x-virt" is not supported`},
-		{head + "grub: {users: [{name: a}]}\n", "config.bu:3:16: grub.users: no password_hash"},
-		{head + "grub: {users: [{name: 'a b', password_hash: x}]}\n", `config.bu:3:23: grub.users.name: "a b" cannot be`},
-
-		// What Ignition says, of the right place.
-		{head + "storage:\n  files:\n    - path: a\n", "config.bu:5:13: $.storage.files.0.path: path not absolute"},
-		{head + "storage:\n  files:\n    - path: /a\n    - path: /a\n", "config.bu:6:7: $.storage.files.1"},
-		{head + "storage:\n  links:\n    - path: /a\n", "config.bu:5:7: $.storage.links.0.target: "},
-		{head + "passwd:\n  users:\n    - uid: 5\n", "config.bu:5:7: passwd.users: no name"},
-		{head + "passwd: {groups: [{gid: 5}]}\n", "config.bu:3:19: passwd.groups: no name"},
-		{head + "storage:\n  raid:\n  - name: a\n    level: raid9\n    devices: [/dev/a]\n", "config.bu:6:12: $.storage.raid.0.level"},
-		{head + "boot_device:\n  mirror:\n    devices: [vda, vdb]\n", "config.bu:4:3: $.storage.disks.0.device"},
-		{head + "storage: {files: [{path: /a, contents: {source: 'ftp://a'}}]}\n", "config.bu:3:49: $.storage.files.0.contents.source"},
-		{head + "grub: {users: [{name: a, password_hash: b}]}\nstorage:\n  filesystems: [{device: sda, format: ext4}]\n", "config.bu:5:26: $.storage.filesystems.1.device"},
-	} {
+	for _, c := range broken {
 		ign, _, err := Translate([]byte(c.text), options())
 		switch {
 		case err == nil:
@@ -558,6 +562,9 @@ func FuzzTranslate(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(text)
+	}
+	for _, c := range broken {
+		f.Add([]byte(c.text))
 	}
 	f.Add([]byte("variant: fcos\nversion: 1.6.0\nstorage: {files: [&a {path: /a}, *a]}\n"))
 	f.Add([]byte("variant: fcos\nversion: 1.6.0\nstorage: &s {files: *s}\n"))
