@@ -7,7 +7,10 @@
 //	oci:DIR[:TAG][@DIGEST]
 //	oci-archive:FILE[:TAG][@DIGEST]
 //	dir:DIR[@DIGEST]
+//	docker-archive:FILE[:NAME[:TAG]|:@NUMBER][@DIGEST]
+//	containers-storage:[[DRIVER@ROOT]]NAME[:TAG][@DIGEST]
 //
+// The last is what podman and buildah have on this machine; an ID is a NAME too.
 // A digest is that of a manifest or of an index of several architectures; what
 // it names must have it. Registries, credentials and certificates are those of
 // containers/image.
@@ -29,12 +32,17 @@
 // Files appear under their names when they are whole, so a process may be
 // killed at any point. The modification time of a pack is set to a fixed one
 // when it has been verified: a pack with another time is read and compared with
-// the checksum in the index before it is used. Nothing is synced to the disk:
+// the checksum in the index before it is used. The time of an index, manifest
+// or config is when that was last used. Packs are locked, shared, while an image
+// is open, so that they are not pruned. Nothing is synced to the disk:
 // after a crash of the machine a file that was not written has not its size,
 // and is fetched again. The cache may be deleted at any time, whole or in part.
 //
-// Signatures are not looked at: what is pulled is what the digest names, whoever
-// made it. Docker schema 1, encrypted layers, layers that are not in the registry, and
+// With a policy an image must be signed as that wants, by an OpenPGP or a
+// sigstore key, before anything but its manifest is fetched and anything is
+// stored. Without one signatures are not looked at: what is pulled is what the
+// digest names, whoever made it. Certificates and transparency logs are not
+// understood: a policy that demands them forbids the image. Docker schema 1, encrypted layers, layers that are not in the registry, and
 // digests other than SHA-256 are refused.
 package oci
 
@@ -80,6 +88,7 @@ type Options struct {
 	TLSVerify    *bool        // false allows plain HTTP and unknown certificates; default as in registries.conf
 	RegistryConf string       // a registries.conf; default is the system's
 	RegistriesD  string       // directory that says where signatures are; default as in containers-registries.d(5)
+	StorageConf  string       // a storage.conf, for containers-storage; default is the user's or the system's
 	Policy       string       // a policy.json that the image must satisfy; default is none, and no check
 	Limits       layer.Limits // of each layer
 	Progress     Progress     // may be nil

@@ -10,9 +10,9 @@ import (
 
 // A ref is a parsed reference.
 type ref struct {
-	transport string        // "docker", "oci", "oci-archive" or "dir"
-	name      string        // repository with its host, or path
-	tag       string        // may be empty
+	transport string        // "docker", "oci", "oci-archive", "dir", "docker-archive" or "containers-storage"
+	name      string        // repository with its host, or path, or store and name
+	tag       string        // may be empty; in an archive of docker a whole name, or @ and a number
 	digest    digest.Digest // may be empty
 }
 
@@ -23,10 +23,12 @@ func parseReference(s string) (ref, error) {
 		return parseDocker(s, rest[2:])
 	case ok && (transport == "oci" || transport == "oci-archive" || transport == "dir"):
 		return parsePath(s, transport, rest)
+	case ok && (transport == "docker-archive" || transport == "containers-storage"):
+		return parseLocal(s, transport, rest)
 	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "."):
 		return ref{}, fmt.Errorf("%s: looks like a path: write oci:%s or oci-archive:%s", s, s, s)
-	case ok && strings.HasPrefix(rest, "//") || transport == "containers-storage" || transport == "docker-archive" || transport == "docker-daemon":
-		return ref{}, fmt.Errorf("%s: transport %q is not supported: docker://, oci:, oci-archive: and dir: are", s, transport)
+	case ok && strings.HasPrefix(rest, "//") || transport == "docker-daemon":
+		return ref{}, fmt.Errorf("%s: transport %q is not supported: docker://, oci:, oci-archive:, dir:, docker-archive: and containers-storage: are", s, transport)
 	}
 	return parseDocker(s, s)
 }
@@ -59,6 +61,27 @@ func parsePath(s, transport, rest string) (ref, error) {
 	}
 	if r.name == "" {
 		return ref{}, fmt.Errorf("%s: names no path", s)
+	}
+	return r, checkDigest(s, r.digest)
+}
+
+// parseLocal parses references in which a name of the kind that registries have
+// follows, or stands alone.
+func parseLocal(s, transport, rest string) (ref, error) {
+	r := ref{transport: transport, name: rest}
+	if i := strings.LastIndex(rest, "@sha"); i >= 0 && strings.Contains(rest[i:], ":") {
+		r.name, r.digest = rest[:i], digest.Digest(rest[i+1:])
+	}
+	if transport == "docker-archive" {
+		r.name, r.tag, _ = strings.Cut(r.name, ":")
+	}
+	if r.name == "" {
+		return ref{}, fmt.Errorf("%s: names nothing", s)
+	}
+	if transport == "containers-storage" {
+		if _, _, name, err := splitStorage(r.name); err != nil || name == "" {
+			return ref{}, fmt.Errorf("%s: names no image", s)
+		}
 	}
 	return r, checkDigest(s, r.digest)
 }

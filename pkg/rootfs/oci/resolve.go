@@ -160,7 +160,15 @@ func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error)
 	if config.Created != nil {
 		img.Created = *config.Created
 	}
-	return descriptors(m.LayerInfos(), config.RootFS.DiffIDs)
+	layers := m.LayerInfos()
+	if s.ref.transport == "containers-storage" {
+		st, err := s.stored()
+		if err != nil {
+			return nil, err
+		}
+		layers = st.infos()
+	}
+	return descriptors(layers, config.RootFS.DiffIDs)
 }
 
 func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error) {

@@ -200,7 +200,7 @@ func (s *source) signatures(ctx context.Context, img *Image, isInstance bool) ([
 		return nil, err
 	}
 	var instance *digest.Digest
-	if isInstance || s.instance() != nil {
+	if isInstance || s.instance() != nil || s.ref.transport == "containers-storage" {
 		instance = &img.Digest
 	}
 	ctx, done := s.patience(ctx)

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
+	dockerarchive "go.podman.io/image/v5/docker/archive"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/oci/layout"
@@ -32,7 +33,16 @@ type source struct {
 	cache *cache
 
 	mu  sync.Mutex // guards src, and GetBlob where it must not be called twice at once
-	src types.ImageSource
+	src imageSource
+}
+
+// An imageSource is what is needed of a [types.ImageSource].
+type imageSource interface {
+	Close() error
+	GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error)
+	GetSignatures(ctx context.Context, instance *digest.Digest) ([][]byte, error)
+	GetBlob(context.Context, types.BlobInfo, types.BlobInfoCache) (io.ReadCloser, int64, error)
+	HasThreadSafeGetBlob() bool
 }
 
 func newSource(r ref, o Options, c *cache) *source { return &source{ref: r, o: o, cache: c} }
@@ -58,12 +68,20 @@ func (s *source) system() *types.SystemContext {
 	return sys
 }
 
-// open returns the image source of containers/image.
-func (s *source) open(ctx context.Context) (types.ImageSource, error) {
+// open returns the image source.
+func (s *source) open(ctx context.Context) (imageSource, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.src != nil {
 		return s.src, nil
+	}
+	if s.ref.transport == "containers-storage" {
+		src, err := openStorage(s.ref, s.o.StorageConf)
+		if err != nil {
+			return nil, explain(err)
+		}
+		s.src = src
+		return src, nil
 	}
 	r, err := s.reference()
 	if err != nil {
@@ -89,14 +107,41 @@ func (s *source) policy() (func(ctx context.Context, img *Image, isInstance bool
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.reference()
+	subj, err := s.subject()
 	if err != nil {
 		return nil, err
 	}
-	subj := subject{r.Transport().Name(), append([]string{r.PolicyConfigurationIdentity()}, r.PolicyConfigurationNamespaces()...), r.DockerReference()}
+	if err := p.forbid(subj); err != nil {
+		return nil, err
+	}
 	return func(ctx context.Context, img *Image, isInstance bool) error {
 		return p.allow(ctx, s, subj, img, isInstance)
-	}, p.forbid(subj)
+	}, nil
+}
+
+// subject returns what a policy knows the image by.
+func (s *source) subject() (subject, error) {
+	if s.ref.transport == "containers-storage" {
+		st, err := s.stored()
+		if err != nil {
+			return subject{}, err
+		}
+		return st.subject(), nil
+	}
+	r, err := s.reference()
+	if err != nil {
+		return subject{}, explain(err)
+	}
+	return subject{r.Transport().Name(), append([]string{r.PolicyConfigurationIdentity()}, r.PolicyConfigurationNamespaces()...), r.DockerReference()}, nil
+}
+
+// stored returns the image in the store that it is in.
+func (s *source) stored() (*stored, error) {
+	src, err := s.open(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return src.(*stored), nil
 }
 
 // reference returns what containers/image calls the image. A digest takes the
@@ -112,6 +157,11 @@ func (s *source) reference() (types.ImageReference, error) {
 		return archive.NewReference(s.ref.name, s.ref.tag)
 	case "dir":
 		return directory.NewReference(s.ref.name)
+	case "docker-archive":
+		if s.ref.tag != "" {
+			return dockerarchive.ParseReference(s.ref.name + ":" + s.ref.tag)
+		}
+		return dockerarchive.ParseReference(s.ref.name)
 	}
 	named, err := reference.WithName(s.ref.name)
 	if err != nil {
@@ -149,7 +199,7 @@ func (s *source) top(ctx context.Context) ([]byte, error) {
 // instance returns the digest in the form that sources of local images, whose
 // references have none, want to be told it.
 func (s *source) instance() *digest.Digest {
-	if s.ref.digest == "" || s.ref.transport == "docker" || s.ref.transport == "dir" {
+	if s.ref.digest == "" || s.ref.transport != "oci" && s.ref.transport != "oci-archive" {
 		return nil
 	}
 	return &s.ref.digest
@@ -188,7 +238,7 @@ func (s *source) blob(ctx context.Context, d digest.Digest, size int64) (io.Read
 }
 
 // remoteBlob opens a blob in a registry.
-func remoteBlob(ctx context.Context, src types.ImageSource, info types.BlobInfo, idle time.Duration) (io.ReadCloser, error) {
+func remoteBlob(ctx context.Context, src imageSource, info types.BlobInfo, idle time.Duration) (io.ReadCloser, error) {
 	dog := watch(ctx, idle)
 	r, _, err := src.GetBlob(dog.ctx, info, none.NoCache)
 	dog.timer.Stop()
@@ -228,7 +278,10 @@ func explain(err error) error {
 	case errors.As(err, &coder):
 		return fault{err, codeKind(coder.ErrorCode())}
 	}
-	// The library keeps the type of this one to itself.
+	// The library has no type for this one, and keeps that of the next to itself.
+	if text := err.Error(); strings.HasPrefix(text, "Tag ") && strings.HasSuffix(text, " not found") {
+		return fault{err, ErrNotFound}
+	}
 	for code, kind := range map[int]error{http.StatusUnauthorized: ErrAccess, http.StatusForbidden: ErrAccess, http.StatusNotFound: ErrNotFound} {
 		if strings.Contains(err.Error(), fmt.Sprintf("StatusCode: %d,", code)) {
 			return fault{err, kind}
