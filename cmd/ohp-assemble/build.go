@@ -113,12 +113,18 @@ func (o buildOptions) check() (*request, error) {
 		return nil, usageError{fmt.Errorf("root file system %q: ext4 is the only one there is", o.rootFS)}
 	}
 	for _, k := range o.kargs {
+		if strings.Contains(k, "$") {
+			r.warn("--karg %s: GRUB replaces $NAME by its own variable of that name", k)
+		}
 		if strings.TrimSpace(k) == "" || strings.ContainsAny(k, "\n\r\x00") {
 			return nil, usageError{fmt.Errorf("kernel argument %q does not fit on the command line", k)}
 		}
 		for word := range strings.FieldsSeq(k) {
-			if name, _, _ := strings.Cut(word, "="); name == "ostree" || name == "ignition.platform.id" {
+			switch name, _, _ := strings.Cut(word, "="); name {
+			case "ostree", "ignition.platform.id":
 				return nil, usageError{fmt.Errorf("kernel argument %q: %s= is the image's own", k, name)}
+			case "root", "boot":
+				r.warn("--karg %s: with it the first boot keeps the file systems' UUIDs, which all machines then share", k)
 			}
 		}
 	}
@@ -135,12 +141,20 @@ func (o buildOptions) check() (*request, error) {
 		if r.config, err = os.ReadFile(o.ignition); err != nil {
 			return nil, err
 		}
-		if r.warnings, err = ignition.Validate(r.config); err != nil {
+		warnings, err := ignition.Validate(r.config)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.ignition, err)
+		}
+		for _, w := range warnings {
+			r.warn("%s: %s", o.ignition, w)
 		}
 	}
 	r.cache, err = cacheDir(o.cache)
 	return r, err
+}
+
+func (r *request) warn(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
 }
 
 // cacheDir returns the folder of the cache: the one that was named, or the user's.

@@ -101,6 +101,25 @@ func judgeDisk(t *testing.T, disk string) {
 	}
 }
 
+// TestInspectDamaged: what can be shown of a damaged image is shown, and the
+// exit code says that it is damaged.
+func TestInspectDamaged(t *testing.T) {
+	dir := t.TempDir()
+	r := built(t, nil, fixture(t, "tiny-base"), "--platform", "metal", "--out", dir, "--cache", filepath.Join(dir, "cache"))
+	f, err := os.OpenFile(r.Images[0].Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("damage"), r.Images[0].Size-512); err != nil { // the backup header
+		t.Fatal(err)
+	}
+	p := finish(t, start(t, nil, "inspect", r.Images[0].Path))
+	if p.code != exitVerify || !strings.Contains(p.stdout, "EFI-SYSTEM") || !strings.Contains(p.stdout, "problem: backup partition table") {
+		t.Errorf("exit code %d\n%s%s", p.code, p.stdout, p.stderr)
+	}
+}
+
 func copyPart(t *testing.T, disk string, start, size int64, to string) {
 	t.Helper()
 	in, err := os.Open(disk)

@@ -84,10 +84,14 @@ func inspectCommand() *cobra.Command {
 				return err
 			}
 			if o.format == "json" {
-				return printJSON(cmd.OutOrStdout(), found)
+				err = printJSON(cmd.OutOrStdout(), found)
+			} else {
+				found.print(cmd.OutOrStdout())
 			}
-			found.print(cmd.OutOrStdout())
-			return nil
+			if image, ok := found.(*inspection); ok && err == nil && len(image.Problems) > 0 {
+				err = fmt.Errorf("%s: %w", o.reference, errProblems)
+			}
+			return err
 		},
 	}
 	o.pullFlags(cmd)

@@ -52,7 +52,7 @@ func run() int {
 		return 0
 	}
 	if ctx.Err() != nil {
-		err = errors.New("interrupted, nothing was left behind but the cache")
+		err = errors.New("interrupted; what was not whole is gone, but for the cache")
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h := hint(err); h != "" {
@@ -88,6 +88,9 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// errProblems says that an image was read and is not what it should be.
+var errProblems = errors.New("there are problems")
+
 // exactArgs is cobra.ExactArgs with a usageError.
 func exactArgs(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -102,7 +105,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify):
+	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems):
 		return exitVerify
 	case errors.Is(err, oci.ErrAccess):
 		return exitAccess

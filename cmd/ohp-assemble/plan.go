@@ -61,7 +61,7 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
 // load pulls, imports and deploys the container of a request.
 func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	for _, w := range r.warnings {
-		ui.say("warning: %s: %s", r.ignition, w)
+		ui.say("warning: %s", w)
 	}
 	image, err := r.pull(ctx, ui)
 	if err != nil {
@@ -71,6 +71,9 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	if err != nil {
 		image.Close()
 		return nil, err
+	}
+	if want := s.choices.RootFS; want != "" && want != r.rootFS {
+		ui.say("note: the container asks for %s as its root file system and gets %s", want, r.rootFS)
 	}
 	if r.origin == "" && strings.Contains(s.origin, "@") { // a digest is what never changes
 		ui.say("note: the system will have no source of updates; --origin names one")

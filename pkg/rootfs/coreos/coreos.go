@@ -56,7 +56,6 @@ type Choices struct {
 	RootFS        string // type of the root file system; empty if the container does not say
 	BLSAppend     string // sysroot.bls-append-except-default of the repository
 	Size          int64  // bytes of a disk for a virtual machine or cloud
-	Origin        string // container-imgref: where updates come from; empty if the container does not say
 	PlatformsJSON []byte // platforms.json as it is, for the boot file system; nil if there is none
 
 	arch        string
@@ -238,7 +237,6 @@ func (c *Choices) fits(architectures []string) bool {
 type imageConfig struct {
 	Size   *int64   `json:"size"` // GiB
 	Kargs  []string `json:"extra-kargs"`
-	Origin string   `json:"container-imgref"`
 	OSName string   `json:"osname"`
 	RootFS string   `json:"rootfs"`
 }
@@ -258,7 +256,7 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 		}
 		c.Size = *f.Size << 30
 	}
-	c.extraArgs, c.Origin = f.Kargs, f.Origin
+	c.extraArgs = f.Kargs
 	// What bootc is told is newer than what coreos-assembler is told.
 	if c.Stateroot == "" {
 		c.Stateroot = f.OSName
