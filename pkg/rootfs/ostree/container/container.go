@@ -1,22 +1,38 @@
-// Package container imports an ostree-native container: a commit whose
-// objects are spread over layers.
+// Package container imports containers that are operating systems. One that is
+// ostree-native has a commit whose objects are spread over layers, and maybe
+// layers that were built on top; in a plain one all layers are of that kind.
 //
 //	layers[0]       commit layer   the commit, its dirtrees and dirmetas, files
 //	layers[1..n]    chunks         files; n is where label ostree.final-diffid is
-//	layers[n+1..]   derived        what was built on top; not supported yet
+//	layers[n+1..]   derived        files as in any container; all of them
+//	                               in a container without that label
 //
 // What comes out is a repository as a host of that container has it: a merge
-// commit, which is what is deployed, on top of the commit of the container;
-// for every chunk a commit that keeps its objects; and refs, by which the
-// host knows at its next upgrade which layers it has.
+// commit, which is what is deployed, on top of the commit of the container, if
+// there is one; for every chunk a commit that keeps its objects; for every
+// derived layer a commit of what is in it; and refs, by which the host knows
+// at its next upgrade which layers it has.
 //
 // Of a base without derived layers the merge commit has the tree of the base,
-// with labels as they were composed.
+// with labels as they were composed. Otherwise
+//
+//	filter   what is in /run and its like is dropped, /etc becomes usr/etc
+//	build    each layer becomes a tree of its own, with parents and hard links
+//	merge    the trees are laid on top of the base, with whiteouts
+//	relabel  all gets the labels of the policy in the result, as do the layers
+//
+// What ostree does at these steps is not always what container runtimes do.
+// The system does at its next upgrade what ostree does, so that is done here,
+// with a [Warning], unless [Options] say otherwise.
+//
+// Left out are what no tool writes any more (layers of format 0, squashed
+// images) and changes that a layer makes to an object of the repository.
 // See https://bootc-dev.github.io/bootc/ and ostree-ext.
 package container
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +42,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
 // An Image is a container whose layers have been read and verified.
@@ -50,6 +67,12 @@ type Options struct {
 	// "docker://quay.io/fedora/fedora-coreos:stable". See [Reference].
 	Reference string
 
+	// Merge says how derived layers are laid on top of each other:
+	// [MergeOSTree] or [MergeOCI]. Empty refuses an image that has any.
+	Merge string
+
+	everywhere bool // for tests: layers may add to any directory, whatever the base says
+
 	// Importer is the version that the merge commit says it was imported by;
 	// empty means [Importer].
 	Importer string
@@ -59,14 +82,27 @@ type Options struct {
 // it, so it does not pretend to be a version of something else.
 const Importer = "ohp-assemble"
 
+// Ways to merge derived layers. They differ where there are warnings.
+const (
+	MergeOSTree = "ostree" // as the system does when it upgrades itself
+	MergeOCI    = "oci"    // as container runtimes do
+)
+
 // A Tree is an imported container.
 type Tree struct {
 	Repo     *ostree.Repo
 	Root     *rootfs.Inode     // files of the deployed commit; see [ostree.Repo.Tree]
 	Deployed ostree.Checksum   // the merge commit
-	Base     ostree.Checksum   // the commit in the container
+	Base     ostree.Checksum   // the commit in the container; zero in a plain one
 	Labels   map[string]string // of the container
+	Warnings []Warning         // by layer and path
 }
+
+// Where refs are, by what they are named.
+const (
+	imageRefs = "ostree/container/image/"
+	blobRefs  = "ostree/container/blob/"
+)
 
 // Labels of a container.
 const labelFinalDiffID = "ostree.final-diffid"
@@ -95,7 +131,7 @@ func Import(img *Image, o Options) (*Tree, error) {
 }
 
 func doImport(img *Image, o Options) (*Tree, error) {
-	imageRef, err := ref("ostree/container/image/", o.Reference)
+	imageRef, err := ref(imageRefs, o.Reference)
 	if err != nil {
 		return nil, err
 	}
@@ -103,63 +139,177 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	if err := json.Unmarshal(img.Config, &c); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	if err := checkLayout(img, &c); err != nil {
+	if o.Merge != "" && o.Merge != MergeOSTree && o.Merge != MergeOCI {
+		return nil, fmt.Errorf("merge %q: neither %s nor %s", o.Merge, MergeOSTree, MergeOCI)
+	}
+	derived, err := checkLayout(img, &c)
+	if err != nil {
 		return nil, err
+	}
+	if derived < len(img.Layers) && o.Merge == "" {
+		return nil, img.layerError(derived, errors.New("a derived layer, and how to merge it was not chosen"))
 	}
 	t := &Tree{Repo: ostree.NewRepo(), Labels: c.Config.Labels}
-	for i := range img.Layers {
+	for i := range img.Layers[:derived] {
 		if err := t.addLayer(i, &img.Layers[i]); err != nil {
-			return nil, fmt.Errorf("layer %d (%s): %w", i, img.Layers[i].Digest, err)
+			return nil, img.layerError(i, err)
 		}
 	}
-	if t.Root, err = t.Repo.Tree(t.Base); err != nil {
-		return nil, err
-	}
-	base, err := t.Repo.Commit(t.Base)
+	merged, err := mergeCommit(img, o, &c)
 	if err != nil {
 		return nil, err
 	}
-	merge, err := mergeCommit(img, o, &c)
-	if err != nil {
-		return nil, err
+	if derived > 0 {
+		if err := t.addBase(merged); err != nil {
+			return nil, err
+		}
 	}
-	merge.Parent, merge.Tree, merge.Meta = t.Base, base.Tree, base.Meta
-	t.Deployed = t.Repo.AddMetadata(ostree.CommitObject, merge.Bytes())
+	if derived < len(img.Layers) {
+		if err := t.derive(img, derived, o, merged); err != nil {
+			return nil, err
+		}
+	}
+	t.Deployed = t.Repo.AddMetadata(ostree.CommitObject, merged.Bytes())
 	t.Repo.Refs[imageRef] = t.Deployed
-	return t, nil
+	if derived < len(img.Layers) {
+		t.Root, err = t.Repo.Tree(t.Deployed)
+	}
+	return t, err
+}
+
+// layerError returns an error of a layer.
+func (img *Image) layerError(i int, err error) error {
+	return fmt.Errorf("layer %d (%s): %w", i, img.Layers[i].Digest, err)
 }
 
 // checkLayout finds out which layers are what, by their position: the last
-// one of the commit is the one that the label names.
-func checkLayout(img *Image, c *config) error {
+// one of the commit is the one that the label names. It returns the number of
+// the first derived one.
+func checkLayout(img *Image, c *config) (derived int, err error) {
 	diffIDs := c.RootFS.DiffIDs
 	if len(img.Layers) != len(diffIDs) {
-		return fmt.Errorf("%d layers, but config has %d diff_ids", len(img.Layers), len(diffIDs))
+		return 0, fmt.Errorf("%d layers, but config has %d diff_ids", len(img.Layers), len(diffIDs))
+	}
+	if len(diffIDs) == 0 {
+		return 0, errors.New("no layers")
 	}
 	for i, l := range img.Layers {
 		if l.DiffID != diffIDs[i] {
-			return fmt.Errorf("layer %d (%s): content is %s, config says %s", i, l.Digest, l.DiffID, diffIDs[i])
+			return 0, img.layerError(i, fmt.Errorf("content is %s, config says %s", l.DiffID, diffIDs[i]))
 		}
 	}
 	final := c.Config.Labels[labelFinalDiffID]
 	if final == "" {
-		return fmt.Errorf("no label %s: plain containers are not supported yet", labelFinalDiffID)
+		return 0, checkPlain(img)
 	}
 	last := slices.Index(diffIDs, final)
 	if last < 0 {
-		return fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost",
+		return 0, fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost",
 			labelFinalDiffID, final, len(diffIDs))
 	}
-	if last+1 < len(img.Layers) {
-		return fmt.Errorf("layer %d (%s): derived layers are not supported yet: the commit ends with layer %d, which label %s names",
-			last+1, img.Layers[last+1].Digest, last, labelFinalDiffID)
+	return last + 1, nil
+}
+
+// checkPlain refuses an image that has a commit and nothing that says so.
+func checkPlain(img *Image) error {
+	if objects := img.Layers[0].Index.Objects; len(objects) > 0 && objects[0].Type == ostree.CommitObject {
+		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built", objects[0].ID, labelFinalDiffID))
 	}
+	return nil
+}
+
+// addBase makes a commit one of the base and on top of it.
+func (t *Tree) addBase(c *ostree.Commit) (err error) {
+	if t.Root, err = t.Repo.Tree(t.Base); err != nil {
+		return err
+	}
+	base, err := t.Repo.Commit(t.Base)
+	if err != nil {
+		return err
+	}
+	c.Parent, c.Tree, c.Meta = t.Base, base.Tree, base.Meta
+	return nil
+}
+
+// derive puts derived layers on top of the base, gives the result to a commit,
+// and adds commits of the layers. All that it takes from the base is named by
+// its checksum, so the base remains.
+func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error {
+	var warns warnings
+	m := merge{root: t.Root, oci: o.Merge == MergeOCI, warns: &warns}
+	f := filter{others: true}
+	if m.root != nil && !o.everywhere { // without a base no one could say no
+		var err error
+		if f.others, err = writableRoot(m.root); err != nil {
+			return err
+		}
+	}
+	nodes := 0
+	layers := make([]*layerTree, len(img.Layers))
+	for i := first; i < len(img.Layers); i++ {
+		b := builder{number: i, layer: &img.Layers[i], filter: f, oci: m.oci, lower: m.root, nodes: &nodes, warns: &warns}
+		var err error
+		if layers[i], err = b.build(); err != nil {
+			return img.layerError(i, err)
+		}
+		m.apply(i, layers[i])
+	}
+	m.cleanUp()
+	t.Warnings = warns.sorted()
+	return t.commit(img, layers, m.root, c)
+}
+
+// commit labels and commits the layers that there are trees of, and the tree
+// of the merge.
+func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *ostree.Commit) error {
+	policy, err := selinux.Load(root)
+	if err != nil {
+		return err
+	}
+	w := newWriter(t.Repo, policy)
+	merged := w.plan("/", root)
+	plans := []*planned{merged}
+	for _, l := range layers {
+		if l != nil {
+			plans = append(plans, w.plan("/", l.root))
+		}
+	}
+	if err := w.prepare(plans...); err != nil {
+		return err
+	}
+	if c.Tree, c.Meta, err = w.write(merged); err != nil {
+		return err
+	}
+	for i, l := range layers {
+		if l == nil {
+			continue
+		}
+		if err := t.commitLayer(w, plans[1], &img.Layers[i], c); err != nil {
+			return img.layerError(i, err)
+		}
+		plans = plans[1:]
+	}
+	return nil
+}
+
+// commitLayer makes the commit of a derived layer. It has the time of the
+// merge, because the one at which it was imported would not be the same twice.
+func (t *Tree) commitLayer(w *writer, p *planned, l *Layer, merged *ostree.Commit) (err error) {
+	blobRef, err := ref(blobRefs, l.Digest)
+	if err != nil {
+		return err
+	}
+	c := ostree.Commit{Metadata: []ostree.Property{importerOf(merged)}, Timestamp: merged.Timestamp}
+	if c.Tree, c.Meta, err = w.write(p); err != nil {
+		return err
+	}
+	t.Repo.Refs[blobRef] = t.Repo.AddMetadata(ostree.CommitObject, c.Bytes())
 	return nil
 }
 
 // addLayer adds the objects of a layer, and the commit and ref that keep them.
 func (t *Tree) addLayer(i int, l *Layer) error {
-	blobRef, err := ref("ostree/container/blob/", l.Digest)
+	blobRef, err := ref(blobRefs, l.Digest)
 	if err != nil {
 		return err
 	}
@@ -264,12 +414,21 @@ func mergeCommit(img *Image, o Options, c *config) (*ostree.Commit, error) {
 	return &ostree.Commit{
 		Metadata: []ostree.Property{ // by key
 			ostree.StringProperty("ostree.container.image-config", string(img.Config)),
-			ostree.StringProperty("ostree.importer.version", importer),
+			ostree.StringProperty(keyImporter, importer),
 			ostree.StringProperty("ostree.manifest", string(img.Manifest)),
 			ostree.StringProperty("ostree.manifest-digest", img.Digest),
 		},
 		Timestamp: created(m.Annotations["org.opencontainers.image.created"], c.Created),
 	}, nil
+}
+
+// keyImporter is the metadata of commits that says who made them.
+const keyImporter = "ostree.importer.version"
+
+// importerOf returns what says who made a merge commit.
+func importerOf(c *ostree.Commit) ostree.Property {
+	i := slices.IndexFunc(c.Metadata, func(p ostree.Property) bool { return p.Key == keyImporter })
+	return c.Metadata[i]
 }
 
 // created returns the first of some times that is one, in seconds. What is no

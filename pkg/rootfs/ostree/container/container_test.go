@@ -24,10 +24,11 @@ type expected struct {
 	Manifest         string
 	Config           string
 	Layers, DiffIDs  []string
-	BaseCommit       string `json:"base_commit"`
-	ChunkLayerCommit string `json:"chunk_layer_commit"`
-	MergeCommit      string `json:"merge_commit"`
-	MergeTimestamp   uint64 `json:"merge_timestamp"`
+	BaseCommit       string   `json:"base_commit"`
+	ChunkLayerCommit string   `json:"chunk_layer_commit"`
+	MergeCommit      string   `json:"merge_commit"`
+	Derived          []string `json:"derived_layer_commits"`
+	MergeTimestamp   uint64   `json:"merge_timestamp"`
 }
 
 func readFile(t testing.TB, name string) []byte {
@@ -216,10 +217,14 @@ func TestLayoutErrors(t *testing.T) {
 		want   []string
 	}{
 		"derived": {func(img *Image) { *img = *readImage(t) },
-			[]string{"layer 2 (" + e.Layers[2] + ")", "derived layers are not supported yet", "ostree.final-diffid"}},
-		"plain": {func(img *Image) {
+			[]string{"layer 2 (" + e.Layers[2] + ")", "how to merge it was not chosen"}},
+		"label lost": {func(img *Image) {
 			img.Config = bytes.Replace(img.Config, []byte("ostree.final-diffid"), []byte("other"), 1)
-		}, []string{"no label ostree.final-diffid", "plain containers are not supported yet"}},
+		}, []string{"layer 0 (" + e.Layers[0] + ")", e.BaseCommit, "no label ostree.final-diffid"}},
+		"no layers": {func(img *Image) {
+			img.Layers = nil
+			img.Config = []byte(`{}`)
+		}, []string{"no layers"}},
 		"squashed": {func(img *Image) {
 			img.Layers = img.Layers[:1]
 			img.Config = bytes.Replace(img.Config, []byte(`,"`+e.DiffIDs[1]+`"]`), []byte("]"), 1)

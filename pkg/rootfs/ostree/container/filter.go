@@ -1,0 +1,89 @@
+package container
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+// A filter decides what of a derived layer gets into a system, and where.
+type filter struct {
+	others bool // keep what is in directories that are not part of every system
+}
+
+// runtimeDirs are filled by the kernel and systemd. They are in a system, what
+// a container has in them is not.
+var runtimeDirs = map[string]bool{"run": true, "tmp": true, "proc": true, "sys": true, "dev": true}
+
+// place returns the name that an entry has in the system. It is not ok for
+// what gets lost; the directory that it gets lost with is returned then.
+func (f filter) place(name string) (placed string, ok bool) {
+	top, rest, _ := strings.Cut(name, "/")
+	switch {
+	case name == "." || top == "usr" || top == "var":
+		return name, true
+	case top == "etc":
+		return etc(name), true
+	case runtimeDirs[top]:
+		return top, rest == ""
+	}
+	if !f.others {
+		return top, false
+	}
+	return name, true
+}
+
+// etc returns the name with which the system has something: what is in /etc
+// belongs to usr/etc, of which every deployment gets its own copy.
+func etc(name string) string {
+	if name == "etc" || strings.HasPrefix(name, "etc/") {
+		return "usr/" + name
+	}
+	return name
+}
+
+// maxPrepareRoot bounds prepare-root.conf, which has a few lines.
+const maxPrepareRoot = 1 << 20
+
+// writableRoot reports whether the root of a system is an overlay, so that
+// layers may add to any part of it: only then are the mount points of others
+// no matter of the base.
+func writableRoot(root *rootfs.Inode) (bool, error) {
+	for _, name := range []string{"etc/ostree/prepare-root.conf", "usr/lib/ostree/prepare-root.conf"} {
+		n := root.Resolve(name)
+		if n == nil || !n.IsFile() {
+			continue
+		}
+		text, err := rootfs.ReadAll(n.Content, maxPrepareRoot)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+		switch setting(string(text), "root", "transient") {
+		case "true", "1":
+			return true, nil
+		}
+		switch setting(string(text), "composefs", "enabled") {
+		case "yes", "true", "1", "maybe", "signed", "verity":
+			return true, nil
+		}
+		return false, nil
+	}
+	return false, nil
+}
+
+// setting returns the last value of a key in a group of a key file, or "".
+func setting(text, group, key string) (value string) {
+	in := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
+			in = line[1 : len(line)-1]
+			continue
+		}
+		if k, v, ok := strings.Cut(line, "="); ok && in == group && strings.TrimSpace(k) == key {
+			value = strings.TrimSpace(v)
+		}
+	}
+	return value
+}
