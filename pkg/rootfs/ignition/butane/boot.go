@@ -71,12 +71,21 @@ func (t *translation) readBootDevice(n *yaml.Node, m object, _ string) {
 		}
 		if !b.encrypted() && (b.Luks.Discard != nil || b.Luks.Threshold != nil) {
 			t.errorf(luks, "boot_device.luks: neither tang nor tpm2, nothing would be encrypted")
+		} else if n := b.pins(); b.Luks.Threshold != nil && *b.Luks.Threshold > n {
+			t.errorf(child(luks, "threshold"), "boot_device.luks.threshold: %d, of %d that there are", *b.Luks.Threshold, n)
 		}
 	}
 }
 
-func (b *bootDevice) encrypted() bool {
-	return b.Luks.Tpm2 != nil && *b.Luks.Tpm2 || len(b.Luks.Tang) != 0
+func (b *bootDevice) encrypted() bool { return b.pins() != 0 }
+
+// pins is how many ways there are to open the root.
+func (b *bootDevice) pins() int {
+	n := len(b.Luks.Tang)
+	if b.Luks.Tpm2 != nil && *b.Luks.Tpm2 {
+		n++
+	}
+	return n
 }
 
 // bootDevice makes a mirror, an encrypted root, or the one in the other.

@@ -248,12 +248,16 @@ var broken = []struct{ text, want string }{
 	{head + "boot_device: {layout: riscv64}\n", `config.bu:3:23: boot_device.layout: "riscv64" is not supported`},
 	{head + "boot_device: {layout: x86_64, mirror: {devices: [/dev/a]}}\n", "config.bu:3:49: boot_device.mirror: one device"},
 	{head + "boot_device: {luks: {threshold: 1}}\n", "config.bu:3:21: boot_device.luks: neither tang nor tpm2"},
+	{head + "boot_device: {luks: {tpm2: true, threshold: 2}}\n", "config.bu:3:45: boot_device.luks.threshold: 2, of 1 that there are"},
 	{"variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}}\n", "boot_device.luks.cex: is of s390x"},
 	{"variant: fcos\nversion: 1.6.0\nboot_device: {layout: s390x-virt, luks: {tpm2: true}}\n", `"s390x-virt" is not supported`},
 	{head + "grub: {users: [{name: a}]}\n", "config.bu:3:16: grub.users: no password_hash"},
 	{head + "grub: {users: [{name: 'a b', password_hash: x}]}\n", `config.bu:3:23: grub.users.name: "a b" cannot be`},
 
 	// What Ignition says, of the right place.
+	{head + "storage:\n  filesystems:\n  - {device: /dev/a, path: /var/a, format: ext4, with_mount_unit: true}\n  - {device: /dev/b, path: /var//a, format: ext4, with_mount_unit: true}\n", "config.bu:6:68: $.systemd.units.1"},
+	{head + "boot_device: {luks: {tang: [{thumbprint: a}]}}\n", "config.bu:3:14: $.storage.luks.0.clevis.tang.0.url"},
+	{head + "boot_device: {luks: {tang: [{url: 'https://a'}]}}\n", "config.bu:3:14: $.storage.luks.0.clevis.tang.0.thumbprint"},
 	{head + "storage:\n  files:\n    - path: a\n", "config.bu:5:13: $.storage.files.0.path: path not absolute"},
 	{head + "storage:\n  files:\n    - path: /a\n    - path: /a\n", "config.bu:6:7: $.storage.files.1"},
 	{head + "storage:\n  links:\n    - path: /a\n", "config.bu:5:7: $.storage.links.0.target: "},
