@@ -14,6 +14,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 )
 
 // buildOptions are what build and plan are asked for.
@@ -21,7 +22,8 @@ type buildOptions struct {
 	reference string
 	platforms []string
 	arch      string
-	ignition  string // file
+	ignition  []string // files
+	filesDir  string   // what Butane configs may refer to
 	kargs     []string
 	rootFS    string
 	size      string
@@ -47,7 +49,8 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	o.pullFlags(cmd)
 	f := cmd.Flags()
 	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(platformIDs(), ", "))
-	f.StringVar(&o.ignition, "ignition", "", "Ignition config `file` to embed")
+	f.StringArrayVar(&o.ignition, "ignition", nil, "Ignition config, or Butane config (.bu), to embed: a `file`; several are merged, the last one wins")
+	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
 	f.StringVar(&o.rootFS, "root-fs", "ext4", "root `file system`: ext4")
 	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
@@ -137,20 +140,42 @@ func (o buildOptions) check() (*request, error) {
 			return nil, usageError{fmt.Errorf("size %q: not a whole number of MiB", o.size)}
 		}
 	}
-	if o.ignition != "" {
-		if r.config, err = os.ReadFile(o.ignition); err != nil {
-			return nil, err
-		}
-		warnings, err := ignition.Validate(r.config)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o.ignition, err)
-		}
-		for _, w := range warnings {
-			r.warn("%s: %s", o.ignition, w)
-		}
+	if r.config, err = r.readConfigs(); err != nil {
+		return nil, err
 	}
 	r.cache, err = cacheDir(o.cache)
 	return r, err
+}
+
+// readConfigs returns the one Ignition config that all the files make, or nil.
+func (r *request) readConfigs() ([]byte, error) {
+	var configs [][]byte
+	for _, name := range r.ignition {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasSuffix(name, ".bu") {
+			var warnings []string
+			if text, warnings, err = butane.Translate(text, butane.Options{Name: name, FilesDir: r.filesDir}); err != nil {
+				return nil, err
+			}
+			r.warnings = append(r.warnings, warnings...)
+		} else {
+			warnings, err := ignition.Validate(text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			for _, w := range warnings {
+				r.warn("%s: %s", name, w)
+			}
+		}
+		configs = append(configs, text)
+	}
+	if configs == nil {
+		return nil, nil
+	}
+	return ignition.Merge(configs...)
 }
 
 func (r *request) warn(format string, args ...any) {

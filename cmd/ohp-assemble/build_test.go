@@ -170,7 +170,7 @@ func TestKernelSeesThePlan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			o := buildOptions{
-				reference: fixture(t, name), platforms: []string{"metal"}, ignition: writeConfig(t), rootFS: "ext4",
+				reference: fixture(t, name), platforms: []string{"metal"}, ignition: []string{writeConfig(t)}, rootFS: "ext4",
 				arch: "amd64", format: "text", cache: filepath.Join(dir, "cache"), tlsVerify: true,
 			}
 			r, err := o.check()
@@ -307,6 +307,39 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%s: peak RSS is %d MiB", what, p.rss>>20)
 		} else {
 			t.Logf("%s: peak RSS is %d MiB", what, p.rss>>20)
+		}
+	}
+}
+
+// TestConfigs: Butane is translated, several configs become one, and one alone
+// is embedded as it is.
+func TestConfigs(t *testing.T) {
+	bu := filepath.Join(t.TempDir(), "motd.bu")
+	text := "variant: fcos\nversion: 1.4.0\nstorage:\n  files:\n    - path: /etc/motd\n      contents:\n        inline: hello\n"
+	if err := os.WriteFile(bu, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ign := writeConfig(t)
+	for _, c := range []struct {
+		files []string
+		has   []string
+	}{
+		{[]string{ign}, []string{"/etc/proof"}},
+		{[]string{bu}, []string{"/etc/motd"}},
+		{[]string{ign, bu}, []string{"/etc/proof", "/etc/motd"}},
+	} {
+		r := request{buildOptions: buildOptions{ignition: c.files}}
+		got, err := r.readConfigs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range c.has {
+			if !strings.Contains(string(got), `"`+path+`"`) {
+				t.Errorf("%v: %s is not in %s", c.files, path, got)
+			}
+		}
+		if len(c.files) == 1 && c.files[0] == ign && string(got) != config {
+			t.Errorf("a single config is changed: %s", got)
 		}
 	}
 }
