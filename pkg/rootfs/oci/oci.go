@@ -10,7 +10,8 @@
 //	docker-archive:FILE[:NAME[:TAG]|:@NUMBER][@DIGEST]
 //	containers-storage:[[DRIVER@ROOT]]NAME[:TAG][@DIGEST]
 //
-// The last is what podman and buildah have on this machine; an ID is a NAME too.
+// A NAME without HOST and without docker:// is a short one: registries.conf says
+// what it means, or it is refused. The last is what podman and buildah have on this machine; an ID is a NAME too.
 // A digest is that of a manifest or of an index of several architectures; what
 // it names must have it. Registries, credentials and certificates are those of
 // containers/image.
@@ -152,6 +153,12 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	defer cache.close()
 	src := newSource(ref, o, cache)
 	defer src.close()
+	if src.ref, err = ref.qualify(src.system()); err != nil {
+		return nil, err
+	}
+	if err := src.ref.checkBlocked(src.system()); err != nil {
+		return nil, err
+	}
 	img, want, err := resolve(ctx, src, goArch(o.Arch))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", reference, err)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+	"go.podman.io/image/v5/types"
 )
 
 // A ref is a parsed reference.
@@ -14,6 +16,7 @@ type ref struct {
 	name      string        // repository with its host, or path, or store and name
 	tag       string        // may be empty; in an archive of docker a whole name, or @ and a number
 	digest    digest.Digest // may be empty
+	short     string        // the name without a host that was given; then name is a guess
 }
 
 func parseReference(s string) (ref, error) {
@@ -30,7 +33,46 @@ func parseReference(s string) (ref, error) {
 	case ok && strings.HasPrefix(rest, "//") || transport == "docker-daemon":
 		return ref{}, fmt.Errorf("%s: transport %q is not supported: docker://, oci:, oci-archive:, dir:, docker-archive: and containers-storage: are", s, transport)
 	}
-	return parseDocker(s, s)
+	r, err := parseDocker(s, s)
+	if host, _, ok := strings.Cut(s, "/"); err == nil && (!ok || !strings.ContainsAny(host, ".:") && host != "localhost") {
+		r.short, _, _ = strings.Cut(s, "@")
+		if i := strings.LastIndex(r.short, ":"); i >= 0 {
+			r.short = r.short[:i]
+		}
+	}
+	return r, err
+}
+
+// qualify gives a short name its registry. What a short name means must not
+// depend on which of several registries has it, or has it first.
+func (r ref) qualify(sys *types.SystemContext) (ref, error) {
+	if r.short == "" {
+		return r, nil
+	}
+	alias, _, err := sysregistriesv2.ResolveShortNameAlias(sys, r.short)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", r.short, err)
+	}
+	if alias != nil {
+		r.name, r.short = alias.Name(), ""
+		return r, nil
+	}
+	registries, err := sysregistriesv2.UnqualifiedSearchRegistries(sys)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", r.short, err)
+	}
+	switch len(registries) {
+	case 0:
+		return r, fmt.Errorf("%s: names no registry, and registries.conf has no alias and no registry to search: write %s if that is meant", r.short, r.name)
+	case 1:
+		named, err := reference.ParseNormalizedNamed(registries[0] + "/" + r.short)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", r.short, err)
+		}
+		r.name, r.short = named.Name(), ""
+		return r, nil
+	}
+	return r, fmt.Errorf("%s: names no registry, and registries.conf has several to search: write one of %s/%[1]s", r.short, strings.Join(registries, "/"+r.short+", "))
 }
 
 func parseDocker(s, rest string) (ref, error) {
@@ -84,6 +126,22 @@ func parseLocal(s, transport, rest string) (ref, error) {
 		}
 	}
 	return r, checkDigest(s, r.digest)
+}
+
+// checkBlocked refuses an image whose name registries.conf blocks. The library
+// looks at the location only, and not at all at what is in the cache.
+func (r ref) checkBlocked(sys *types.SystemContext) error {
+	if r.transport != "docker" {
+		return nil
+	}
+	registry, err := sysregistriesv2.FindRegistry(sys, r.name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	if registry != nil && registry.Blocked {
+		return failf(ErrAccess, "%s: registries.conf blocks %s", r, registry.Prefix)
+	}
+	return nil
 }
 
 // checkDigest refuses digests of other kinds: one algorithm is enough, and the

@@ -217,7 +217,7 @@ type attachment struct{ payload, signature []byte }
 // attached returns the sigstore signatures of an image in a registry.
 func (s *source) attached(ctx context.Context, d digest.Digest) ([]attachment, error) {
 	if s.ref.transport != "docker" {
-		return nil, fmt.Errorf("sigstore signatures are only looked for in registries, not in %s:", s.ref.transport)
+		return nil, fmt.Errorf("sigstore signatures are not looked for in %s: images, only in registries", s.ref.transport)
 	}
 	named, err := reference.WithName(s.ref.name)
 	if err != nil {

@@ -266,9 +266,13 @@ func explain(err error) error {
 	var noTag layout.ImageNotFoundError
 	var noArchiveTag archive.ImageNotFoundError
 	var noArchive archive.ArchiveFileNotFoundError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	if strings.Contains(err.Error(), "\n") {
+		err = flat{err} // it lists mirrors
+	}
+	switch {
 	case errors.As(err, &unauthorized):
 		return fault{err, ErrAccess}
 	case errors.As(err, &noTag), errors.As(err, &noArchiveTag), errors.As(err, &noArchive), errors.Is(err, fs.ErrNotExist):
@@ -289,6 +293,12 @@ func explain(err error) error {
 	}
 	return err
 }
+
+// flat is an error in one line.
+type flat struct{ error }
+
+func (f flat) Error() string { return strings.ReplaceAll(f.error.Error(), "\n", "; ") }
+func (f flat) Unwrap() error { return f.error }
 
 // errOther is the kind of errors that have none.
 var errOther = errors.New("failed")

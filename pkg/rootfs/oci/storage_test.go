@@ -180,19 +180,24 @@ func TestStorageFaults(t *testing.T) {
 		kind   error
 		want   string
 	}{
-		"no such image":    {ref: "localhost/none", kind: ErrNotFound, want: "there is localhost/os:1"},
-		"no such digest":   {ref: "localhost/os:1@" + digest.FromString("x").String(), kind: ErrNotFound, want: "no image localhost/os:1"},
-		"no store":         {change: func(_ *testing.T, st *testStore, _ string) { os.RemoveAll(st.root) }, kind: ErrNotFound, want: "has no images of the driver overlay or vfs"},
-		"other driver":     {ref: "[btrfs@/x]os", want: `driver "btrfs" is not supported`},
-		"changed file":     {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/a", []byte("b")) }, kind: ErrVerify, want: "digest mismatch"},
-		"cut off file":     {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/b", []byte("b")) }, want: "etc/b: 299999 bytes are missing"},
-		"missing file":     {change: func(t *testing.T, _ *testStore, dir string) { os.Remove(dir + "/etc/a") }, want: "etc/a: no such file", kind: nil},
-		"directory":        {change: func(t *testing.T, _ *testStore, dir string) { os.Remove(dir + "/etc/a"); os.Mkdir(dir+"/etc/a", 0o700) }, want: "etc/a: is no file"},
-		"link out":         {change: func(t *testing.T, _ *testStore, dir string) { os.Remove(dir + "/etc/a"); os.Symlink(outside, dir+"/etc/a") }, want: "path escapes"},
+		"no such image":  {ref: "localhost/none", kind: ErrNotFound, want: "there is localhost/os:1"},
+		"no such digest": {ref: "localhost/os:1@" + digest.FromString("x").String(), kind: ErrNotFound, want: "no image localhost/os:1"},
+		"no store":       {change: func(_ *testing.T, st *testStore, _ string) { os.RemoveAll(st.root) }, kind: ErrNotFound, want: "has no images of the driver overlay or vfs"},
+		"other driver":   {ref: "[btrfs@/x]os", want: `driver "btrfs" is not supported`},
+		"changed file":   {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/a", []byte("b")) }, kind: ErrVerify, want: "digest mismatch"},
+		"cut off file":   {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/b", []byte("b")) }, want: "etc/b: 299999 bytes are missing"},
+		"missing file":   {change: func(t *testing.T, _ *testStore, dir string) { os.Remove(dir + "/etc/a") }, want: "etc/a: no such file", kind: nil},
+		"directory":      {change: func(t *testing.T, _ *testStore, dir string) { os.Remove(dir + "/etc/a"); os.Mkdir(dir+"/etc/a", 0o700) }, want: "etc/a: is no file"},
+		"link out": {change: func(t *testing.T, _ *testStore, dir string) {
+			os.Remove(dir + "/etc/a")
+			os.Symlink(outside, dir+"/etc/a")
+		}, want: "path escapes"},
 		"layers not known": {change: func(t *testing.T, st *testStore, _ string) { st.layers = st.layers[1:]; st.save(t) }, want: "is missing"},
 		"pulled in parts":  {change: func(t *testing.T, st *testStore, _ string) { delete(st.layers[0], "diff-digest"); st.save(t) }, want: "was pulled in parts"},
 		"a layer too few":  {change: func(t *testing.T, st *testStore, _ string) { delete(st.layers[1], "parent"); st.save(t) }, want: "1 layers, but 2 diffIDs"},
-		"garbage":          {change: func(t *testing.T, st *testStore, _ string) { write(t, st.root+"/overlay-images/images.json", []byte("[")) }, want: "images.json: unexpected end"},
+		"garbage": {change: func(t *testing.T, st *testStore, _ string) {
+			write(t, st.root+"/overlay-images/images.json", []byte("["))
+		}, want: "images.json: unexpected end"},
 		"composefs": {change: func(t *testing.T, st *testStore, dir string) {
 			write(t, filepath.Join(filepath.Dir(dir), "composefs-data/composefs.blob"), nil)
 		}, want: "is kept for composefs"},
