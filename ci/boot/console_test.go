@@ -21,7 +21,7 @@ func hear(t *testing.T, script string, keep bool) (*Report, error) {
 func TestProofLines(t *testing.T) {
 	const console = `printf '\033[2J\033[=3hBooting ` + "`" + `x'"'"'\r\n'
 printf '[    1.5] PROOF: cmdline=a b=c\r\n[  OK  ] Started \033[0;1;39mfoo\033[0m[ 2.0] PROOF: mismatch=one\n'
-printf 'PROOF: mismatch=kernel panic in a file name\nPROOF: end=\n'; sleep 60`
+printf 'PROOF: mismatch=kernel panic in a file name\nPROOF: end=\n'; exec sleep 60`
 	r, err := hear(t, console, false)
 	if err != nil {
 		t.Fatal(err)

@@ -220,8 +220,6 @@ var known = []struct {
 	{"root", exactly(`(\.|lost\+found|ostree|ostree/(repo|deploy|boot\.1(\.1)?)(/[^/]*)?|ostree/boot\.1\.1/.*|ostree/repo/.*|` +
 		`ostree/deploy/[^/]*/(deploy|backing)(/.*)?)`), "label",
 		"ostree leaves these without a label and the reference script gives them a common one"},
-	{"root", exactly(`ostree/deploy/[^/]*/var/(lib|lock|log|run|tmp)`), "only-reference",
-		"ostree makes these for a system without tmpfiles.d, as old ones were"},
 	{"root", exactly(`lost\+found`), "only-ours only-reference", "only ext4 has it"},
 	{"root", exactly(`\.`), "xattrs", "mkfs.xfs leaves a note to the file system checker there"},
 	{"boot", exactly(`grub2/i386-pc/core\.img`), "content", "compressed by another LZMA encoder; what is in it boots"},
