@@ -41,7 +41,7 @@
 //
 // With a policy an image must be signed as that wants, by an OpenPGP or a
 // sigstore key, before anything but its manifest is fetched and anything is
-// stored. Without one signatures are not looked at: what is pulled is what the
+// stored; signatures are not kept, so to look for them needs the network. Without one signatures are not looked at: what is pulled is what the
 // digest names, whoever made it. Certificates and transparency logs are not
 // understood: a policy that demands them forbids the image. Docker schema 1, encrypted layers, layers that are not in the registry, and
 // digests other than SHA-256 are refused.
@@ -134,7 +134,8 @@ func (m *Image) Close() error {
 }
 
 // Pull makes an image available. What the cache has is not fetched again; a
-// reference with a digest that is all there needs no network.
+// reference with a digest that is all there needs no network, unless a policy
+// wants it signed.
 func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	if o.Progress == nil {
 		o.Progress = silent{}

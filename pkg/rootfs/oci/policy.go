@@ -86,7 +86,7 @@ func readPolicy(file string) (*policy, error) {
 // strictJSON decodes one value that has no members but those known, and none
 // of them twice.
 func strictJSON(b []byte, v any) error {
-	if err := checkMembers(json.NewDecoder(bytes.NewReader(b))); err != nil {
+	if err := checkMembers(json.NewDecoder(bytes.NewReader(b)), 20); err != nil {
 		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -103,7 +103,10 @@ func strictJSON(b []byte, v any) error {
 // checkMembers refuses objects that name a member twice, of which decoders
 // would use one or the other. Case does not tell members apart: our decoder
 // does not look at it.
-func checkMembers(d *json.Decoder) error {
+func checkMembers(d *json.Decoder, deep int) error {
+	if deep == 0 {
+		return errors.New("nested too deeply")
+	}
 	t, err := d.Token()
 	if err != nil {
 		return err
@@ -125,7 +128,7 @@ func checkMembers(d *json.Decoder) error {
 			}
 			seen[key] = true
 		}
-		if err := checkMembers(d); err != nil {
+		if err := checkMembers(d, deep-1); err != nil {
 			return err
 		}
 	}

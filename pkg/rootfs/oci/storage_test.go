@@ -229,6 +229,25 @@ func TestStorageFaults(t *testing.T) {
 	}
 }
 
+// TestStorageUnreadable has a file of another user, or one that no one may read.
+func TestStorageUnreadable(t *testing.T) {
+	l := storedLayer{ID: "x", store: &store{driver: "vfs", root: "/store"}}
+	if err := l.readable(&os.PathError{Op: "open", Path: "etc/shadow", Err: os.ErrPermission}); !strings.Contains(err.Error(), "etc/shadow: permission denied") || !strings.Contains(err.Error(), "podman unshare") {
+		t.Error(err)
+	}
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	m, layers := storageTestImage()
+	st := &testStore{driver: "vfs", root: filepath.Join(t.TempDir(), "store")}
+	st.put(t, m, layers, "localhost/os:1")
+	if err := os.Chmod(filepath.Join(st.root, "vfs/dir", st.layers[0]["id"].(string), "etc/a"), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Pull(t.Context(), "containers-storage:["+st.root+"]localhost/os:1", options(t, t.TempDir()))
+	checkFault(t, err, nil, "podman unshare")
+}
+
 // TestBuildah pulls what buildah has built.
 func TestBuildah(t *testing.T) {
 	buildah, skopeo := tool(t, "buildah"), tool(t, "skopeo")
