@@ -15,6 +15,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 )
 
 // buildOptions are what build and plan are asked for.
@@ -28,6 +29,8 @@ type buildOptions struct {
 	rootFS    string
 	size      string
 	origin    string
+	merge     string
+	strict    bool
 	cache     string
 	authFile  string
 	tlsVerify bool
@@ -54,8 +57,11 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
 	f.StringVar(&o.rootFS, "root-fs", "ext4", "root `file system`: ext4")
 	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
+	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
+	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
 	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
 	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(platformIDs(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("merge", cobra.FixedCompletions([]string{container.MergeOSTree, container.MergeOCI}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("root-fs", cobra.FixedCompletions([]string{"ext4"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -111,6 +117,9 @@ func (o buildOptions) check() (*request, error) {
 	}
 	if len(r.targets) == 0 {
 		return nil, usageError{errors.New("no platform")}
+	}
+	if o.merge != container.MergeOSTree && o.merge != container.MergeOCI {
+		return nil, usageError{fmt.Errorf("merge %q: there are ostree and oci", o.merge)}
 	}
 	if o.rootFS != "ext4" {
 		return nil, usageError{fmt.Errorf("root file system %q: ext4 is the only one there is", o.rootFS)}

@@ -170,7 +170,7 @@ func TestKernelSeesThePlan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			o := buildOptions{
-				reference: fixture(t, name), platforms: []string{"metal"}, ignition: []string{writeConfig(t)}, rootFS: "ext4",
+				reference: fixture(t, name), platforms: []string{"metal"}, ignition: []string{writeConfig(t)}, rootFS: "ext4", merge: "ostree",
 				arch: "amd64", format: "text", cache: filepath.Join(dir, "cache"), tlsVerify: true,
 			}
 			r, err := o.check()

@@ -253,13 +253,17 @@ func TestFaults(t *testing.T) {
 			}))
 			return e.save()
 		}},
-		{"a layer of one's own on top", exitFailed, []string{"layer"}, func(e *layoutEdit) string {
+		{"a device in a layer on top", exitFailed, []string{"layer", "usr/null"}, func(e *layoutEdit) string {
 			layers := e.manifest["layers"].([]any)
 			rootfs := e.config["rootfs"].(map[string]any)
 			e.manifest["layers"] = append(layers, map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"})
 			rootfs["diff_ids"] = append(rootfs["diff_ids"].([]any), "")
 			final := e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"]
-			e.setLayer(-1, make([]byte, 1024))
+			var b bytes.Buffer
+			w := tar.NewWriter(&b)
+			w.WriteHeader(&tar.Header{Name: "usr/null", Typeflag: tar.TypeChar, Mode: 0o666, Devmajor: 1, Devminor: 3})
+			w.Close()
+			e.setLayer(-1, b.Bytes())
 			e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"] = final
 			return e.save()
 		}},

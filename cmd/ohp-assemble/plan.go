@@ -32,6 +32,7 @@ type system struct {
 	stateroot     string
 	origin        string
 	commit        ostree.Checksum // what is deployed
+	warnings      []string        // about the container
 }
 
 func (s *system) Close() error { return s.image.Close() }
@@ -60,14 +61,17 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
 
 // load pulls, imports and deploys the container of a request.
 func load(ctx context.Context, ui *ui, r *request) (*system, error) {
-	for _, w := range r.warnings {
-		ui.say("warning: %s", w)
+	if err := ui.warn(r.warnings, r.strict); err != nil {
+		return nil, err
 	}
 	image, err := r.pull(ctx, ui)
 	if err != nil {
 		return nil, err
 	}
 	s, err := deployed(image, r)
+	if err == nil {
+		err = ui.warn(s.warnings, r.strict)
+	}
 	if err != nil {
 		image.Close()
 		return nil, err
@@ -95,7 +99,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("origin: %w", err)}
 	}
-	tree, err := container.Import(pulled, container.Options{Reference: reference})
+	tree, err := container.Import(pulled, container.Options{Reference: reference, Merge: r.merge})
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +120,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		},
 	})
 	s.commit = tree.Deployed
+	for _, w := range tree.Warnings {
+		s.warnings = append(s.warnings, w.String())
+	}
 	return s, err
 }
 

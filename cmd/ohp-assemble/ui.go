@@ -46,6 +46,25 @@ func (u *ui) say(format string, args ...any) {
 	fmt.Fprintf(w, format+"\n", args...)
 }
 
+// maxWarnings is how many warnings are printed of one kind of thing.
+const maxWarnings = 20
+
+// warn prints warnings. If they are to be taken for errors, and there are any,
+// that is the error.
+func (u *ui) warn(warnings []string, strict bool) error {
+	for i, w := range warnings {
+		if i == maxWarnings {
+			u.say("warning: and %d more", len(warnings)-i)
+			break
+		}
+		u.say("warning: %s", w)
+	}
+	if strict && len(warnings) > 0 {
+		return fmt.Errorf("%d warnings, and --strict", len(warnings))
+	}
+	return nil
+}
+
 // wait lets the bars be drawn to their end.
 func (u *ui) wait() {
 	if u.progress != nil {
