@@ -194,12 +194,12 @@ func checkWhiteout(name string) error {
 }
 
 func (b *builder) addRoot(e *layer.Entry) error {
+	if e.HardLink || e.Mode&rootfs.ModeType != rootfs.ModeDir {
+		return errors.New("the root is not a directory")
+	}
 	n, err := b.inode(e)
 	if err != nil {
 		return err
-	}
-	if !n.IsDir() || e.HardLink {
-		return errors.New("the root is not a directory")
 	}
 	ownerOf(n).give(b.root)
 	b.said[b.root] = ownerOf(n)

@@ -1,0 +1,225 @@
+package container
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
+)
+
+// reads counts reads of content by what was read.
+type reads struct {
+	mutex sync.Mutex
+	count map[string]int
+}
+
+type countedBlob struct {
+	rootfs.Blob
+	reads *reads
+}
+
+func (b countedBlob) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.Blob.ReadAt(p, off)
+	b.reads.mutex.Lock()
+	defer b.reads.mutex.Unlock()
+	b.reads.count[string(p[:n])]++
+	return n, err
+}
+
+// counting returns a layer whose reads are counted.
+func (r *reads) counting(l Layer) Layer {
+	blob := l.Blob
+	l.Blob = func(off, size int64) rootfs.Blob { return countedBlob{blob(off, size), r} }
+	return l
+}
+
+// encapsulate returns the layer that has a commit and all of its objects.
+func encapsulate(t testing.TB, r *ostree.Repo, commit ostree.Checksum) Layer {
+	t.Helper()
+	var pack []byte
+	var list []layer.Object
+	add := func(o layer.Object, b []byte) {
+		o.Content = layer.Content{Off: int64(len(pack)), Size: int64(len(b))}
+		pack = append(pack, b...)
+		list = append(list, o)
+	}
+	add(layer.Object{ID: commit, Type: ostree.CommitObject}, r.Metadata[ostree.ObjectName{ID: commit, Type: ostree.CommitObject}])
+	for name, b := range r.Metadata {
+		if name.Type != ostree.CommitObject {
+			add(layer.Object{ID: name.ID, Type: name.Type}, b)
+		}
+	}
+	for id, n := range r.Files {
+		b, err := rootfs.ReadAll(n.Content, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(layer.Object{ID: id, Type: ostree.FileObject, UID: n.UID, GID: n.GID, Mode: n.Mode, Target: n.Target, Xattrs: ostree.XattrsOf(n.Xattrs)}, b)
+	}
+	l := Layer{Digest: "sha256:" + commit.String(), DiffID: "sha256:" + commit.String(), Index: &layer.Index{Objects: list}}
+	l.use(pack)
+	return l
+}
+
+func labelOf(root *rootfs.Inode, name string) string {
+	n := root.Lookup(name)
+	if n == nil {
+		return "missing"
+	}
+	context := strings.TrimSuffix(n.Xattrs[selinux.Xattr], "\x00")
+	return strings.TrimSuffix(strings.TrimPrefix(context, "system_u:object_r:"), ":s0")
+}
+
+// TestRelabel follows labels through a base, a layer that changes nothing of
+// them, and one that changes the policy.
+func TestRelabel(t *testing.T) {
+	plain := mustImport(t, makeImage(t, -1, makeLayer(t, append(policyEntries(), dir("proc"), file("usr/lib/a", "content of a"),
+		file("usr/lib/none/n", "content of n"), file("usr/bin/b", "content of b"), symlink("usr/bin/l", "b"), file("etc/conf", "content of conf"))...)), Options{})
+	for name, want := range map[string]string{
+		".": "root_t", "proc": "mnt_t", "usr": "usr_t", "usr/lib/a": "lib_t", "usr/lib/none": "", "usr/lib/none/n": "",
+		"usr/bin/b": "bin_t", "usr/bin/l": "link_t", "usr/etc": "etc_t", "usr/etc/conf": "etc_t",
+	} {
+		if got := labelOf(plain.Root, name); got != want {
+			t.Errorf("plain: %s is %s, want %s", name, got, want)
+		}
+	}
+
+	r := &reads{count: map[string]int{}}
+	base := r.counting(encapsulate(t, plain.Repo, plain.Deployed))
+	add := makeLayer(t, file("usr/lib/new", "content of new").xattr(selinux.Xattr, "container_t\x00"), hardlink("usr/bin/same", "usr/lib/new"))
+	got, err := Import(makeImage(t, 0, base, r.counting(add)), Options{Reference: testReference, Merge: MergeOSTree, everywhere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What has the right label is not read, and what is new is read once for each label.
+	if r.count["content of a"] > 0 || r.count["content of b"] > 0 || r.count["content of new"] != 2 {
+		t.Errorf("read %v", r.count)
+	}
+	if a, b := labelOf(got.Root, "usr/lib/new"), labelOf(got.Root, "usr/bin/same"); a != "lib_t" || b != "bin_t" {
+		t.Errorf("labels of the new file are %s and %s", a, b)
+	}
+	for id := range plain.Repo.Files {
+		if got.Repo.Files[id] == nil {
+			t.Errorf("%s is not there any more", id)
+		}
+	}
+
+	// A layer may bring another policy: lib_t becomes new_t, and none stays
+	// what it is.
+	contexts := strings.ReplaceAll(policyEntries()[3].body, "lib_t", "new_t")
+	clear(r.count)
+	policy := makeLayer(t, file("etc/selinux/targeted/contexts/files/file_contexts", contexts), file("usr/lib/none/x", "content of x"))
+	got, err = Import(makeImage(t, 0, base, r.counting(add), r.counting(policy)), Options{Reference: testReference, Merge: MergeOSTree, everywhere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.count["content of a"] != 1 || r.count["content of b"] != 0 || r.count["content of x"] != 1 {
+		t.Errorf("read %v", r.count)
+	}
+	for name, want := range map[string]string{"usr/lib": "new_t", "usr/lib/a": "new_t", "usr/lib/new": "new_t", "usr/bin/b": "bin_t", "usr/lib/none/n": "", "usr/lib/none/x": ""} {
+		if got := labelOf(got.Root, name); got != want {
+			t.Errorf("new policy: %s is %s, want %s", name, got, want)
+		}
+	}
+	// The commit of the first layer shares its files with the merge.
+	name, err := ref(blobRefs, add.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := got.Repo.Tree(got.Repo.Refs[name])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Lookup("usr/lib/new") != got.Root.Lookup("usr/lib/new") {
+		t.Error("a layer has a file of its own")
+	}
+}
+
+// TestWithoutPolicy keeps the labels of a base.
+func TestWithoutPolicy(t *testing.T) {
+	got := mustImport(t, derivedImage(t, makeLayer(t, file("usr/a", "x"))), Options{})
+	if a, b := labelOf(got.Root, "usr/lib/link-xattr"), labelOf(got.Root, "usr/a"); a != "lib_t" || b != "" {
+		t.Errorf("labels %q and %q", a, b)
+	}
+}
+
+// TestSameImport imports twice, by one goroutine and by many.
+func TestSameImport(t *testing.T) {
+	img := derivedImage(t, layersOf(t, strangeLayers())...)
+	many := mustImport(t, img, Options{})
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	one := mustImport(t, img, Options{})
+	if many.Deployed != one.Deployed || !maps.Equal(many.Repo.Refs, one.Repo.Refs) || !slices.Equal(many.Warnings, one.Warnings) {
+		t.Errorf("%s %v\n%s %v", many.Deployed, many.Repo.Refs, one.Deployed, one.Repo.Refs)
+	}
+	ids := func(r *ostree.Repo) []string {
+		var list []string
+		for id := range r.Files {
+			list = append(list, id.String())
+		}
+		slices.Sort(list)
+		return list
+	}
+	if !slices.Equal(ids(many.Repo), ids(one.Repo)) || len(many.Repo.Metadata) != len(one.Repo.Metadata) {
+		t.Error("not the same objects")
+	}
+}
+
+// BenchmarkDerived merges a layer of one file with a base of 30,000 and
+// relabels all, with the policy of a distribution if there is one.
+func BenchmarkDerived(b *testing.B) {
+	entries := append(policyEntries()[:3:3], file("etc/selinux/targeted/contexts/files/file_contexts", distribution(b)))
+	for i := range 30000 {
+		e := file(fmt.Sprintf("usr/%s/package-%d/part%d/file-%d.so", []string{"lib", "share", "bin", "libexec"}[i%4], i/100, i/10%10, i), fmt.Sprint(i))
+		entries = append(entries, e)
+	}
+	plain, err := Import(makeImage(b, -1, makeLayer(b, entries...)), Options{Reference: testReference, Merge: MergeOSTree})
+	if err != nil {
+		b.Fatal(err)
+	}
+	img := makeImage(b, 0, encapsulate(b, plain.Repo, plain.Deployed), makeLayer(b, file("usr/bin/new", "1")))
+	plainImage := makeImage(b, -1, makeLayer(b, entries...))
+	for name, img := range map[string]*Image{"layer": img, "plain": plainImage} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Import(img, Options{Reference: testReference, Merge: MergeOSTree}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// distribution returns the file contexts of Fedora, or a small policy's.
+func distribution(b *testing.B) string {
+	dir := os.Getenv("OHP_VECTORS")
+	if dir == "" {
+		dir = "../../../../../shared/vectors"
+	}
+	packed, err := os.ReadFile(filepath.Join(dir, "selinux/policy/fedora/file_contexts.gz"))
+	if err != nil {
+		return policyEntries()[3].body
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		b.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(text)
+}
