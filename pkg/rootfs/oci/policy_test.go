@@ -343,8 +343,10 @@ func TestSigned(t *testing.T) {
 			} else {
 				checkRejected(t, reg, ref, o, tc.want)
 			}
+			checkSkopeo(t, ref, o, tc.want == "")
 
 			o.Cache, o.RegistriesD = t.TempDir(), t.TempDir()
+			write(t, filepath.Join(o.RegistriesD, "test.yaml"), []byte("default-docker:\n  use-sigstore-attachments: true\n"))
 			o.Policy = writePolicy(t, `{"default":[{"type":"reject"}],"transports":{"docker":{"":[{"type":"sigstoreSigned",%s%s}]}}}`, sigstoreKeys, tc.identity)
 			if !tc.none {
 				payload := statementFor(kinds[1], signed, tc.digest)
@@ -355,6 +357,7 @@ func TestSigned(t *testing.T) {
 			} else {
 				checkRejected(t, reg, ref, o, tc.want)
 			}
+			checkSkopeo(t, ref, o, tc.want == "")
 		})
 	}
 	t.Run("expired", func(t *testing.T) {
@@ -363,6 +366,7 @@ func TestSigned(t *testing.T) {
 		o.Policy = writePolicy(t, `{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":%q}]}`, gpg)
 		o.RegistriesD = reg.lookaside(t, top, ours.simple(t, statementFor("atomic container signature", reg.name()+":stable", top), &expiring))
 		checkRejected(t, reg, reg.ref, o, "expired")
+		checkSkopeo(t, reg.ref, o, false)
 	})
 	t.Run("both", func(t *testing.T) {
 		reg := serve(t, m, top)
@@ -374,6 +378,29 @@ func TestSigned(t *testing.T) {
 		reg.attach(top, payload, signRaw(t, ours.ec, payload))
 		checkAllowed(t, reg.ref, o)
 	})
+}
+
+// checkSkopeo asks skopeo what a policy says of an image.
+func checkSkopeo(t *testing.T, ref string, o Options, allowed bool) {
+	t.Helper()
+	skopeo, err := exec.LookPath("skopeo")
+	if err != nil {
+		if os.Getenv("OHP_TOOLS") == "required" {
+			t.Fatal(err)
+		}
+		t.Log("not compared: skopeo is not installed")
+		return
+	}
+	out, err := exec.Command(skopeo, "--policy", o.Policy, "--registries.d", o.RegistriesD, "copy", "--src-tls-verify=false", "--remove-signatures", ref, "dir:"+t.TempDir()).CombinedOutput()
+	for _, lacks := range []string{`Unknown key \"keyPaths\"`, "sigstore disabled"} {
+		if bytes.Contains(out, []byte(lacks)) {
+			t.Log("not compared: this skopeo says", lacks)
+			return
+		}
+	}
+	if (err == nil) != allowed {
+		t.Errorf("skopeo: %v: %s", err, out)
+	}
 }
 
 // TestSignedIndex: of an image of several architectures the one that is used
