@@ -381,3 +381,38 @@ func TestDockerArchive(t *testing.T) {
 	_, err = Pull(t.Context(), "docker-archive:"+dockerArchive(t, []string{""}, one), options(t, t.TempDir()))
 	checkFault(t, err, ErrVerify, "")
 }
+
+func TestStorageConf(t *testing.T) {
+	home := t.TempDir()
+	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "CONTAINERS_STORAGE_CONF"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // what podman unshare sets
+	user := filepath.Join(home, ".config/containers/storage.conf")
+	explicit := filepath.Join(t.TempDir(), "storage.conf")
+	for _, tc := range []struct{ user, explicit, driver, root string }{
+		{user: "[storage]\ndriver=\"vfs\"\n", driver: "vfs", root: home + "/.local/share/containers/storage"},
+		{user: "[storage]\ngraphroot=\"$HOME/images\"\n", root: home + "/images"},
+		{user: "[storage]\ngraphroot=\"/user/$UID\"\n", root: "/user/1000"},
+		{user: "[storage]\ngraphroot=\"/user\"\n", explicit: "[storage]\ngraphroot=\"/explicit\"\n", root: "/explicit"},
+	} {
+		write(t, user, []byte(tc.user))
+		file := ""
+		if tc.explicit != "" {
+			file = explicit
+			write(t, file, []byte(tc.explicit))
+		}
+		conf, err := readStorageConf(file)
+		if err != nil || conf.driver != tc.driver || len(conf.roots) != 1 || conf.roots[0] != tc.root {
+			t.Errorf("%+v: %+v, %v", tc, conf, err)
+		}
+	}
+	if _, err := readStorageConf(filepath.Join(home, "none")); err == nil {
+		t.Error("a storage.conf that is asked for must be there")
+	}
+	write(t, user, []byte("[storage\n"))
+	if _, err := readStorageConf(""); err == nil || !strings.Contains(err.Error(), user) {
+		t.Error(err)
+	}
+}
