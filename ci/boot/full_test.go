@@ -122,6 +122,10 @@ func (l life) system(m *machine) {
 // booted.
 func partitionTable(t *testing.T, disk string) {
 	t.Helper()
+	if _, err := exec.LookPath("sgdisk"); err != nil && os.Getenv("OHP_TOOLS") != "required" {
+		t.Log("sgdisk not installed: the partition table is not judged")
+		return
+	}
 	out, err := exec.Command("sgdisk", "-v", disk).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "No problems found") {
 		t.Errorf("sgdisk -v after the first boot: %v\n%s", err, out)
