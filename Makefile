@@ -30,7 +30,7 @@ export CGO_ENABLED = 0
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # With cgo, which only the race detector needs, the image library would link gpgme.
-RACE        := CGO_ENABLED=1 go test -race -tags=containers_image_openpgp
+RACE        := CGO_ENABLED=1 go test -race -short -tags=containers_image_openpgp
 FUZZTIME    ?= 1m
 
 help: ## Show this list
@@ -62,7 +62,7 @@ unit: build fixture ## All tests but the boots, every tool required
 	OHP_TOOLS=required OHP_FIXTURE=required go test ./...
 
 race: ## The concurrent packages and the command under the race detector
-	$(RACE) ./pkg/rootfs/... ./pkg/disk/raw ./pkg/disk/qcow2 ./cmd/...
+	$(RACE) ./pkg/rootfs/... ./pkg/disk ./pkg/disk/raw ./pkg/cloud ./cmd/...
 
 boot: build fixture ## Boot what was built under SeaBIOS and OVMF, tiny and full
 	OHP_TOOLS=required OHP_BOOT=all go test -count=1 -timeout 40m -v ./ci/boot

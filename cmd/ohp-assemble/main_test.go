@@ -37,6 +37,9 @@ const checkout = "../.."
 // test is skipped, or fails where it is required.
 func fixture(t *testing.T, name string) string {
 	t.Helper()
+	if testing.Short() && strings.HasPrefix(name, "full") {
+		t.Skip("-short leaves the full fixture out")
+	}
 	cmd := exec.Command(filepath.Join(checkout, "ci/fixture/ref"), "--cached", name)
 	cmd.Stderr = new(bytes.Buffer)
 	out, err := cmd.Output()
