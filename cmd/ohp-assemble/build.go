@@ -34,6 +34,7 @@ type buildOptions struct {
 	cache     string
 	authFile  string
 	tlsVerify bool
+	policy    string
 	format    string
 }
 
@@ -43,6 +44,7 @@ func (o *buildOptions) pullFlags(cmd *cobra.Command) {
 	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several")
 	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
 	f.StringVar(&o.authFile, "authfile", "", "`file` of registry credentials")
+	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` that says whose signatures the container must have")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
 	formatFlag(cmd, &o.format)
 }

@@ -311,6 +311,35 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestCacheVerbs: what a build leaves in the cache is listed, and goes.
+func TestCacheVerbs(t *testing.T) {
+	dir := t.TempDir()
+	cache := filepath.Join(dir, "cache")
+	built(t, nil, fixture(t, "tiny-chunked"), "--out", dir, "--cache", cache)
+	var entries []cacheEntry
+	list := program(t, nil, "cache", "ls", "--format", "json", "--cache", cache).stdout
+	if err := json.Unmarshal([]byte(list), &entries); err != nil {
+		t.Fatal(err)
+	}
+	layers := 0
+	for _, e := range entries {
+		if e.Kind == "layer" && e.Size > 0 && !e.Used.IsZero() {
+			layers++
+		}
+	}
+	if layers < 10 {
+		t.Errorf("%d layers in the cache: %s", layers, list)
+	}
+	program(t, nil, "cache", "prune", "--older-than", "1h", "--cache", cache)
+	if program(t, nil, "cache", "ls", "--format", "json", "--cache", cache).stdout != list {
+		t.Error("what was used just now is gone")
+	}
+	program(t, nil, "cache", "prune", "--cache", cache)
+	if left := program(t, nil, "cache", "ls", "--format", "json", "--cache", cache).stdout; strings.TrimSpace(left) != "[]" {
+		t.Errorf("left after prune: %s", left)
+	}
+}
+
 // TestConfigs: Butane is translated, several configs become one, and one alone
 // is embedded as it is.
 func TestConfigs(t *testing.T) {

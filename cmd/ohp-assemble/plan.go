@@ -39,7 +39,7 @@ func (s *system) Close() error { return s.image.Close() }
 
 // pull pulls the container that the options name.
 func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
-	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile}
+	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy}
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}

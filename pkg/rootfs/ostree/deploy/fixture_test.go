@@ -48,7 +48,7 @@ func TestFixture(t *testing.T) {
 	if !strings.HasPrefix(args.String(), "rw ") || !strings.HasSuffix(args.String(), " mine") {
 		t.Errorf("arguments %s", args)
 	}
-	d, err := New(tree.Repo, Options{Commit: tree.Deployed, Stateroot: choices.Stateroot, Origin: choices.Origin, BLSAppend: choices.BLSAppend})
+	d, err := New(tree.Repo, Options{Commit: tree.Deployed, Stateroot: choices.Stateroot, Origin: "ostree-unverified-registry:localhost/ohp-fixture:fixture", BLSAppend: choices.BLSAppend})
 	try(t, err)
 	d.Root.Children["boot"] = d.Policy.Label(boot(t, d, args), "/boot")
 	for name, n := range d.Root.Walk() {

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+)
+
+func cacheCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "cache",
+		Short: "Look into the cache, and make it smaller",
+		Args:  exactArgs(0, "no arguments but ls or prune"),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVar(&dir, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
+	cmd.AddCommand(cacheListCommand(&dir), cachePruneCommand(&dir))
+	return cmd
+}
+
+// A cacheEntry is what "cache ls" prints.
+type cacheEntry struct {
+	Digest string    `json:"digest"`
+	Kind   string    `json:"kind"`
+	Size   int64     `json:"size"`
+	Used   time.Time `json:"used"`
+}
+
+func cacheListCommand(dir *string) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List what is in the cache, what was used last first",
+		Args:  exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFormat(format); err != nil {
+				return err
+			}
+			name, err := cacheDir(*dir)
+			if err != nil {
+				return err
+			}
+			all, err := oci.Usage(name)
+			if err != nil {
+				return err
+			}
+			entries, total := []cacheEntry{}, int64(0)
+			rows := [][]string{{"USED", "SIZE", "KIND", "DIGEST"}}
+			for _, e := range all {
+				entries = append(entries, cacheEntry{e.Digest.String(), e.Kind, e.Size, e.Used.UTC()})
+				rows = append(rows, []string{e.Used.Format(time.DateTime), size(e.Size), e.Kind, e.Digest.String()})
+				total += e.Size
+			}
+			if format == "json" {
+				return printJSON(cmd.OutOrStdout(), entries)
+			}
+			table(cmd.OutOrStdout(), rows)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", size(total), name)
+			return err
+		},
+	}
+	formatFlag(cmd, &format)
+	return cmd
+}
+
+func cachePruneCommand(dir *string) *cobra.Command {
+	var older time.Duration
+	var keep string
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Remove what no build uses: all of it, or what is old, or what is too much",
+		Args:  exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o := oci.PruneOptions{OlderThan: older, Now: time.Now()}
+			var err error
+			if older < 0 {
+				return usageError{fmt.Errorf("--older-than %s is negative", older)}
+			}
+			if keep != "" {
+				if o.KeepBytes, err = parseBytes(keep); err != nil {
+					return usageError{err}
+				}
+			}
+			name, err := cacheDir(*dir)
+			if err != nil {
+				return err
+			}
+			freed, err := oci.Prune(name, o)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freed %s\n", size(freed))
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&older, "older-than", 0, "remove what was not used for this `long`, as 720h")
+	cmd.Flags().StringVar(&keep, "keep", "", "remove what was used longest ago, until this `size` is left, as 20GiB")
+	return cmd
+}
