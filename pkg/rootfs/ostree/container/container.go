@@ -68,7 +68,7 @@ type Options struct {
 	Reference string
 
 	// Merge says how derived layers are laid on top of each other:
-	// [MergeOSTree] or [MergeOCI]. Empty refuses an image that has any.
+	// [MergeOSTree], which is the default, or [MergeOCI].
 	Merge string
 
 	everywhere bool // for tests: layers may add to any directory, whatever the base says
@@ -145,9 +145,6 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	derived, err := checkLayout(img, &c)
 	if err != nil {
 		return nil, err
-	}
-	if derived < len(img.Layers) && o.Merge == "" {
-		return nil, img.layerError(derived, errors.New("a derived layer, and how to merge it was not chosen"))
 	}
 	t := &Tree{Repo: ostree.NewRepo(), Labels: c.Config.Labels}
 	for i := range img.Layers[:derived] {
@@ -245,22 +242,23 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 		}
 	}
 	nodes := 0
-	layers := make([]*layerTree, len(img.Layers))
+	var layers []*layerTree
 	for i := first; i < len(img.Layers); i++ {
 		b := builder{number: i, layer: &img.Layers[i], filter: f, oci: m.oci, lower: m.root, nodes: &nodes, warns: &warns}
-		var err error
-		if layers[i], err = b.build(); err != nil {
+		l, err := b.build()
+		if err != nil {
 			return img.layerError(i, err)
 		}
-		m.apply(i, layers[i])
+		m.apply(i, l)
+		layers = append(layers, l)
 	}
 	m.cleanUp()
-	t.Warnings = warns.sorted()
+	t.Warnings = warns.all()
 	return t.commit(img, layers, m.root, c)
 }
 
-// commit labels and commits the layers that there are trees of, and the tree
-// of the merge.
+// commit labels and commits the layers, which are the last of the image, and
+// the tree of the merge.
 func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *ostree.Commit) error {
 	policy, err := selinux.Load(root)
 	if err != nil {
@@ -270,9 +268,7 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 	merged := w.plan("/", root)
 	plans := []*planned{merged}
 	for _, l := range layers {
-		if l != nil {
-			plans = append(plans, w.plan("/", l.root))
-		}
+		plans = append(plans, w.plan("/", l.root))
 	}
 	if err := w.prepare(plans...); err != nil {
 		return err
@@ -280,14 +276,11 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 	if c.Tree, c.Meta, err = w.write(merged); err != nil {
 		return err
 	}
-	for i, l := range layers {
-		if l == nil {
-			continue
+	first := len(img.Layers) - len(layers)
+	for i, p := range plans[1:] {
+		if err := t.commitLayer(w, p, &img.Layers[first+i], c); err != nil {
+			return img.layerError(first+i, err)
 		}
-		if err := t.commitLayer(w, plans[1], &img.Layers[i], c); err != nil {
-			return img.layerError(i, err)
-		}
-		plans = plans[1:]
 	}
 	return nil
 }

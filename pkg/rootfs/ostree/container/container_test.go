@@ -216,8 +216,6 @@ func TestLayoutErrors(t *testing.T) {
 		change func(*Image)
 		want   []string
 	}{
-		"derived": {func(img *Image) { *img = *readImage(t) },
-			[]string{"layer 2 (" + e.Layers[2] + ")", "how to merge it was not chosen"}},
 		"label lost": {func(img *Image) {
 			img.Config = bytes.Replace(img.Config, []byte("ostree.final-diffid"), []byte("other"), 1)
 		}, []string{"layer 0 (" + e.Layers[0] + ")", e.BaseCommit, "no label ostree.final-diffid"}},

@@ -126,10 +126,8 @@ func (b *builder) warn(path, format string, args ...any) {
 
 // add adds an entry.
 func (b *builder) add(e *layer.Entry) error {
-	if e.Name == "usr/etc" || strings.HasPrefix(e.Name, "usr/etc/") {
-		if !b.usrEtc {
-			b.warn(e.Name, "a container does not have it in /etc, the system will")
-		}
+	if strings.HasPrefix(e.Name, "usr/etc/") && e.Mode&rootfs.ModeType != rootfs.ModeDir && !b.usrEtc {
+		b.warn(e.Name, "a container does not have it in /etc, the system will")
 		b.usrEtc = true
 	}
 	name, ok := b.filter.place(e.Name)

@@ -69,9 +69,11 @@ func tarOf(t testing.TB, entries []entry) []byte {
 }
 
 // scan reads a layer. Its digest is that of the tar.
-func scan(b []byte) (l Layer, err error) {
+func scan(b []byte) (Layer, error) { return layerOf(b, layer.Limits{}) }
+
+func layerOf(b []byte, limits layer.Limits) (l Layer, err error) {
 	var pack bytes.Buffer
-	if l.Index, err = layer.Scan(bytes.NewReader(b), &pack, layer.Limits{}); err != nil {
+	if l.Index, err = layer.Scan(bytes.NewReader(b), &pack, limits); err != nil {
 		return l, err
 	}
 	l.DiffID = "sha256:" + ostree.Checksum(l.Index.DiffID).String()
@@ -117,13 +119,17 @@ func derivedImage(t testing.TB, layers ...Layer) *Image {
 func mustImport(t testing.TB, img *Image, o Options) *Tree {
 	t.Helper()
 	o.Reference, o.everywhere = testReference, true
-	if o.Merge == "" {
-		o.Merge = MergeOSTree
-	}
 	got, err := Import(img, o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkRefs(t, got)
+	return got
+}
+
+// checkRefs checks all that refs lead to.
+func checkRefs(t testing.TB, got *Tree) {
+	t.Helper()
 	for name, commit := range got.Repo.Refs {
 		root, err := got.Repo.Tree(commit)
 		if err != nil {
@@ -131,7 +137,6 @@ func mustImport(t testing.TB, img *Image, o Options) *Tree {
 		}
 		checkFiles(t, got.Repo, root)
 	}
-	return got
 }
 
 // checkFiles compares all files of a tree with their checksums.
@@ -187,7 +192,7 @@ func TestDerived(t *testing.T) {
 	img := readImage(t)
 	completeVector(&img.Layers[0])
 	// The base has no prepare-root.conf, which would keep layers out of /opt.
-	got, err := Import(img, Options{Reference: testReference, Importer: "0.15.3", Merge: MergeOSTree, everywhere: true})
+	got, err := Import(img, Options{Reference: testReference, Importer: "0.15.3", everywhere: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -266,7 +266,7 @@ func conflicts(l model, name, what string) bool {
 
 func TestMergeModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for round := range 1500 {
+	for round := range 500 {
 		m := model{}
 		var layers []Layer
 		var all [][]entry
@@ -295,5 +295,33 @@ func TestMergeModel(t *testing.T) {
 				t.Fatalf("round %d, %s: %q\nwant %q\nlayers %+v", round, mode, list, want, all)
 			}
 		}
+	}
+}
+
+// TestManyLayers has as many layers as a container may have, each of which
+// replaces a file, adds one and removes that of the layer before.
+func TestManyLayers(t *testing.T) {
+	var layers []Layer
+	for i := range 127 {
+		layers = append(layers, makeLayer(t, file("usr/a", fmt.Sprint(i)), file(fmt.Sprintf("usr/b%d", i), "x"), file(fmt.Sprintf("usr/.wh.b%d", i-1), "")))
+	}
+	got := mustImport(t, makeImage(t, -1, layers...), Options{})
+	if list := contents(t, got.Root); list != "usr/ usr/a=126 usr/b126=x" || len(got.Repo.Refs) != 128 {
+		t.Errorf("%s, %d refs", list, len(got.Repo.Refs))
+	}
+}
+
+// TestLinkBelow has a hard link to a lower layer, which runtimes make a copy
+// of the file.
+func TestLinkBelow(t *testing.T) {
+	img := derivedImage(t, makeLayer(t, hardlink("usr/bin/copy", "usr/bin/ping"), hardlink("etc/copy", "etc/foo.conf"), hardlink("usr/bin/again", "usr/bin/copy")))
+	got := mustImport(t, img, Options{Merge: MergeOCI})
+	for copied, from := range map[string]string{"usr/bin/copy": "usr/bin/ping", "usr/bin/again": "usr/bin/ping", "usr/etc/copy": "usr/etc/foo.conf"} {
+		if n := got.Root.Lookup(from); n == nil || got.Root.Lookup(copied) != n {
+			t.Errorf("%s is not %s", copied, from)
+		}
+	}
+	if got := texts(got.Warnings); len(got) != 2 || !strings.Contains(got[0], "layer 2: usr/bin/ping: in a lower layer") {
+		t.Errorf("warnings\n%s", strings.Join(got, "\n"))
 	}
 }

@@ -274,7 +274,7 @@ func TestRealFixture(t *testing.T) {
 			}
 			base := readLayout(t, dir)
 			img := makeImage(t, len(base.Layers)-1, append(base.Layers, layersOf(t, entries)...)...)
-			got, err := Import(img, Options{Reference: testReference, Merge: MergeOSTree})
+			got, err := Import(img, Options{Reference: testReference})
 			if err != nil {
 				t.Fatal(err)
 			}

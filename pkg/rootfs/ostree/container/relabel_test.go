@@ -100,7 +100,7 @@ func TestRelabel(t *testing.T) {
 	r := &reads{count: map[string]int{}}
 	base := r.counting(encapsulate(t, plain.Repo, plain.Deployed))
 	add := makeLayer(t, file("usr/lib/new", "content of new").xattr(selinux.Xattr, "container_t\x00"), hardlink("usr/bin/same", "usr/lib/new"))
-	got, err := Import(makeImage(t, 0, base, r.counting(add)), Options{Reference: testReference, Merge: MergeOSTree, everywhere: true})
+	got, err := Import(makeImage(t, 0, base, r.counting(add)), Options{Reference: testReference, everywhere: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestRelabel(t *testing.T) {
 	contexts := strings.ReplaceAll(policyEntries()[3].body, "lib_t", "new_t")
 	clear(r.count)
 	policy := makeLayer(t, file("etc/selinux/targeted/contexts/files/file_contexts", contexts), file("usr/lib/none/x", "content of x"))
-	got, err = Import(makeImage(t, 0, base, r.counting(add), r.counting(policy)), Options{Reference: testReference, Merge: MergeOSTree, everywhere: true})
+	got, err = Import(makeImage(t, 0, base, r.counting(add), r.counting(policy)), Options{Reference: testReference, everywhere: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func BenchmarkDerived(b *testing.B) {
 		e := file(fmt.Sprintf("usr/%s/package-%d/part%d/file-%d.so", []string{"lib", "share", "bin", "libexec"}[i%4], i/100, i/10%10, i), fmt.Sprint(i))
 		entries = append(entries, e)
 	}
-	plain, err := Import(makeImage(b, -1, makeLayer(b, entries...)), Options{Reference: testReference, Merge: MergeOSTree})
+	plain, err := Import(makeImage(b, -1, makeLayer(b, entries...)), Options{Reference: testReference})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func BenchmarkDerived(b *testing.B) {
 	for name, img := range map[string]*Image{"layer": img, "plain": plainImage} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := Import(img, Options{Reference: testReference, Merge: MergeOSTree}); err != nil {
+				if _, err := Import(img, Options{Reference: testReference}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,22 +21,38 @@ func (w Warning) String() string {
 	return fmt.Sprintf("layer %d: %s: %s", w.Layer, quote(w.Path), w.What)
 }
 
-// warnings collects those of an import.
-type warnings []Warning
+// maxWarnings is how many warnings of a layer are kept: no one reads more, and
+// a hostile layer could have a million.
+const maxWarnings = 100
 
-func (w *warnings) add(layer int, path, format string, args ...any) {
-	*w = append(*w, Warning{layer, path, fmt.Sprintf(format, args...)})
+// warnings collects those of an import.
+type warnings struct {
+	list []Warning
+	more map[int]int // by layer, how many more there are
+	have map[int]int
 }
 
-// sorted returns the warnings by layer and path, each once.
-func (w warnings) sorted() []Warning {
-	slices.SortStableFunc(w, func(a, b Warning) int {
-		if a.Layer != b.Layer {
-			return a.Layer - b.Layer
-		}
-		return strings.Compare(a.Path, b.Path)
+func (w *warnings) add(layer int, path, format string, args ...any) {
+	if w.have == nil {
+		w.have, w.more = map[int]int{}, map[int]int{}
+	}
+	if w.have[layer] == maxWarnings {
+		w.more[layer]++
+		return
+	}
+	w.have[layer]++
+	w.list = append(w.list, Warning{layer, path, fmt.Sprintf(format, args...)})
+}
+
+// all returns the warnings by layer and path.
+func (w *warnings) all() []Warning {
+	for layer, n := range w.more {
+		w.list = append(w.list, Warning{layer, ".", fmt.Sprintf("has %d more things to warn of", n)})
+	}
+	slices.SortStableFunc(w.list, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(a.Layer, b.Layer), strings.Compare(a.Path, b.Path))
 	})
-	return slices.Compact(w)
+	return w.list
 }
 
 // quote returns a name as it is shown to people: as it is, if that does no harm.
