@@ -210,7 +210,7 @@ func TestPlain(t *testing.T) {
 // would have it in one layer: /etc in its place, and no labels.
 func plainLayer(t *testing.T, ref string) []byte {
 	t.Helper()
-	image, err := oci.Pull(t.Context(), ref, oci.Options{Cache: t.TempDir(), Arch: "amd64"})
+	image, err := oci.Pull(t.Context(), ref, oci.Options{Cache: filepath.Join(scratch, "cache"), Arch: "amd64"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,16 @@ import (
 // when OHP_BOOT asks for them: tiny, full or all. OHP_ASSEMBLE names the
 // program; without it the tests build it.
 
+// scratch holds what the tests of one run share: the program and its cache.
+var scratch string
+
 func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "boot-"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
-	os.RemoveAll(programFolder)
+	os.RemoveAll(scratch)
 	os.Exit(code)
 }
 
@@ -47,18 +54,12 @@ func wanted(t *testing.T, fixture string) {
 	}
 }
 
-var programFolder string
-
 // program returns the path of the program under test.
 var program = sync.OnceValues(func() (string, error) {
 	if p := os.Getenv("OHP_ASSEMBLE"); p != "" {
 		return filepath.Abs(p)
 	}
-	var err error
-	if programFolder, err = os.MkdirTemp("", "boot-program-"); err != nil {
-		return "", err
-	}
-	p := filepath.Join(programFolder, "ohp-assemble")
+	p := filepath.Join(scratch, "ohp-assemble")
 	cmd := exec.Command("go", "build", "-o", p, "../../cmd/ohp-assemble")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -87,7 +88,7 @@ func build(t *testing.T, ref string, args ...string) map[string]string {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(p, append([]string{"build", ref, "--out", t.TempDir(), "--root-fs", "ext4", "--format", "json"}, args...)...)
+	cmd := exec.Command(p, append([]string{"build", ref, "--out", t.TempDir(), "--cache", filepath.Join(scratch, "cache"), "--root-fs", "ext4", "--format", "json"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, stderr.Bytes())
