@@ -46,6 +46,7 @@ import (
 // Options say what is deployed, and how it is called.
 type Options struct {
 	Commit    ostree.Checksum // of the repository, with all its objects
+	System    *rootfs.Inode   // what repo.Tree(Commit) returns, if the caller has it already
 	Stateroot string          // name of the operating system below ostree/deploy; empty means coreos.DefaultStateroot
 	Origin    string          // container reference that updates come from, "ostree-unverified-registry:…" or such
 	BLSAppend string          // see coreos.Choices; empty means coreos.DefaultBLSAppend
@@ -79,9 +80,11 @@ func newDeployment(repo *ostree.Repo, o Options) (*Deployment, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	system, err := repo.Tree(o.Commit)
-	if err != nil {
-		return nil, err
+	system, err := o.System, error(nil)
+	if system == nil {
+		if system, err = repo.Tree(o.Commit); err != nil {
+			return nil, err
+		}
 	}
 	if err := checkSystem(system); err != nil {
 		return nil, err
@@ -94,13 +97,22 @@ func newDeployment(repo *ostree.Repo, o Options) (*Deployment, error) {
 	if d.Kernel, err = coreos.Kernel(system); err != nil {
 		return nil, err
 	}
-	if d.Bootcsum, err = bootcsum(system.Resolve(path.Join("usr/lib/modules", d.Kernel))); err != nil {
-		return nil, err
-	}
 	if d.title, err = title(repo, o.Commit, system); err != nil {
 		return nil, err
 	}
-	d.Root, err = d.physicalRoot(repo)
+	// The kernel is hashed while the system is checked out: both take long.
+	var sumErr error
+	hashed := make(chan struct{})
+	go func() {
+		defer close(hashed)
+		d.Bootcsum, sumErr = bootcsum(system.Resolve(path.Join("usr/lib/modules", d.Kernel)))
+	}()
+	deployment, err := d.checkout(repo)
+	<-hashed
+	if err := errors.Join(sumErr, err); err != nil {
+		return nil, err
+	}
+	d.Root, err = d.physicalRoot(repo, deployment)
 	return d, err
 }
 
@@ -149,11 +161,9 @@ func checkSystem(system *rootfs.Inode) error {
 // name returns the name of the deployment. Its serial number is always 0.
 func (d *Deployment) name() string { return d.options.Commit.String() + ".0" }
 
-func (d *Deployment) physicalRoot(repo *ostree.Repo) (*rootfs.Inode, error) {
-	deployment, err := d.checkout(repo)
-	if err != nil {
-		return nil, err
-	}
+// physicalRoot puts the deployment, the repository and what belongs to them in
+// their places.
+func (d *Deployment) physicalRoot(repo *ostree.Repo, deployment *rootfs.Inode) (*rootfs.Inode, error) {
 	os, name := d.options.Stateroot, d.name()
 	aleph, err := d.options.Aleph.text()
 	if err != nil {
