@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -225,6 +226,15 @@ type imageResult struct {
 	SHA256      string `json:"sha256"`       // of the file
 }
 
+// print shows what was built to a person.
+func (r *result) print(w io.Writer) {
+	rows := [][]string{{"FILE", "ON DISK", "VIRTUAL", "SHA256"}}
+	for _, i := range r.Images {
+		rows = append(rows, []string{i.Path, size(i.Allocated), size(i.VirtualSize), i.SHA256})
+	}
+	table(w, rows)
+}
+
 func buildCommand() *cobra.Command {
 	var o buildOptions
 	out, quiet := ".", false
@@ -247,15 +257,7 @@ func buildCommand() *cobra.Command {
 				return err
 			}
 			ui.wait()
-			if o.format == "json" {
-				return printJSON(cmd.OutOrStdout(), res)
-			}
-			rows := [][]string{{"FILE", "ON DISK", "VIRTUAL", "SHA256"}}
-			for _, i := range res.Images {
-				rows = append(rows, []string{i.Path, size(i.Allocated), size(i.VirtualSize), i.SHA256})
-			}
-			table(cmd.OutOrStdout(), rows)
-			return nil
+			return show(cmd.OutOrStdout(), o.format, res)
 		},
 	}
 	o.flags(cmd)
@@ -303,16 +305,8 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	s := ui.begin("write "+d.platform.ID, "write "+filepath.Base(name), d.platform.Size(d.disk.Image))
 	defer func() { s.end(err) }()
 	tap := newSink(ctx, s)
-	var size int64
-	allocated, err := writeFile(name, perm, func(f *os.File) error {
-		if err := d.platform.Write(f, d.disk.Image, tap); err != nil {
-			return err
-		}
-		info, err := f.Stat()
-		if err == nil {
-			size = info.Size()
-		}
-		return err
+	size, allocated, err := writeFile(name, perm, func(f *os.File) error {
+		return d.platform.Write(f, d.disk.Image, tap)
 	})
 	if err != nil {
 		return imageResult{}, err

@@ -83,11 +83,7 @@ func inspectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.format == "json" {
-				err = printJSON(cmd.OutOrStdout(), found)
-			} else {
-				found.print(cmd.OutOrStdout())
-			}
+			err = show(cmd.OutOrStdout(), o.format, found)
 			if image, ok := found.(*inspection); ok && err == nil && len(image.Problems) > 0 {
 				err = fmt.Errorf("%s: %w", o.reference, errProblems)
 			}
@@ -99,7 +95,7 @@ func inspectCommand() *cobra.Command {
 }
 
 // inspect takes for a file what is one, and anything else for a reference.
-func (o *buildOptions) inspect(ctx context.Context) (interface{ print(io.Writer) }, error) {
+func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	if _, err := os.Stat(o.reference); err == nil || strings.HasPrefix(o.reference, "/") || strings.HasPrefix(o.reference, ".") {
 		return inspect(o.reference)
 	}

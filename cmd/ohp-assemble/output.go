@@ -14,16 +14,16 @@ import (
 
 // writeFile makes a file that appears under its name only when it is whole:
 // fill writes a temporary file in the same folder, which is then renamed.
-// What stood there before stays until that moment. It returns the size that
-// the file takes on its disk.
-func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (allocated int64, err error) {
+// What stood there before stays until that moment. It returns the size of the
+// file, and what of it is not holes and so takes room on its disk.
+func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, allocated int64, err error) {
 	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d.part", filepath.Base(name), os.Getpid()))
 	// In a folder that others write to, what has this name may be a trap: a link,
 	// or a file that they can read.
 	os.Remove(tmp)
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() {
 		f.Close()
@@ -32,20 +32,20 @@ func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (alloca
 		}
 	}()
 	if err := fill(f); err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return 0, 0, fmt.Errorf("%s: %w", name, err)
 	}
 	if err := f.Sync(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	allocated = info.Size()
+	size, allocated = info.Size(), info.Size()
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		allocated = stat.Blocks * 512
 	}
-	return allocated, os.Rename(tmp, name)
+	return size, allocated, os.Rename(tmp, name)
 }
 
 // A sink is the last station of every image: what passes is hashed and

@@ -266,12 +266,7 @@ func planCommand() *cobra.Command {
 				return err
 			}
 			ui.wait()
-			res := system.describe(r, disks)
-			if o.format == "json" {
-				return printJSON(cmd.OutOrStdout(), res)
-			}
-			res.print(cmd.OutOrStdout())
-			return nil
+			return show(cmd.OutOrStdout(), o.format, system.describe(r, disks))
 		},
 	}
 	o.flags(cmd)

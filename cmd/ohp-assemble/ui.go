@@ -21,18 +21,21 @@ import (
 // in lower case and without a full stop. A bar is drawn on a terminal only;
 // elsewhere a step is a line when it begins and a line when it ends.
 
-// A ui shows the progress of one run. Its zero value is silent.
+// A ui shows the progress of one run, see [newUI].
 type ui struct {
 	err      io.Writer
 	progress *mpb.Progress // nil where there is no terminal
 }
+
+// barWidth leaves room for numbers on a terminal of 80 columns.
+const barWidth = 40
 
 func newUI(quiet bool) *ui {
 	switch {
 	case quiet:
 		return &ui{err: io.Discard}
 	case term.IsTerminal(int(os.Stderr.Fd())):
-		return &ui{err: os.Stderr, progress: mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(40), mpb.WithAutoRefresh())}
+		return &ui{err: os.Stderr, progress: mpb.New(mpb.WithOutput(os.Stderr), mpb.WithAutoRefresh())}
 	}
 	return &ui{err: os.Stderr}
 }
@@ -92,6 +95,7 @@ func (u *ui) begin(label, name string, total int64) *step {
 		return s
 	}
 	s.bar = u.progress.AddBar(total,
+		mpb.BarWidth(barWidth),
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(label, decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(
@@ -202,6 +206,18 @@ func table(w io.Writer, rows [][]string) {
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	t.Flush()
+}
+
+// A shown is a result that people can read.
+type shown interface{ print(w io.Writer) }
+
+// show prints a result in the form that was asked for.
+func show(w io.Writer, format string, res shown) error {
+	if format == "json" {
+		return printJSON(w, res)
+	}
+	res.print(w)
+	return nil
 }
 
 // printJSON prints a result for programs.

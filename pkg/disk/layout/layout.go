@@ -14,7 +14,6 @@ package layout
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -109,17 +108,20 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 		return nil, err
 	}
 	size := around + rootFS.Size()
-	out := &Disk{Root: root, Boot: boot}
-	parts := []gpt.Partition{
-		{Number: 1, Name: "BIOS-BOOT", Type: gpt.BIOSBoot, Size: biosSize, Content: bytes.NewReader(core)},
-		{Number: 2, Name: "EFI-SYSTEM", Type: gpt.EFISystem, Content: espFS},
-		{Number: 3, Name: "boot", Type: gpt.XBOOTLDR, Content: bootFS},
-		{Number: 4, Name: "root", Type: gpt.RootX86_64, Content: rootFS},
+	out := &Disk{Root: root, Boot: boot, Partitions: []Partition{
+		{Partition: gpt.Partition{Name: "BIOS-BOOT", Type: gpt.BIOSBoot, Size: biosSize, Content: bytes.NewReader(core)}, Allocated: int64(len(core))},
+		filesystem("EFI-SYSTEM", gpt.EFISystem, "fat16", espFS),
+		filesystem("boot", gpt.XBOOTLDR, "ext4", bootFS),
+		filesystem("root", gpt.RootX86_64, "ext4", rootFS),
+	}}
+	var parts []gpt.Partition
+	next := int64(mib)
+	for i := range out.Partitions {
+		p := &out.Partitions[i]
+		p.Number, p.Start, p.ID = i+1, next, derivedGUID(o, i+1, size)
+		next += p.Size
+		parts = append(parts, p.Partition)
 	}
-	for i := range parts {
-		parts[i].ID = derivedGUID(o, parts[i].Number, size)
-	}
-	out.describe(parts)
 	out.Image, err = gpt.Layout(size, gpt.Options{DiskGUID: DiskGUID, BootCode: mbr}, parts...)
 	return out, err
 }
@@ -207,20 +209,9 @@ func formatRoot(root *rootfs.Inode, o Options) (*disk.Image, error) {
 
 func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }
 
-// describe fills in what people and tests want to know of the partitions.
-func (out *Disk) describe(parts []gpt.Partition) {
-	filesystems := map[string][2]string{"EFI-SYSTEM": {"fat16", "EFI-SYSTEM"}, "boot": {"ext4", "boot"}, "root": {"ext4", "root"}}
-	next := int64(mib)
-	for _, p := range parts {
-		p.Start, p.Size = next, cmp.Or(p.Size, p.Content.Size())
-		next += p.Size
-		allocated := p.Content.Size()
-		if img, ok := p.Content.(*disk.Image); ok {
-			allocated = img.Allocated()
-		}
-		fs := filesystems[p.Name]
-		out.Partitions = append(out.Partitions, Partition{p, fs[0], fs[1], allocated})
-	}
+// filesystem returns a partition that is filled by a file system of its name.
+func filesystem(name string, kind gpt.GUID, format string, img *disk.Image) Partition {
+	return Partition{gpt.Partition{Name: name, Type: kind, Size: img.Size(), Content: img}, format, name, img.Allocated()}
 }
 
 // derivedGUID returns a GUID for a partition that no disk of other content has.
