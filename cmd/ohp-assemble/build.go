@@ -268,6 +268,9 @@ func buildCommand() *cobra.Command {
 
 // build makes the images of a request in the folder out.
 func build(ctx context.Context, ui *ui, r *request, out string) (*result, error) {
+	if err := writable(out); err != nil {
+		return nil, err
+	}
 	system, err := load(ctx, ui, r)
 	if err != nil {
 		return nil, err

@@ -40,16 +40,6 @@ func writeConfig(t *testing.T) string {
 	return name
 }
 
-// judge runs a tool that must succeed and returns what it printed.
-func judge(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(tool(t, name), args...).CombinedOutput()
-	if err != nil {
-		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // TestVerdicts has every format and file system of the images judged by the
 // real tools.
 func TestVerdicts(t *testing.T) {
@@ -59,9 +49,9 @@ func TestVerdicts(t *testing.T) {
 			dir := t.TempDir()
 			r := built(t, nil, ref, "--platform", "qemu,metal", "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))
 			qcow2, raw := r.Images[0], r.Images[1]
-			judge(t, "qemu-img", "check", "-f", "qcow2", qcow2.Path)
+			treetest.Run(t, "qemu-img", "check", "-f", "qcow2", qcow2.Path)
 			converted := filepath.Join(dir, "converted.raw")
-			judge(t, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", qcow2.Path, converted)
+			treetest.Run(t, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", qcow2.Path, converted)
 			for _, i := range r.Images {
 				if sum := fileSum(t, i.Path); sum != i.SHA256 {
 					t.Errorf("%s: SHA-256 is %s, the result says %s", i.Path, sum, i.SHA256)
@@ -79,7 +69,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	if out := judge(t, "sgdisk", "-v", disk); !strings.Contains(out, "No problems found") {
+	if out := treetest.Run(t, "sgdisk", "-v", disk); !strings.Contains(out, "No problems found") {
 		t.Errorf("sgdisk -v %s: %s", disk, out)
 	}
 	found, err := inspect(disk)
@@ -92,11 +82,11 @@ func judgeDisk(t *testing.T, disk string) {
 	for _, p := range found.Partitions {
 		switch p.Filesystem {
 		case "ext4":
-			judge(t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", disk, p.Start))
+			treetest.Run(t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", disk, p.Start))
 		case "fat16":
 			part := filepath.Join(t.TempDir(), "esp")
 			copyPart(t, disk, p.Start, p.Size, part)
-			judge(t, "fsck.fat", "-n", part)
+			treetest.Run(t, "fsck.fat", "-n", part)
 		}
 	}
 }
@@ -200,7 +190,7 @@ func TestKernelSeesThePlan(t *testing.T) {
 				if err := os.Mkdir(at, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				judge(t, "mount", "-t", "ext4", "-o", fmt.Sprintf("ro,loop,offset=%d,sizelimit=%d", p.Start, p.Size), res.Images[0].Path, at)
+				treetest.Run(t, "mount", "-t", "ext4", "-o", fmt.Sprintf("ro,loop,offset=%d,sizelimit=%d", p.Start, p.Size), res.Images[0].Path, at)
 				t.Cleanup(func() { syscall.Unmount(at, 0) })
 				if err := treetest.Compare(at, trees[p.Name]); err != nil {
 					t.Errorf("%s: %v", p.Name, err)

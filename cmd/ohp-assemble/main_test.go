@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // asMain makes the test binary be the program, so that tests run it as a
@@ -46,26 +49,7 @@ func fixture(t *testing.T, name string) string {
 	if err == nil {
 		return strings.TrimSpace(string(out))
 	}
-	if os.Getenv("OHP_FIXTURE") == "required" {
-		t.Fatalf("fixture %s: %v: %s", name, err, cmd.Stderr)
-	}
-	t.Skipf("fixture %s is not built (make fixture)", name)
-	return ""
-}
-
-// tool returns the path of a program that judges, in the places where Debian
-// keeps such. Without it the test is skipped, or fails where it is required.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("OHP_TOOLS") == "required" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
+	treetest.Missing(t, "OHP_FIXTURE", fmt.Sprintf("fixture %s is not built (make fixture): %v: %s", name, err, cmd.Stderr))
 	return ""
 }
 

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // writeFile makes a file that appears under its name only when it is whole:
@@ -46,6 +50,24 @@ func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, 
 		allocated = stat.Blocks * 512
 	}
 	return size, allocated, os.Rename(tmp, name)
+}
+
+// writable says early whether files can be made in a folder, or the folder
+// itself where it is missing.
+func writable(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
+		return writable(filepath.Dir(dir))
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // A sink is the last station of every image: what passes is hashed and

@@ -27,6 +27,8 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // A signer makes the signatures of a test.
@@ -468,19 +470,6 @@ func TestRemap(t *testing.T) {
 	}
 }
 
-// tool returns the path of a program that judges.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("OHP_TOOLS") == "required" {
-			t.Fatal(err)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // run runs a program and returns what it prints.
 func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
@@ -495,7 +484,7 @@ func run(t *testing.T, env []string, name string, args ...string) string {
 
 // TestSignedByGPG has an image that skopeo copied and gpg signed.
 func TestSignedByGPG(t *testing.T) {
-	skopeo, gpg := tool(t, "skopeo"), tool(t, "gpg")
+	skopeo, gpg := treetest.Tool(t, "skopeo"), treetest.Tool(t, "gpg")
 	// The socket of the agent must have a short name.
 	home, err := os.MkdirTemp("", "gpg")
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // A testStore is a store as podman makes it.
@@ -250,7 +252,7 @@ func TestStorageUnreadable(t *testing.T) {
 
 // TestBuildah pulls what buildah has built.
 func TestBuildah(t *testing.T) {
-	buildah, skopeo := tool(t, "buildah"), tool(t, "skopeo")
+	buildah, skopeo := treetest.Tool(t, "buildah"), treetest.Tool(t, "skopeo")
 	if os.Geteuid() != 0 {
 		t.Skip("buildah needs user namespaces")
 	}

@@ -24,6 +24,8 @@ import (
 	latest "github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vincent-petithory/dataurl"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 var update = flag.Bool("update", false, "write what is made to testdata")
@@ -440,12 +442,7 @@ func TestUnitName(t *testing.T) {
 			t.Errorf("%s: %s", p, n)
 		}
 	}
-	if _, err := exec.LookPath("systemd-escape"); err != nil {
-		if os.Getenv("OHP_TOOLS") == "required" {
-			t.Fatal(err)
-		}
-		t.Skip("systemd-escape not installed")
-	}
+	treetest.Tool(t, "systemd-escape")
 	for _, p := range paths {
 		out, err := exec.Command("systemd-escape", "--path", p).Output()
 		if want := strings.TrimSuffix(string(out), "\n"); err != nil || unitName(p) != want {
