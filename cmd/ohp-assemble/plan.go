@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,14 +93,17 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 			Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob,
 		})
 	}
-	s.origin = cmp.Or(r.origin, defaultOrigin(image))
-	reference, err := container.Reference(s.origin)
+	reference, err := container.Reference(cmp.Or(r.origin, defaultOrigin(image)))
 	if err != nil {
 		return nil, usageError{fmt.Errorf("origin: %w", err)}
 	}
 	tree, err := container.Import(pulled, container.Options{Reference: reference, Merge: r.merge})
 	if err != nil {
 		return nil, err
+	}
+	var untrusted error
+	if s.origin, untrusted = updateOrigin(r.origin, reference, tree.Root); untrusted != nil {
+		s.warnings = append(s.warnings, fmt.Sprintf("origin %s: the system will refuse its updates: %v", s.origin, untrusted))
 	}
 	if err := coreos.Preflight(tree.Root, image.Arch); err != nil {
 		return nil, err
@@ -132,25 +134,6 @@ func (s *system) created() rootfs.Time {
 		return rootfs.Time{}
 	}
 	return rootfs.Time{Sec: s.image.Created.Unix()}
-}
-
-// defaultOrigin is where the host looks for updates if the user does not say:
-// where the image came from. A container from a folder is on no registry that
-// the host could ask, and its path is nobody's business, so that it gets a name
-// on a registry that does not exist.
-func defaultOrigin(image *oci.Image) string {
-	if name, ok := strings.CutPrefix(image.Reference, "docker://"); ok {
-		name, digest, _ := strings.Cut(name, "@")
-		if !strings.Contains(path.Base(name), ":") {
-			name += "@" + digest // without a tag there is nothing to follow
-		}
-		return "ostree-unverified-registry:" + name
-	}
-	// Of what a label may hold, this is left for the name of a repository.
-	parts := strings.FieldsFunc(strings.ToLower(fileName(image.Labels["com.coreos.osname"])), func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9')
-	})
-	return "ostree-unverified-registry:localhost/" + cmp.Or(strings.Join(parts, "-"), "os") + "@" + image.Digest.String()
 }
 
 // machine returns the name that a machine has for its own architecture.

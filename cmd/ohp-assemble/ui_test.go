@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/vbauerster/mpb/v8"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 )
 
@@ -66,6 +67,44 @@ func TestDefaultOrigin(t *testing.T) {
 	} {
 		if got := defaultOrigin(&oci.Image{Reference: reference, Digest: id}); got != want {
 			t.Errorf("%s: %s, want %s", reference, got, want)
+		}
+	}
+}
+
+// TestUpdateOrigin: a policy in the container that covers the image makes the
+// system verify its updates, and one that would forbid them is told.
+func TestUpdateOrigin(t *testing.T) {
+	const key = `[{"type": "sigstoreSigned", "keyPath": "/etc/pki/os.pub"}]`
+	const anything = `[{"type": "insecureAcceptAnything"}]`
+	// The policy of a system that takes only its own images signed.
+	const ours = `{"default": [{"type": "reject"}], "transports": {"docker": {"example.com/me": ` + key + `, "": ` + anything + `}}}`
+	const signed, unverified = "ostree-image-signed:docker://", "ostree-unverified-registry:"
+	for _, tc := range []struct{ policy, chosen, name, want, err string }{
+		{"", "", "example.com/me/os:1", unverified, ""},
+		{ours, "", "example.com/me/os:1", signed, ""},
+		{ours, "", "example.com/me/os@" + digest.FromString("").String(), unverified, ""},
+		{ours, "", "example.com/you/os:1", unverified, ""},
+		{ours, unverified, "example.com/me/os:1", unverified, ""},
+		{ours, signed, "example.com/you/os:1", signed, "no policy in the container"},
+		{"", signed, "example.com/me/os:1", signed, "no policy in the container"},
+		{`{"default": ` + anything + `, "transports": {"docker": {"example.com/me": ` + key + `}}}`, "", "example.com/me/os:1", unverified, ""},
+		{`{"default": [{"type": "reject"}]}`, "", "example.com/me/os:1", unverified, "rejects"},
+		{`{"default": ` + key + `}`, "", "example.com/me/os:1", signed, ""},
+		{`{"defualt": []}`, "", "example.com/me/os:1", unverified, "defualt"},
+	} {
+		root := rootfs.Dir(0o755)
+		if tc.policy != "" {
+			if err := root.Place("usr/etc/containers/policy.json", rootfs.Text(0o644, tc.policy)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		chosen := tc.chosen
+		if chosen != "" {
+			chosen += tc.name
+		}
+		got, err := updateOrigin(chosen, "docker://"+tc.name, root)
+		if got != tc.want+tc.name || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
+			t.Errorf("%+v: %s, %v", tc, got, err)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 )
 
@@ -59,13 +60,18 @@ type subject struct {
 	named     reference.Named // nil if it has no name in a registry
 }
 
-// readPolicy reads a policy. What is in there and not understood is an error:
-// it may have been meant to forbid something.
+// readPolicy reads the policy of a file.
 func readPolicy(file string) (*policy, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
+	return parsePolicy(b, file)
+}
+
+// parsePolicy reads a policy. What is in there and not understood is an error:
+// it may have been meant to forbid something.
+func parsePolicy(b []byte, file string) (*policy, error) {
 	p := &policy{file: file}
 	if err := strictJSON(b, p); err != nil {
 		return nil, fmt.Errorf("policy %s: %w", file, err)
@@ -136,6 +142,30 @@ func checkMembers(d *json.Decoder, deep int) error {
 		_, err = d.Token()
 	}
 	return err
+}
+
+// SignatureRequired reports whether an operating system whose own policy is
+// given (the text of a containers-policy.json, which is in file) takes nothing
+// but signed images of a name in a registry, such as example.org/os:stable.
+//
+// ostree-ext speaks of a signed image only where the policy's default is more
+// than to accept anything, no matter what the policy says of the name. It is
+// an error if the system could not pull the image at all.
+func SignatureRequired(text []byte, file, name string) (bool, error) {
+	p, err := parsePolicy(text, file)
+	if err != nil {
+		return false, err
+	}
+	ref, err := docker.ParseReference("//" + name)
+	if err != nil {
+		return false, err
+	}
+	s := subjectOf(ref)
+	if err := p.forbid(s); err != nil {
+		return false, err
+	}
+	signed := len(p.Default) > 1 || p.Default[0].Type != "insecureAcceptAnything"
+	return signed && !slices.ContainsFunc(p.apply(s), func(r requirement) bool { return r.Type == "insecureAcceptAnything" }), nil
 }
 
 func checkRequirements(all []requirement) error {

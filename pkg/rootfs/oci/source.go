@@ -132,7 +132,11 @@ func (s *source) subject() (subject, error) {
 	if err != nil {
 		return subject{}, explain(err)
 	}
-	return subject{r.Transport().Name(), append([]string{r.PolicyConfigurationIdentity()}, r.PolicyConfigurationNamespaces()...), r.DockerReference()}, nil
+	return subjectOf(r), nil
+}
+
+func subjectOf(r types.ImageReference) subject {
+	return subject{r.Transport().Name(), append([]string{r.PolicyConfigurationIdentity()}, r.PolicyConfigurationNamespaces()...), r.DockerReference()}
 }
 
 // stored returns the image in the store that it is in.
