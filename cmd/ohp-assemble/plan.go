@@ -112,7 +112,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		return nil, err
 	}
 	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
-	s.name = cmp.Or(fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
+	s.name = cmp.Or(r.name, fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
 	s.version = cmp.Or(fileName(image.Labels["org.opencontainers.image.version"]), fileName(image.Labels["version"]), image.Digest.Encoded()[:12])
 	s.deployment, err = deploy.New(tree.Repo, deploy.Options{
 		Commit: tree.Deployed, System: tree.Root, Stateroot: s.stateroot, Origin: s.origin, BLSAppend: s.choices.BLSAppend, Time: s.created(),
@@ -228,32 +228,44 @@ type (
 func planCommand() *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
-		Use:   "plan REFERENCE",
+		Use:   "plan REFERENCE | -m DEFINITION",
 		Short: "Show what build would make: layout, sizes, kernel arguments, digests of the inputs",
-		Args:  exactArgs(1, "one reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.reference = args[0]
-			r, err := o.check()
+			requests, err := o.requests(cmd, args)
 			if err != nil {
 				return err
 			}
-			ui := newUI(false)
-			defer ui.wait()
-			system, err := load(cmd.Context(), ui, r)
-			if err != nil {
-				return err
+			for _, r := range requests {
+				ui := newUI(false)
+				defer ui.wait()
+				res, err := plan(cmd.Context(), ui, r)
+				if err != nil {
+					return err
+				}
+				ui.wait()
+				if err := show(cmd.OutOrStdout(), o.format, res); err != nil {
+					return err
+				}
 			}
-			defer system.Close()
-			disks, err := system.plan(r)
-			if err != nil {
-				return err
-			}
-			ui.wait()
-			return show(cmd.OutOrStdout(), o.format, system.describe(r, disks))
+			return nil
 		},
 	}
 	o.flags(cmd)
 	return cmd
+}
+
+// plan returns what build would make of a request.
+func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
+	system, err := load(ctx, ui, r)
+	if err != nil {
+		return nil, err
+	}
+	defer system.Close()
+	disks, err := system.plan(r)
+	if err != nil {
+		return nil, err
+	}
+	return system.describe(r, disks), nil
 }
 
 func (s *system) describe(r *request, disks []plannedDisk) *planResult {

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/manifests"
+)
+
+func manifestCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "manifest",
+		Short: "Check image definitions, and help to write them",
+		Args:  exactArgs(0, "one of its commands"),
+		RunE:  func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:   "validate FILE...",
+			Short: "Check definitions, and the configs that they embed; nothing is fetched",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return usageError{fmt.Errorf("validate takes files, none were given")}
+				}
+				for _, name := range args {
+					if err := validate(name); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		},
+		&cobra.Command{
+			Use:   "schema",
+			Short: "Print the JSON Schema of a definition, with what each key means",
+			Args:  exactArgs(0, "nothing"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				_, err := cmd.OutOrStdout().Write(manifests.Schema)
+				return err
+			},
+		},
+		&cobra.Command{
+			Use:   "init FILE",
+			Short: "Write a definition to begin with",
+			Args:  exactArgs(1, "one file"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				if _, err := f.Write(manifests.Template); err != nil {
+					return err
+				}
+				return f.Close()
+			},
+		},
+	)
+	return cmd
+}
+
+// validate asks of a definition all that build would before it fetches.
+func validate(name string) error {
+	var o buildOptions
+	flags := &cobra.Command{}
+	o.flags(flags)
+	o.manifest = name
+	requests, err := o.requests(flags, nil)
+	if err != nil {
+		return err
+	}
+	return newUI(false).warn(requests[0].warnings, o.strict)
+}
