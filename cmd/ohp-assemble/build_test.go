@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -150,6 +153,37 @@ func stat(t *testing.T, name string) os.FileInfo {
 	return info
 }
 
+// buildAndPlan makes an image, with what it was to be.
+func buildAndPlan(t *testing.T, ref, platform string) (file string, plan *layout.Disk) {
+	t.Helper()
+	dir := t.TempDir()
+	o := &buildOptions{}
+	cmd := &cobra.Command{}
+	o.flags(cmd)
+	if err := cmd.ParseFlags([]string{"--platform", platform, "--ignition", writeConfig(t), "--cache", filepath.Join(dir, "cache")}); err != nil {
+		t.Fatal(err)
+	}
+	requests, err := o.requests(cmd, []string{ref})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, quiet := context.Background(), newUI(true)
+	res, err := build(ctx, quiet, requests[0], dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	system, err := load(ctx, quiet, requests[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { system.Close() })
+	disks, err := system.plan(requests[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.Images[0].Path, disks[0].disk
+}
+
 // TestKernelSeesThePlan mounts both ext4 file systems and compares every inode
 // with the tree that was laid out.
 func TestKernelSeesThePlan(t *testing.T) {
@@ -158,39 +192,17 @@ func TestKernelSeesThePlan(t *testing.T) {
 	}
 	for _, name := range []string{"tiny-base", "full-base"} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			o := buildOptions{
-				reference: fixture(t, name), platforms: []string{"metal"}, ignition: []string{writeConfig(t)}, rootFS: "ext4", merge: "ostree",
-				arch: "amd64", format: "text", cache: filepath.Join(dir, "cache"), tlsVerify: true,
-			}
-			r, err := o.check()
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, quiet := context.Background(), newUI(true)
-			res, err := build(ctx, quiet, r, dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			system, err := load(ctx, quiet, r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer system.Close()
-			disks, err := system.plan(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			trees := map[string]*rootfs.Inode{"boot": disks[0].disk.Boot, "root": disks[0].disk.Root}
-			for _, p := range disks[0].disk.Partitions {
+			image, plan := buildAndPlan(t, fixture(t, name), "metal")
+			trees := map[string]*rootfs.Inode{"boot": plan.Boot, "root": plan.Root}
+			for _, p := range plan.Partitions {
 				if trees[p.Name] == nil {
 					continue
 				}
-				at := filepath.Join(dir, p.Name)
+				at := filepath.Join(t.TempDir(), p.Name)
 				if err := os.Mkdir(at, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				treetest.Run(t, "mount", "-t", "ext4", "-o", fmt.Sprintf("ro,loop,offset=%d,sizelimit=%d", p.Start, p.Size), res.Images[0].Path, at)
+				treetest.Run(t, "mount", "-t", p.Filesystem, "-o", fmt.Sprintf("ro,loop,offset=%d,sizelimit=%d", p.Start, p.Size), image, at)
 				t.Cleanup(func() { syscall.Unmount(at, 0) })
 				if err := treetest.Compare(at, trees[p.Name]); err != nil {
 					t.Errorf("%s: %v", p.Name, err)

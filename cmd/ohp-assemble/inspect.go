@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -16,12 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/diskfs/go-diskfs/backend"
-	"github.com/diskfs/go-diskfs/filesystem/ext4"
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
@@ -175,17 +169,23 @@ func inspect(name string) (*inspection, error) {
 		p := partition{Number: e.Number, Name: e.Name, Type: e.Type.String(), GUID: e.ID.String(), Start: e.Start, Size: e.Size}
 		p.Filesystem, p.Label, p.UUID = identify(content)
 		found.Partitions = append(found.Partitions, p)
-		if p.Filesystem != "ext4" {
-			continue
-		}
 		switch p.Label {
 		case "boot":
-			found.problem("boot file system", guarded(content, found.boot))
+			found.problem("boot file system", look(content, found.boot))
 		case "root":
-			found.problem("root file system", guarded(content, found.root))
+			found.problem("root file system", look(content, found.root))
 		}
 	}
 	return found, nil
+}
+
+// look reads a file system and looks into it.
+func look(content *io.SectionReader, into func(*rootfs.Inode) error) error {
+	root, err := readTree(content)
+	if err != nil {
+		return err
+	}
+	return into(root)
 }
 
 func (found *inspection) problem(where string, err error) {
@@ -194,62 +194,13 @@ func (found *inspection) problem(where string, err error) {
 	}
 }
 
-// openImage returns the disk in a file of any format that is written here.
-func openImage(f *os.File) (disk rootfs.Blob, format string, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, "", err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, "", errors.New("not a regular file")
-	}
-	magic := make([]byte, 4)
-	f.ReadAt(magic, 0)
-	if string(magic) == "QFI\xfb" {
-		disk, err = qcow2.Open(f)
-		return disk, "qcow2", err
-	}
-	return io.NewSectionReader(f, 0, info.Size()), "raw", nil
-}
-
-// identify tells a file system by its superblock.
-func identify(r io.ReaderAt) (kind, label, uuid string) {
-	head := make([]byte, 2048)
-	if n, _ := r.ReadAt(head, 0); n < len(head) {
-		return "", "", ""
-	}
-	text := func(b []byte) string { return strings.TrimRight(strings.TrimRight(string(b), "\x00"), " ") }
-	dashed := func(b []byte) string {
-		h := hex.EncodeToString(b)
-		return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
-	}
-	serial := func(b []byte) string {
-		n := binary.LittleEndian.Uint32(b)
-		return fmt.Sprintf("%04X-%04X", n>>16, n&0xffff)
-	}
-	switch {
-	case binary.LittleEndian.Uint16(head[1024+56:]) == 0xef53:
-		return "ext4", text(head[1024+120:][:16]), dashed(head[1024+104:][:16])
-	case string(head[:4]) == "XFSB":
-		return "xfs", text(head[108:][:12]), dashed(head[32:][:16])
-	case string(head[54:62]) == "FAT16   ":
-		return "fat16", text(head[43:54]), serial(head[39:])
-	case string(head[82:90]) == "FAT32   ":
-		return "fat32", text(head[71:82]), serial(head[67:])
-	}
-	return "", "", ""
-}
-
-// readLimit bounds what is read of a file in an image.
-const readLimit = 1 << 20
-
 // boot looks into the boot file system.
-func (found *inspection) boot(fsys *ext4.FileSystem) error {
-	for _, dir := range []string{"loader.0/entries", "loader.1/entries"} {
-		names, _ := fsys.ReadDir(dir) // one of the two is there
-		for _, d := range names {
-			name := path.Join(dir, d.Name())
-			text, err := readFile(fsys, name)
+func (found *inspection) boot(root *rootfs.Inode) error {
+	const dir = "loader/entries"
+	if entries := root.Resolve(dir); entries != nil {
+		for _, base := range entries.Names() {
+			name := path.Join(dir, base)
+			text, err := readFile(root, name)
 			if err != nil {
 				return err
 			}
@@ -263,76 +214,40 @@ func (found *inspection) boot(fsys *ext4.FileSystem) error {
 	if len(found.Entries) == 0 {
 		return errors.New("no boot entries")
 	}
-	_, err := fsys.Stat("ignition.firstboot")
-	found.FirstBoot = err == nil
-	if info, err := fsys.Stat(ignition.Path); err == nil {
-		found.Ignition = info.Size()
+	found.FirstBoot = root.Lookup("ignition.firstboot") != nil
+	if config := root.Lookup(ignition.Path); config != nil {
+		found.Ignition = config.Size()
 	}
 	return nil
 }
 
 // root looks into the root file system.
-func (found *inspection) root(fsys *ext4.FileSystem) error {
-	stateroots, err := fsys.ReadDir("ostree/deploy")
-	if err != nil {
-		return err
+func (found *inspection) root(root *rootfs.Inode) error {
+	stateroots := root.Lookup("ostree/deploy")
+	if stateroots == nil {
+		return errors.New("no ostree/deploy")
 	}
-	for _, stateroot := range stateroots {
-		dir := path.Join("ostree/deploy", stateroot.Name(), "deploy")
-		names, err := fsys.ReadDir(dir)
-		if err != nil {
-			return err
+	for _, stateroot := range stateroots.Names() {
+		dir := stateroots.Lookup(path.Join(stateroot, "deploy"))
+		if dir == nil {
+			continue
 		}
-		for _, d := range names {
-			if !d.IsDir() {
+		for _, name := range dir.Names() {
+			if !dir.Children[name].IsDir() {
 				continue
 			}
-			commit, _, _ := strings.Cut(d.Name(), ".")
-			text, err := readFile(fsys, path.Join(dir, d.Name()+".origin"))
+			text, err := readFile(dir, name+".origin")
 			if err != nil {
 				return err
 			}
+			commit, _, _ := strings.Cut(name, ".")
 			_, origin, _ := strings.Cut(string(text), "container-image-reference=")
 			origin, _, _ = strings.Cut(origin, "\n")
-			found.Deployments = append(found.Deployments, deployment{stateroot.Name(), commit, origin})
+			found.Deployments = append(found.Deployments, deployment{stateroot, commit, origin})
 		}
 	}
 	return nil
 }
-
-func readFile(fsys fs.FS, name string) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, readLimit))
-}
-
-// guarded opens an ext4 file system and looks into it. The reader of go-diskfs
-// trusts what it reads, and an image may come from anywhere: its panics are
-// errors here.
-func guarded(content *io.SectionReader, look func(*ext4.FileSystem) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("damaged: %v", p)
-		}
-	}()
-	fsys, err := ext4.Read(storage{content}, content.Size(), 0, 0)
-	if err != nil {
-		return err
-	}
-	return look(fsys)
-}
-
-// storage is a part of an image as go-diskfs wants it.
-type storage struct{ *io.SectionReader }
-
-func (s storage) Stat() (fs.FileInfo, error)              { return nil, errors.ErrUnsupported }
-func (s storage) Close() error                            { return nil }
-func (s storage) Sys() (*os.File, error)                  { return nil, backend.ErrNotSuitable }
-func (s storage) Writable() (backend.WritableFile, error) { return nil, backend.ErrIncorrectOpenMode }
-func (s storage) Path() string                            { return "" }
 
 // print shows an inspection to a person.
 func (found *inspection) print(w io.Writer) {

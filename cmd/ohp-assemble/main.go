@@ -79,7 +79,7 @@ machine, and the same bytes every time.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), manifestCommand(), cacheCommand(), versionCommand())
+	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), manifestCommand(), cacheCommand(), versionCommand())
 	return root
 }
 
@@ -92,9 +92,12 @@ func (e usageError) Unwrap() error { return e.error }
 var errProblems = errors.New("there are problems")
 
 // exactArgs is cobra.ExactArgs with a usageError.
-func exactArgs(n int, what string) cobra.PositionalArgs {
+func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
+
+// rangeArgs is cobra.RangeArgs with a usageError.
+func rangeArgs(from, to int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) < from || len(args) > to {
 			return usageError{fmt.Errorf("%s takes %s, %d arguments were given", cmd.Name(), what, len(args))}
 		}
 		return nil

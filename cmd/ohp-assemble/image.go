@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"strings"
+
+	"github.com/diskfs/go-diskfs/backend"
+	"github.com/diskfs/go-diskfs/filesystem/fat16"
+	"github.com/diskfs/go-diskfs/filesystem/fat32"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+// openImage returns the disk in a file of any format that is written here.
+func openImage(f *os.File) (disk rootfs.Blob, format string, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, "", err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, "", errors.New("not a regular file")
+	}
+	magic := make([]byte, 4)
+	f.ReadAt(magic, 0)
+	if string(magic) == "QFI\xfb" {
+		disk, err = qcow2.Open(f)
+		return disk, "qcow2", err
+	}
+	return io.NewSectionReader(f, 0, info.Size()), "raw", nil
+}
+
+// identify tells a file system by its superblock.
+func identify(r io.ReaderAt) (kind, label, uuid string) {
+	head := make([]byte, 2048)
+	if n, _ := r.ReadAt(head, 0); n < len(head) {
+		return "", "", ""
+	}
+	text := func(b []byte) string { return strings.TrimRight(strings.TrimRight(string(b), "\x00"), " ") }
+	dashed := func(b []byte) string {
+		h := hex.EncodeToString(b)
+		return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+	}
+	serial := func(b []byte) string {
+		n := binary.LittleEndian.Uint32(b)
+		return fmt.Sprintf("%04X-%04X", n>>16, n&0xffff)
+	}
+	switch {
+	case binary.LittleEndian.Uint16(head[1024+56:]) == 0xef53:
+		return "ext4", text(head[1024+120:][:16]), dashed(head[1024+104:][:16])
+	case string(head[:4]) == "XFSB":
+		return "xfs", text(head[108:][:12]), dashed(head[32:][:16])
+	case string(head[54:62]) == "FAT16   ":
+		return "fat16", text(head[43:54]), serial(head[39:])
+	case string(head[82:90]) == "FAT32   ":
+		return "fat32", text(head[71:82]), serial(head[67:])
+	}
+	return "", "", ""
+}
+
+// readTree reads the file system in a partition.
+func readTree(content *io.SectionReader) (*rootfs.Inode, error) {
+	switch kind, _, _ := identify(content); kind {
+	case "ext4":
+		return ext4.Read(content)
+	case "fat16", "fat32":
+		return readFAT(kind, content)
+	case "":
+		return nil, errors.New("no file system that is known")
+	default:
+		return nil, fmt.Errorf("%s cannot be read here", kind)
+	}
+}
+
+// maxFAT bounds what is read of an EFI system partition, whose files are held
+// in memory.
+const maxFAT = 256 << 20
+
+// readFAT reads a file system with go-diskfs. Its readers trust what they
+// read, and an image may come from anywhere: their panics are errors here.
+func readFAT(kind string, content *io.SectionReader) (root *rootfs.Inode, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: damaged: %v", kind, p)
+		}
+	}()
+	var fsys fs.FS
+	if kind == "fat16" {
+		fsys, err = fat16.Read(storage{content}, content.Size(), 0, 0)
+	} else {
+		fsys, err = fat32.Read(storage{content}, content.Size(), 0, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kind, err)
+	}
+	root = rootfs.Dir(0o755)
+	room := int64(maxFAT)
+	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		in := rootfs.Dir(0o755)
+		if !d.IsDir() {
+			if room -= info.Size(); room < 0 {
+				return fmt.Errorf("%s: files of more than %s", name, size(maxFAT))
+			}
+			text, err := fs.ReadFile(fsys, name)
+			if err != nil {
+				return err
+			}
+			in = rootfs.File(0o644, bytes.NewReader(text))
+		}
+		in.MTime.Sec = info.ModTime().Unix()
+		return root.Place(name, in)
+	})
+	return root, err
+}
+
+// booted returns the tree that the system on a disk will see when it is
+// booted: its deployment is the root, and other file systems stand where it
+// mounts them. A disk without a deployment has its root file system for a root.
+func booted(disk io.ReaderAt, size int64) (*rootfs.Inode, error) {
+	table, err := gpt.Read(disk, size)
+	if err != nil {
+		return nil, err
+	}
+	trees := map[string]*rootfs.Inode{}
+	for _, e := range table.Partitions {
+		content := io.NewSectionReader(disk, e.Start, e.Size)
+		if kind, label, _ := identify(content); kind != "" {
+			if trees[label], err = readTree(content); err != nil {
+				return nil, fmt.Errorf("partition %d: %w", e.Number, err)
+			}
+		}
+	}
+	root := trees["root"]
+	if root == nil {
+		return nil, errors.New("no file system of the label root")
+	}
+	boot := mounted(trees["boot"], "efi", trees["EFI-SYSTEM"])
+	stateroot, deployed := firstDeployment(root)
+	if deployed == nil {
+		return mounted(root, "boot", boot), nil
+	}
+	system := mounted(deployed, "sysroot", root)
+	system = mounted(system, "var", stateroot.Children["var"])
+	return mounted(system, "boot", boot), nil
+}
+
+// mounted returns dir with another tree in the place of one of its entries.
+func mounted(dir *rootfs.Inode, name string, tree *rootfs.Inode) *rootfs.Inode {
+	if dir == nil || tree == nil {
+		return dir
+	}
+	with := *dir
+	with.Children = maps.Clone(dir.Children)
+	with.Children[name] = tree
+	return &with
+}
+
+// firstDeployment finds the deployment of a new disk, and its stateroot.
+func firstDeployment(root *rootfs.Inode) (stateroot, deployed *rootfs.Inode) {
+	if stateroots := root.Lookup("ostree/deploy"); stateroots != nil {
+		for _, name := range stateroots.Names() {
+			stateroot = stateroots.Children[name]
+			if dir := stateroot.Children["deploy"]; dir != nil {
+				for _, name := range dir.Names() {
+					if dir.Children[name].IsDir() {
+						return stateroot, dir.Children[name]
+					}
+				}
+			}
+		}
+	}
+	return nil, nil
+}
+
+// readLimit bounds what is read of a file in an image.
+const readLimit = 1 << 20
+
+// readFile reads a file that must be there.
+func readFile(root *rootfs.Inode, name string) ([]byte, error) {
+	in := root.Resolve(name)
+	if in == nil || !in.IsFile() {
+		return nil, fmt.Errorf("%s: no such file", name)
+	}
+	if in.Content == nil {
+		return nil, nil
+	}
+	return rootfs.ReadAll(in.Content, readLimit)
+}
+
+// storage is a part of an image as go-diskfs wants it.
+type storage struct{ *io.SectionReader }
+
+func (s storage) Stat() (fs.FileInfo, error)              { return nil, errors.ErrUnsupported }
+func (s storage) Close() error                            { return nil }
+func (s storage) Sys() (*os.File, error)                  { return nil, backend.ErrNotSuitable }
+func (s storage) Writable() (backend.WritableFile, error) { return nil, backend.ErrIncorrectOpenMode }
+func (s storage) Path() string                            { return "" }
