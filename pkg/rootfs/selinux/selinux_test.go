@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -311,50 +310,6 @@ func TestVectors(t *testing.T) {
 			}
 		})
 	})
-}
-
-// TestMatchpathcon asks libselinux itself about the paths of this machine.
-func TestMatchpathcon(t *testing.T) {
-	tool, err := exec.LookPath("matchpathcon")
-	if err != nil {
-		if os.Getenv("OHP_TOOLS") == "required" {
-			t.Fatal("matchpathcon is not installed")
-		}
-		t.Skip("matchpathcon is not installed")
-	}
-	files := policyFiles(t, filepath.Join(vectors(t), "policy/debian"))
-	dir := t.TempDir()
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var paths []string
-	err = filepath.WalkDir("/usr", func(name string, e os.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() && len(paths) < 6000 {
-			paths = append(paths, name)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := mustLoad(t, tree(t, files))
-	for len(paths) > 0 {
-		n := min(500, len(paths))
-		out, err := exec.Command(tool, append([]string{"-n", "-m", "file", "-f", filepath.Join(dir, "file_contexts")}, paths[:n]...)...).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-		if len(lines) != n {
-			t.Fatalf("%d lines for %d paths", len(lines), n)
-		}
-		for i, line := range lines {
-			check(t, p, "file", paths[i], line)
-		}
-		paths = paths[n:]
-	}
 }
 
 // BenchmarkLookup looks 30,000 paths up, the number of files of a system,
