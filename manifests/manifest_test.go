@@ -144,3 +144,14 @@ func TestPaths(t *testing.T) {
 		t.Errorf("%+v", m.Spec)
 	}
 }
+
+// FuzzParse: a definition is taken or refused, and what is taken is pinned.
+func FuzzParse(f *testing.F) {
+	f.Add(Template)
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if m, err := Parse(text, "x.yaml"); err == nil && m.Spec.checkSource() != nil {
+			t.Errorf("%q: %+v", text, m)
+		}
+	})
+}

@@ -25,8 +25,8 @@
 // The system does at its next upgrade what ostree does, so that is done here,
 // with a [Warning], unless [Options] say otherwise.
 //
-// Left out are what no tool writes any more (layers of format 0, squashed
-// images) and changes that a layer makes to an object of the repository.
+// Left out are squashed images and changes that a layer makes to an object of
+// the repository.
 // See https://bootc-dev.github.io/bootc/ and ostree-ext.
 package container
 
@@ -201,7 +201,7 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 	}
 	last := slices.Index(diffIDs, final)
 	if last < 0 {
-		return 0, fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost",
+		return 0, fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost; build it again without --squash-all (--squash is fine)",
 			labelFinalDiffID, final, len(diffIDs))
 	}
 	return last + 1, nil
@@ -210,7 +210,7 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 // checkPlain refuses an image that has a commit and nothing that says so.
 func checkPlain(img *Image) error {
 	if objects := img.Layers[0].Index.Objects; len(objects) > 0 && objects[0].Type == ostree.CommitObject {
-		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built", objects[0].ID, labelFinalDiffID))
+		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", objects[0].ID, labelFinalDiffID))
 	}
 	return nil
 }
