@@ -253,6 +253,11 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 		layers = append(layers, l)
 	}
 	m.cleanUp()
+	for i, l := range layers {
+		if first+i > 0 { // or it is an operating system, and not a change of one
+			lint(first+i, l, m.root, &warns)
+		}
+	}
 	t.Warnings = warns.all()
 	return t.commit(img, layers, m.root, c)
 }

@@ -218,6 +218,7 @@ func TestDerived(t *testing.T) {
 		"layer 2: opt/x: for ostree 0755 7:8, because of a file below; for a container runtime 0755 0:0",
 		"layer 2: run: run/secret is not imported, nor is anything else in there; a container has it",
 		"layer 2: usr/bin: ostree leaves it as lower layers have it, 0755 0:0; a container runtime makes it 0711 9:0",
+		"layer 2: var/lib/data: what is in /var is copied at the first boot, and never updated",
 	}
 	if got := texts(got.Warnings); !slices.Equal(got, want) {
 		t.Errorf("warnings\n%s", strings.Join(got, "\n"))

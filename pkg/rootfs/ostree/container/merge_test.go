@@ -152,7 +152,7 @@ func TestOutsideOfUsr(t *testing.T) {
 	if got.Root.Lookup("opt") != nil || got.Root.Lookup("e") != nil || got.Root.Lookup("usr/b") == nil || got.Root.Lookup("var/c") == nil {
 		t.Errorf("tree is %s", contents(t, got.Root))
 	}
-	if len(got.Warnings) != 3 {
+	if len(got.Warnings) != 4 {
 		t.Errorf("warnings %v", got.Warnings)
 	}
 	for text, want := range map[string]bool{

@@ -1,0 +1,93 @@
+package container
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+// lint warns of what is imported as its author saw it, and will still surprise
+// on a host. Of each kind it names the first of a layer.
+func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
+	users, groups := ids(merged, "passwd"), ids(merged, "group")
+	said := map[string]bool{}
+	warn := func(kind, name, format string, args ...any) {
+		if !said[kind] {
+			said[kind] = true
+			warns.add(number, name, format, args...)
+		}
+	}
+	for name, n := range l.root.Walk() {
+		if strings.HasPrefix(path.Base(name), whiteout) {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(name, "var/") && !n.IsDir():
+			warn("var", name, "what is in /var is copied at the first boot, and never updated")
+		case name == "usr/etc/machine-id" && n.Size() > 0 && !uninitialized(n):
+			warn("id", name, "every machine will have this id; leave it empty")
+		case (name == "usr/lib/ostree/prepare-root.conf" || strings.HasPrefix(name, "usr/lib/dracut/") && n.IsFile()) && !hasInitramfs(l.root):
+			warn("initramfs", name, "has no effect until the initramfs is made again, which this layer does not do")
+		}
+		if n.IsDir() {
+			continue // many have the owner of a file that is in them
+		}
+		if n.UID != 0 && users != nil && !users[n.UID] {
+			warn("user", name, "belongs to user %d, whom /etc/passwd does not know", n.UID)
+		}
+		if n.GID != 0 && groups != nil && !groups[n.GID] {
+			warn("group", name, "belongs to group %d, which /etc/group does not know", n.GID)
+		}
+	}
+}
+
+func hasInitramfs(tree *rootfs.Inode) bool {
+	modules := tree.Lookup("usr/lib/modules")
+	if modules == nil {
+		return false
+	}
+	for _, kernel := range modules.Children {
+		if kernel.Lookup("initramfs.img") != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func uninitialized(n *rootfs.Inode) bool {
+	text, err := rootfs.ReadAll(n.Content, 64)
+	return err == nil && strings.TrimSpace(string(text)) == "uninitialized"
+}
+
+// ids returns the numbers that passwd(5) or group(5) know, nil without one.
+func ids(tree *rootfs.Inode, name string) map[uint32]bool {
+	var known map[uint32]bool
+	for _, dir := range []string{"usr/etc", "usr/lib"} {
+		in := tree.Resolve(path.Join(dir, name))
+		if in == nil || !in.IsFile() || in.Size() > 1<<20 {
+			continue
+		}
+		text, err := io.ReadAll(io.NewSectionReader(in.Content, 0, in.Size()))
+		if err != nil {
+			continue
+		}
+		for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+			fields := strings.Split(lines.Text(), ":")
+			if len(fields) < 3 {
+				continue
+			}
+			if id, err := strconv.ParseUint(fields[2], 10, 32); err == nil {
+				if known == nil {
+					known = map[uint32]bool{}
+				}
+				known[uint32(id)] = true
+			}
+		}
+	}
+	return known
+}

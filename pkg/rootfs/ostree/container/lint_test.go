@@ -1,0 +1,38 @@
+package container
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestLint has what surprises on a host, each beside what does not.
+func TestLint(t *testing.T) {
+	base := []entry{
+		file("etc/passwd", "root:x:0:0::/:\nme:x:1000:1000::/:\n"), file("usr/lib/group", "root:x:0:\nus:x:1000:\n"),
+		file("var/lib/of-the-system", "x"),
+	}
+	for _, tc := range []struct {
+		name  string
+		layer []entry
+		want  []string
+	}{
+		{"nothing", []entry{file("usr/a", "x").by(1000, 1000, 0o644), dir("var/lib/a"), file("etc/machine-id", "")}, nil},
+		{"var", []entry{file("var/lib/a", "x"), file("var/lib/b", "x")}, []string{"var/lib/a: what is in /var"}},
+		{"user", []entry{file("usr/a", "").by(5, 0, 0o644), file("usr/b", "").by(6, 0, 0o644)}, []string{"usr/a: belongs to user 5"}},
+		{"group", []entry{file("usr/a", "").by(0, 5, 0o644)}, []string{"usr/a: belongs to group 5"}},
+		{"new user", []entry{file("etc/passwd", "new:x:5:5::/:\n"), file("usr/a", "").by(5, 0, 0o644)}, nil},
+		{"machine-id", []entry{file("etc/machine-id", "0123456789abcdef0123456789abcdef\n")}, []string{"usr/etc/machine-id: every machine"}},
+		{"no machine-id", []entry{file("etc/machine-id", "uninitialized\n")}, nil},
+		{"initramfs", []entry{file("usr/lib/ostree/prepare-root.conf", "x")}, []string{"usr/lib/ostree/prepare-root.conf: has no effect"}},
+		{"dracut", []entry{file("usr/lib/dracut/modules.d/1/x", "x")}, []string{"usr/lib/dracut/modules.d/1/x: has no effect"}},
+		{"new initramfs", []entry{file("usr/lib/dracut/modules.d/1/x", "x"), file("usr/lib/modules/7.0/initramfs.img", "x")}, nil},
+		{"deleted", []entry{file("var/lib/.wh.of-the-system", "")}, nil},
+	} {
+		got := mustImport(t, makeImage(t, -1, makeLayer(t, base...), makeLayer(t, tc.layer...)), Options{}).Warnings
+		got = slices.DeleteFunc(got, func(w Warning) bool { return strings.Contains(w.What, "a container runtime") })
+		if !slices.EqualFunc(got, tc.want, func(w Warning, want string) bool { return strings.HasPrefix(w.String(), "layer 1: "+want) }) {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
