@@ -153,10 +153,9 @@ func stat(t *testing.T, name string) os.FileInfo {
 	return info
 }
 
-// buildAndPlan makes an image, with what it was to be.
-func buildAndPlan(t *testing.T, ref, platform string) (file string, plan *layout.Disk) {
+// requested returns the request for one platform, with an Ignition config.
+func requested(t *testing.T, dir, ref, platform string) *request {
 	t.Helper()
-	dir := t.TempDir()
 	o := &buildOptions{}
 	cmd := &cobra.Command{}
 	o.flags(cmd)
@@ -167,21 +166,39 @@ func buildAndPlan(t *testing.T, ref, platform string) (file string, plan *layout
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, quiet := context.Background(), newUI(true)
-	res, err := build(ctx, quiet, requests[0], dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	system, err := load(ctx, quiet, requests[0])
+	return requests[0]
+}
+
+// diskOf returns the disk that a container makes.
+func diskOf(t *testing.T, ref, platform string) *layout.Disk {
+	t.Helper()
+	return planOf(t, requested(t, t.TempDir(), ref, platform))
+}
+
+func planOf(t *testing.T, r *request) *layout.Disk {
+	t.Helper()
+	system, err := load(context.Background(), newUI(true), r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { system.Close() })
-	disks, err := system.plan(requests[0])
+	disks, err := system.plan(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.Images[0].Path, disks[0].disk
+	return disks[0].disk
+}
+
+// buildAndPlan makes an image, with what it was to be.
+func buildAndPlan(t *testing.T, ref, platform string) (file string, plan *layout.Disk) {
+	t.Helper()
+	dir := t.TempDir()
+	r := requested(t, dir, ref, platform)
+	res, err := build(context.Background(), newUI(true), r, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.Images[0].Path, planOf(t, r)
 }
 
 // TestKernelSeesThePlan mounts both ext4 file systems and compares every inode

@@ -69,3 +69,28 @@ func TestModeString(t *testing.T) {
 		}
 	}
 }
+
+// TestPlainEqualsBase: of a container without commit and labels comes the tree
+// that the real ostree committed and labelled, to the last attribute.
+func TestPlainEqualsBase(t *testing.T) {
+	for _, os := range []string{"tiny", "full"} {
+		var trees [2]*rootfs.Inode
+		for i, form := range []string{"base", "plain"} {
+			plan := diskOf(t, fixture(t, os+"-"+form), "metal")
+			_, trees[i] = firstDeployment(plan.Root)
+		}
+		files := 0
+		for range trees[0].Walk() {
+			files++
+		}
+		for d, err := range rootfs.Diff(trees[0], trees[1]) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Path != ".ostree.cfs" || len(d.What) != 1 { // whose time is the container's
+				t.Errorf("%s: %s: %q", os, d.Path, d.What)
+			}
+		}
+		t.Logf("%s: %d files", os, files)
+	}
+}
