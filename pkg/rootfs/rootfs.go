@@ -84,6 +84,11 @@ func (n *Inode) Size() int64 {
 	return 0
 }
 
+// Device returns the numbers of a device, which makedev(3) packs into Rdev.
+func (n *Inode) Device() (major, minor uint64) {
+	return n.Rdev>>8&0xFFF | n.Rdev>>32&0xFFFFF000, n.Rdev&0xFF | n.Rdev>>12&0xFFFFFF00
+}
+
 // Names returns the names in a directory in byte order.
 func (n *Inode) Names() []string { return slices.Sorted(maps.Keys(n.Children)) }
 

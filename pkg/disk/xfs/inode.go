@@ -1,0 +1,183 @@
+package xfs
+
+import "github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+
+// Formats of a fork.
+const (
+	formatDev     = 0
+	formatLocal   = 1
+	formatExtents = 2
+	formatBtree   = 3
+)
+
+const (
+	inodeCRC     = 100
+	flagImmut    = 8
+	flagNewRTBM  = 4
+	flag2Bigtime = 8
+
+	// minData is the room that a data fork keeps which may become a btree.
+	minData = 56
+)
+
+// emptyInode writes an inode that is free.
+func (w *writer) emptyInode(group, slot uint64) {
+	ino := w.inodeNumber(group, slot)
+	b := w.groups[group].inodes[slot*inodeSize:][:inodeSize]
+	copy(b, "IN")
+	b[4] = 3
+	be.PutUint32(b[96:], null32)
+	be.PutUint64(b[152:], ino)
+	copy(b[160:], w.geo.uuid[:])
+	seal(b, inodeCRC)
+}
+
+// attrFork says how large a node's attribute fork is in the inode: 0 for none.
+func (n *node) attrRoom() int {
+	switch {
+	case len(n.attrs) == 0:
+		return 0
+	case n.isSpecial():
+		return forkRoom - 8 // as the kernel insists
+	case n.attrInline != nil:
+		return (len(n.attrInline) + 7) &^ 7
+	case len(n.attr.maps) <= 5:
+		return len(n.attr.maps) * mapSize
+	}
+	return 240 // a root of a btree
+}
+
+func (n *node) dataRoom() int { return forkRoom - n.attrRoom() }
+
+func (n *node) isSpecial() bool {
+	switch n.in.Type() {
+	case rootfs.ModeChar, rootfs.ModeBlock, rootfs.ModeFIFO, rootfs.ModeSocket:
+		return true
+	}
+	return false
+}
+
+// plan decides on the forms of a node's forks and places all but the content of
+// files. Attributes come first, data has the room that they leave.
+func (w *writer) plan(n *node) error {
+	if err := w.planAttrs(n); err != nil {
+		return err
+	}
+	n.format = formatExtents
+	switch {
+	case n.isSpecial():
+		n.format = formatDev
+	case n.in.IsDir():
+		return w.planDir(n)
+	case n.in.IsLink():
+		return w.planLink(n)
+	}
+	return nil
+}
+
+// planLink places the target of a symbolic link in the inode, or in a block.
+func (w *writer) planLink(n *node) error {
+	target := n.in.Target
+	if len(target) <= n.dataRoom() {
+		n.format, n.inline = formatLocal, []byte(target)
+		return nil
+	}
+	runs, err := w.take(1)
+	if err != nil {
+		return err
+	}
+	n.data.add(0, runs)
+	b := make([]byte, blockSize)
+	copy(b, "XSLM")
+	be.PutUint32(b[8:], uint32(len(target)))
+	copy(b[16:], w.geo.uuid[:])
+	be.PutUint64(b[32:], n.ino)
+	be.PutUint64(b[40:], daddr(runs[0].start))
+	copy(b[56:], target)
+	seal(b, 12)
+	w.emit(runs[0].start, b)
+	return nil
+}
+
+// bigtime is a time as XFS keeps it since Linux 5.10.
+func bigtime(t rootfs.Time) uint64 { return uint64(t.Sec+1<<31)*1e9 + uint64(t.Nsec) }
+
+// encode writes the inode of a node, and the btrees of its forks.
+func (w *writer) encode(n *node) {
+	b := w.inodeAt(n.ino)
+	time := bigtime(n.in.MTime)
+	be.PutUint16(b[2:], uint16(n.in.Mode))
+	b[5] = n.format
+	be.PutUint32(b[8:], n.in.UID)
+	be.PutUint32(b[12:], n.in.GID)
+	be.PutUint32(b[16:], n.links)
+	for _, at := range []int{32, 40, 48, 144} { // access, modification, change, creation
+		be.PutUint64(b[at:], time)
+	}
+	be.PutUint64(b[64:], n.data.blocks()+n.attr.blocks())
+	be.PutUint32(b[76:], uint32(len(n.data.maps)))
+	be.PutUint16(b[80:], uint16(len(n.attr.maps)))
+	b[83] = formatExtents
+	if n.in.Immutable {
+		be.PutUint16(b[90:], flagImmut)
+	}
+	be.PutUint64(b[104:], 1)
+	be.PutUint64(b[120:], flag2Bigtime)
+
+	room := n.dataRoom()
+	data := b[coreSize:][:room]
+	size := uint64(n.in.Size())
+	switch n.format {
+	case formatDev:
+		major, minor := n.in.Device()
+		be.PutUint32(data, uint32(major<<18|minor))
+		size = 0
+	case formatLocal:
+		copy(data, n.inline)
+		size = uint64(len(n.inline))
+	default:
+		if n.in.IsDir() {
+			size = n.dirSize()
+		}
+		if n.data.tree != nil {
+			b[5] = formatBtree
+		}
+		w.encodeMap(&n.data, data, n.ino)
+	}
+	be.PutUint64(b[56:], size)
+	if attr := n.attrRoom(); attr > 0 {
+		b[82] = uint8(room / 8)
+		to := b[coreSize+room:][:attr]
+		switch {
+		case n.attrInline != nil:
+			b[83] = formatLocal
+			copy(to, n.attrInline)
+		default:
+			if n.attr.tree != nil {
+				b[83] = formatBtree
+			}
+			w.encodeMap(&n.attr, to, n.ino)
+		}
+	}
+	seal(b, inodeCRC)
+}
+
+// encodeRealtime writes the two inodes behind the root.
+func (w *writer) encodeRealtime() {
+	for i := range uint64(2) {
+		b := w.inodeAt(w.tree.nodes[0].ino + 1 + i)
+		be.PutUint16(b[2:], rootfs.ModeFile)
+		b[5] = formatExtents
+		be.PutUint32(b[16:], 1)
+		for _, at := range []int{32, 40, 48, 144} {
+			be.PutUint64(b[at:], bigtime(rootfs.Time{}))
+		}
+		b[83] = formatExtents
+		if i == 0 {
+			be.PutUint16(b[90:], flagNewRTBM)
+		}
+		be.PutUint64(b[104:], 1)
+		be.PutUint64(b[120:], flag2Bigtime)
+		seal(b, inodeCRC)
+	}
+}
