@@ -1,10 +1,14 @@
 package xfs
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -68,24 +72,237 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// cases are the trees that XFS can hold: its links and devices have lower
-// limits than those of ext4.
+// cases are the trees that XFS can hold.
 func cases() []treetest.Case {
 	all := treetest.Cases(blockSize)
 	for _, c := range all {
-		for _, in := range c.Root.Walk() {
-			for name, child := range in.Children {
-				if (&node{in: child}).check() != nil {
-					delete(in.Children, name)
-				}
+		fit(c.Root)
+	}
+	return all
+}
+
+// fit takes out of a tree what XFS cannot hold: its links and devices have
+// lower limits than those of ext4.
+func fit(root *rootfs.Inode) *rootfs.Inode {
+	for _, in := range root.Walk() {
+		for name, child := range in.Children {
+			if (&node{in: child}).check() != nil {
+				delete(in.Children, name)
 			}
 		}
 	}
-	return all
+	return root
 }
 
 // repair fails the test unless xfs_repair finds nothing to do.
 func repair(t *testing.T, path string) {
 	t.Helper()
 	treetest.Run(t, "xfs_repair", "-n", "-f", path)
+}
+
+// TestRandom has xfs_repair judge random trees, which take every form there is.
+// Every fourth one is in pieces, so that maps become trees.
+func TestRandom(t *testing.T) {
+	const trees = 512
+	forms := make(chan map[string]int, 4)
+	for part := range 4 {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			seen := map[string]int{}
+			for seed := part; seed < trees; seed += 4 {
+				root := fit(randomTree(uint64(seed)))
+				o := options(MinSize + int64(seed)*1<<20)
+				if part == 3 {
+					o.stride = 1
+					if seed%64 == 3 { // a btree of two levels
+						root.Children["long"] = rootfs.File(0o644, treetest.Pattern{Seed: 1, Length: 20 << 20})
+					}
+				}
+				tr, err := scan(root)
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				img, err := tr.format(o)
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				for _, n := range tr.nodes {
+					for _, form := range n.forms() {
+						seen[form]++
+					}
+				}
+				path := writeSparse(t, img)
+				repair(t, path)
+				os.Remove(path)
+				if t.Failed() {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+			forms <- seen
+		})
+	}
+	t.Cleanup(func() {
+		close(forms)
+		all := map[string]int{}
+		for seen := range forms {
+			for form, n := range seen {
+				all[form] += n
+			}
+		}
+		for _, want := range []string{
+			"dir local", "dir block", "dir leaf", "dir node", "link local", "link block", "attr local", "attr leaf", "attr node", "attr remote",
+			"data inline", "data btree 1", "data btree 2", "attr btree",
+		} {
+			if all[want] == 0 {
+				t.Errorf("no tree has %q: %v", want, all)
+			}
+		}
+		t.Log(all)
+	})
+}
+
+// forms names the forms of an inode.
+func (n *node) forms() (forms []string) {
+	add := func(name string, yes bool) {
+		if yes {
+			forms = append(forms, name)
+		}
+	}
+	blocks, leaf := n.dirSize()/blockSize, uint64(0)
+	for _, m := range n.data.maps {
+		if m.off >= leafBase {
+			leaf += m.n
+		}
+	}
+	local := n.format == formatLocal
+	add("dir local", n.in.IsDir() && local)
+	add("dir block", n.in.IsDir() && !local && leaf == 0)
+	add("dir leaf", n.in.IsDir() && leaf == 1)
+	add("dir node", n.in.IsDir() && leaf > 1 && blocks > 0)
+	add("link local", n.in.IsLink() && local)
+	add("link block", n.in.IsLink() && !local)
+	add("attr local", n.attrInline != nil)
+	add("attr leaf", n.attr.maps != nil && len(splitAttrs(n.attrs)) == 1)
+	add("attr node", n.attr.maps != nil && len(splitAttrs(n.attrs)) > 1)
+	add("attr btree", n.attr.tree != nil)
+	for _, a := range n.attrs {
+		add("attr remote", a.remote())
+	}
+	levels := bmbtLevels(len(n.data.maps), n.dataRoom())
+	add("data inline", n.data.maps != nil && levels == nil)
+	add(fmt.Sprint("data btree ", len(levels)), levels != nil)
+	return forms
+}
+
+// randomTree is a random tree with, now and then, what makes large directories
+// and attributes.
+func randomTree(seed uint64) *rootfs.Inode {
+	root := treetest.Random(seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	crowd := rootfs.Dir(0o755)
+	in := rootfs.Text(0o644, "one of many")
+	for i := range 1 << r.IntN(13) {
+		crowd.Children[fmt.Sprint(i, strings.Repeat("x", r.IntN(r.IntN(200)+1)))] = in
+	}
+	root.Children["crowd"] = crowd
+	many := rootfs.Text(0o644, "many attributes")
+	many.Xattrs = map[string]string{}
+	for i := range r.IntN(1 << r.IntN(9)) {
+		many.Xattrs[fmt.Sprint("user.", i)] = strings.Repeat("v", r.IntN(1<<r.IntN(13)))
+	}
+	root.Children["many"] = many
+	large := rootfs.Text(0o644, "large attributes")
+	large.Xattrs = map[string]string{}
+	for i := range r.IntN(6) {
+		large.Xattrs[fmt.Sprint("user.large", i)] = strings.Repeat("v", r.IntN(maxValue+1))
+	}
+	root.Children["large"] = large
+	root.Children["file"] = rootfs.File(0o644, treetest.Pattern{Seed: seed, Length: r.Int64N(1 << r.IntN(25))})
+	return root
+}
+
+// TestSameBytes makes the same tree with one core and with two.
+func TestSameBytes(t *testing.T) {
+	var sums [2][32]byte
+	for i := range sums {
+		old := runtime.GOMAXPROCS(1 + i)
+		h := sha256.New()
+		for _, e := range mustFormat(t, fit(randomTree(5)), options(gib)).Extents() {
+			fmt.Fprintln(h, e.Off, e.Blob.Size())
+			if _, err := io.Copy(h, io.NewSectionReader(e.Blob, 0, e.Blob.Size())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.GOMAXPROCS(old)
+		h.Sum(sums[i][:0])
+	}
+	if sums[0] != sums[1] {
+		t.Error("two images of a tree differ")
+	}
+}
+
+// TestSizes has sizes from the least to 64 TiB, and up to 32 groups.
+func TestSizes(t *testing.T) {
+	root := fit(treetest.Random(1))
+	for _, o := range []Options{
+		{Size: MinSize}, {Size: MinSize + 4095}, {Size: 4001 << 20, Groups: 4}, {Size: 9 * gib, Groups: 32}, {Size: 1 << 40}, {Size: 2<<40 + 4096},
+		{Size: 64 << 40}, {Size: 10 << 40, SectorSize: 4096}, {Size: 300 << 30, Groups: 9},
+	} {
+		t.Run(fmt.Sprint(o.Size, o.Groups), func(t *testing.T) {
+			t.Setenv("TMPDIR", "/dev/shm") // files may be larger there
+			repair(t, writeSparse(t, mustFormat(t, root, o)))
+		})
+	}
+	for _, o := range []Options{{Size: MinSize - 1}, {Size: gib, Groups: 1}, {Size: gib, Groups: -1}, {Size: gib, Groups: 1000}, {Size: gib, SectorSize: 1024}, {Size: gib, Label: "thirteen byte"}} {
+		if _, err := Format(root, o); err == nil {
+			t.Errorf("%+v makes a file system", o)
+		}
+	}
+}
+
+// TestSize: what Size says is enough, and not much more than that.
+func TestSize(t *testing.T) {
+	trees := cases()
+	for seed := range uint64(50) {
+		trees = append(trees, treetest.Case{Name: fmt.Sprint("random ", seed), Root: fit(randomTree(seed))})
+	}
+	big := rootfs.Dir(0o755)
+	for i := range 40 {
+		big.Children[fmt.Sprint(i)] = rootfs.File(0o644, treetest.Pattern{Length: int64(i) * 20 << 20})
+	}
+	trees = append(trees, treetest.Case{Name: "big", Root: big})
+	for _, c := range trees {
+		size, err := Size(c.Root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := Format(c.Root, options(size))
+		if err != nil {
+			t.Errorf("%s: %d bytes: %v", c.Name, size, err)
+		} else if free := size - img.Allocated(); size > MinSize && free > 100<<20+size/10 {
+			t.Errorf("%s: %d bytes for %d", c.Name, size, img.Allocated())
+		}
+	}
+	_, err := Format(big, options(gib))
+	if size, _ := Size(big); err == nil || !strings.Contains(err.Error(), fmt.Sprint("need ", size, " bytes")) {
+		t.Errorf("too small: %v", err)
+	}
+}
+
+// BenchmarkFormat plans a tree of half a million inodes.
+func BenchmarkFormat(b *testing.B) {
+	root := rootfs.Dir(0o755)
+	for i := range 500 {
+		dir := rootfs.Dir(0o755)
+		for j := range 1000 {
+			in := rootfs.File(0o644, treetest.Pattern{Length: 5000})
+			in.Xattrs = map[string]string{"security.selinux": "system_u:object_r:lib_t:s0\x00"}
+			dir.Children[fmt.Sprint("file-", j)] = in
+		}
+		root.Children[fmt.Sprint(i)] = dir
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		mustFormat(b, root, options(8*gib))
+	}
 }
