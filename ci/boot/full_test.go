@@ -24,6 +24,7 @@ const fullConfig = `{
 // A life is what a disk of the full fixture goes through.
 type life struct {
 	container, platform string
+	rootFS              string
 	firmware            Firmware
 	kargs               []string
 	again               bool // boots a second time
@@ -39,12 +40,12 @@ func TestFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range []life{
-		{"full-base", "qemu", BIOS, nil, true},
+		{"full-base", "qemu", "xfs", BIOS, nil, true},
 		// ostree fsck on the booted system takes a while, so one life has it.
-		{"full-base", "metal", UEFI, []string{"console=ttyS0,115200n8", "fixture.fsck"}, true},
-		{"full-chunked", "qemu", UEFI, nil, false},
+		{"full-base", "metal", "ext4", UEFI, []string{"console=ttyS0,115200n8", "fixture.fsck"}, true},
+		{"full-chunked", "qemu", "xfs", UEFI, nil, false},
 	} {
-		args := []string{"--platform", l.platform, "--ignition", config, "--karg", "fixture.poweroff"}
+		args := []string{"--platform", l.platform, "--root-fs", l.rootFS, "--ignition", config, "--karg", "fixture.poweroff"}
 		for _, k := range l.kargs {
 			args = append(args, "--karg", k)
 		}
@@ -87,7 +88,7 @@ func (l life) system(m *machine) {
 
 	// The root is composefs, and of all that came from the container nothing can be written.
 	m.has("mount /", "composefs overlay ro,", "/sysroot/ostree/repo/objects")
-	m.has("mount /sysroot", "ext4 ro,")
+	m.has("mount /sysroot", l.rootFS+" ro,")
 	for path, want := range map[string]string{"/": "no", "/usr": "no", "/sysroot": "no", "/etc": "yes", "/var": "yes", "/boot": "yes"} {
 		m.is("writable "+path, want)
 	}

@@ -88,7 +88,7 @@ func build(t *testing.T, ref string, args ...string) map[string]string {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(p, append([]string{"build", ref, "--out", t.TempDir(), "--cache", filepath.Join(scratch, "cache"), "--root-fs", "ext4", "--format", "json"}, args...)...)
+	cmd := exec.Command(p, append([]string{"build", ref, "--out", t.TempDir(), "--cache", filepath.Join(scratch, "cache"), "--format", "json"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, stderr.Bytes())

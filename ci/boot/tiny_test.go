@@ -23,26 +23,26 @@ func TestTiny(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, container := range []struct {
-		name  string
-		boots map[string]Firmware // by platform
+		name, rootFS string
+		boots        map[string]Firmware // by platform
 	}{
 		// Together all pairs of container, format and firmware.
-		{"tiny-base", map[string]Firmware{"metal": BIOS, "qemu": UEFI}},
-		{"tiny-chunked", map[string]Firmware{"metal": UEFI, "qemu": BIOS}},
+		{"tiny-base", "ext4", map[string]Firmware{"metal": BIOS, "qemu": UEFI}},
+		{"tiny-chunked", "xfs", map[string]Firmware{"metal": UEFI, "qemu": BIOS}},
 	} {
 		// The metal platform has no console of its own.
-		images := build(t, reference(t, container.name), "--platform", "qemu,metal", "--ignition", config, "--karg", "console=ttyS0,115200n8")
+		images := build(t, reference(t, container.name), "--platform", "qemu,metal", "--root-fs", container.rootFS, "--ignition", config, "--karg", "console=ttyS0,115200n8")
 		for platform, firmware := range container.boots {
 			t.Run(fmt.Sprintf("%s/%s/%s", container.name, platform, firmware), func(t *testing.T) {
 				t.Parallel()
 				m := boot(t, Options{Disk: images[platform], Firmware: firmware})
-				tinyProof(m, platform, firmware)
+				tinyProof(m, platform, container.rootFS, firmware)
 			})
 		}
 	}
 }
 
-func tinyProof(m *machine, platform string, firmware Firmware) {
+func tinyProof(m *machine, platform, rootFS string, firmware Firmware) {
 	m.t.Helper()
 	m.never("mismatch", "error")
 	m.is("firmware", string(firmware))
@@ -54,7 +54,7 @@ func tinyProof(m *machine, platform string, firmware Firmware) {
 		}
 	}
 	m.has("deployment", "ostree/deploy/ohpfixture/deploy/")
-	m.has("root", " ext4")
+	m.has("root", " "+rootFS)
 	m.has("stamp", "present 0 bytes")
 	m.has("ignition-config", fmt.Sprintf("present %d bytes sha256 %x", len(tinyConfig), sha256.Sum256([]byte(tinyConfig))))
 	m.has("var-seed", "present")

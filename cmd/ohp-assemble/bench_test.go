@@ -26,7 +26,7 @@ func benchmarkBuild(b *testing.B, platform string, write bool) {
 		b.Skip("the full fixture is not built (make fixture)")
 	}
 	o := buildOptions{
-		reference: strings.TrimSpace(string(ref)), platforms: []string{platform}, rootFS: "ext4", merge: "ostree",
+		reference: strings.TrimSpace(string(ref)), platforms: []string{platform}, merge: "ostree",
 		arch: "amd64", format: "text", cache: filepath.Join(os.TempDir(), "ohp-bench-cache"), tlsVerify: true,
 	}
 	r, err := o.check()

@@ -19,6 +19,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -73,6 +74,8 @@ func readTree(content *io.SectionReader) (*rootfs.Inode, error) {
 	switch kind, _, _ := identify(content); kind {
 	case "ext4":
 		return ext4.Read(content)
+	case "xfs":
+		return xfs.Read(content)
 	case "fat16", "fat32":
 		return readFAT(kind, content)
 	case "":

@@ -10,8 +10,8 @@ import (
 
 // TestLook reads whole images back and compares them with what was to be there.
 func TestLook(t *testing.T) {
-	for _, platform := range []string{"qemu", "metal"} {
-		image, plan := buildAndPlan(t, fixture(t, "tiny-base"), platform)
+	for platform, rootFS := range map[string]string{"qemu": "xfs", "metal": "ext4"} {
+		image, plan := buildAndPlan(t, fixture(t, "tiny-base"), platform, "--root-fs", rootFS)
 		f, err := os.Open(image)
 		if err != nil {
 			t.Fatal(err)

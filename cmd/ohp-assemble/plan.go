@@ -29,6 +29,7 @@ type system struct {
 	name, version string // as in file names
 	arch          string // as the machine calls itself
 	stateroot     string
+	rootFS        string
 	origin        string
 	commit        ostree.Checksum // what is deployed
 	warnings      []string        // about the container
@@ -75,8 +76,8 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 		image.Close()
 		return nil, err
 	}
-	if want := s.choices.RootFS; want != "" && want != r.rootFS {
-		ui.say("note: the container asks for %s as its root file system and gets %s", want, r.rootFS)
+	if want := s.choices.RootFS; want != "" && want != s.rootFS {
+		ui.say("note: the container asks for %s as its root file system and gets %s", want, s.rootFS)
 	}
 	if r.origin == "" && strings.Contains(s.origin, "@") { // a digest is what never changes
 		ui.say("note: the system will have no source of updates; --origin names one")
@@ -110,6 +111,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	}
 	if s.choices, err = coreos.ReadChoices(tree.Root, image.Arch); err != nil {
 		return nil, err
+	}
+	if s.rootFS = cmp.Or(r.rootFS, s.choices.RootFS, "xfs"); s.rootFS != "xfs" && s.rootFS != "ext4" {
+		return nil, fmt.Errorf("the container asks for %s as its root file system, which cannot be made: choose with --root-fs", s.rootFS)
 	}
 	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
 	s.name = cmp.Or(r.name, fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
@@ -181,7 +185,7 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 			size = s.choices.Size
 		}
 		d, err := layout.New(s.deployment, s.choices, layout.Options{
-			Size: size, Kargs: kargs, Platform: settings, Ignition: r.config,
+			Size: size, RootFS: s.rootFS, Kargs: kargs, Platform: settings, Ignition: r.config,
 			Time: s.created(), Seed: s.image.Digest.String() + " " + s.origin,
 		})
 		if err != nil {
@@ -202,6 +206,8 @@ type (
 		Commit    string         `json:"ostree_commit"`
 		Stateroot string         `json:"stateroot"`
 		Origin    string         `json:"origin"`
+		RootFS    string         `json:"root_filesystem"`
+		RootFSBy  string         `json:"root_filesystem_chosen_by"` // option, container or default
 		Layers    []plannedLayer `json:"layers"`
 		Images    []plannedImage `json:"images"`
 	}
@@ -271,7 +277,13 @@ func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
 func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	res := &planResult{
 		Reference: s.image.Reference, Digest: s.image.Digest.String(), Arch: s.arch, Version: s.version,
-		Commit: s.commit.String(), Stateroot: s.stateroot, Origin: s.origin,
+		Commit: s.commit.String(), Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
+	}
+	switch {
+	case r.rootFS != "":
+		res.RootFSBy = "option"
+	case s.choices.RootFS != "":
+		res.RootFSBy = "container"
 	}
 	for _, l := range s.image.Layers {
 		res.Layers = append(res.Layers, plannedLayer{l.Digest.String(), l.DiffID.String(), l.Size})
@@ -307,8 +319,8 @@ func kargs(d *layout.Disk) []string {
 
 // print shows a plan to a person.
 func (p *planResult) print(w io.Writer) {
-	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nlayers     %d\n",
-		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, len(p.Layers))
+	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\nlayers     %d\n",
+		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy, len(p.Layers))
 	for _, l := range p.Layers {
 		fmt.Fprintf(w, "  %s  %s\n", l.Digest, size(l.Size))
 	}

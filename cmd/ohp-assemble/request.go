@@ -61,14 +61,14 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.ignition, "ignition", nil, "Ignition config, or Butane config (.bu), to embed: a `file`; several are merged, the last one wins")
 	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
-	f.StringVar(&o.rootFS, "root-fs", "ext4", "root `file system`: ext4")
+	f.StringVar(&o.rootFS, "root-fs", "", "root `file system`: xfs or ext4 (default: what the container asks for, or xfs)")
 	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
 	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
 	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(platformIDs(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("merge", cobra.FixedCompletions([]string{container.MergeOSTree, container.MergeOCI}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("root-fs", cobra.FixedCompletions([]string{"ext4"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("root-fs", cobra.FixedCompletions([]string{"xfs", "ext4"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func formatFlag(cmd *cobra.Command, format *string) {
@@ -186,8 +186,8 @@ func (o buildOptions) check() (*request, error) {
 	if o.merge != container.MergeOSTree && o.merge != container.MergeOCI {
 		return nil, usageError{fmt.Errorf("merge %q: there are ostree and oci", o.merge)}
 	}
-	if o.rootFS != "ext4" {
-		return nil, usageError{fmt.Errorf("root file system %q: ext4 is the only one there is", o.rootFS)}
+	if o.rootFS != "" && o.rootFS != "xfs" && o.rootFS != "ext4" {
+		return nil, usageError{fmt.Errorf("root file system %q: there are xfs and ext4", o.rootFS)}
 	}
 	for _, k := range o.kargs {
 		if strings.Contains(k, "$") {

@@ -5,7 +5,7 @@
 //	1  BIOS-BOOT   1 MiB     GRUB's core image, started by the boot code in the MBR
 //	2  EFI-SYSTEM  127 MiB   FAT16: shim and GRUB of the container
 //	3  boot        384 MiB   ext4: kernel, boot entry, GRUB configuration, Ignition config
-//	4  root        the rest  repository and deployment
+//	4  root        the rest  XFS or ext4: repository and deployment
 //
 // Numbers, names, labels, GUIDs and UUIDs are those of Fedora CoreOS, whose
 // first boot looks for them. So is the GUID of the disk: by it the first boot
@@ -24,6 +24,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/fat"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
@@ -58,6 +59,7 @@ var (
 // Options say what a disk has beyond the operating system.
 type Options struct {
 	Size     int64    // of the disk in bytes; zero is as small as the content allows, with some slack
+	RootFS   string   // of the root: xfs or ext4
 	Kargs    bls.Args // kernel command line without ostree=
 	Platform coreos.Platform
 	Ignition []byte      // config to embed; nil embeds nothing
@@ -102,7 +104,10 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 	if err != nil {
 		return nil, fmt.Errorf("partition boot: %w", err)
 	}
-	root := withLostFound(d)
+	root := d.Root
+	if o.RootFS == "ext4" {
+		root = withLostFound(d)
+	}
 	rootFS, err := formatRoot(root, o)
 	if err != nil {
 		return nil, err
@@ -112,7 +117,7 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 		{Partition: gpt.Partition{Name: "BIOS-BOOT", Type: gpt.BIOSBoot, Size: biosSize, Content: bytes.NewReader(core)}, Allocated: int64(len(core))},
 		filesystem("EFI-SYSTEM", gpt.EFISystem, "fat16", espFS),
 		filesystem("boot", gpt.XBOOTLDR, "ext4", bootFS),
-		filesystem("root", gpt.RootX86_64, "ext4", rootFS),
+		filesystem("root", gpt.RootX86_64, o.RootFS, rootFS),
 	}}
 	var parts []gpt.Partition
 	next := int64(mib)
@@ -180,31 +185,55 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 // that was asked for, or else what the content takes and, as coreos-assembler
 // estimates it, two fifths more for the first boot to work in.
 func formatRoot(root *rootfs.Inode, o Options) (*disk.Image, error) {
-	// Small blocks would have no room for large attributes.
-	fs := ext4.Options{BlockSize: 4096, Label: "root", UUID: rootUUID, Time: o.Time, Size: max(0, o.Size-around)}
+	format, need, err := rootFormat(root, o)
+	if err != nil {
+		return nil, err
+	}
 	if o.Size%mib != 0 {
 		return nil, fmt.Errorf("disk of %d bytes: not a whole number of MiB", o.Size)
 	}
-	if fs.Size > 0 {
-		if img, err := ext4.Format(root, fs); err == nil {
+	if size := o.Size - around; size > 0 {
+		if img, err := format(size); err == nil {
 			return img, nil
 		}
 	}
-	need, err := ext4.Size(root, fs)
+	least, err := need()
 	if err != nil {
 		return nil, fmt.Errorf("partition root: %w", err)
 	}
-	if need = roundUp(need); o.Size > 0 && fs.Size < need {
-		return nil, fmt.Errorf("disk of %d MiB is too small: the content needs %d MiB", o.Size/mib, (need+around)/mib)
+	if least = roundUp(least); o.Size > 0 && o.Size-around < least {
+		return nil, fmt.Errorf("disk of %d MiB is too small: the content needs %d MiB", o.Size/mib, (least+around)/mib)
 	}
+	size := o.Size - around
 	if o.Size == 0 {
-		fs.Size = roundUp(need * 7 / 5)
+		size = roundUp(least * 7 / 5)
 	}
-	img, err := ext4.Format(root, fs)
+	img, err := format(size)
 	if err != nil {
 		return nil, fmt.Errorf("partition root: %w", err)
 	}
 	return img, nil
+}
+
+// rootFormat returns how the root file system is made in a size, and what size
+// it needs.
+func rootFormat(root *rootfs.Inode, o Options) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
+	switch o.RootFS {
+	case "xfs":
+		format = func(size int64) (*disk.Image, error) {
+			return xfs.Format(root, xfs.Options{Size: size, Label: "root", UUID: rootUUID})
+		}
+		return format, func() (int64, error) { return xfs.Size(root) }, nil
+	case "ext4":
+		// Small blocks would have no room for large attributes.
+		fs := ext4.Options{BlockSize: 4096, Label: "root", UUID: rootUUID, Time: o.Time}
+		format = func(size int64) (*disk.Image, error) {
+			fs.Size = size
+			return ext4.Format(root, fs)
+		}
+		return format, func() (int64, error) { return ext4.Size(root, fs) }, nil
+	}
+	return nil, nil, fmt.Errorf("root file system %q: there are xfs and ext4", o.RootFS)
 }
 
 func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }

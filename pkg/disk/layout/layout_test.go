@@ -159,6 +159,7 @@ func options(platform string) Options {
 	return Options{
 		Kargs:    bls.Args{"rw", "$ignition_firstboot", "ignition.platform.id=" + platform},
 		Platform: coreos.Platform{GRUB: []string{"serial"}},
+		RootFS:   "ext4",
 		Time:     created,
 		Seed:     "sha256:1",
 	}
