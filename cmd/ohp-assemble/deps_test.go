@@ -10,7 +10,8 @@ import (
 // Dependencies point one way: from the command, over the assemblers and the
 // formats, to the two nouns.
 var mayImport = []struct{ pkg, on string }{
-	{"cmd/", "pkg/"},
+	{"cmd/", "pkg/ manifests"},
+	{"manifests", ""},
 	{"pkg/stream", "pkg/"},
 	{"pkg/cloud", "pkg/disk"},
 	{"pkg/iso", "pkg/disk pkg/rootfs"},
