@@ -16,6 +16,7 @@
 package boot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type Options struct {
 	Disk     string
 	Format   string        // raw or qcow2; empty means by the file's suffix
 	Firmware Firmware      // empty means BIOS
+	Sector   int           // bytes of the disk's sectors; zero means 512
 	Memory   int           // MiB; zero means 512
 	Timeout  time.Duration // zero means five minutes
 	Keep     bool          // the guest's writes go to the disk, and it must power off by itself
@@ -111,7 +113,7 @@ func arguments(o Options, scratch string) ([]string, error) {
 		"-machine", "q35", "-accel", "tcg", "-cpu", "max,la57=off", "-smp", "1", "-m", fmt.Sprint(memory),
 		"-device", "virtio-rng-pci",
 		"-drive", fmt.Sprintf("if=none,id=disk,file=%s,format=%s,snapshot=%s,cache=unsafe,discard=unmap", name, format, snapshot),
-		"-device", "virtio-blk-pci,drive=disk,bootindex=1",
+		"-device", fmt.Sprintf("virtio-blk-pci,drive=disk,bootindex=1,logical_block_size=%[1]d,physical_block_size=%[1]d", cmp.Or(o.Sector, 512)),
 	}
 	switch o.firmware() {
 	case BIOS:

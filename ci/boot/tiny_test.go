@@ -42,6 +42,17 @@ func TestTiny(t *testing.T) {
 	}
 }
 
+// TestMetal4K boots the tiny fixture from a disk with sectors of 4096 bytes.
+func TestMetal4K(t *testing.T) {
+	wanted(t, "tiny")
+	config := filepath.Join(t.TempDir(), "config.ign")
+	if err := os.WriteFile(config, []byte(tinyConfig), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	disk := build(t, reference(t, "tiny-base"), "--platform", "metal4k", "--ignition", config, "--karg", "console=ttyS0,115200n8")["metal4k"]
+	tinyProof(boot(t, Options{Disk: disk, Sector: 4096, Firmware: UEFI}), "metal", "xfs", UEFI)
+}
+
 func tinyProof(m *machine, platform, rootFS string, firmware Firmware) {
 	m.t.Helper()
 	m.never("mismatch", "error")

@@ -50,7 +50,7 @@ func TestVerdicts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ref := fixture(t, name)
 			dir := t.TempDir()
-			r := built(t, nil, ref, "--platform", "qemu,metal", "--root-fs", rootFS, "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))
+			r := built(t, nil, ref, "--platform", "qemu,metal,metal4k", "--root-fs", rootFS, "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))
 			qcow2, raw := r.Images[0], r.Images[1]
 			treetest.Run(t, "qemu-img", "check", "-f", "qcow2", qcow2.Path)
 			converted := filepath.Join(dir, "converted.raw")
@@ -63,7 +63,7 @@ func TestVerdicts(t *testing.T) {
 					t.Errorf("%s: mode %o, with an Ignition config in it", i.Path, mode)
 				}
 			}
-			for _, disk := range []string{converted, raw.Path} {
+			for _, disk := range []string{converted, raw.Path, r.Images[2].Path} {
 				judgeDisk(t, disk)
 			}
 		})
@@ -72,13 +72,11 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	if out := treetest.Run(t, "sgdisk", "-v", disk); !strings.Contains(out, "No problems found") {
-		t.Errorf("sgdisk -v %s: %s", disk, out)
-	}
 	found, err := inspect(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
+	judgeTable(t, disk, found.SectorSize)
 	if len(found.Problems) > 0 || len(found.Entries) != 1 || len(found.Deployments) != 1 || !found.FirstBoot || found.Ignition != int64(len(config)) {
 		t.Errorf("inspect %s: %+v", disk, found)
 	}
@@ -114,6 +112,23 @@ func TestInspectDamaged(t *testing.T) {
 	p := finish(t, start(t, nil, "inspect", r.Images[0].Path))
 	if p.code != exitVerify || !strings.Contains(p.stdout, "EFI-SYSTEM") || !strings.Contains(p.stdout, "problem: backup partition table") {
 		t.Errorf("exit code %d\n%s%s", p.code, p.stdout, p.stderr)
+	}
+}
+
+// judgeTable has sgdisk judge a partition table. It takes the sectors of a file
+// to be of 512 bytes, and asks devices.
+func judgeTable(t *testing.T, disk string, sector int) {
+	t.Helper()
+	if sector != 512 {
+		if os.Getuid() != 0 {
+			t.Log("not root: the partition table is not judged")
+			return
+		}
+		disk = strings.TrimSpace(treetest.Run(t, "losetup", "--find", "--show", "--read-only", "--sector-size", fmt.Sprint(sector), disk))
+		defer treetest.Run(t, "losetup", "--detach", disk)
+	}
+	if out := treetest.Run(t, "sgdisk", "-v", disk); !strings.Contains(out, "No problems found") {
+		t.Errorf("sgdisk -v %s: %s", disk, out)
 	}
 }
 

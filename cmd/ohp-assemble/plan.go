@@ -172,11 +172,12 @@ type plannedDisk struct {
 func (s *system) plan(r *request) ([]plannedDisk, error) {
 	var disks []plannedDisk
 	for _, p := range r.targets {
-		kargs, err := s.choices.Kargs(p.ID, r.kargs)
+		id := cmp.Or(p.Ignition, p.ID)
+		kargs, err := s.choices.Kargs(id, r.kargs)
 		if err != nil {
 			return nil, err
 		}
-		settings, err := s.choices.Platform(p.ID)
+		settings, err := s.choices.Platform(id)
 		if err != nil {
 			return nil, err
 		}
@@ -185,7 +186,7 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 			size = s.choices.Size
 		}
 		d, err := layout.New(s.deployment, s.choices, layout.Options{
-			Size: size, RootFS: s.rootFS, Kargs: kargs, Platform: settings, Ignition: r.config,
+			Sector: p.Sector, Size: size, RootFS: s.rootFS, Kargs: kargs, Platform: settings, Ignition: r.config,
 			Time: s.created(), Seed: s.image.Digest.String() + " " + s.origin,
 		})
 		if err != nil {

@@ -19,9 +19,11 @@ import (
 
 // A Platform is a kind of machine that an image is made for.
 type Platform struct {
-	ID     string // value of ignition.platform.id and key of platforms.json
-	Suffix string // of the image's file name; it names the format
-	Packed bool   // the disk is as small as its content allows, not as large as image.json says
+	ID       string // as in file names
+	Ignition string // value of ignition.platform.id and key of platforms.json, if it is not the ID
+	Suffix   string // of the image's file name; it names the format
+	Packed   bool   // the disk is as small as its content allows, not as large as image.json says
+	Sector   int    // bytes of a sector, 512 if zero
 
 	// Write writes a disk in the platform's format to an empty file, and every
 	// byte of that file in order to tap as well.
@@ -34,6 +36,7 @@ type Platform struct {
 var Platforms = []Platform{
 	{ID: "qemu", Suffix: "qcow2", Write: writeQcow2, Size: qcow2.Size},
 	{ID: "metal", Suffix: "raw", Packed: true, Write: raw.WriteFile, Size: (*disk.Image).Size},
+	{ID: "metal4k", Ignition: "metal", Suffix: "raw", Packed: true, Sector: 4096, Write: raw.WriteFile, Size: (*disk.Image).Size},
 }
 
 func writeQcow2(f *os.File, img *disk.Image, tap io.Writer) error {

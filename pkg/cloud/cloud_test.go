@@ -13,8 +13,9 @@ import (
 // TestFileName has names as they are in the streams of Fedora CoreOS.
 func TestFileName(t *testing.T) {
 	for id, want := range map[string]string{
-		"qemu":  "fedora-coreos-44.20260801.1.0-qemu.x86_64.qcow2",
-		"metal": "fedora-coreos-44.20260801.1.0-metal.x86_64.raw",
+		"qemu":    "fedora-coreos-44.20260801.1.0-qemu.x86_64.qcow2",
+		"metal":   "fedora-coreos-44.20260801.1.0-metal.x86_64.raw",
+		"metal4k": "fedora-coreos-44.20260801.1.0-metal4k.x86_64.raw",
 	} {
 		p, err := Lookup(id)
 		if err != nil {

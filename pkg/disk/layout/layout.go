@@ -7,6 +7,9 @@
 //	3  boot        384 MiB   ext4: kernel, boot entry, GRUB configuration, Ignition config
 //	4  root        the rest  XFS or ext4: repository and deployment
 //
+// A disk with sectors of 4096 bytes starts from UEFI only: BIOS-BOOT is there and
+// empty, and boot has blocks of 4 KiB.
+//
 // Numbers, names, labels, GUIDs and UUIDs are those of Fedora CoreOS, whose
 // first boot looks for them. So is the GUID of the disk: by it the first boot
 // knows that the disk is fresh, and moves the backup table to its end.
@@ -33,8 +36,7 @@ import (
 )
 
 const (
-	mib    = 1 << 20
-	sector = 512
+	mib = 1 << 20
 
 	// Where partitions begin and end; the last MiB of the disk stays free for
 	// the backup of the table.
@@ -58,6 +60,7 @@ var (
 
 // Options say what a disk has beyond the operating system.
 type Options struct {
+	Sector   int      // bytes of a sector: 512 or 4096; zero means 512
 	Size     int64    // of the disk in bytes; zero is as small as the content allows, with some slack
 	RootFS   string   // of the root: xfs or ext4
 	Kargs    bls.Args // kernel command line without ostree=
@@ -88,19 +91,22 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 	if err != nil {
 		return nil, err
 	}
-	mbr, core, err := grub.BIOS(d.System, mib/sector, biosSize/sector)
-	if err != nil {
+	var mbr, core []byte
+	bootBlock := 0 // as mke2fs chooses
+	if o.Sector == 4096 {
+		bootBlock = 4096
+	} else if mbr, core, err = grub.BIOS(d.System, mib/512, biosSize/512); err != nil {
 		return nil, err
 	}
 	boot, err := bootTree(d, choices, o, esp, core)
 	if err != nil {
 		return nil, err
 	}
-	espFS, err := fat.Format(esp, fat.Options{Size: espSize, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
+	espFS, err := fat.Format(esp, fat.Options{Size: espSize, SectorSize: o.Sector, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
 	if err != nil {
 		return nil, fmt.Errorf("partition EFI-SYSTEM: %w", err)
 	}
-	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, Label: "boot", UUID: bootUUID, Time: o.Time})
+	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, BlockSize: bootBlock, Label: "boot", UUID: bootUUID, Time: o.Time})
 	if err != nil {
 		return nil, fmt.Errorf("partition boot: %w", err)
 	}
@@ -127,7 +133,7 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 		next += p.Size
 		parts = append(parts, p.Partition)
 	}
-	out.Image, err = gpt.Layout(size, gpt.Options{DiskGUID: DiskGUID, BootCode: mbr}, parts...)
+	out.Image, err = gpt.Layout(size, gpt.Options{DiskGUID: DiskGUID, SectorSize: o.Sector, BootCode: mbr}, parts...)
 	return out, err
 }
 
@@ -142,7 +148,7 @@ func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, esp *roo
 		return nil, err
 	}
 	grub2.Children["console.cfg"] = rootfs.File(0o644, bytes.NewReader(grub.Console(o.Platform.GRUB)))
-	state, err := grub.State(d.System, esp, true)
+	state, err := grub.State(d.System, esp, core != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +227,7 @@ func rootFormat(root *rootfs.Inode, o Options) (format func(size int64) (*disk.I
 	switch o.RootFS {
 	case "xfs":
 		format = func(size int64) (*disk.Image, error) {
-			return xfs.Format(root, xfs.Options{Size: size, Label: "root", UUID: rootUUID})
+			return xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID})
 		}
 		return format, func() (int64, error) { return xfs.Size(root) }, nil
 	case "ext4":
