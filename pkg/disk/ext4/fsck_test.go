@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,43 +14,6 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
-
-// tool returns the path of a program that judges us. e2fsprogs may be in sbin,
-// outside of a user's path.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path, err = exec.LookPath("/sbin/" + name)
-	}
-	if err != nil {
-		missing(t, name+" not installed")
-	}
-	return path
-}
-
-// missing skips a test visibly, or fails it where everything must be there.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("OHP_TOOLS") == "required" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
-}
-
-// run runs a program and returns what it says.
-func runTool(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(tool(t, name), args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %v: %v\n%s", name, args, err, tail(out))
-	}
-	return string(out)
-}
-
-func tail(out []byte) []byte { return out[max(0, len(out)-4000):] }
 
 // zeros is content that a test need not write.
 type zeros int64
@@ -106,10 +68,10 @@ var fsckLine = regexp.MustCompile(`^(e2fsck \d.*|Pass \d.*|.*: \d+/\d+ files .* 
 // fsck fails the test if e2fsck finds anything to say.
 func fsck(t *testing.T, path string) {
 	t.Helper()
-	out := runTool(t, "e2fsck", "-fn", path)
+	out := treetest.Run(t, "e2fsck", "-fn", path)
 	for line := range strings.Lines(out) {
 		if !fsckLine.MatchString(strings.TrimSuffix(line, "\n")) {
-			t.Fatalf("e2fsck:\n%s", tail([]byte(out)))
+			t.Fatalf("e2fsck:\n%s", out)
 		}
 	}
 }

@@ -22,13 +22,13 @@ func mount(t *testing.T, path, options string) (dir string, unmount func()) {
 	}
 	dir = t.TempDir()
 	if out, err := exec.Command("mount", "-t", "ext4", "-o", "loop,"+options, path, dir).CombinedOutput(); err != nil {
-		missing(t, "mount: "+err.Error()+"\n"+string(out))
+		treetest.Missing(t, "OHP_TOOLS", "mount: "+err.Error()+"\n"+string(out))
 	}
 	done := false
 	unmount = func() {
 		if !done {
 			done = true
-			runTool(t, "umount", dir)
+			treetest.Run(t, "umount", dir)
 		}
 	}
 	t.Cleanup(unmount)
@@ -129,7 +129,7 @@ func change(t *testing.T, dir string) {
 func TestNewUUID(t *testing.T) {
 	root := treetest.Random(9)
 	path := writeSparse(t, mustFormat(t, root, bootOptions()))
-	runTool(t, "tune2fs", "-U", "random", path)
+	treetest.Run(t, "tune2fs", "-U", "random", path)
 	fsck(t, path)
 	dir, _ := mount(t, path, "ro")
 	if err := treetest.Compare(dir, root); err != nil {
@@ -150,7 +150,7 @@ func TestGrows(t *testing.T) {
 			if err := os.Truncate(path, 5*o.Size); err != nil {
 				t.Fatal(err)
 			}
-			runTool(t, "resize2fs", path)
+			treetest.Run(t, "resize2fs", path)
 			grown(t, path, root, o)
 		})
 		t.Run(fmt.Sprintf("mounted %d", o.Size), func(t *testing.T) {
@@ -162,8 +162,8 @@ func TestGrows(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir, unmount := mount(t, path, "rw")
-			device := strings.TrimSpace(runTool(t, "findmnt", "-no", "SOURCE", dir))
-			runTool(t, "resize2fs", device)
+			device := strings.TrimSpace(treetest.Run(t, "findmnt", "-no", "SOURCE", dir))
+			treetest.Run(t, "resize2fs", device)
 			unmount()
 			grown(t, path, root, o)
 		})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 const bootFeatures = "has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg metadata_csum_seed sparse_super large_file huge_file dir_nlink extra_isize metadata_csum"
@@ -35,7 +36,7 @@ func reference(t *testing.T, o Options) string {
 	if o.BlockSize != 0 {
 		args = append(args, "-b", fmt.Sprint(o.BlockSize))
 	}
-	cmd := exec.Command(tool(t, "mke2fs"), append(args, path)...)
+	cmd := exec.Command(treetest.Tool(t, "mke2fs"), append(args, path)...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", o.Time.Sec))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
@@ -98,7 +99,7 @@ func TestSameAsMke2fs(t *testing.T) {
 func TestBootFeatures(t *testing.T) {
 	path := writeSparse(t, mustFormat(t, rootfs.Dir(0o755), bootOptions()))
 	fields := map[string]string{}
-	for line := range strings.Lines(runTool(t, "dumpe2fs", "-h", path)) {
+	for line := range strings.Lines(treetest.Run(t, "dumpe2fs", "-h", path)) {
 		if name, value, ok := strings.Cut(line, ":"); ok {
 			fields[name] = strings.TrimSpace(value)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,34 +12,8 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
-
-// tool returns where a program is. Where it is missing the test is skipped, or
-// fails if tools are required.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	for _, name := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(name); err == nil {
-			return found
-		}
-	}
-	if os.Getenv("OHP_TOOLS") == "required" {
-		t.Fatalf("%s not installed", name)
-	}
-	t.Skipf("%s not installed", name)
-	return ""
-}
-
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MTOOLS_SKIP_CHECK=0", "TZ=UTC")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
 
 // writeFile writes an image to a sparse file.
 func writeFile(t *testing.T, img *disk.Image) *os.File {
@@ -64,12 +37,11 @@ func writeFile(t *testing.T, img *disk.Image) *os.File {
 var fsckSilent = regexp.MustCompile(`^fsck\.fat [0-9.]+ \([0-9-]+\)\n[^\n]*: \d+ files, \d+/\d+ clusters\n$`)
 
 func TestFsck(t *testing.T) {
-	fsck := tool(t, "fsck.fat")
 	for name, root := range trees(t) {
 		for shape, o := range shapes {
 			t.Run(shape+"/"+name, func(t *testing.T) {
 				f := writeFile(t, mustFormat(t, root, labelled(o)))
-				if out := run(t, fsck, "-n", f.Name()); !fsckSilent.MatchString(out) {
+				if out := treetest.Run(t, "fsck.fat", "-n", f.Name()); !fsckSilent.MatchString(out) {
 					t.Errorf("fsck.fat says:\n%s", out)
 				}
 			})
@@ -78,10 +50,9 @@ func TestFsck(t *testing.T) {
 }
 
 func TestFsckUnlabelled(t *testing.T) {
-	fsck := tool(t, "fsck.fat")
 	for shape, o := range shapes {
 		f := writeFile(t, mustFormat(t, trees(t)["efi"], o))
-		if out := run(t, fsck, "-n", f.Name()); !fsckSilent.MatchString(out) {
+		if out := treetest.Run(t, "fsck.fat", "-n", f.Name()); !fsckSilent.MatchString(out) {
 			t.Errorf("%s: fsck.fat says:\n%s", shape, out)
 		}
 	}
@@ -89,7 +60,6 @@ func TestFsckUnlabelled(t *testing.T) {
 
 // A file system that is full to its last cluster.
 func TestFsckFull(t *testing.T) {
-	fsck := tool(t, "fsck.fat")
 	o := labelled(Options{Size: 9 * mib})
 	g, err := newGeometry(o.Size, 512, 0)
 	if err != nil {
@@ -98,7 +68,7 @@ func TestFsckFull(t *testing.T) {
 	root := rootfs.Dir(0o755)
 	root.Children["all"] = content(int(g.clusters * g.clusterSize()))
 	f := writeFile(t, mustFormat(t, root, o))
-	out := run(t, fsck, "-n", f.Name())
+	out := treetest.Run(t, "fsck.fat", "-n", f.Name())
 	if want := fmt.Sprintf("%d/%d clusters", g.clusters, g.clusters); !fsckSilent.MatchString(out) || !strings.Contains(out, want) {
 		t.Errorf("fsck.fat says:\n%s", out)
 	}
@@ -111,7 +81,6 @@ func TestFsckFull(t *testing.T) {
 // Everything but the boot code, the system's name, the label's times and the
 // choice among values that mean the same is what mkfs.fat writes.
 func TestSameAsMkfs(t *testing.T) {
-	mkfs := tool(t, "mkfs.fat")
 	for _, sector := range []int{512, 4096} {
 		for _, size := range []int64{9, 16, 17, 32, 33, 63, 64, 65, 127, 128, 129, 200, 255, 256, 260, 261, 400, 511, 512, 513, 1024, 1025, 2048, 2100, 8193, 16384} {
 			for _, bits := range []int{0, 16, 32} {
@@ -124,7 +93,7 @@ func TestSameAsMkfs(t *testing.T) {
 				if bits != 0 {
 					args = append(args, "-F", fmt.Sprint(bits))
 				}
-				run(t, mkfs, append(args, "-C", f, fmt.Sprint(size*1024))...)
+				treetest.Run(t, "mkfs.fat", append(args, "-C", f, fmt.Sprint(size*1024))...)
 				compareEmpty(t, fmt.Sprintf("%d MiB, sectors of %d, FAT%d", size, sector, bits), img, f)
 			}
 		}
@@ -200,19 +169,18 @@ func TestESP(t *testing.T) {
 
 // mtools copies every tree out again, names and bytes.
 func TestMtools(t *testing.T) {
-	mcopy, mdir := tool(t, "mcopy"), tool(t, "mdir")
 	for name, root := range trees(t) {
 		for _, shape := range []string{"fat16", "fat16-4k", "fat32-64m", "fat32-4k-300m"} {
 			t.Run(shape+"/"+name, func(t *testing.T) {
 				f := writeFile(t, mustFormat(t, root, labelled(shapes[shape])))
-				if out := run(t, mdir, "-i", f.Name(), "::"); !strings.Contains(out, "EFI-SYSTEM") || !strings.Contains(out, "7B77-95E7") {
+				if out := treetest.Run(t, "mdir", "-i", f.Name(), "::"); !strings.Contains(out, "EFI-SYSTEM") || !strings.Contains(out, "7B77-95E7") {
 					t.Errorf("mdir says:\n%s", out)
 				}
 				if len(root.Children) == 0 || name == beyondTools {
 					return
 				}
 				out := t.TempDir()
-				run(t, mcopy, "-s", "-m", "-n", "-i", f.Name(), "::*", out)
+				treetest.Run(t, "mcopy", "-s", "-m", "-n", "-i", f.Name(), "::*", out)
 				compareTree(t, root, out)
 			})
 		}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 const mib = 1 << 20
@@ -148,22 +148,6 @@ func write(t *testing.T, img *disk.Image) string {
 	return f.Name()
 }
 
-// run runs a tool and returns what it said.
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("OHP_TOOLS") == "required" {
-			t.Fatalf("%s not installed", name)
-		}
-		t.Skipf("%s not installed", name)
-	}
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, out)
-	}
-	return string(out)
-}
-
 func TestSgdisk(t *testing.T) {
 	// Of sector sizes, sgdisk takes that of files to be 512.
 	for _, size := range []int64{2600 * mib, 600 * mib, 600*mib + 512, 601*mib - 512} {
@@ -171,7 +155,7 @@ func TestSgdisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := run(t, "sgdisk", "-v", "-p", write(t, img))
+		out := treetest.Run(t, "sgdisk", "-v", "-p", write(t, img))
 		// It finds the first usable sector unusual, and must find nothing else.
 		if !strings.Contains(out, "No problems found") || strings.Count(out, "Warning") != 1 || !strings.Contains(out, "first usable sector (2048)") {
 			t.Errorf("%d bytes:\n%s", size, out)
@@ -186,10 +170,10 @@ func TestSfdisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := write(t, img)
-	if out := run(t, "sfdisk", "-V", file); !strings.Contains(out, "No errors detected") {
+	if out := treetest.Run(t, "sfdisk", "-V", file); !strings.Contains(out, "No errors detected") {
 		t.Errorf("sfdisk -V:\n%s", out)
 	}
-	dump := run(t, "sfdisk", "--dump", file)
+	dump := treetest.Run(t, "sfdisk", "--dump", file)
 	for _, want := range []string{
 		"label: gpt\nlabel-id: 00000000-0000-4000-A000-000000000001\n",
 		"first-lba: 2048\nlast-lba: 5324766\nsector-size: 512\n",
@@ -211,7 +195,7 @@ func TestFdisk4096(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := run(t, "fdisk", "-b", "4096", "-l", "-o", "start,sectors,uuid,name", write(t, img))
+	out := treetest.Run(t, "fdisk", "-b", "4096", "-l", "-o", "start,sectors,uuid,name", write(t, img))
 	for _, want := range [][]string{
 		{"Disk", "identifier:", diskGUID.String()},
 		{"256", "256", id(1).String(), "BIOS-BOOT"},

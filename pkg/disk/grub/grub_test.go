@@ -16,6 +16,7 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 func TestStructSizes(t *testing.T) {
@@ -94,19 +95,12 @@ func wantErrors(t *testing.T, err error, want ...string) {
 }
 
 func TestEnv(t *testing.T) {
-	edit, err := exec.LookPath("grub-editenv")
 	env := Env()
 	if len(env) != 1024 || bytes.HasSuffix(env, []byte("\n")) {
 		t.Errorf("%d bytes, ends with %q", len(env), env[len(env)-1])
 	}
-	if err != nil {
-		skip(t, "grub-editenv")
-		return
-	}
 	made := filepath.Join(t.TempDir(), "env")
-	if out, err := exec.Command(edit, made, "create").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	treetest.Run(t, "grub-editenv", made, "create")
 	want, err := os.ReadFile(made)
 	if err != nil {
 		t.Fatal(err)
@@ -118,11 +112,9 @@ func TestEnv(t *testing.T) {
 	if err := os.WriteFile(ours, env, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(edit, ours, "set", "a=b").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if out, err := exec.Command(edit, ours, "list").CombinedOutput(); err != nil || string(out) != "a=b\n" {
-		t.Errorf("%q %v", out, err)
+	treetest.Run(t, "grub-editenv", ours, "set", "a=b")
+	if out := treetest.Run(t, "grub-editenv", ours, "list"); out != "a=b\n" {
+		t.Errorf("%q", out)
 	}
 }
 
@@ -307,26 +299,6 @@ func TestClosure(t *testing.T) {
 	}
 }
 
-// skip skips a test for want of a tool, or fails it if tools are required.
-func skip(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("OHP_TOOLS") == "required" {
-		t.Fatalf("%s not installed", what)
-	}
-	t.Skipf("%s not installed", what)
-}
-
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	for _, name := range []string{name, "/usr/sbin/" + name} {
-		if found, err := exec.LookPath(name); err == nil {
-			return found
-		}
-	}
-	skip(t, name)
-	return ""
-}
-
 // platforms returns directories with real modules: those of this machine, and
 // another version's in OHP_GRUB_MODULES.
 func platforms(t *testing.T) []string {
@@ -338,7 +310,7 @@ func platforms(t *testing.T) []string {
 		}
 	}
 	if len(found) == 0 {
-		skip(t, "/usr/lib/grub/i386-pc")
+		treetest.Missing(t, "OHP_TOOLS", "/usr/lib/grub/i386-pc is not installed")
 	}
 	return found
 }
@@ -384,7 +356,7 @@ func unpack(t *testing.T, core, decompressor []byte) []byte {
 
 // grub-mkimage must put the same into a core image, and the same around it.
 func TestCore(t *testing.T) {
-	mkimage := tool(t, "grub-mkimage")
+	mkimage := treetest.Tool(t, "grub-mkimage")
 	for _, dir := range platforms(t) {
 		root := withModules(t, dir)
 		mbr, core, err := BIOS(root, 2048, 2048)
@@ -459,7 +431,7 @@ func TestDir(t *testing.T) {
 // SeaBIOS loads the boot sector, that the core image, that the modules and
 // grub.cfg from partition 3, and grub.cfg says so.
 func TestBoot(t *testing.T) {
-	sgdisk, mke2fs, qemu := tool(t, "sgdisk"), tool(t, "mke2fs"), tool(t, "qemu-system-x86_64")
+	qemu := treetest.Tool(t, "qemu-system-x86_64")
 	for _, dir := range platforms(t) {
 		root := withModules(t, dir)
 		mbr, core, err := BIOS(root, 2048, 2048)
@@ -484,14 +456,14 @@ func TestBoot(t *testing.T) {
 			}
 		}
 		disk, part := filepath.Join(where, "disk"), filepath.Join(where, "part")
-		run(t, mke2fs, "-q", "-t", "ext4", "-L", "boot", "-d", filepath.Join(where, "tree"), part, "64M")
+		treetest.Run(t, "mke2fs", "-q", "-t", "ext4", "-L", "boot", "-d", filepath.Join(where, "tree"), part, "64M")
 		if err := os.WriteFile(disk, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Truncate(disk, 80<<20); err != nil {
 			t.Fatal(err)
 		}
-		run(t, sgdisk, "-n", "1:2048:4095", "-t", "1:ef02", "-n", "3:8192:139263", "-t", "3:8300", disk)
+		treetest.Run(t, "sgdisk", "-n", "1:2048:4095", "-t", "1:ef02", "-n", "3:8192:139263", "-t", "3:8300", disk)
 		content, err := os.ReadFile(part)
 		if err != nil {
 			t.Fatal(err)
@@ -509,13 +481,6 @@ func TestBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		serial(t, qemu, disk, "booted from (hd0,gpt3)/grub2 by pc")
-	}
-}
-
-func run(t *testing.T, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 const (
@@ -32,22 +32,6 @@ func TestStructSizes(t *testing.T) {
 	if got := binary.Size(header{}); got != headerLength {
 		t.Errorf("header has %d bytes, want %d", got, headerLength)
 	}
-}
-
-// tool runs a program and returns what it said.
-func tool(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("OHP_TOOLS") == "required" {
-			t.Fatalf("%s not installed", name)
-		}
-		t.Skipf("%s not installed", name)
-	}
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
-	}
-	return string(out)
 }
 
 // noise is content that does not compress, text is content that does.
@@ -160,11 +144,11 @@ var compressions = map[string]Compression{"none": None, "deflate": Deflate, "zst
 func judge(t *testing.T, img *disk.Image, c Compression, bits int) {
 	t.Helper()
 	name := file(t, img, c, bits)
-	if out := tool(t, "qemu-img", "check", "-f", "qcow2", name); !strings.Contains(out, "No errors were found on the image.") || strings.Contains(out, "leaked") {
+	if out := treetest.Run(t, "qemu-img", "check", "-f", "qcow2", name); !strings.Contains(out, "No errors were found on the image.") || strings.Contains(out, "leaked") {
 		t.Errorf("qemu-img check: %s", out)
 	}
 	if img.Size() > 0 && img.Size() <= 20*gib { // it compares holes byte by byte
-		if out := tool(t, "qemu-img", "compare", "-f", "qcow2", "-F", "raw", name, rawFile(t, img)); !strings.Contains(out, "Images are identical.") {
+		if out := treetest.Run(t, "qemu-img", "compare", "-f", "qcow2", "-F", "raw", name, rawFile(t, img)); !strings.Contains(out, "Images are identical.") {
 			t.Errorf("qemu-img compare: %s", out)
 		}
 	}
@@ -189,7 +173,7 @@ func checkInfo(t *testing.T, name string, img *disk.Image, c Compression, bits i
 			}
 		} `json:"format-specific"`
 	}
-	if err := json.Unmarshal([]byte(tool(t, "qemu-img", "info", "--output=json", name)), &info); err != nil {
+	if err := json.Unmarshal([]byte(treetest.Run(t, "qemu-img", "info", "--output=json", name)), &info); err != nil {
 		t.Fatal(err)
 	}
 	kind := map[Compression]string{None: "zlib", Deflate: "zlib", Zstd: "zstd"}[c]
@@ -209,7 +193,7 @@ func checkMap(t *testing.T, name string, img *disk.Image, c Compression, bits in
 		Depth                 int
 		Present, Zero, Data   bool
 	}
-	if err := json.Unmarshal([]byte(tool(t, "qemu-img", "map", "--output=json", "-f", "qcow2", name)), &got); err != nil {
+	if err := json.Unmarshal([]byte(treetest.Run(t, "qemu-img", "map", "--output=json", "-f", "qcow2", name)), &got); err != nil {
 		t.Fatal(err)
 	}
 	l := newLayout(img, bits)
@@ -302,7 +286,7 @@ func TestTableLimits(t *testing.T) {
 	for _, n := range sizes {
 		img := mustNew(t, n*cluster, disk.Extent{Blob: text(uint64(n), int(n*cluster))})
 		name := file(t, img, None, 9)
-		if out := tool(t, "qemu-img", "check", "-f", "qcow2", name); !strings.Contains(out, "No errors were found") || strings.Contains(out, "leaked") {
+		if out := treetest.Run(t, "qemu-img", "check", "-f", "qcow2", name); !strings.Contains(out, "No errors were found") || strings.Contains(out, "leaked") {
 			t.Fatalf("%d clusters: %s", n, out)
 		}
 		checkReader(t, name, img)
@@ -419,7 +403,7 @@ func TestOpenQEMU(t *testing.T) {
 			{"-S", "0"},
 		} {
 			out := filepath.Join(t.TempDir(), "disk.qcow2")
-			tool(t, "qemu-img", append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, args...), rawFile(t, img), out)...)
+			treetest.Run(t, "qemu-img", append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, args...), rawFile(t, img), out)...)
 			checkReader(t, out, img)
 			if t.Failed() {
 				t.Fatalf("%s %q", name, args)
@@ -431,8 +415,8 @@ func TestOpenQEMU(t *testing.T) {
 // TestOpenZero reads clusters that say that they are zero.
 func TestOpenZero(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "disk.qcow2")
-	tool(t, "qemu-img", "create", "-f", "qcow2", name, "1M")
-	tool(t, "qemu-io", "-c", "write -P 5 0 256k", "-c", "write -z 64k 64k", "-c", "write -P 9 900k 512", name)
+	treetest.Run(t, "qemu-img", "create", "-f", "qcow2", name, "1M")
+	treetest.Run(t, "qemu-io", "-c", "write -P 5 0 256k", "-c", "write -z 64k 64k", "-c", "write -P 9 900k 512", name)
 	want := bytes.Repeat([]byte{5}, 256*kib)
 	clear(want[64*kib : 128*kib])
 	checkReader(t, name, mustNew(t, mib, disk.Extent{Blob: bytes.NewReader(want)}, disk.Extent{Off: 900 * kib, Blob: bytes.NewReader(bytes.Repeat([]byte{9}, 512))}))
@@ -445,7 +429,7 @@ func TestOpenRefuses(t *testing.T) {
 		"unknown incompatible features 0x4":  {"-o", "data_file=ext.raw"},
 	} {
 		t.Chdir(t.TempDir())
-		tool(t, "qemu-img", append(append([]string{"create", "-f", "qcow2"}, args...), "disk.qcow2", "1M")...)
+		treetest.Run(t, "qemu-img", append(append([]string{"create", "-f", "qcow2"}, args...), "disk.qcow2", "1M")...)
 		b, err := os.ReadFile("disk.qcow2")
 		if err != nil {
 			t.Fatal(err)

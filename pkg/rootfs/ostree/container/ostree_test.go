@@ -20,13 +20,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/composefs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/gvariant"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // TestOSTree has ostree judge what was imported.
 func TestOSTree(t *testing.T) {
 	tool, err := exec.LookPath("ostree")
 	if err != nil {
-		missing(t, "OHP_TOOLS", "ostree is not installed")
+		treetest.Missing(t, "OHP_TOOLS", "ostree is not installed")
 	}
 	got, err := Import(readBase(t), Options{Reference: testReference})
 	if err != nil {
@@ -55,7 +56,7 @@ func TestFixture(t *testing.T) {
 			case dir == "" && size == "full": // takes minutes to build; only some need it
 				t.Skip("the full fixture has not been built, see ci/fixture")
 			case dir == "":
-				missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
+				treetest.Missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
 			}
 			ostree := fixtureOSTree(t)
 			got, err := Import(readLayout(t, dir), Options{Reference: testReference})
@@ -212,7 +213,7 @@ func fixtureOSTree(t *testing.T) []string {
 	t.Helper()
 	tool := newest(filepath.Join(fixtureCache(t), "tools-*", "*", "usr", "bin", "ostree"))
 	if tool == "" {
-		missing(t, "OHP_FIXTURE", "the tools of the fixture have not been unpacked, see ci/fixture")
+		treetest.Missing(t, "OHP_FIXTURE", "the tools of the fixture have not been unpacked, see ci/fixture")
 	}
 	root := strings.TrimSuffix(tool, "/usr/bin/ostree")
 	loaders, _ := filepath.Glob(root + "/lib*/ld-linux-*.so.*")
@@ -221,15 +222,6 @@ func fixtureOSTree(t *testing.T) []string {
 		t.Fatalf("%s has no dynamic loader", root)
 	}
 	return []string{loaders[0], "--library-path", libs[0], tool}
-}
-
-// missing skips a test, or fails it where nothing may be skipped.
-func missing(t *testing.T, env, why string) {
-	t.Helper()
-	if os.Getenv(env) == "required" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 func run(t *testing.T, command ...string) string {

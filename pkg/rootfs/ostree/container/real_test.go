@@ -12,6 +12,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // A realImport does with the real ostree what importers of containers have it
@@ -29,7 +30,7 @@ func newRealImport(t *testing.T) *realImport {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Chown(probe, 1, 2), unix.Lsetxattr(probe, selinux.Xattr, []byte("x\x00"), 0)); err != nil {
-		missing(t, "OHP_ROOT", "only root can have ostree check out files: "+err.Error())
+		treetest.Missing(t, "OHP_ROOT", "only root can have ostree check out files: "+err.Error())
 	}
 	r.ostree("init", "--mode=bare")
 	return r
@@ -266,7 +267,7 @@ func TestRealFixture(t *testing.T) {
 			case size == "full" && os.Getenv("OHP_FIXTURE") != "required": // takes a minute
 				t.Skip("set OHP_FIXTURE=required to compare the full fixture")
 			case dir == "":
-				missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
+				treetest.Missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
 			}
 			entries := [][]entry{
 				{file("etc/motd", "derived\n"), file("usr/bin/derived", "#!/bin/sh\n").by(0, 0, 0o755), file("opt/x/y", "1").by(7, 8, 0), file("run/x", "1")},
