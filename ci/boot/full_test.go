@@ -1,9 +1,12 @@
 package boot
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +31,7 @@ type life struct {
 	firmware            Firmware
 	kargs               []string
 	again               bool // boots a second time
+	grown               bool // the disk is four times as large before it boots, as clouds make it
 }
 
 // TestFull boots the full fixture: systemd, the real Ignition, the real
@@ -40,10 +44,10 @@ func TestFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range []life{
-		{"full-base", "qemu", "xfs", BIOS, nil, true},
+		{"full-base", "qemu", "xfs", BIOS, []string{"rootflags=prjquota"}, true, true},
 		// ostree fsck on the booted system takes a while, so one life has it.
-		{"full-base", "metal", "ext4", UEFI, []string{"console=ttyS0,115200n8", "fixture.fsck"}, true},
-		{"full-chunked", "qemu", "xfs", UEFI, nil, false},
+		{"full-base", "metal", "ext4", UEFI, []string{"console=ttyS0,115200n8", "fixture.fsck"}, true, true},
+		{"full-chunked", "qemu", "xfs", UEFI, nil, false, false},
 	} {
 		args := []string{"--platform", l.platform, "--root-fs", l.rootFS, "--ignition", config, "--karg", "fixture.poweroff"}
 		for _, k := range l.kargs {
@@ -59,9 +63,13 @@ func TestFull(t *testing.T) {
 
 // live boots the disk once or twice and asserts what each boot has to say.
 func (l life) live(t *testing.T, disk string) {
+	if l.grown {
+		enlarge(t, disk)
+	}
 	o := Options{Disk: disk, Firmware: l.firmware, Memory: 1536, Timeout: 8 * time.Minute, Keep: true}
 	first := boot(t, o)
 	l.system(first)
+	l.own(first)
 	first.argument("ignition.firstboot", true)
 	if filepath.Ext(disk) == ".raw" {
 		partitionTable(t, disk)
@@ -73,7 +81,7 @@ func (l life) live(t *testing.T, disk string) {
 	l.system(second)
 	second.argument("ignition.firstboot", false)
 	// Ignition did not run again, and the machine is the same.
-	for _, key := range []string{"ignition-result", "fixuser", "core"} {
+	for _, key := range []string{"ignition-result", "fixuser", "core", "disk", "uuid boot", "uuid root", "root-size"} {
 		second.is(key, first.Get(key))
 	}
 }
@@ -89,6 +97,9 @@ func (l life) system(m *machine) {
 	// The root is composefs, and of all that came from the container nothing can be written.
 	m.has("mount /", "composefs overlay ro,", "/sysroot/ostree/repo/objects")
 	m.has("mount /sysroot", l.rootFS+" ro,")
+	if slices.Contains(l.kargs, "rootflags=prjquota") {
+		m.has("mount /sysroot", ",prjquota")
+	}
 	for path, want := range map[string]string{"/": "no", "/usr": "no", "/sysroot": "no", "/etc": "yes", "/var": "yes", "/boot": "yes"} {
 		m.is("writable "+path, want)
 	}
@@ -116,6 +127,47 @@ func (l life) system(m *machine) {
 			m.is("fsck", "clean")
 			m.is("unlabeled", "0")
 		}
+	}
+}
+
+// enlarge makes a disk four times as large.
+func enlarge(t *testing.T, disk string) {
+	t.Helper()
+	info, err := exec.Command("qemu-img", "info", "--output=json", disk).Output()
+	var is struct {
+		Size int64 `json:"virtual-size"`
+	}
+	if err == nil {
+		err = json.Unmarshal(info, &is)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("qemu-img", "resize", "-f", strings.TrimPrefix(filepath.Ext(disk), "."), disk, fmt.Sprint(4*is.Size)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// own asserts that the first boot made the disk the machine's own: with
+// identifiers that no other has, and with all of the disk for the root.
+func (l life) own(m *machine) {
+	m.t.Helper()
+	for key, fresh := range map[string]string{
+		"disk": "00000000-0000-4000-a000-000000000001", "uuid boot": "96d15588-3596-4b3c-adca-a2ff7279ea63", "uuid root": "910678ff-f77e-4a7d-8d53-86f2ac47a823",
+	} {
+		if got := m.Get(key); len(got) < 36 || strings.HasPrefix(got, fresh) {
+			m.t.Errorf("%s=%q after the first boot", key, got)
+		}
+	}
+	var id string
+	var disk, root int64
+	if _, err := fmt.Sscanf(m.Get("disk")+" "+m.Get("root-size"), "%s %d bytes %d bytes", &id, &disk, &root); err != nil {
+		m.t.Errorf("disk=%q root-size=%q: %v", m.Get("disk"), m.Get("root-size"), err)
+	}
+	// File systems count out what they keep for themselves.
+	if rest := disk - 514<<20; root < rest*9/10 || root > rest {
+		m.t.Errorf("the root has %d bytes on a disk of %d", root, disk)
 	}
 }
 

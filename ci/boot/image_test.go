@@ -44,8 +44,8 @@ func wanted(t *testing.T, fixture string) {
 	default:
 		t.Fatalf("OHP_BOOT=%s: want tiny, full or all", v)
 	}
-	for _, f := range []Firmware{BIOS, UEFI} {
-		if err := Missing(f); err != nil {
+	for _, o := range []Options{{Firmware: BIOS}, {Firmware: UEFI}, {Arch: "aarch64", Firmware: UEFI}} {
+		if err := Missing(o); err != nil {
 			if os.Getenv("OHP_TOOLS") == "required" {
 				t.Fatal(err)
 			}

@@ -186,6 +186,7 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 			size = s.choices.Size
 		}
 		d, err := layout.New(s.deployment, s.choices, layout.Options{
+			Arch:   s.arch,
 			Sector: p.Sector, Size: size, RootFS: s.rootFS, Kargs: kargs, Platform: settings, Ignition: r.config,
 			Time: s.created(), Seed: s.image.Digest.String() + " " + s.origin,
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
@@ -163,8 +164,8 @@ func (o buildOptions) check() (*request, error) {
 	if o.reference == "" {
 		return nil, usageError{errors.New("the reference is empty")}
 	}
-	if machine(o.arch) != "x86_64" {
-		return nil, usageError{fmt.Errorf("architecture %q: disks are made for amd64 only, choose it with --arch", o.arch)}
+	if err := layout.Supports(machine(o.arch)); err != nil {
+		return nil, usageError{err}
 	}
 	seen := map[string]bool{}
 	for _, id := range o.platforms {

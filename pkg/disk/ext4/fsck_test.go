@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -113,15 +114,123 @@ func TestFsck(t *testing.T) {
 	})
 }
 
+// TestFsckRandom has e2fsck judge random trees, which take every form there is.
+// Every fourth one is in pieces, so that maps become trees.
 func TestFsckRandom(t *testing.T) {
-	blockSizes(t, func(t *testing.T, block int) {
-		for seed := range uint64(6) {
-			o := bootOptions()
-			o.BlockSize = block
-			o.Size = int64(64+32*seed) * miB
-			fsck(t, writeSparse(t, mustFormat(t, treetest.Random(seed), o)))
+	const trees = 512
+	forms := make(chan map[string]int, 4)
+	for part := range 4 {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			seen := map[string]int{}
+			for seed := part; seed < trees; seed += 4 {
+				o := bootOptions()
+				o.BlockSize = []int{1024, 4096}[seed/4%2]
+				o.Size = int64(64+seed) * miB
+				if part == 3 {
+					o.stride = 1
+				}
+				p := planned(t, randomTree(uint64(seed), o.BlockSize), o)
+				for _, n := range p.tree.nodes {
+					for _, form := range n.forms(o.BlockSize) {
+						seen[form]++
+					}
+				}
+				img, err := p.image()
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				path := writeSparse(t, img)
+				fsck(t, path)
+				os.Remove(path)
+				if t.Failed() {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+			forms <- seen
+		})
+	}
+	t.Cleanup(func() {
+		close(forms)
+		all := map[string]int{}
+		for seen := range forms {
+			for form, n := range seen {
+				all[form] += n
+			}
 		}
+		for _, want := range []string{
+			"dir linear", "dir index 1", "dir index 2", "link inode", "link block",
+			"attr inode", "attr block", "attr shared", "data inode", "data tree 1", "data tree 2",
+		} {
+			if all[want] == 0 {
+				t.Errorf("no tree has %q: %v", want, all)
+			}
+		}
+		t.Log(all)
 	})
+}
+
+// planned lays out a tree and keeps the plan.
+func planned(t *testing.T, root *rootfs.Inode, o Options) *plan {
+	t.Helper()
+	tree, err := scan(root, o, int64(o.BlockSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPlan(tree, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// forms names the forms of an inode.
+func (n *node) forms(block int) (forms []string) {
+	add := func(name string, yes bool) {
+		if yes {
+			forms = append(forms, name)
+		}
+	}
+	add("dir linear", n.dir != nil && n.dir.leaves == nil)
+	add("dir index 1", n.dir != nil && n.dir.leaves != nil && n.dir.nodes == 0)
+	add("dir index 2", n.dir != nil && n.dir.nodes > 0)
+	add("link inode", n.in.IsLink() && len(n.runs) == 0)
+	add("link block", n.in.IsLink() && len(n.runs) > 0)
+	add("attr inode", len(n.body) > 0)
+	add("attr block", n.attrs != nil)
+	add("attr shared", n.attrs != nil && n.attrs.refs > 1)
+	add("data inode", len(n.runs) > 0 && len(n.tree) == 0)
+	add("data tree 1", len(n.tree) > 0 && len(n.tree) <= int(extentsPerBlock(uint64(block))))
+	add("data tree 2", len(n.tree) > 4 && len(splitExtents(n.runs)) > 4*int(extentsPerBlock(uint64(block))))
+	return forms
+}
+
+// randomTree is a random tree with, now and then, what makes large directories,
+// attributes and maps.
+func randomTree(seed uint64, block int) *rootfs.Inode {
+	root := treetest.Random(seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	crowd := rootfs.Dir(0o755)
+	in := rootfs.Text(0o644, "one of many")
+	for i := range 1 << r.IntN(14) {
+		crowd.Children[fmt.Sprint(i, strings.Repeat("x", r.IntN(r.IntN(200)+1)))] = in
+	}
+	root.Children["crowd"] = crowd
+	for i := range 20 {
+		many := rootfs.Text(0o644, "attributes")
+		many.Xattrs = map[string]string{}
+		for left := block - 100; left > 0; left -= 40 {
+			value := strings.Repeat("v", r.IntN(left))
+			many.Xattrs[fmt.Sprint("user.", left)] = value
+			left -= len(value)
+		}
+		root.Children[fmt.Sprint("many", i)] = many
+		same := rootfs.Text(0o644, "the same attributes")
+		same.Xattrs = many.Xattrs
+		root.Children[fmt.Sprint("same", i)] = same
+	}
+	root.Children["file"] = rootfs.File(0o644, treetest.Pattern{Seed: seed, Length: r.Int64N(1 << r.IntN(25))})
+	return root
 }
 
 // TestNothingUnwrittenIsRead fills every block that the plan leaves out with

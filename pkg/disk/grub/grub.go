@@ -1,15 +1,15 @@
 // Package grub makes what GRUB needs to boot a disk, out of the files that the
 // operating system's tree brings and without running any of its tools: the
-// boot sector and core image for BIOS, the tree of the EFI system partition,
-// the directory /boot/grub2 and the record that bootupd keeps of it all.
+// boot sector and core image for BIOS, the core image for the Open Firmware of
+// ppc64le, the tree of the EFI system partition, the directory /boot/grub2 and
+// the record that bootupd keeps of it all.
 //
-// The core image stands in the BIOS boot partition, right behind each other:
+// The core image for BIOS stands in the BIOS boot partition, right behind each other:
 //
 //	diskboot.img | lzma_decompress.img | LZMA( kernel | modules | prefix )
 //
 // It is built as grub-install does with --no-rs-codes, for a boot file system
-// on partition 3 of the same disk. Left out are all platforms but i386-pc and
-// EFI, and the Reed-Solomon codes that would protect the core image against
+// on partition 3 of the same disk. Left out are the Reed-Solomon codes that would protect the core image against
 // software which writes into gaps between partitions; it stands in none.
 //
 // See include/grub/i386/pc/boot.h, include/grub/offsets.h and
@@ -18,6 +18,7 @@
 package grub
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path"
@@ -28,12 +29,20 @@ import (
 
 // Where the tree has what.
 const (
-	modules   = "usr/lib/grub/i386-pc"
+	targets   = "usr/lib/grub" // a directory of modules for each
 	font      = "usr/share/grub/unicode.pf2"
 	locales   = "usr/share/locale"
 	static    = "usr/lib/bootupd/grub2-static"
 	updates   = "usr/lib/bootupd/updates"
 	efiByName = "usr/lib/efi" // <component>/<version>/EFI
+)
+
+// The platforms, in GRUB's words, whose core image is made here and whose
+// modules are on the boot file system. GRUB for EFI has all that it needs in
+// its one file.
+const (
+	TargetBIOS = "i386-pc"
+	TargetPReP = "powerpc-ieee1275"
 )
 
 // maxFile bounds what is read of one file. The largest that GRUB brings is its
@@ -43,8 +52,9 @@ const maxFile = 4 << 20
 // source reads files of a tree. It goes on when one is missing, so that all
 // that are missing can be told at once.
 type source struct {
-	root *rootfs.Inode
-	errs []error
+	root    *rootfs.Inode
+	modules string // directory of the modules
+	errs    []error
 }
 
 // read returns the content of a file, or nil after noting what it was for.
@@ -119,9 +129,10 @@ func Console(commands []string) []byte {
 		"# CONSOLE-SETTINGS-END\n")
 }
 
-// Dir returns the tree of /boot/grub2. The core image is that of [BIOS]; nil
-// leaves out all that only a BIOS needs.
-func Dir(root *rootfs.Inode, core []byte) (*rootfs.Inode, error) {
+// Dir returns the tree of /boot/grub2. The core image is that of [BIOS] or
+// [PReP], and target the platform it is for; nil leaves out all that GRUB for
+// EFI does without.
+func Dir(root *rootfs.Inode, target string, core []byte) (*rootfs.Inode, error) {
 	config, err := Config(root)
 	if err != nil {
 		return nil, err
@@ -132,8 +143,8 @@ func Dir(root *rootfs.Inode, core []byte) (*rootfs.Inode, error) {
 	if core == nil {
 		return dir, nil
 	}
-	s := source{root: root}
-	dir.Children["i386-pc"] = s.platform(core)
+	s := source{root: root, modules: path.Join(targets, target)}
+	dir.Children[target] = s.platform(target, core)
 	if n := root.Resolve(font); n != nil && n.IsFile() {
 		dir.Children["fonts"] = rootfs.Dir(0o755)
 		dir.Children["fonts"].Children["unicode.pf2"] = rootfs.File(0o644, n.Content)
@@ -145,21 +156,25 @@ func Dir(root *rootfs.Inode, core []byte) (*rootfs.Inode, error) {
 }
 
 // platform returns what grub-install copies of the modules' directory.
-func (s *source) platform(core []byte) *rootfs.Inode {
+func (s *source) platform(target string, core []byte) *rootfs.Inode {
 	to := rootfs.Dir(0o755)
-	to.Children["core.img"] = rootfs.Text(0o644, string(core))
-	from := s.dir(modules, "the modules that GRUB loads when it runs")
+	coreName, needed := "core.img", []string{"normal.mod", "command.lst", "boot.img"}
+	if target == TargetPReP {
+		coreName, needed = "core.elf", needed[:2]
+	}
+	to.Children[coreName] = rootfs.File(0o644, bytes.NewReader(core))
+	from := s.dir(s.modules, "the modules that GRUB loads when it runs")
 	if from == nil {
 		return to
 	}
 	for _, name := range from.Names() {
-		if n := s.root.Resolve(path.Join(modules, name)); n != nil && n.IsFile() && isInstalled(name) {
+		if n := s.root.Resolve(path.Join(s.modules, name)); n != nil && n.IsFile() && isInstalled(name) {
 			to.Children[name] = rootfs.File(0o644, n.Content)
 		}
 	}
-	for _, name := range []string{"normal.mod", "command.lst", "boot.img"} {
+	for _, name := range needed {
 		if to.Children[name] == nil {
-			s.missing(path.Join(modules, name), "without it GRUB ends in its rescue shell")
+			s.missing(path.Join(s.modules, name), "without it GRUB ends in its rescue shell")
 		}
 	}
 	return to

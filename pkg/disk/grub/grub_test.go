@@ -2,17 +2,22 @@ package grub
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"debug/elf"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
@@ -27,6 +32,8 @@ func TestStructSizes(t *testing.T) {
 		t.Errorf("moduleHeader has %d bytes", got)
 	}
 }
+
+const modules = targets + "/" + TargetBIOS
 
 // tree builds a tree of texts.
 func tree(t testing.TB, files map[string]string) *rootfs.Inode {
@@ -290,11 +297,10 @@ func TestBIOSRefused(t *testing.T) {
 
 func TestClosure(t *testing.T) {
 	s := &source{root: tree(t, map[string]string{
-		modules + "/moddep.lst":   "a: b\nmdraid1x: diskfilter\next2: fshelp\nfshelp: fshelp gpt_thing\nbiosdisk:\ndiskfilter:\n",
-		modules + "/mdraid1x.mod": "",
-	})}
+		modules + "/moddep.lst": "a: b\nmdraid1x: diskfilter\next2: fshelp\nfshelp: fshelp gpt_thing\nbiosdisk:\ndiskfilter:\n",
+	}), modules: modules}
 	want := []string{"diskfilter", "mdraid1x", "part_gpt", "gpt_thing", "fshelp", "ext2", "biosdisk"}
-	if got := s.closure(); !slices.Equal(got, want) {
+	if got := s.closure([]string{"mdraid1x", "part_gpt", "ext2", "biosdisk"}); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -315,8 +321,8 @@ func platforms(t *testing.T) []string {
 	return found
 }
 
-// withModules returns fedora with a real directory of modules.
-func withModules(t *testing.T, dir string) *rootfs.Inode {
+// withModules returns fedora with a real directory of modules for a target.
+func withModules(t *testing.T, target, dir string) *rootfs.Inode {
 	t.Helper()
 	root := fedora(t)
 	entries, err := os.ReadDir(dir)
@@ -328,7 +334,7 @@ func withModules(t *testing.T, dir string) *rootfs.Inode {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := root.Place(modules+"/"+e.Name(), rootfs.Text(0o644, string(b))); err != nil {
+		if err := root.Place(path.Join(targets, target, e.Name()), rootfs.Text(0o644, string(b))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -339,10 +345,10 @@ func withModules(t *testing.T, dir string) *rootfs.Inode {
 func unpack(t *testing.T, core, decompressor []byte) []byte {
 	t.Helper()
 	start := sectorSize + len(decompressor)
-	size := order.Uint32(core[sectorSize+uncompressedSize:])
+	size := binary.LittleEndian.Uint32(core[sectorSize+uncompressedSize:])
 	head := []byte{(2*5+0)*9 + 3, 0, 0, 1, 0}
-	head = order.AppendUint64(head, uint64(size))
-	packed := core[start:][:order.Uint32(core[sectorSize+compressedSize:])]
+	head = binary.LittleEndian.AppendUint64(head, uint64(size))
+	packed := core[start:][:binary.LittleEndian.Uint32(core[sectorSize+compressedSize:])]
 	r, err := lzma.NewReader(bytes.NewReader(append(head, packed...)))
 	if err != nil {
 		t.Fatal(err)
@@ -358,7 +364,7 @@ func unpack(t *testing.T, core, decompressor []byte) []byte {
 func TestCore(t *testing.T) {
 	mkimage := treetest.Tool(t, "grub-mkimage")
 	for _, dir := range platforms(t) {
-		root := withModules(t, dir)
+		root := withModules(t, TargetBIOS, dir)
 		mbr, core, err := BIOS(root, 2048, 2048)
 		if err != nil {
 			t.Fatal(err)
@@ -376,7 +382,7 @@ func TestCore(t *testing.T) {
 		if got, want := unpack(t, core, decompressor), unpack(t, want, decompressor); !bytes.Equal(got, want) {
 			t.Errorf("%s: payload of %d bytes differs from that of grub-mkimage, %d bytes", dir, len(got), len(want))
 		}
-		t.Logf("%s: payload %d bytes, core image %d, of grub-mkimage %d", dir, order.Uint32(core[sectorSize+uncompressedSize:]), len(core), len(want))
+		t.Logf("%s: payload %d bytes, core image %d, of grub-mkimage %d", dir, binary.LittleEndian.Uint32(core[sectorSize+uncompressedSize:]), len(core), len(want))
 		if !bytes.Equal(core[:blockStart], want[:blockStart]) {
 			t.Errorf("%s: diskboot.img was changed", dir)
 		}
@@ -384,13 +390,13 @@ func TestCore(t *testing.T) {
 		if !bytes.Equal(core[sectorSize+redundancy:][:same-sectorSize], want[sectorSize+redundancy:][:same-sectorSize]) {
 			t.Errorf("%s: lzma_decompress.img was changed", dir)
 		}
-		if start, length := order.Uint64(core[blockStart:]), order.Uint16(core[blockLength:]); start != 2049 || int(length) != len(core)/sectorSize-1 || len(core)%sectorSize != 0 {
+		if start, length := binary.LittleEndian.Uint64(core[blockStart:]), binary.LittleEndian.Uint16(core[blockLength:]); start != 2049 || int(length) != len(core)/sectorSize-1 || len(core)%sectorSize != 0 {
 			t.Errorf("%s: %d bytes, blocks %d+%d", dir, len(core), start, length)
 		}
-		if len(mbr) != 440 || order.Uint64(mbr[bootKernelSector:]) != 2048 || mbr[bootDrive] != 0xFF {
+		if len(mbr) != 440 || binary.LittleEndian.Uint64(mbr[bootKernelSector:]) != 2048 || mbr[bootDrive] != 0xFF {
 			t.Errorf("%s: boot sector % x", dir, mbr)
 		}
-		if again, core2, err := BIOS(withModules(t, dir), 2048, 2048); err != nil || !bytes.Equal(core, core2) || !bytes.Equal(mbr, again) {
+		if again, core2, err := BIOS(withModules(t, TargetBIOS, dir), 2048, 2048); err != nil || !bytes.Equal(core, core2) || !bytes.Equal(mbr, again) {
 			t.Errorf("%s: differs: %v", dir, err)
 		}
 		_, _, err = BIOS(root, 2048, 32)
@@ -399,8 +405,8 @@ func TestCore(t *testing.T) {
 }
 
 func TestDir(t *testing.T) {
-	root := withModules(t, platforms(t)[0])
-	dir, err := Dir(root, []byte("core"))
+	root := withModules(t, TargetBIOS, platforms(t)[0])
+	dir, err := Dir(root, TargetBIOS, []byte("core"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -417,78 +423,162 @@ func TestDir(t *testing.T) {
 			t.Errorf("%s", name)
 		}
 	}
-	if dir, err = Dir(root, nil); err != nil || !slices.Equal(files(dir), []string{"grub.cfg", "grubenv"}) {
+	if dir, err = Dir(root, "", nil); err != nil || !slices.Equal(files(dir), []string{"grub.cfg", "grubenv"}) {
 		t.Errorf("without BIOS: %q %v", files(dir), err)
 	}
-	_, err = Dir(fedora(t), []byte("core"))
+	_, err = Dir(fedora(t), TargetBIOS, []byte("core"))
 	wantErrors(t, err, "/usr/lib/grub/i386-pc is missing")
 	delete(root.Lookup(modules).Children, "normal.mod")
 	delete(root.Lookup(modules).Children, "command.lst")
-	_, err = Dir(root, []byte("core"))
+	_, err = Dir(root, TargetBIOS, []byte("core"))
 	wantErrors(t, err, "/usr/lib/grub/i386-pc/normal.mod is missing", "/usr/lib/grub/i386-pc/command.lst is missing")
 }
 
 // SeaBIOS loads the boot sector, that the core image, that the modules and
 // grub.cfg from partition 3, and grub.cfg says so.
 func TestBoot(t *testing.T) {
-	qemu := treetest.Tool(t, "qemu-system-x86_64")
 	for _, dir := range platforms(t) {
-		root := withModules(t, dir)
+		root := withModules(t, TargetBIOS, dir)
 		mbr, core, err := BIOS(root, 2048, 2048)
 		if err != nil {
 			t.Fatal(err)
 		}
-		boot, err := Dir(root, core)
-		if err != nil {
-			t.Fatal(err)
-		}
-		boot.Children["grub.cfg"] = rootfs.Text(0o600, "serial --unit=0 --speed=115200\nterminal_output serial\necho \"booted from $prefix by $grub_platform\"\nhalt\n")
-		where := t.TempDir()
-		for name, n := range boot.Walk() {
-			to := filepath.Join(where, "tree/grub2", name)
-			if n.IsDir() {
-				err = os.MkdirAll(to, 0o755)
-			} else {
-				err = os.WriteFile(to, []byte(text(t, n)), 0o644)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		disk, part := filepath.Join(where, "disk"), filepath.Join(where, "part")
-		treetest.Run(t, "mke2fs", "-q", "-t", "ext4", "-L", "boot", "-d", filepath.Join(where, "tree"), part, "64M")
-		if err := os.WriteFile(disk, nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Truncate(disk, 80<<20); err != nil {
-			t.Fatal(err)
-		}
-		treetest.Run(t, "sgdisk", "-n", "1:2048:4095", "-t", "1:ef02", "-n", "3:8192:139263", "-t", "3:8300", disk)
-		content, err := os.ReadFile(part)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.OpenFile(disk, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for off, b := range map[int64][]byte{0: mbr, 2048 * sectorSize: core, 8192 * sectorSize: content} {
-			if _, err := f.WriteAt(b, off); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		serial(t, qemu, disk, "booted from (hd0,gpt3)/grub2 by pc")
+		disk := bootable(t, root, TargetBIOS, mbr, core)
+		serial(t, "booted from (hd0,gpt3)/grub2 by pc", "qemu-system-x86_64", "-M", "pc,accel=tcg", "-m", "128", "-drive", "format=raw,if=virtio,file="+disk)
 	}
 }
 
-// serial boots a disk until it says what is wanted on its serial port.
-func serial(t *testing.T, qemu, disk, want string) {
+// openFirmware returns a directory with the modules of ppc64le.
+func openFirmware(t *testing.T) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), qemu, "-M", "pc,accel=tcg", "-m", "128", "-display", "none", "-no-reboot", "-nic", "none",
-		"-monitor", "none", "-serial", "stdio", "-drive", "format=raw,if=virtio,file="+disk)
+	tar, err := exec.Command("../../../ci/fixture/tools", "--cached", "ppc64el").Output()
+	if err != nil {
+		treetest.Missing(t, "OHP_FIXTURE", "GRUB of ppc64el is not there: ci/fixture/tools ppc64el brings it")
+	}
+	dir := t.TempDir()
+	treetest.Run(t, "tar", "-C", dir, "-xf", strings.TrimSpace(string(tar)), "./"+path.Join(targets, TargetPReP))
+	return filepath.Join(dir, targets, TargetPReP)
+}
+
+// grub-mkimage must put the same into the segments of a core image, at the same
+// addresses.
+func TestPReP(t *testing.T) {
+	dir := openFirmware(t)
+	root := withModules(t, TargetPReP, dir)
+	core, err := PReP(root, 4<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "core.elf")
+	treetest.Run(t, "grub-mkimage", "-d", dir, "-O", TargetPReP, "-p", prefix, "-o", out, "part_gpt", "ext2")
+	want, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(segments(t, want), segments(t, core)); diff != "" {
+		t.Error(diff)
+	}
+	if again, err := PReP(withModules(t, TargetPReP, dir), 4<<20); err != nil || !bytes.Equal(core, again) {
+		t.Errorf("differs: %v", err)
+	}
+	boot, err := Dir(root, TargetPReP, core)
+	if err != nil || boot.Lookup("powerpc-ieee1275/core.elf") == nil || boot.Lookup("powerpc-ieee1275/normal.mod") == nil {
+		t.Errorf("/boot/grub2: %v", err)
+	}
+	_, err = PReP(root, 1<<10)
+	wantErrors(t, err, "there is room for 1024")
+	_, err = PReP(fedora(t), 4<<20)
+	wantErrors(t, err, "boot loader for Open Firmware", "/usr/lib/grub/powerpc-ieee1275/kernel.img is missing", "ext2.mod is missing")
+}
+
+// segments lists what an executable has loaded where.
+func segments(t *testing.T, file []byte) (all []string) {
+	t.Helper()
+	f, err := elf.NewFile(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, fmt.Sprintf("%v %v %v %v entry %#x", f.Class, f.Data, f.Type, f.Machine, f.Entry))
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD {
+			b, err := io.ReadAll(p.Open())
+			all = append(all, fmt.Sprintf("%#x+%#x in %#x %v %x %v", p.Vaddr, p.Filesz, p.Memsz, p.Flags, sha256.Sum256(b), err))
+		}
+	}
+	return all
+}
+
+// The Open Firmware of QEMU's pseries loads the core image from the PReP
+// partition, and that the modules and grub.cfg from partition 3.
+func TestBootPReP(t *testing.T) {
+	root := withModules(t, TargetPReP, openFirmware(t))
+	core, err := PReP(root, 4<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := bootable(t, root, TargetPReP, nil, core)
+	serial(t, "booted from (ieee1275/disk,gpt3)/grub2 by ieee1275", "qemu-system-ppc64", "-M", "pseries,accel=tcg,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
+		"-vga", "none", "-m", "512", "-drive", "format=raw,if=virtio,file="+disk)
+}
+
+// bootable returns a disk with a core image in partition 1 and in partition 3
+// a grub.cfg that says where it came from.
+func bootable(t *testing.T, root *rootfs.Inode, target string, mbr, core []byte) string {
+	t.Helper()
+	boot, err := Dir(root, target, core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	console, kind := "serial --unit=0 --speed=115200\nterminal_output serial\n", "ef02"
+	if target == TargetPReP {
+		console, kind = "", "4100"
+	}
+	boot.Children["grub.cfg"] = rootfs.Text(0o600, console+"echo \"booted from $prefix by $grub_platform\"\nhalt\n")
+	where := t.TempDir()
+	for name, n := range boot.Walk() {
+		to := filepath.Join(where, "tree/grub2", name)
+		if n.IsDir() {
+			err = os.MkdirAll(to, 0o755)
+		} else {
+			err = os.WriteFile(to, []byte(text(t, n)), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk, part := filepath.Join(where, "disk"), filepath.Join(where, "part")
+	treetest.Run(t, "mke2fs", "-q", "-t", "ext4", "-L", "boot", "-d", filepath.Join(where, "tree"), part, "64M")
+	if err := os.WriteFile(disk, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(disk, 80<<20); err != nil {
+		t.Fatal(err)
+	}
+	treetest.Run(t, "sgdisk", "-n", "1:2048:4095", "-t", "1:"+kind, "-n", "3:8192:139263", "-t", "3:8300", disk)
+	content, err := os.ReadFile(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(disk, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for off, b := range map[int64][]byte{0: mbr, 2048 * sectorSize: core, 8192 * sectorSize: content} {
+		if _, err := f.WriteAt(b, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return disk
+}
+
+// serial boots a machine until it says what is wanted on its serial port.
+func serial(t *testing.T, want, qemu string, args ...string) {
+	t.Helper()
+	args = append(args, "-display", "none", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio")
+	cmd := exec.CommandContext(t.Context(), treetest.Tool(t, qemu), args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

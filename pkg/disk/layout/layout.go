@@ -7,8 +7,10 @@
 //	3  boot        384 MiB   ext4: kernel, boot entry, GRUB configuration, Ignition config
 //	4  root        the rest  XFS or ext4: repository and deployment
 //
-// A disk with sectors of 4096 bytes starts from UEFI only: BIOS-BOOT is there and
-// empty, and boot has blocks of 4 KiB.
+// That is x86_64. On aarch64 and riscv64, which have no BIOS, 1 is reserved and
+// empty. On ppc64le 1 is PowerPC-PReP-boot, 4 MiB with GRUB's core image for Open
+// Firmware, and 2 is reserved. A disk with sectors of 4096 bytes starts from UEFI
+// only: its BIOS-BOOT is empty, and its boot has blocks of 4 KiB.
 //
 // Numbers, names, labels, GUIDs and UUIDs are those of Fedora CoreOS, whose
 // first boot looks for them. So is the GUID of the disk: by it the first boot
@@ -18,6 +20,7 @@ package layout
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -40,10 +43,11 @@ const (
 
 	// Where partitions begin and end; the last MiB of the disk stays free for
 	// the backup of the table.
-	biosSize = 1 * mib
-	espSize  = 127 * mib
-	bootSize = 384 * mib
-	around   = 1*mib + biosSize + espSize + bootSize + 1*mib
+	biosSize     = 1 * mib
+	reservedSize = 1 * mib
+	prepSize     = 4 * mib
+	espSize      = 127 * mib
+	bootSize     = 384 * mib
 
 	espSerial = 0x7B7795E7
 )
@@ -60,6 +64,7 @@ var (
 
 // Options say what a disk has beyond the operating system.
 type Options struct {
+	Arch     string   // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
 	Sector   int      // bytes of a sector: 512 or 4096; zero means 512
 	Size     int64    // of the disk in bytes; zero is as small as the content allows, with some slack
 	RootFS   string   // of the root: xfs or ext4
@@ -87,26 +92,15 @@ type Partition struct {
 
 // New lays out the disk of a deployment.
 func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error) {
-	esp, _, err := grub.ESP(d.System)
+	f, err := newFirmware(d.System, o)
 	if err != nil {
 		return nil, err
 	}
-	var mbr, core []byte
-	bootBlock := 0 // as mke2fs chooses
-	if o.Sector == 4096 {
-		bootBlock = 4096
-	} else if mbr, core, err = grub.BIOS(d.System, mib/512, biosSize/512); err != nil {
-		return nil, err
-	}
-	boot, err := bootTree(d, choices, o, esp, core)
+	boot, err := bootTree(d, choices, o, f)
 	if err != nil {
 		return nil, err
 	}
-	espFS, err := fat.Format(esp, fat.Options{Size: espSize, SectorSize: o.Sector, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
-	if err != nil {
-		return nil, fmt.Errorf("partition EFI-SYSTEM: %w", err)
-	}
-	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, BlockSize: bootBlock, Label: "boot", UUID: bootUUID, Time: o.Time})
+	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, BlockSize: f.bootBlock, Label: "boot", UUID: bootUUID, Time: o.Time})
 	if err != nil {
 		return nil, fmt.Errorf("partition boot: %w", err)
 	}
@@ -114,17 +108,19 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 	if o.RootFS == "ext4" {
 		root = withLostFound(d)
 	}
-	rootFS, err := formatRoot(root, o)
+	around := int64(1*mib + bootSize + 1*mib) // the last is for the backup of the table
+	for _, p := range f.partitions {
+		around += p.Size
+	}
+	rootFS, err := formatRoot(root, o, around)
 	if err != nil {
 		return nil, err
 	}
 	size := around + rootFS.Size()
-	out := &Disk{Root: root, Boot: boot, Partitions: []Partition{
-		{Partition: gpt.Partition{Name: "BIOS-BOOT", Type: gpt.BIOSBoot, Size: biosSize, Content: bytes.NewReader(core)}, Allocated: int64(len(core))},
-		filesystem("EFI-SYSTEM", gpt.EFISystem, "fat16", espFS),
+	out := &Disk{Root: root, Boot: boot}
+	out.Partitions = append(f.partitions,
 		filesystem("boot", gpt.XBOOTLDR, "ext4", bootFS),
-		filesystem("root", gpt.RootX86_64, o.RootFS, rootFS),
-	}}
+		filesystem("root", f.rootType, o.RootFS, rootFS))
 	var parts []gpt.Partition
 	next := int64(mib)
 	for i := range out.Partitions {
@@ -133,22 +129,95 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 		next += p.Size
 		parts = append(parts, p.Partition)
 	}
-	out.Image, err = gpt.Layout(size, gpt.Options{DiskGUID: DiskGUID, SectorSize: o.Sector, BootCode: mbr}, parts...)
+	out.Image, err = gpt.Layout(size, gpt.Options{DiskGUID: DiskGUID, SectorSize: o.Sector, BootCode: f.mbr}, parts...)
 	return out, err
 }
 
+// A firmware is what a machine starts from.
+type firmware struct {
+	partitions []Partition   // 1 and 2
+	mbr        []byte        // boot code before the table, for BIOS
+	target     string        // GRUB's name of the platform that core is for; "" without core
+	core       []byte        // GRUB's core image
+	esp        *rootfs.Inode // the EFI system partition; nil for none
+	bootBlock  int           // bytes of a block of the boot file system; zero is as mke2fs chooses
+	rootType   gpt.GUID
+}
+
+// Supports returns why no disk can be laid out for an architecture, nil if one
+// can.
+func Supports(arch string) error {
+	switch arch {
+	case "x86_64", "aarch64", "riscv64", "ppc64le":
+		return nil
+	case "s390x":
+		return errors.New("architecture s390x: its firmware follows a list of disk blocks that zipl writes, and no disk is made without running zipl on such a machine: use coreos-assembler there")
+	}
+	return fmt.Errorf("architecture %q: disks are made for x86_64 (amd64), aarch64 (arm64), riscv64 and ppc64le", arch)
+}
+
+// newFirmware lays out what the firmware of an architecture reads.
+func newFirmware(system *rootfs.Inode, o Options) (*firmware, error) {
+	f := &firmware{}
+	var err error
+	if o.Sector == 4096 {
+		f.bootBlock = 4096
+	}
+	reserved := Partition{Partition: gpt.Partition{Name: "reserved", Type: gpt.Reserved, Size: reservedSize}}
+	switch o.Arch {
+	case "x86_64":
+		f.rootType = gpt.RootX86_64
+		if o.Sector != 4096 { // no BIOS reads such a disk
+			f.target = grub.TargetBIOS
+			if f.mbr, f.core, err = grub.BIOS(system, mib/512, biosSize/512); err != nil {
+				return nil, err
+			}
+		}
+		f.partitions = append(f.partitions, loader("BIOS-BOOT", gpt.BIOSBoot, biosSize, f.core))
+	case "aarch64":
+		f.rootType = gpt.RootAArch64
+		f.partitions = append(f.partitions, reserved)
+	case "riscv64":
+		f.rootType = gpt.RootRISCV64
+		f.partitions = append(f.partitions, reserved)
+	case "ppc64le":
+		f.rootType, f.target = gpt.RootPPC64LE, grub.TargetPReP
+		if f.core, err = grub.PReP(system, prepSize); err != nil {
+			return nil, err
+		}
+		f.partitions = append(f.partitions, loader("PowerPC-PReP-boot", gpt.PReP, prepSize, f.core), reserved)
+		return f, nil
+	default:
+		return nil, Supports(o.Arch)
+	}
+	if f.esp, _, err = grub.ESP(system); err != nil {
+		return nil, err
+	}
+	fs, err := fat.Format(f.esp, fat.Options{Size: espSize, SectorSize: o.Sector, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
+	if err != nil {
+		return nil, fmt.Errorf("partition EFI-SYSTEM: %w", err)
+	}
+	f.partitions = append(f.partitions, filesystem("EFI-SYSTEM", gpt.EFISystem, "fat16", fs))
+	return f, nil
+}
+
+// loader returns a partition that begins with a boot loader.
+func loader(name string, kind gpt.GUID, size int64, core []byte) Partition {
+	return Partition{Partition: gpt.Partition{Name: name, Type: kind, Size: size, Content: bytes.NewReader(core)}, Allocated: int64(len(core))}
+}
+
 // bootTree is what is on the boot file system.
-func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, esp *rootfs.Inode, core []byte) (*rootfs.Inode, error) {
+func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, f *firmware) (*rootfs.Inode, error) {
 	boot, err := d.Boot(o.Kargs)
 	if err != nil {
 		return nil, err
 	}
-	grub2, err := grub.Dir(d.System, core)
+	grub2, err := grub.Dir(d.System, f.target, f.core)
 	if err != nil {
 		return nil, err
 	}
 	grub2.Children["console.cfg"] = rootfs.File(0o644, bytes.NewReader(grub.Console(o.Platform.GRUB)))
-	state, err := grub.State(d.System, esp, core != nil)
+	state, err := grub.State(d.System, f.esp, f.core != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +259,7 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 // formatRoot lays out the root file system: what is left of a disk of the size
 // that was asked for, or else what the content takes and, as coreos-assembler
 // estimates it, two fifths more for the first boot to work in.
-func formatRoot(root *rootfs.Inode, o Options) (*disk.Image, error) {
+func formatRoot(root *rootfs.Inode, o Options, around int64) (*disk.Image, error) {
 	format, need, err := rootFormat(root, o)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ import (
 
 const (
 	grubDir = "usr/lib/grub/i386-pc/"
+	prepDir = "usr/lib/grub/powerpc-ieee1275/"
 	bootupd = "usr/lib/bootupd/"
 )
 
@@ -36,23 +37,27 @@ const policy = `/.*           system_u:object_r:default_t:s0
 /boot/lost\+found -d  system_u:object_r:lost_found_t:s0
 `
 
-// kernelImage returns the least that is a kernel of GRUB: an executable for
-// i386 with one section.
-func kernelImage(t testing.TB) string {
+// kernelImage returns the least that is a kernel of GRUB: an executable for a
+// machine with one section.
+func kernelImage(t testing.TB, order binary.ByteOrder, machine uint16, address uint32) string {
 	t.Helper()
 	const header, code, name = 52, 16, ".text\x00"
 	sections := []struct{ Name, Type, Flags, Addr, Off, Size, Link, Info, Align, EntSize uint32 }{
 		{},
-		{Name: 0, Type: 1, Flags: 2, Addr: 0x9000, Off: header, Size: code, Align: 1},
+		{Name: 0, Type: 1, Flags: 2, Addr: address, Off: header, Size: code, Align: 1},
 		{Name: 0, Type: 3, Off: header + code, Size: uint32(len(name)), Align: 1},
+	}
+	data := "\x01"
+	if order == binary.BigEndian {
+		data = "\x02"
 	}
 	var b bytes.Buffer
 	for _, v := range []any{
-		[]byte("\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
-		[]uint16{2, 3}, []uint32{1, 0x9000, 0, header + code + uint32(len(name)), 0}, []uint16{header, 0, 0, 40, uint16(len(sections)), 2},
+		[]byte("\x7fELF\x01" + data + "\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+		[]uint16{2, machine}, []uint32{1, address, 0, header + code + uint32(len(name)), 0}, []uint16{header, 0, 0, 40, uint16(len(sections)), 2},
 		bytes.Repeat([]byte{0x90}, code), []byte(name), sections,
 	} {
-		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
+		if err := binary.Write(&b, order, v); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,7 +79,10 @@ func system(t testing.TB) *rootfs.Inode {
 		"usr/lib/os-release":                                 "ID=small\n",
 		"usr/lib/ostree/prepare-root.conf":                   "[composefs]\nenabled = true\n",
 		"usr/etc/selinux/config":                             "SELINUX=enforcing\nSELINUXTYPE=small\n",
-		grubDir + "kernel.img":                               kernelImage(t),
+		grubDir + "kernel.img":                               kernelImage(t, binary.LittleEndian, 3, 0x9000),
+		prepDir + "kernel.img":                               kernelImage(t, binary.BigEndian, 20, 0x200000),
+		prepDir + "moddep.lst":                               "ext2: fshelp\n",
+		prepDir + "command.lst":                              "",
 		grubDir + "boot.img":                                 sector512("\x55\xaa"),
 		grubDir + "diskboot.img":                             sector512("\x20\x08"),
 		grubDir + "lzma_decompress.img":                      strings.Repeat("\xdd", 64),
@@ -96,6 +104,7 @@ func system(t testing.TB) *rootfs.Inode {
 	}
 	for _, module := range []string{"part_gpt", "ext2", "biosdisk", "fshelp", "normal"} {
 		place(t, root, grubDir+module+".mod", "module "+module)
+		place(t, root, prepDir+module+".mod", "module "+module)
 	}
 	return root
 }
@@ -157,6 +166,7 @@ func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Cho
 // options are those of a disk for a platform.
 func options(platform string) Options {
 	return Options{
+		Arch:     "x86_64",
 		Kargs:    bls.Args{"rw", "$ignition_firstboot", "ignition.platform.id=" + platform},
 		Platform: coreos.Platform{GRUB: []string{"serial"}},
 		RootFS:   "ext4",
@@ -175,38 +185,75 @@ func layout(t testing.TB, o Options) *Disk {
 	return made
 }
 
-// TestMap holds a disk against the map of Fedora CoreOS, as its own first boot
-// and its installer find it: sector by sector.
+// TestMap holds disks against the maps of Fedora CoreOS, as its own first boot
+// and its installer find them: sector by sector.
 func TestMap(t *testing.T) {
-	o := options("qemu")
-	o.Size = 700 * mib
-	d := layout(t, o)
-	table, err := gpt.Read(d, d.Size())
-	if err != nil {
-		t.Fatal(err)
+	const (
+		esp  = "2 EFI-SYSTEM C12A7328-F81F-11D2-BA4B-00A0C93EC93B 4096+260096"
+		boot = "3 boot BC13C2FF-59E6-4262-A352-B275FD6F7172 264192+786432"
+	)
+	for _, want := range []struct {
+		arch   string
+		sector int64
+		parts  []string
+	}{
+		{"x86_64", 512, []string{
+			"1 BIOS-BOOT 21686148-6449-6E6F-744E-656564454649 2048+2048", esp, boot,
+			"4 root 4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709 1050624+380928", // to total-2049
+		}},
+		{"x86_64", 4096, []string{
+			"1 BIOS-BOOT 21686148-6449-6E6F-744E-656564454649 256+256",
+			"2 EFI-SYSTEM C12A7328-F81F-11D2-BA4B-00A0C93EC93B 512+32512",
+			"3 boot BC13C2FF-59E6-4262-A352-B275FD6F7172 33024+98304",
+			"4 root 4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709 131328+47616",
+		}},
+		{"aarch64", 512, []string{
+			"1 reserved 8DA63339-0007-60C0-C436-083AC8230908 2048+2048", esp, boot,
+			"4 root B921B045-1DF0-41C3-AF44-4C6F280D3FAE 1050624+380928",
+		}},
+		{"riscv64", 512, []string{
+			"1 reserved 8DA63339-0007-60C0-C436-083AC8230908 2048+2048", esp, boot,
+			"4 root 72EC70A6-CF74-40E6-BD49-4BDA08E8F224 1050624+380928",
+		}},
+		{"ppc64le", 512, []string{
+			"1 PowerPC-PReP-boot 9E1A2D38-C612-4316-AA26-8B49521E5A8B 2048+8192",
+			"2 reserved 8DA63339-0007-60C0-C436-083AC8230908 10240+2048",
+			"3 boot BC13C2FF-59E6-4262-A352-B275FD6F7172 12288+786432",
+			"4 root C31C45E6-3F39-412E-80FB-4809C4980599 798720+632832",
+		}},
+	} {
+		o := options("qemu")
+		o.Arch, o.Sector, o.Size = want.arch, int(want.sector), 700*mib
+		d := layout(t, o)
+		table, err := gpt.Read(d, d.Size())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if table.PrimaryErr != nil || table.BackupErr != nil || d.Size() != o.Size {
+			t.Errorf("%s: size %d, tables %v, %v", want.arch, d.Size(), table.PrimaryErr, table.BackupErr)
+		}
+		var got []string
+		for _, p := range table.Partitions {
+			got = append(got, fmt.Sprintf("%d %s %s %d+%d", p.Number, p.Name, p.Type, p.Start/want.sector, p.Size/want.sector))
+		}
+		if diff := cmp.Diff(want.parts, got); diff != "" {
+			t.Errorf("%s, sectors of %d bytes: %s", want.arch, want.sector, diff)
+		}
+		if table.DiskGUID.String() != "00000000-0000-4000-A000-000000000001" {
+			t.Errorf("%s: disk GUID %s", want.arch, table.DiskGUID)
+		}
+		for i, p := range table.Partitions {
+			if said := d.Partitions[i]; said.Start != p.Start || said.Size != p.Size || said.ID != p.ID || said.Name != p.Name {
+				t.Errorf("%s: the disk says %+v, its table %+v", want.arch, said.Partition, p)
+			}
+		}
 	}
-	if table.PrimaryErr != nil || table.BackupErr != nil || d.Size() != o.Size {
-		t.Errorf("size %d, tables %v, %v", d.Size(), table.PrimaryErr, table.BackupErr)
-	}
-	var got []string
-	for _, p := range table.Partitions {
-		got = append(got, fmt.Sprintf("%d %s %s %d+%d", p.Number, p.Name, p.Type, p.Start/512, p.Size/512))
-	}
-	want := []string{
-		"1 BIOS-BOOT 21686148-6449-6E6F-744E-656564454649 2048+2048",
-		"2 EFI-SYSTEM C12A7328-F81F-11D2-BA4B-00A0C93EC93B 4096+260096",
-		"3 boot BC13C2FF-59E6-4262-A352-B275FD6F7172 264192+786432",
-		"4 root 4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709 1050624+380928", // to total-2049
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if table.DiskGUID.String() != "00000000-0000-4000-A000-000000000001" {
-		t.Errorf("disk GUID %s", table.DiskGUID)
-	}
-	for i, p := range table.Partitions {
-		if said := d.Partitions[i]; said.Start != p.Start || said.Size != p.Size || said.ID != p.ID || said.Name != p.Name {
-			t.Errorf("the disk says %+v, its table %+v", said.Partition, p)
+	d, choices := deployed(t, system(t))
+	for arch, why := range map[string]string{"s390x": "zipl", "mips": "there"} {
+		o := options("qemu")
+		o.Arch = arch
+		if _, err := New(d, choices, o); err == nil || !strings.Contains(err.Error(), arch) {
+			t.Errorf("%s: %v, want %s", arch, err, why)
 		}
 	}
 }
@@ -339,7 +386,7 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.Size()%mib != 0 || made.Size() <= around {
+	if made.Size()%mib != 0 || made.Size() <= 514*mib {
 		t.Errorf("disk of %d bytes", made.Size())
 	}
 	o.Size = 514 * mib

@@ -184,11 +184,14 @@ func TestPreflight(t *testing.T) {
 	if err := Preflight(root, "aarch64"); err != nil {
 		t.Error(err)
 	}
+	if err := Preflight(root, "ppc64le"); err == nil || !strings.Contains(err.Error(), "powerpc-ieee1275/kernel.img") || strings.Contains(err.Error(), "EFI") {
+		t.Errorf("ppc64le: %v", err)
+	}
 	err := Preflight(rootfs.Dir(0o755), "amd64")
 	if err == nil {
 		t.Fatal("an empty tree passes")
 	}
-	if lines := strings.Count(err.Error(), "\n"); lines != len(needs)+1 {
+	if lines := strings.Count(err.Error(), "\n"); lines != 9 {
 		t.Errorf("%d lines: %v", lines, err)
 	}
 	files["usr/lib/modules/7.0/vmlinuz"] = "k"

@@ -16,15 +16,17 @@ const modulesDir = "usr/lib/modules"
 type need struct {
 	paths   []string // any of them will do
 	purpose string
-	arch    string // the only one that needs it; empty for all
+	arch    string // the only one that needs it; empty for all, "efi" for all that start from UEFI
 }
 
 // needs is in the order of the boot.
 var needs = []need{
 	{[]string{"usr/lib/grub/i386-pc/kernel.img"}, "GRUB for BIOS firmware", "x86_64"},
 	{[]string{"usr/lib/grub/i386-pc/moddep.lst"}, "GRUB for BIOS firmware", "x86_64"},
-	{[]string{"usr/lib/efi", "usr/lib/bootupd/updates/EFI"}, "the EFI system partition", ""},
-	{[]string{"usr/lib/bootupd/grub2-static/grub-static-efi.cfg"}, "the EFI system partition's grub.cfg", ""},
+	{[]string{"usr/lib/grub/powerpc-ieee1275/kernel.img"}, "GRUB for Open Firmware", "ppc64le"},
+	{[]string{"usr/lib/grub/powerpc-ieee1275/moddep.lst"}, "GRUB for Open Firmware", "ppc64le"},
+	{[]string{"usr/lib/efi", "usr/lib/bootupd/updates/EFI"}, "the EFI system partition", "efi"},
+	{[]string{"usr/lib/bootupd/grub2-static/grub-static-efi.cfg"}, "the EFI system partition's grub.cfg", "efi"},
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-pre.cfg"}, "the boot partition's grub.cfg", ""},
 	{[]string{"usr/lib/bootupd/grub2-static/configs.d"}, "the boot partition's grub.cfg", ""},
 	{[]string{"usr/lib/ostree/prepare-root.conf", "usr/etc/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"}, "how the initramfs mounts the root", ""},
@@ -39,7 +41,7 @@ func Preflight(root *rootfs.Inode, arch string) error {
 		missing = append(missing, err.Error())
 	}
 	for _, n := range needs {
-		if n.arch != "" && n.arch != kernelArch(arch) {
+		if !n.by(kernelArch(arch)) {
 			continue
 		}
 		if !slices.ContainsFunc(n.paths, func(name string) bool { return root.Resolve(name) != nil }) {
@@ -50,6 +52,11 @@ func Preflight(root *rootfs.Inode, arch string) error {
 		return nil
 	}
 	return fmt.Errorf("the container is not a CoreOS that an image can be made of:\n  %s", strings.Join(missing, "\n  "))
+}
+
+// by reports whether machines of an architecture need it.
+func (n need) by(arch string) bool {
+	return n.arch == "" || n.arch == arch || n.arch == "efi" && arch != "ppc64le"
 }
 
 // Kernel returns the version of the only kernel of an operating system tree,
