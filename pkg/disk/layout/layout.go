@@ -57,10 +57,17 @@ var (
 	DiskGUID = gpt.MustParse("00000000-0000-4000-a000-000000000001")
 
 	// The first boot replaces these by random ones, so that they must be
-	// these: 96d15588-3596-4b3c-adca-a2ff7279ea63 and 910678ff-f77e-4a7d-8d53-86f2ac47a823.
-	bootUUID = [16]byte{0x96, 0xd1, 0x55, 0x88, 0x35, 0x96, 0x4b, 0x3c, 0xad, 0xca, 0xa2, 0xff, 0x72, 0x79, 0xea, 0x63}
-	rootUUID = [16]byte{0x91, 0x06, 0x78, 0xff, 0xf7, 0x7e, 0x4a, 0x7d, 0x8d, 0x53, 0x86, 0xf2, 0xac, 0x47, 0xa8, 0x23}
+	// these.
+	bootUUID = uuid{0x96, 0xd1, 0x55, 0x88, 0x35, 0x96, 0x4b, 0x3c, 0xad, 0xca, 0xa2, 0xff, 0x72, 0x79, 0xea, 0x63}
+	rootUUID = uuid{0x91, 0x06, 0x78, 0xff, 0xf7, 0x7e, 0x4a, 0x7d, 0x8d, 0x53, 0x86, 0xf2, 0xac, 0x47, 0xa8, 0x23}
 )
+
+// A uuid is that of a file system, in the order that it is printed in.
+type uuid [16]byte
+
+func (u uuid) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
 
 // Options say what a disk has beyond the operating system.
 type Options struct {
@@ -86,8 +93,9 @@ type Disk struct {
 type Partition struct {
 	gpt.Partition
 	Filesystem string // "" for none
-	Label      string
-	Allocated  int64 // bytes that are not holes
+	Label      string // of the file system
+	UUID       string // of the file system, or its serial
+	Allocated  int64  // bytes that are not holes
 }
 
 // New lays out the disk of a deployment.
@@ -112,15 +120,18 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 	for _, p := range f.partitions {
 		around += p.Size
 	}
-	rootFS, err := formatRoot(root, o, around)
+	rootFS, err := formatRoot(root, o, around, rootAsked(choices.Disk))
 	if err != nil {
 		return nil, err
 	}
 	size := around + rootFS.Size()
 	out := &Disk{Root: root, Boot: boot}
 	out.Partitions = append(f.partitions,
-		filesystem("boot", gpt.XBOOTLDR, "ext4", bootFS),
-		filesystem("root", f.rootType, o.RootFS, rootFS))
+		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), bootFS),
+		filesystem("root", f.rootType, o.RootFS, rootUUID.String(), rootFS))
+	if err := agrees(choices.Disk, out.Partitions); err != nil {
+		return nil, err
+	}
 	var parts []gpt.Partition
 	next := int64(mib)
 	for i := range out.Partitions {
@@ -197,7 +208,7 @@ func newFirmware(system *rootfs.Inode, o Options) (*firmware, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partition EFI-SYSTEM: %w", err)
 	}
-	f.partitions = append(f.partitions, filesystem("EFI-SYSTEM", gpt.EFISystem, "fat16", fs))
+	f.partitions = append(f.partitions, filesystem("EFI-SYSTEM", gpt.EFISystem, "fat16", fmt.Sprintf("%04X-%04X", espSerial>>16, espSerial&0xffff), fs))
 	return f, nil
 }
 
@@ -259,8 +270,8 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 // formatRoot lays out the root file system: what is left of a disk of the size
 // that was asked for, or else what the content takes and, as coreos-assembler
 // estimates it, two fifths more for the first boot to work in.
-func formatRoot(root *rootfs.Inode, o Options, around int64) (*disk.Image, error) {
-	format, need, err := rootFormat(root, o)
+func formatRoot(root *rootfs.Inode, o Options, around int64, asked coreos.Partition) (*disk.Image, error) {
+	format, need, err := rootFormat(root, o, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +292,7 @@ func formatRoot(root *rootfs.Inode, o Options, around int64) (*disk.Image, error
 	}
 	size := o.Size - around
 	if o.Size == 0 {
-		size = roundUp(least * 7 / 5)
+		size = max(roundUp(least*7/5), roundUp(int64(asked.Size)))
 	}
 	img, err := format(size)
 	if err != nil {
@@ -292,11 +303,11 @@ func formatRoot(root *rootfs.Inode, o Options, around int64) (*disk.Image, error
 
 // rootFormat returns how the root file system is made in a size, and what size
 // it needs.
-func rootFormat(root *rootfs.Inode, o Options) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
+func rootFormat(root *rootfs.Inode, o Options, asked coreos.Partition) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
 	switch o.RootFS {
 	case "xfs":
 		format = func(size int64) (*disk.Image, error) {
-			return xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID})
+			return xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID, Groups: asked.Payload.MKFS.Groups})
 		}
 		return format, func() (int64, error) { return xfs.Size(root) }, nil
 	case "ext4":
@@ -314,8 +325,8 @@ func rootFormat(root *rootfs.Inode, o Options) (format func(size int64) (*disk.I
 func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }
 
 // filesystem returns a partition that is filled by a file system of its name.
-func filesystem(name string, kind gpt.GUID, format string, img *disk.Image) Partition {
-	return Partition{gpt.Partition{Name: name, Type: kind, Size: img.Size(), Content: img}, format, name, img.Allocated()}
+func filesystem(name string, kind gpt.GUID, format, uuid string, img *disk.Image) Partition {
+	return Partition{gpt.Partition{Name: name, Type: kind, Size: img.Size(), Content: img}, format, name, uuid, img.Allocated()}
 }
 
 // derivedGUID returns a GUID for a partition that no disk of other content has.

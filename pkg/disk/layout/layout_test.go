@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -447,4 +449,56 @@ func TestMissing(t *testing.T) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
+}
+
+// TestDiskYAML: what a container says of its partitions is checked, and where
+// there is a choice it is followed.
+func TestDiskYAML(t *testing.T) {
+	const file = "usr/lib/image-builder/bootc/disk.yaml"
+	yaml := readTestdata(t, "disk.yaml")
+	made := func(text, rootFS string) (*Disk, error) {
+		root := system(t)
+		place(t, root, file, text)
+		d, choices := deployed(t, root)
+		if choices.RootFS != "xfs" || choices.Size != 12<<30 {
+			t.Errorf("root file system %q, size %d", choices.RootFS, choices.Size)
+		}
+		o := options("metal")
+		o.RootFS = rootFS
+		return New(d, choices, o)
+	}
+	d, err := made(yaml, "xfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := d.Partitions[3]
+	var groups [4]byte
+	if _, err := d.ReadAt(groups[:], root.Start+88); err != nil || groups != [4]byte{0, 0, 0, 4} || root.Size != 3000*mib {
+		t.Errorf("agcount % x, size %d, %v", groups, root.Size, err)
+	}
+	if d, err = made(yaml, "ext4"); err != nil || d.Partitions[3].Filesystem != "ext4" { // the user has the last word
+		t.Error(err)
+	}
+	for old, change := range map[string]struct{ to, says string }{
+		"type: vfat":       {"type: ext4", `partition 2: payload type is "ext4"`},
+		"96d15588":         {"00000000", `partition 3: payload uuid is "00000000-3596-4b3c-adca-a2ff7279ea63"`},
+		"127 MiB":          {"200 MiB", "partition 2: size of 209715200 bytes, a CoreOS has 133169152"},
+		"label: BIOS-BOOT": {"label: bios", `partition 1: label is "bios", a CoreOS has "BIOS-BOOT"`},
+		"type: gpt":        {"type: dos", `type is "dos"`},
+		"4F68BCE3":         {"00000000", "partition 4: type"},
+		"uuid: 00000000-0000-4000-a000-000000000001": {"uuid: 00000000-0000-4000-a000-000000000002", "uuid is"},
+	} {
+		if _, err := made(strings.Replace(yaml, old, change.to, 1), "xfs"); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), change.says) {
+			t.Errorf("%s: %v", change.to, err)
+		}
+	}
+}
+
+func readTestdata(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

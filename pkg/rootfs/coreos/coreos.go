@@ -6,6 +6,7 @@
 //	usr/share/coreos-assembler/platforms.json   consoles and arguments of platforms
 //	usr/lib/bootc/install/*.toml                stateroot, root file system, arguments
 //	usr/lib/bootc/kargs.d/*.toml                arguments
+//	usr/lib/image-builder/bootc/disk.yaml       partitions, size, root file system
 //
 // None of it has to be there; defaults are Fedora CoreOS's. What an image
 // cannot be made without is checked by [Preflight].
@@ -56,6 +57,7 @@ type Choices struct {
 	RootFS        string // type of the root file system; empty if the container does not say
 	BLSAppend     string // sysroot.bls-append-except-default of the repository
 	Size          int64  // bytes of a disk for a virtual machine or cloud
+	Disk          *Disk  // partition table of disk.yaml; nil if there is none
 	PlatformsJSON []byte // platforms.json as it is, for the boot file system; nil if there is none
 
 	arch        string
@@ -75,7 +77,7 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 		arch:      kernelArch(arch),
 		extraArgs: bls.Args{defaultKarg},
 	}
-	for _, read := range []func(*rootfs.Inode) error{c.readInstall, c.readKargs, c.readImage, c.readPlatforms} {
+	for _, read := range []func(*rootfs.Inode) error{c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readPlatforms} {
 		if err := read(root); err != nil {
 			return nil, fmt.Errorf("coreos: %w", err)
 		}
