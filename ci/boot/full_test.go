@@ -66,7 +66,7 @@ func (l life) live(t *testing.T, disk string) {
 	if l.grown {
 		enlarge(t, disk)
 	}
-	o := Options{Disk: disk, Firmware: l.firmware, Memory: 1536, Timeout: 8 * time.Minute, Keep: true}
+	o := Options{Disk: disk, Firmware: l.firmware, Memory: 1536, Timeout: 12 * time.Minute, Keep: true}
 	first := boot(t, o)
 	l.system(first)
 	l.own(first)

@@ -120,7 +120,7 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error
 	for _, p := range f.partitions {
 		around += p.Size
 	}
-	rootFS, err := formatRoot(root, o, around, rootAsked(choices.Disk))
+	rootFS, err := formatRoot(root, o, around, rootAsked(choices.Disk), features(d.Kernel))
 	if err != nil {
 		return nil, err
 	}
@@ -270,8 +270,8 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 // formatRoot lays out the root file system: what is left of a disk of the size
 // that was asked for, or else what the content takes and, as coreos-assembler
 // estimates it, two fifths more for the first boot to work in.
-func formatRoot(root *rootfs.Inode, o Options, around int64, asked coreos.Partition) (*disk.Image, error) {
-	format, need, err := rootFormat(root, o, asked)
+func formatRoot(root *rootfs.Inode, o Options, around int64, asked coreos.Partition, f xfs.Features) (*disk.Image, error) {
+	format, need, err := rootFormat(root, o, asked, f)
 	if err != nil {
 		return nil, err
 	}
@@ -303,13 +303,13 @@ func formatRoot(root *rootfs.Inode, o Options, around int64, asked coreos.Partit
 
 // rootFormat returns how the root file system is made in a size, and what size
 // it needs.
-func rootFormat(root *rootfs.Inode, o Options, asked coreos.Partition) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
+func rootFormat(root *rootfs.Inode, o Options, asked coreos.Partition, f xfs.Features) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
 	switch o.RootFS {
 	case "xfs":
 		format = func(size int64) (*disk.Image, error) {
-			return xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID, Groups: asked.Payload.MKFS.Groups})
+			return xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID, Groups: asked.Payload.MKFS.Groups, Features: f})
 		}
-		return format, func() (int64, error) { return xfs.Size(root) }, nil
+		return format, func() (int64, error) { return xfs.Size(root, f) }, nil
 	case "ext4":
 		// Small blocks would have no room for large attributes.
 		fs := ext4.Options{BlockSize: 4096, Label: "root", UUID: rootUUID, Time: o.Time}
@@ -320,6 +320,23 @@ func rootFormat(root *rootfs.Inode, o Options, asked coreos.Partition) (format f
 		return format, func() (int64, error) { return ext4.Size(root, fs) }, nil
 	}
 	return nil, nil, fmt.Errorf("root file system %q: there are xfs and ext4", o.RootFS)
+}
+
+// features returns those of XFS that a kernel knows, and that are not so new
+// that its tools might not. Later ones than those of Linux 6.1 would keep the
+// disk from older rescue systems for little.
+func features(kernel string) xfs.Features {
+	var major, minor int
+	if n, _ := fmt.Sscanf(kernel, "%d.%d", &major, &minor); n < 2 {
+		return xfs.LTS6_1
+	}
+	switch at := major*1000 + minor; {
+	case at < 4016:
+		return xfs.LTS4_19
+	case at < 5010:
+		return xfs.LTS5_10
+	}
+	return xfs.LTS6_1
 }
 
 func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }

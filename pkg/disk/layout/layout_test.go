@@ -18,6 +18,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
@@ -501,4 +502,15 @@ func readTestdata(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+func TestFeatures(t *testing.T) {
+	for kernel, want := range map[string]xfs.Features{
+		"3.10.0-1160.el7.x86_64": xfs.LTS4_19, "4.18.0-553.el8_10.x86_64": xfs.LTS5_10, "5.14.0-503.el9": xfs.LTS6_1,
+		"6.17.7-300.fc43.x86_64": xfs.LTS6_1, "7.2.12+deb14-cloud-amd64": xfs.LTS6_1, "odd": xfs.LTS6_1,
+	} {
+		if got := features(kernel); got != want {
+			t.Errorf("%s: %d, want %d", kernel, got, want)
+		}
+	}
 }

@@ -11,18 +11,20 @@ import (
 // totals are what the superblock counts.
 type totals struct{ inodes, freeInodes, freeBlocks uint64 }
 
-// Features, as mkfs.xfs 6.1 sets them.
+// What the superblock says of versions and features.
 const (
 	versionNumber = 0xb4b5 // 5, and nlink, align, logv2, extflg, dirv2, attr, morebits
 	versionSector = 0x800  // sectors of other than 512 bytes
 	features2     = 0x18a  // lazy counters, attr2, projid32, crc
-	roCompat      = 0x0d   // finobt, reflink, inobtcount
-	incompat      = 0x0b   // ftype, sparse inodes, bigtime
+
+	roFinobt, roRmapbt, roReflink, roInobtcount             = 1, 2, 4, 8
+	incompatFtype, incompatSparse, incompatBigtime, nrext64 = 1, 2, 8, 0x20
 )
 
 // finish writes inodes, allocation groups, superblocks and the log.
 func (w *writer) finish() {
 	w.encodeRealtime()
+	w.mapOwners()
 	for i := range w.groups {
 		w.writeGroup(uint64(i))
 	}
@@ -48,17 +50,31 @@ func (w *writer) writeGroup(k uint64) {
 	}
 	// The trees of free extents take blocks of the largest one, which must not
 	// vanish by that: at the end of a group there are always some.
+	f := g.features
 	free := a.freeRuns(g.length(k))
 	last := len(free) - 1
 	inner := bnoTree.inner(uint64(len(free)))
 	levels := uint64(len(bnoTree.levels(len(free))))
 	list := 2 * (levels + 1) // the blocks that the trees may need to grow
-	taken := make([]uint64, uint64(2*inner)+list)
+	var rmaps []rmap
+	rmapInner := 0
+	if f.rmapbt() {
+		rmaps = append(w.rmaps[k], rmap{free[last].start, 1, ownerTrees, 0}) // of the blocks that are taken now
+		rmaps = mergeRmaps(append(rmaps, w.fixedRmaps(k)...))
+		rmapInner = rmapTree.inner(uint64(len(rmaps)))
+		list += uint64(len(rmapTree.levels(len(rmaps)))) + 1
+	}
+	taken := make([]uint64, uint64(2*inner+rmapInner)+list)
 	for i := range taken {
 		taken[i] = free[last].start + uint64(i)
 	}
 	free[last].start += uint64(len(taken))
 	free[last].n -= uint64(len(taken))
+	for i := range rmaps {
+		if rmaps[i].owner == ownerTrees && rmaps[i].start <= taken[0] && taken[0] < rmaps[i].start+rmaps[i].n {
+			rmaps[i].n += uint64(len(taken)) - 1
+		}
+	}
 
 	var freeBlocks, longest uint64
 	for _, r := range free {
@@ -76,14 +92,24 @@ func (w *writer) writeGroup(k uint64) {
 	cntLevels := cntTree.write(w, k, root+1, taken[inner:2*inner], records(free))
 	inoLevels := inoTree.write(w, k, root+2, a.inoTree, inodes)
 	finoLevels := finoTree.write(w, k, root+3, nil, freeInodes)
-	refTree.write(w, k, root+4, nil, nil)
+	next := root + 4
+	var rmapRoot, rmapLevels, rmapBlocks uint32
+	if f.rmapbt() {
+		rmapRoot, rmapBlocks = uint32(next), uint32(1+rmapInner)
+		rmapLevels = rmapTree.write(w, k, next, taken[2*inner:][:rmapInner], encodeRmaps(rmaps))
+		next++
+	}
+	var refRoot, refLevels uint32
+	if f.reflink() {
+		refRoot, refLevels = uint32(next), refTree.write(w, k, next, nil, nil)
+	}
 
 	agf := make([]byte, g.sector)
 	copy(agf, "XAGF")
-	put32(agf[4:], 1, uint32(k), uint32(g.length(k)), uint32(root), uint32(root+1), 0, bnoLevels, cntLevels, 0,
-		0, uint32(list-1), uint32(list), uint32(freeBlocks), uint32(longest), uint32(2*inner))
+	put32(agf[4:], 1, uint32(k), uint32(g.length(k)), uint32(root), uint32(root+1), rmapRoot, bnoLevels, cntLevels, rmapLevels,
+		0, uint32(list-1), uint32(list), uint32(freeBlocks), uint32(longest), uint32(2*inner+rmapInner))
 	copy(agf[64:], g.uuid[:])
-	put32(agf[80:], 0, 1, uint32(root+4), 1) // blocks of rmapbt and refcountbt, root and level of the latter
+	put32(agf[80:], rmapBlocks, refLevels, refRoot, refLevels) // an empty tree has one block
 	seal(agf, 216)
 
 	agi := make([]byte, g.sector)
@@ -97,7 +123,10 @@ func (w *writer) writeGroup(k uint64) {
 		be.PutUint32(agi[40+4*i:], null32)
 	}
 	copy(agi[296:], g.uuid[:])
-	put32(agi[328:], uint32(root+3), finoLevels, uint32(1+len(a.inoTree)), 1)
+	put32(agi[328:], uint32(root+3), finoLevels)
+	if f.inobtcount() {
+		put32(agi[336:], uint32(1+len(a.inoTree)), 1)
+	}
 	seal(agi, 312)
 
 	agfl := make([]byte, g.sector)
@@ -107,7 +136,7 @@ func (w *writer) writeGroup(k uint64) {
 	for i := 36; i < len(agfl); i += 4 {
 		be.PutUint32(agfl[i:], null32)
 	}
-	for i, b := range taken[2*inner:] {
+	for i, b := range taken[2*inner+rmapInner:] {
 		be.PutUint32(agfl[36+4*i:], uint32(b))
 	}
 	seal(agfl, 32)
@@ -116,7 +145,7 @@ func (w *writer) writeGroup(k uint64) {
 	}
 	w.totals.inodes += a.chunks * chunkInodes
 	w.totals.freeInodes += a.free
-	w.totals.freeBlocks += freeBlocks + list + uint64(2*inner)
+	w.totals.freeBlocks += freeBlocks + list + uint64(2*inner+rmapInner)
 }
 
 func put32(to []byte, values ...uint32) {
@@ -196,10 +225,33 @@ func (w *writer) superblock() []byte {
 		be.PutUint16(b[194:], uint16(g.sector))
 		be.PutUint32(b[196:], uint32(g.sector))
 	}
-	put32(b[200:], features2, features2, 0, roCompat, incompat)
+	put32(b[200:], features2, features2, 0, g.features.roCompat(), g.features.incompat())
 	be.PutUint32(b[228:], chunkBlocks/2) // alignment of sparse chunks
 	seal(b, 224)
 	return b
+}
+
+// roCompat are the features without which a file system can be read.
+func (f Features) roCompat() uint32 {
+	bits := uint32(roFinobt)
+	for bit, has := range map[uint32]bool{roRmapbt: f.rmapbt(), roReflink: f.reflink(), roInobtcount: f.inobtcount()} {
+		if has {
+			bits |= bit
+		}
+	}
+	return bits
+}
+
+// incompat are those without which it cannot.
+func (f Features) incompat() uint32 {
+	bits := uint32(incompatFtype | incompatSparse)
+	if f.bigtime() {
+		bits |= incompatBigtime
+	}
+	if f.nrext64() {
+		bits |= nrext64
+	}
+	return bits
 }
 
 // inodePercent is how much of a file system the kernel gives to inodes at most.

@@ -25,6 +25,10 @@ var (
 	inoTree  = newBtree("IAB3", 16, 4) // chunks of inodes
 	finoTree = newBtree("FIB3", 16, 4) // those with a free inode
 	refTree  = newBtree("R3FC", 12, 4) // blocks of several owners: none
+
+	// rmapTree tells who owns what. A key of it is the first that a block
+	// holds, and the last.
+	rmapTree = newBtree(rmapMagic, 24, 40)
 )
 
 // levels are the numbers of blocks of each level for so many records, leaves
@@ -81,15 +85,18 @@ func (t btree) write(w *writer, group, root uint64, blocks []uint64, records []b
 			first := child{block: number}
 			if level == 0 {
 				copy(b[agHead:], records[from*t.record:end*t.record])
-				if end > from {
-					first.key = records[from*t.record:][:t.key]
-				}
+				first.key = t.keyOf(records[from*t.record : end*t.record])
 			} else {
 				for j, c := range children[from:end] {
 					copy(b[agHead+j*t.key:], c.key)
 					be.PutUint32(b[agHead+t.nodeMax*t.key+4*j:], uint32(c.block))
 				}
 				first.key = children[from].key
+				if t.magic == rmapMagic {
+					for _, c := range children[from:end] {
+						first.key = joinKeys(first.key, c.key)
+					}
+				}
 			}
 			seal(b, 52)
 			w.emit(linear, b)
@@ -98,6 +105,17 @@ func (t btree) write(w *writer, group, root uint64, blocks []uint64, records []b
 		children = up
 	}
 	return uint32(len(all))
+}
+
+// keyOf is the key of a block with these records.
+func (t btree) keyOf(records []byte) []byte {
+	switch {
+	case len(records) == 0:
+		return nil
+	case t.magic == rmapMagic:
+		return rmapKey(records)
+	}
+	return records[:t.key]
 }
 
 func sibling32(numbers []uint64, i int) uint32 {

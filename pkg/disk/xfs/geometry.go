@@ -17,6 +17,7 @@ type geometry struct {
 	header    uint64 // blocks of a group's four header sectors
 	logBlocks uint64
 	logGroup  uint64
+	features  Features
 	label     string
 	uuid      [16]byte
 }
@@ -25,14 +26,13 @@ const (
 	maxAGBlocks = 1<<28 - 1
 	minLog      = 64 << 20
 	maxLog      = 2038 << 20
-	roots       = 5 // bnobt, cntbt, inobt, finobt, refcountbt
 	firstChunk  = 16
 )
 
 func logSize(size int64) int64 { return min(max(size/2048, minLog), maxLog) &^ (blockSize - 1) }
 
 func newGeometry(o Options) (*geometry, error) {
-	g := &geometry{sector: o.SectorSize, blocks: uint64(o.Size) / blockSize, label: o.Label, uuid: o.UUID, header: 1}
+	g := &geometry{sector: o.SectorSize, blocks: uint64(o.Size) / blockSize, label: o.Label, uuid: o.UUID, header: 1, features: o.Features}
 	switch g.sector {
 	case 0:
 		g.sector = 512
@@ -72,7 +72,7 @@ func (g *geometry) length(group uint64) uint64 {
 }
 
 // logStart is the first block of the log in its group.
-func (g *geometry) logStart() uint64 { return g.header + roots }
+func (g *geometry) logStart() uint64 { return g.header + g.features.roots() }
 
 // chunkStart is the first block of inodes in a group. In the first one it is
 // where mkfs.xfs has it, which xfs_repair computes.
@@ -83,7 +83,7 @@ func (g *geometry) chunkStart(group uint64) uint64 {
 	case g.logGroup:
 		return (g.logStart() + g.logBlocks + chunkBlocks - 1) &^ (chunkBlocks - 1)
 	}
-	return (g.header + roots + chunkBlocks - 1) &^ (chunkBlocks - 1)
+	return (g.header + g.features.roots() + chunkBlocks - 1) &^ (chunkBlocks - 1)
 }
 
 // fsbno packs a linear address.

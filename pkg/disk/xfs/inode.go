@@ -15,6 +15,7 @@ const (
 	flagImmut    = 8
 	flagNewRTBM  = 4
 	flag2Bigtime = 8
+	flag2NRExt64 = 0x10
 
 	// minData is the room that a data fork keeps which may become a btree.
 	minData = 56
@@ -99,13 +100,31 @@ func (w *writer) planLink(n *node) error {
 	return nil
 }
 
-// bigtime is a time as XFS keeps it since Linux 5.10.
-func bigtime(t rootfs.Time) uint64 { return uint64(t.Sec+1<<31)*1e9 + uint64(t.Nsec) }
+// time is a time as XFS keeps it: seconds and nanoseconds, and since Linux 5.10
+// nanoseconds from the first that it could keep before. What does not fit is
+// taken for the last that does, as the kernel has it.
+func (f Features) time(t rootfs.Time) uint64 {
+	if f.bigtime() {
+		return uint64(t.Sec+1<<31)*1e9 + uint64(t.Nsec)
+	}
+	return uint64(uint32(min(t.Sec, 1<<31-1)))<<32 | uint64(t.Nsec)
+}
+
+func (f Features) inodeFlags() (flags uint64) {
+	if f.bigtime() {
+		flags |= flag2Bigtime
+	}
+	if f.nrext64() {
+		flags |= flag2NRExt64
+	}
+	return flags
+}
 
 // encode writes the inode of a node, and the btrees of its forks.
 func (w *writer) encode(n *node) {
 	b := w.inodeAt(n.ino)
-	time := bigtime(n.in.MTime)
+	features := w.geo.features
+	time := features.time(n.in.MTime)
 	be.PutUint16(b[2:], uint16(n.in.Mode))
 	b[5] = n.format
 	be.PutUint32(b[8:], n.in.UID)
@@ -115,14 +134,19 @@ func (w *writer) encode(n *node) {
 		be.PutUint64(b[at:], time)
 	}
 	be.PutUint64(b[64:], n.data.blocks()+n.attr.blocks())
-	be.PutUint32(b[76:], uint32(len(n.data.maps)))
-	be.PutUint16(b[80:], uint16(len(n.attr.maps)))
+	if features.nrext64() {
+		be.PutUint64(b[24:], uint64(len(n.data.maps)))
+		be.PutUint32(b[76:], uint32(len(n.attr.maps)))
+	} else {
+		be.PutUint32(b[76:], uint32(len(n.data.maps)))
+		be.PutUint16(b[80:], uint16(len(n.attr.maps)))
+	}
 	b[83] = formatExtents
 	if n.in.Immutable {
 		be.PutUint16(b[90:], flagImmut)
 	}
 	be.PutUint64(b[104:], 1)
-	be.PutUint64(b[120:], flag2Bigtime)
+	be.PutUint64(b[120:], features.inodeFlags())
 
 	room := n.dataRoom()
 	data := b[coreSize:][:room]
@@ -170,14 +194,14 @@ func (w *writer) encodeRealtime() {
 		b[5] = formatExtents
 		be.PutUint32(b[16:], 1)
 		for _, at := range []int{32, 40, 48, 144} {
-			be.PutUint64(b[at:], bigtime(rootfs.Time{}))
+			be.PutUint64(b[at:], w.geo.features.time(rootfs.Time{}))
 		}
 		b[83] = formatExtents
 		if i == 0 {
 			be.PutUint16(b[90:], flagNewRTBM)
 		}
 		be.PutUint64(b[104:], 1)
-		be.PutUint64(b[120:], flag2Bigtime)
+		be.PutUint64(b[120:], w.geo.features.inodeFlags())
 		seal(b, inodeCRC)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // incompatRead are the features that [Read] knows of: those that are written
 // here, another UUID in metadata, counts of extents of 64 bits, exchange of
 // ranges and parent pointers.
-const incompatRead = incompat | 0x4 | 0x20 | 0x40 | 0x80
+const incompatRead = incompatFtype | incompatSparse | incompatBigtime | 0x4 | nrext64 | 0x40 | 0x80
 
 const (
 	maxNames   = 1 << 24 // names that are read of a file system

@@ -32,6 +32,7 @@ type run struct{ start, n uint64 }
 type group struct {
 	at, end uint64 // blocks of the group that are still to be given away
 	used    []run  // in the group's own numbers, ascending
+	pieces  uint64 // that were given away
 	chunks  uint64
 	inodes  []byte // the chunks
 	inoTree []uint64
@@ -47,6 +48,7 @@ type writer struct {
 	at     int // the group that blocks are taken from
 	pieces []disk.Extent
 	totals totals
+	rmaps  [][]rmap // of what inodes own, by group
 }
 
 // number gives every inode its number: the chunks are spread over the groups,
@@ -64,12 +66,12 @@ func (w *writer) number() error {
 		a.chunks = min(each, chunks-min(chunks, k*each))
 		a.at = g.chunkStart(k) + a.chunks*chunkBlocks
 		// Some blocks of each group are left for the trees that are made last.
-		if left := 16 + w.stride*g.length(k)/64; a.at+left < g.length(k) {
+		if left := 24 + w.stride*g.length(k)/64; a.at+left < g.length(k) {
 			a.end = g.length(k) - left
 		} else {
 			return errTooSmall
 		}
-		a.used = append(a.used, run{0, g.header + roots})
+		a.used = append(a.used, run{0, g.header + g.features.roots()})
 		if k == g.logGroup {
 			a.used = append(a.used, run{g.logStart(), g.logBlocks})
 		}
@@ -123,11 +125,16 @@ func (w *writer) take(n uint64) ([]run, error) {
 			return nil, errTooSmall
 		}
 		a := &w.groups[w.at]
-		if a.at >= a.end {
+		end := a.end
+		if w.geo.features.rmapbt() { // each may be a reverse mapping
+			end -= min(end, a.pieces/80)
+		}
+		if a.at >= end {
 			w.at++
 			continue
 		}
-		some := min(n, a.end-a.at)
+		some := min(n, end-a.at)
+		a.pieces++
 		if w.stride > 0 {
 			some = min(some, w.stride)
 		}

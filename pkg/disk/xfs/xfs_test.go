@@ -6,9 +6,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -53,22 +55,26 @@ func writeSparse(t testing.TB, img *disk.Image) string {
 // TestRepair has xfs_repair judge all kinds of trees, with both sizes of
 // sectors, whole and in pieces.
 func TestRepair(t *testing.T) {
-	for _, sector := range []int{512, 4096} {
-		for _, stride := range []uint64{0, 3} {
-			t.Run(fmt.Sprintf("%d/%d", sector, stride), func(t *testing.T) {
-				t.Parallel()
-				for _, c := range cases() {
-					o := options(gib)
-					o.SectorSize, o.stride = sector, stride
-					img, err := Format(c.Root, o)
-					if err != nil {
-						t.Errorf("%s: %v", c.Name, err)
-						continue
-					}
-					t.Run(c.Name, func(t *testing.T) { repair(t, writeSparse(t, img)) })
+	for _, c := range []struct {
+		sector   int
+		stride   uint64
+		features Features
+	}{
+		{512, 0, LTS6_1}, {4096, 3, LTS6_1}, {512, 3, LTS4_19}, {4096, 0, LTS5_10}, {512, 3, LTS6_6}, {4096, 0, LTS6_6},
+	} {
+		o := options(gib)
+		o.SectorSize, o.stride, o.Features = c.sector, c.stride, c.features
+		t.Run(fmt.Sprintf("%d/%d/%d", o.SectorSize, o.stride, o.Features), func(t *testing.T) {
+			t.Parallel()
+			for _, c := range cases() {
+				img, err := Format(c.Root, o)
+				if err != nil {
+					t.Errorf("%s: %v", c.Name, err)
+					continue
 				}
-			})
-		}
+				t.Run(c.Name, func(t *testing.T) { repair(t, writeSparse(t, img)) })
+			}
+		})
 	}
 }
 
@@ -94,10 +100,26 @@ func fit(root *rootfs.Inode) *rootfs.Inode {
 	return root
 }
 
-// repair fails the test unless xfs_repair finds nothing to do.
+// newer is the xfs_repair of the fixture's Debian.
+var newer = sync.OnceValue(func() string {
+	out, _ := exec.Command("../../../ci/fixture/newer", "xfs_repair").Output()
+	return strings.TrimSpace(string(out))
+})
+
+// repair fails the test unless xfs_repair finds nothing to do: the host's and,
+// where the fixture is there, a newer one.
 func repair(t *testing.T, path string) {
 	t.Helper()
 	treetest.Run(t, "xfs_repair", "-n", "-f", path)
+	if newer() == "" {
+		if os.Getenv("OHP_FIXTURE") == "required" {
+			t.Fatal("no newer xfs_repair: ci/fixture/newer")
+		}
+		return
+	}
+	if out, err := exec.Command(newer(), "-n", "-f", path).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", newer(), err, out)
+	}
 }
 
 // TestRandom has xfs_repair judge random trees, which take every form there is.
@@ -112,6 +134,7 @@ func TestRandom(t *testing.T) {
 			for seed := part; seed < trees; seed += 4 {
 				root := fit(randomTree(uint64(seed)))
 				o := options(MinSize + int64(seed)*1<<20)
+				o.Features = Features(seed / 4 % 4)
 				if part == 3 {
 					o.stride = 1
 					if seed%64 == 3 { // a btree of two levels
@@ -271,12 +294,14 @@ func TestSize(t *testing.T) {
 		big.Children[fmt.Sprint(i)] = rootfs.File(0o644, treetest.Pattern{Length: int64(i) * 20 << 20})
 	}
 	trees = append(trees, treetest.Case{Name: "big", Root: big})
-	for _, c := range trees {
-		size, err := Size(c.Root)
+	for i, c := range trees {
+		o := Options{Features: Features(i % 4)}
+		size, err := Size(c.Root, o.Features)
 		if err != nil {
 			t.Fatal(err)
 		}
-		img, err := Format(c.Root, options(size))
+		o.Size = size
+		img, err := Format(c.Root, o)
 		if err != nil {
 			t.Errorf("%s: %d bytes: %v", c.Name, size, err)
 		} else if free := size - img.Allocated(); size > MinSize && free > 100<<20+size/10 {
@@ -284,7 +309,7 @@ func TestSize(t *testing.T) {
 		}
 	}
 	_, err := Format(big, options(gib))
-	if size, _ := Size(big); err == nil || !strings.Contains(err.Error(), fmt.Sprint("need ", size, " bytes")) {
+	if size, _ := Size(big, LTS6_1); err == nil || !strings.Contains(err.Error(), fmt.Sprint("need ", size, " bytes")) {
 		t.Errorf("too small: %v", err)
 	}
 }
