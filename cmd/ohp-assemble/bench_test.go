@@ -20,7 +20,28 @@ func BenchmarkWarm(b *testing.B) {
 // BenchmarkPlan is the same without writing anything.
 func BenchmarkPlan(b *testing.B) { benchmarkBuild(b, "qemu", false) }
 
-func benchmarkBuild(b *testing.B, platform string, write bool) {
+// BenchmarkLayout lays out the disk of the full fixture once it is deployed.
+func BenchmarkLayout(b *testing.B) {
+	for _, rootFS := range []string{"xfs", "ext4"} {
+		b.Run(rootFS, func(b *testing.B) {
+			r := benchmarkRequest(b, "qemu")
+			r.rootFS = rootFS
+			system, err := load(context.Background(), newUI(true), r)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer system.Close()
+			for b.Loop() {
+				if _, err := system.plan(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func benchmarkRequest(b *testing.B, platform string) *request {
+	b.Helper()
 	ref, err := exec.Command(filepath.Join(checkout, "ci/fixture/ref"), "--cached", "full-base").Output()
 	if err != nil {
 		b.Skip("the full fixture is not built (make fixture)")
@@ -33,6 +54,11 @@ func benchmarkBuild(b *testing.B, platform string, write bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return r
+}
+
+func benchmarkBuild(b *testing.B, platform string, write bool) {
+	r := benchmarkRequest(b, platform)
 	once := func() {
 		ctx, quiet := context.Background(), newUI(true)
 		if write {

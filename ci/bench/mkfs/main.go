@@ -1,0 +1,130 @@
+// Command mkfs measures what making the metadata of a file system costs, beside
+// the tools that fill one from a directory: `mkfs.xfs -p` of xfsprogs 7.2 and
+// `mke2fs -d`. The tree has as many names as the full fixture, with labels and
+// without content. Rounds are interleaved; shown are medians of CPU time, user
+// and system. Ours begins with the tree in memory, as it comes from a
+// container, theirs with a directory that the kernel has in its cache; all end
+// with a file.
+package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+const (
+	rounds = 5
+	dirs   = 1000
+	files  = 24 // in each directory
+	size   = 4 << 30
+)
+
+func main() {
+	log.SetFlags(0)
+	scratch, err := os.MkdirTemp("", "mkfs-")
+	check(err)
+	defer os.RemoveAll(scratch)
+	tree, dir := rootfs.Dir(0o755), filepath.Join(scratch, "tree")
+	fill(tree, dir)
+	newer, err := exec.Command("ci/fixture/newer", "mkfs.xfs").Output()
+	check(err)
+	out := filepath.Join(scratch, "out")
+	names := []string{"xfs, ours", "mkfs.xfs -p", "ext4, ours", "mke2fs -d"}
+	took := map[string][]time.Duration{}
+	for range rounds {
+		for _, name := range names {
+			f, err := os.Create(out)
+			check(err)
+			check(f.Truncate(size))
+			var cpu time.Duration
+			switch name {
+			case "xfs, ours":
+				cpu = ours(f, func() (*disk.Image, error) { return xfs.Format(tree, xfs.Options{Size: size}) })
+			case "ext4, ours":
+				cpu = ours(f, func() (*disk.Image, error) { return ext4.Format(tree, ext4.Options{Size: size}) })
+			case "mkfs.xfs -p":
+				cpu = theirs(strings.TrimSpace(string(newer)), "-q", "-f", "-d", "agcount=2", "-m", "rmapbt=0", "-i", "nrext64=0,exchange=0", "-n", "parent=0", "-p", dir, out)
+			case "mke2fs -d":
+				cpu = theirs("mke2fs", "-q", "-F", "-t", "ext4", "-d", dir, out)
+			}
+			took[name] = append(took[name], cpu)
+			check(f.Close())
+			check(os.Remove(out))
+		}
+	}
+	fmt.Printf("%d names in %d directories, CPU time, median of %d\n", dirs*(files+1), dirs, rounds)
+	median := func(name string) time.Duration { slices.Sort(took[name]); return took[name][rounds/2] }
+	for i := 0; i < len(names); i += 2 {
+		a, b := median(names[i]), median(names[i+1])
+		fmt.Printf("%-12s %8v   %-12s %8v   %.1f times\n", names[i], a.Round(time.Millisecond), names[i+1], b.Round(time.Millisecond), float64(b)/float64(a))
+	}
+}
+
+// fill makes the tree in memory and in a directory.
+func fill(tree *rootfs.Inode, dir string) {
+	const label = "system_u:object_r:lib_t:s0\x00"
+	for i := range dirs {
+		name := fmt.Sprintf("directory-%d", i)
+		in := rootfs.Dir(0o755)
+		in.Xattrs = map[string]string{"security.selinux": label}
+		tree.Children[name] = in
+		at := filepath.Join(dir, name)
+		check(os.MkdirAll(at, 0o755))
+		check(unix.Lsetxattr(at, "security.selinux", []byte(label), 0))
+		for j := range files {
+			name := fmt.Sprintf("lib-of-something-%d.so", j)
+			file := rootfs.Text(0o644, "")
+			file.Xattrs = in.Xattrs
+			in.Children[name] = file
+			check(os.WriteFile(filepath.Join(at, name), nil, 0o644))
+			check(unix.Lsetxattr(filepath.Join(at, name), "security.selinux", []byte(label), 0))
+		}
+	}
+}
+
+func ours(f *os.File, format func() (*disk.Image, error)) time.Duration {
+	before := used()
+	img, err := format()
+	check(err)
+	for _, e := range img.Extents() {
+		_, err := io.Copy(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size()))
+		check(err)
+	}
+	return used() - before
+}
+
+func theirs(name string, args ...string) time.Duration {
+	cmd := exec.Command(name, args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		log.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+}
+
+func used() time.Duration {
+	var u syscall.Rusage
+	check(syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
