@@ -5,11 +5,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"runtime"
+	"iter"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
@@ -58,66 +57,36 @@ type packer struct {
 	end     int64    // of the cluster that packed is in
 }
 
-// A job is a cluster on its way through a worker.
-type job struct {
-	in, out []byte        // out is in if it did not get smaller
-	done    chan struct{} // closed when out is there
-}
-
-// compress runs one goroutine that reads, workers that compress, and one that
-// lays down in order, so that the result does not depend on the workers.
+// compress compresses clusters on all cores and lays them down in order.
 func (p *packer) compress(img *disk.Image) error {
-	g := new(errgroup.Group)
-	workers := runtime.GOMAXPROCS(0)
-	todo := make(chan *job)
-	order := make(chan *job, 4*workers)
-	stop := make(chan struct{})
-	g.Go(func() error {
-		defer close(todo)
-		defer close(order)
-		return p.split(img, todo, order, stop)
-	})
-	for range workers {
-		c := p.codec()
-		g.Go(func() error {
-			for j := range todo {
-				j.out = c(j.in)
-				close(j.done)
-			}
-			return nil
-		})
-	}
-	g.Go(func() error {
-		defer close(stop)
-		for j := range order {
-			<-j.done
-			if err := p.add(j); err != nil {
-				return fmt.Errorf("spool: %w", err)
-			}
+	for out, err := range disk.InOrder(p.clusters(img), p.codec) {
+		if err == nil {
+			err = p.add(out)
 		}
-		return p.finish()
-	})
-	return g.Wait()
-}
-
-// split makes a job of each cluster with content.
-func (p *packer) split(img *disk.Image, todo, order chan<- *job, stop <-chan struct{}) error {
-	for c, err := range img.Chunks(p.l.cluster(), chunk, nil) {
 		if err != nil {
 			return err
 		}
-		for data := c.Data; len(data) > 0; {
-			j := &job{in: make([]byte, p.l.cluster()), done: make(chan struct{})}
-			data = data[copy(j.in, data):] // the last cluster of the disk may be short
-			select {
-			case order <- j:
-			case <-stop:
-				return nil
+	}
+	return p.finish()
+}
+
+// clusters yields each cluster with content.
+func (p *packer) clusters(img *disk.Image) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for c, err := range img.Chunks(p.l.cluster(), chunk, nil) {
+			if err != nil {
+				yield(nil, err)
+				return
 			}
-			todo <- j
+			for data := c.Data; len(data) > 0; {
+				cluster := make([]byte, p.l.cluster())
+				data = data[copy(cluster, data):] // the last cluster of the disk may be short
+				if !yield(cluster, nil) {
+					return
+				}
+			}
 		}
 	}
-	return nil
 }
 
 // codec returns a function that compresses clusters. It is for one goroutine.
@@ -158,13 +127,13 @@ func zstandard() func([]byte) []byte {
 }
 
 // add lays down the next cluster.
-func (p *packer) add(j *job) error {
-	size := int64(len(j.out))
+func (p *packer) add(cluster []byte) error {
+	size := int64(len(cluster))
 	if size == p.l.cluster() {
 		off := p.grow()
 		p.refs[off>>p.l.bits]++
 		p.entries = append(p.entries, uint64(off)|entryCopied)
-		return p.writeAt(j.out, off)
+		return p.writeAt(cluster, off)
 	}
 	if size > p.end-p.packed {
 		if err := p.nextCluster(); err != nil {
@@ -180,7 +149,7 @@ func (p *packer) add(j *job) error {
 	if off>>p.l.bits != last>>p.l.bits {
 		p.refs[off>>p.l.bits]++
 	}
-	return p.writeAt(j.out, off)
+	return p.writeAt(cluster, off)
 }
 
 // grow adds a cluster to the spool and returns where it is.
@@ -209,6 +178,8 @@ func (p *packer) finish() error {
 }
 
 func (p *packer) writeAt(b []byte, off int64) error {
-	_, err := p.spool.WriteAt(b, off)
-	return err
+	if _, err := p.spool.WriteAt(b, off); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
 }

@@ -1,0 +1,140 @@
+// Package disktest helps the tests of disk formats: images that are hard to
+// store, and QEMU's judgement of files.
+package disktest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+// Noise is content that does not compress.
+func Noise(n int) *bytes.Reader {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return bytes.NewReader(b)
+}
+
+// Text is content that does.
+func Text(n int) *strings.Reader {
+	return strings.NewReader(strings.Repeat("all work and no play makes jack a dull boy ", n/43+1)[:n])
+}
+
+// Images returns disks with content at the edges of what a format counts in,
+// by name. Their sizes are whole numbers of unit bytes.
+func Images(t testing.TB, unit int64) map[string]*disk.Image {
+	t.Helper()
+	const mib, gib = 1 << 20, 1 << 30
+	made := map[string]*disk.Image{}
+	for name, extents := range map[string][]disk.Extent{
+		"empty":          nil,
+		"first and last": {{Off: 0, Blob: Noise(1)}, {Off: 10*gib - 1, Blob: Noise(1)}},
+		"edges": {
+			{Off: 1, Blob: Noise(2)}, {Off: 64<<10 - 1, Blob: Noise(2)}, {Off: mib - 3, Blob: Noise(64 << 10)}, {Off: 2*mib - 1, Blob: Noise(2)},
+			{Off: 32*mib - 1, Blob: Noise(2 * mib)}, {Off: 4*gib - 1, Blob: Noise(2)}, {Off: 8*gib - 3, Blob: Noise(5)},
+		},
+		"zeros":          {{Off: mib, Blob: bytes.NewReader(make([]byte, 3*mib))}, {Off: 5 * mib, Blob: Noise(7)}},
+		"text and noise": {{Off: mib, Blob: Text(9 * mib)}, {Off: 9 * gib, Blob: Noise(5 * mib)}},
+	} {
+		img, err := disk.New(10*gib, extents...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[name] = img
+	}
+	small, err := disk.New(max(unit, 512), disk.Extent{Blob: Noise(512)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made["small"] = small
+	odd, err := disk.New(67*max(unit, 512), disk.Extent{Off: 66 * max(unit, 512), Blob: Noise(512)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made["odd"] = odd
+	return made
+}
+
+// Write has a format write a file. What it writes on one core and on two must
+// be the same.
+func Write(t testing.TB, name string, write func(io.Writer) error) string {
+	t.Helper()
+	var sums [2][32]byte
+	path := filepath.Join(t.TempDir(), name)
+	for i := range sums {
+		old := runtime.GOMAXPROCS(1 + i)
+		defer runtime.GOMAXPROCS(old)
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := sha256.New()
+		if err := write(io.MultiWriter(f, h)); err != nil {
+			t.Fatal(err)
+		}
+		h.Sum(sums[i][:0])
+		f.Close()
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("%s: one core and two make different files", name)
+	}
+	return path
+}
+
+// Compare has QEMU compare a file with the image it was made from.
+func Compare(t testing.TB, path, format string, img *disk.Image) {
+	t.Helper()
+	plain := filepath.Join(t.TempDir(), "raw")
+	f, err := os.Create(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	defer os.Remove(plain)
+	if err := f.Truncate(img.Size()); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range img.Extents() {
+		if _, err := io.Copy(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := treetest.Run(t, "qemu-img", "compare", "-f", "raw", "-F", format, plain, path); !strings.Contains(out, "identical") || strings.Contains(out, "size mismatch") {
+		t.Errorf("%s: %s", path, out)
+	}
+}
+
+// Refuses fails the test unless a format reports what goes wrong with content
+// and with the file.
+func Refuses(t testing.TB, write func(io.Writer, *disk.Image) error) {
+	t.Helper()
+	img, err := disk.New(4<<20, disk.Extent{Blob: broken{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := write(io.Discard, img); err == nil || !strings.Contains(err.Error(), "a bad sector") {
+		t.Errorf("content that cannot be read: %v", err)
+	}
+	if img, err = disk.New(4<<20, disk.Extent{Blob: Noise(3 << 20)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(broken{}, img); err == nil || !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("a file that cannot be written: %v", err)
+	}
+}
+
+type broken struct{}
+
+func (broken) Size() int64                       { return 1 << 20 }
+func (broken) ReadAt([]byte, int64) (int, error) { return 0, errors.New("a bad sector") }
+func (broken) Write([]byte) (int, error)         { return 0, errors.New("no space left") }

@@ -1,0 +1,88 @@
+package vhd
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+func TestStructSizes(t *testing.T) {
+	if f, h := binary.Size(footer{}), binary.Size(header{}); f != footerSize || h != headerSize {
+		t.Errorf("footer of %d bytes, header of %d", f, h)
+	}
+}
+
+var options = Options{ID: [16]byte{1, 2, 3}, Time: rootfs.Time{Sec: 1_700_000_000}}
+
+func TestDynamic(t *testing.T) {
+	for name, img := range disktest.Images(t, sectorSize) {
+		t.Run(name, func(t *testing.T) {
+			path := disktest.Write(t, "disk.vhd", func(w io.Writer) error { return WriteDynamic(w, img, options) })
+			disktest.Compare(t, path, "vpc", img)
+			if info, err := os.Stat(path); err != nil || info.Size() != DynamicSize(img) {
+				t.Errorf("%d bytes, %d were said: %v", info.Size(), DynamicSize(img), err)
+			}
+		})
+	}
+	disktest.Refuses(t, func(w io.Writer, img *disk.Image) error { return WriteDynamic(w, img, options) })
+}
+
+func TestFixed(t *testing.T) {
+	for name, img := range disktest.Images(t, sectorSize) {
+		t.Run(name, func(t *testing.T) {
+			fixed, err := Fixed(img, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Create(t.TempDir() + "/disk.vhd")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := raw.WriteFile(f, fixed, nil); err != nil {
+				t.Fatal(err)
+			}
+			disktest.Compare(t, f.Name(), "vpc", img)
+		})
+	}
+}
+
+// TestGeometry has the examples that QEMU gives the same disks.
+func TestGeometry(t *testing.T) {
+	for _, size := range []int64{1 << 20, 100 << 20, 600 << 20, 10 << 30, 100 << 30, 500 << 30} {
+		path := t.TempDir() + "/disk.vhd"
+		treetest.Run(t, "qemu-img", "create", "-q", "-f", "vpc", "-o", "force_size=on", path, fmt.Sprint(size))
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want footer
+		if _, err := binary.Decode(b[:footerSize], binary.BigEndian, &want); err != nil {
+			t.Fatal(err)
+		}
+		// With force_size QEMU writes the largest there is; its own calculation is at work without.
+		if want.CurrentSize != uint64(size) {
+			t.Fatalf("%d bytes of %d", want.CurrentSize, size)
+		}
+		c, h, s := geometry(size / sectorSize)
+		if total := int64(c) * int64(h) * int64(s); total > size/sectorSize || size < 120<<30 && total < size/sectorSize-int64(h)*int64(s) {
+			t.Errorf("%d: %d/%d/%d", size, c, h, s)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, size := range []int64{0, 1, 513, 2041 << 30} {
+		if Check(size) == nil {
+			t.Errorf("a disk of %d bytes", size)
+		}
+	}
+}
