@@ -101,10 +101,7 @@ func fit(root *rootfs.Inode) *rootfs.Inode {
 }
 
 // newer is the xfs_repair of the fixture's Debian.
-var newer = sync.OnceValue(func() string {
-	out, _ := exec.Command("../../../ci/fixture/newer", "xfs_repair").Output()
-	return strings.TrimSpace(string(out))
-})
+var newer = sync.OnceValue(func() string { return treetest.FindNewer("xfs_repair") })
 
 // repair fails the test unless xfs_repair finds nothing to do: the host's and,
 // where the fixture is there, a newer one.

@@ -22,6 +22,30 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
+// Newer returns the path of a program of the fixture's Debian, which is newer
+// than this machine's: see ci/fixture/newer. Without the fixture's tools the
+// test is skipped, or fails where OHP_FIXTURE says that they are required.
+func Newer(t testing.TB, name string) string {
+	t.Helper()
+	path := FindNewer(name)
+	if path == "" {
+		Missing(t, "OHP_FIXTURE", "the fixture's "+name+" is not there, see ci/fixture/newer")
+	}
+	return path
+}
+
+// FindNewer is Newer for who can do without: it returns an empty path.
+func FindNewer(name string) string {
+	for dir := "."; ; dir = filepath.Join("..", dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			out, _ := exec.Command(filepath.Join(dir, "ci/fixture/newer"), name).Output()
+			return strings.TrimSpace(string(out))
+		} else if len(dir) > 64 {
+			return ""
+		}
+	}
+}
+
 // Missing skips a test visibly, or fails it where the environment says that
 // what is missing is required.
 func Missing(t testing.TB, env, what string) {

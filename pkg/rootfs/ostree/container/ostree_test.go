@@ -58,7 +58,7 @@ func TestFixture(t *testing.T) {
 			case dir == "":
 				treetest.Missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
 			}
-			ostree := fixtureOSTree(t)
+			ostree := treetest.Newer(t, "ostree")
 			got, err := Import(readLayout(t, dir), Options{Reference: testReference})
 			if err != nil {
 				t.Fatal(err)
@@ -67,7 +67,7 @@ func TestFixture(t *testing.T) {
 			repo := t.TempDir()
 			writeArchive(t, got.Repo, repo, small)
 			if small {
-				run(t, append(ostree, "--repo="+repo, "fsck")...)
+				run(t, ostree, "--repo="+repo, "fsck")
 			}
 			n := compareComposefs(t, ostree, got.Repo, repo, got.Deployed)
 			t.Logf("%d metadata objects, %d files, composefs image of %d bytes", len(got.Repo.Metadata), len(got.Repo.Files), n)
@@ -78,7 +78,7 @@ func TestFixture(t *testing.T) {
 // TestComposefs compares the composefs image of a tree that no one would
 // make with that of ostree. Files have a size and no content.
 func TestComposefs(t *testing.T) {
-	ostree := fixtureOSTree(t)
+	ostree := treetest.Newer(t, "ostree")
 	repo, commit := strangeTree()
 	dir := t.TempDir()
 	writeArchive(t, repo, dir, false)
@@ -160,7 +160,7 @@ func strangeTree() (*ostree.Repo, ostree.Checksum) {
 
 // compareComposefs returns the size of the composefs image of a commit, which
 // must be the one that ostree makes of the same repository in dir.
-func compareComposefs(t *testing.T, tool []string, repo *ostree.Repo, dir string, commit ostree.Checksum) int {
+func compareComposefs(t *testing.T, tool string, repo *ostree.Repo, dir string, commit ostree.Checksum) int {
 	t.Helper()
 	root, err := repo.Tree(commit)
 	if err != nil {
@@ -171,7 +171,7 @@ func compareComposefs(t *testing.T, tool []string, repo *ostree.Repo, dir string
 		t.Fatal(err)
 	}
 	blob := filepath.Join(t.TempDir(), "cfs")
-	run(t, append(tool, "--repo="+dir, "checkout", "--composefs-noverity", commit.String(), blob)...)
+	run(t, tool, "--repo="+dir, "checkout", "--composefs-noverity", commit.String(), blob)
 	want, err := os.ReadFile(blob)
 	if err != nil {
 		t.Fatal(err)
@@ -205,23 +205,6 @@ func fixtureCache(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return filepath.Join(cache, "ohp-assemble-fixture")
-}
-
-// fixtureOSTree returns how to run the ostree of the fixture, which knows
-// composefs: a program of another root, with that root's libraries.
-func fixtureOSTree(t *testing.T) []string {
-	t.Helper()
-	tool := newest(filepath.Join(fixtureCache(t), "tools-*", "*", "usr", "bin", "ostree"))
-	if tool == "" {
-		treetest.Missing(t, "OHP_FIXTURE", "the tools of the fixture have not been unpacked, see ci/fixture")
-	}
-	root := strings.TrimSuffix(tool, "/usr/bin/ostree")
-	loaders, _ := filepath.Glob(root + "/lib*/ld-linux-*.so.*")
-	libs, _ := filepath.Glob(root + "/usr/lib/*-linux-gnu")
-	if len(loaders) == 0 || len(libs) == 0 {
-		t.Fatalf("%s has no dynamic loader", root)
-	}
-	return []string{loaders[0], "--library-path", libs[0], tool}
 }
 
 func run(t *testing.T, command ...string) string {

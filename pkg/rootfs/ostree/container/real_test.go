@@ -19,12 +19,12 @@ import (
 // do. It needs root, because files get owners and labels.
 type realImport struct {
 	t    *testing.T
-	tool []string
+	tool string
 	dir  string
 }
 
 func newRealImport(t *testing.T) *realImport {
-	r := &realImport{t, fixtureOSTree(t), t.TempDir()}
+	r := &realImport{t, treetest.Newer(t, "ostree"), t.TempDir()}
 	probe := filepath.Join(r.dir, "probe")
 	if err := os.WriteFile(probe, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func (r *realImport) path(elem ...string) string {
 
 func (r *realImport) ostree(verb string, args ...string) string {
 	r.t.Helper()
-	return strings.TrimSpace(run(r.t, append(append(r.tool, "--repo="+r.path("repo"), verb), args...)...))
+	return strings.TrimSpace(run(r.t, append([]string{r.tool, "--repo=" + r.path("repo"), verb}, args...)...))
 }
 
 // commitOf returns a commit of the real repository.
@@ -149,7 +149,7 @@ func (r *realImport) difference(repo *ostree.Repo, ours ostree.Checksum, theirs 
 	only.Refs = map[string]ostree.Checksum{"ours": ours}
 	writeArchive(r.t, &only, archive, false)
 	list := func(repo, rev string) []string {
-		return strings.Split(run(r.t, append(r.tool, "--repo="+repo, "ls", "-RCX", rev)...), "\n")
+		return strings.Split(run(r.t, append([]string{r.tool}, "--repo="+repo, "ls", "-RCX", rev)...), "\n")
 	}
 	count := map[string]int{}
 	a, b := list(archive, "ours"), list(r.path("repo"), theirs)
@@ -283,7 +283,7 @@ func TestRealFixture(t *testing.T) {
 			if len(got.Repo.Files) < 5000 {
 				repo := t.TempDir()
 				writeArchive(t, got.Repo, repo, true)
-				run(t, append(fixtureOSTree(t), "--repo="+repo, "fsck")...)
+				run(t, treetest.Newer(t, "ostree"), "--repo="+repo, "fsck")
 			}
 		})
 	}
@@ -291,14 +291,14 @@ func TestRealFixture(t *testing.T) {
 
 // TestFsckDerived has ostree check a repository of every kind of commit.
 func TestFsckDerived(t *testing.T) {
-	tool := fixtureOSTree(t)
+	tool := treetest.Newer(t, "ostree")
 	for _, img := range []*Image{makeImage(t, -1, layersOf(t, strangeLayers())...), derivedImage(t, layersOf(t, strangeLayers())...)} {
 		got := mustImport(t, img, Options{})
 		dir := t.TempDir()
 		writeArchive(t, got.Repo, dir, true)
-		run(t, append(tool, "--repo="+dir, "fsck")...)
+		run(t, tool, "--repo="+dir, "fsck")
 		for name, commit := range got.Repo.Refs {
-			if rev := run(t, append(tool, "--repo="+dir, "rev-parse", name)...); rev != commit.String()+"\n" {
+			if rev := run(t, tool, "--repo="+dir, "rev-parse", name); rev != commit.String()+"\n" {
 				t.Errorf("%s: %s", name, rev)
 			}
 		}
