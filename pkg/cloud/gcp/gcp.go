@@ -133,11 +133,9 @@ func sparseMap(img *disk.Image) (entries []sparse, size int64) {
 		if !r.Hole {
 			entries = append(entries, entry(r.Off, r.Len))
 			size += r.Len
-		} else if r.End() == img.Size() {
-			entries = append(entries, entry(r.End(), 0)) // as tar does, to say that the file ends in a hole
 		}
 	}
-	return entries, size
+	return append(entries, entry(img.Size(), 0)), size // where the file ends, which may be a hole
 }
 
 func entry(off, n int64) (s sparse) {
