@@ -46,7 +46,7 @@ type form struct {
 	level   int    // default
 	highest int
 	write   func(w io.Writer, o Options) (io.WriteCloser, error)
-	read    func(in source) (io.Reader, error)
+	read    func(in source) (io.ReadCloser, error)
 }
 
 var forms = []form{
@@ -113,10 +113,10 @@ func (plain) Close() error { return nil }
 
 // NewReader tells by its first bytes how r is compressed, and returns that with
 // a reader of what is inside. What begins like none of the kinds is read as it
-// is. The reader fails where the file is damaged, ends early or goes on.
-func NewReader(r io.Reader) (io.Reader, Kind, error) {
-	under := &counter{r: r}
-	in := source{bufio.NewReaderSize(under, 1<<18), under}
+// is. The reader fails where the file is damaged, ends early or goes on. It may
+// read ahead; it must be closed, which does not close r.
+func NewReader(r io.Reader) (io.ReadCloser, Kind, error) {
+	in := newSource(r, 256<<10)
 	head, err := in.Peek(len(xzMagic))
 	if err != nil && err != io.EOF {
 		return nil, None, err
@@ -131,17 +131,17 @@ func NewReader(r io.Reader) (io.Reader, Kind, error) {
 		}
 		return named{out, f.kind}, f.kind, nil
 	}
-	return in.Reader, None, nil
+	return io.NopCloser(in.Reader), None, nil
 }
 
 // named names the kind in errors.
 type named struct {
-	io.Reader
+	io.ReadCloser
 	kind Kind
 }
 
 func (r named) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
+	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("compress: %s: %w", r.kind, err)
 	}
@@ -152,6 +152,18 @@ func (r named) Read(p []byte) (int, error) {
 type source struct {
 	*bufio.Reader
 	under *counter
+}
+
+func newSource(r io.Reader, buffer int) source {
+	under := &counter{r: r}
+	return source{bufio.NewReaderSize(under, buffer), under}
+}
+
+// take reads n bytes that must be there.
+func (s source) take(n int) ([]byte, error) {
+	b := make([]byte, n)
+	_, err := io.ReadFull(s, b)
+	return b, whole(err)
 }
 
 // pos returns how many bytes were taken from it.

@@ -52,6 +52,7 @@ func unpack(r io.Reader, limit int64) ([]byte, Kind, error) {
 	if err != nil {
 		return nil, kind, err
 	}
+	defer in.Close()
 	b, err := io.ReadAll(io.LimitReader(in, limit))
 	return b, kind, err
 }
@@ -209,6 +210,7 @@ func TestLarge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer in.Close()
 		if n, err := io.Copy(io.Discard, in); n != size || err != nil {
 			t.Errorf("%s: %d bytes: %v", kind, n, err)
 		}

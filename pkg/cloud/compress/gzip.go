@@ -84,4 +84,4 @@ func (g *gzipWriter) Close() error {
 	return binary.Write(g.w, binary.LittleEndian, [2]uint32{g.crc, g.n})
 }
 
-func readGzip(in source) (io.Reader, error) { return gzip.NewReader(in.Reader) }
+func readGzip(in source) (io.ReadCloser, error) { return gzip.NewReader(in.Reader) }

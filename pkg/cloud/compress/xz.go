@@ -95,7 +95,7 @@ func xzIndex(records []xzRecord) []byte {
 }
 
 // xzFooter is found from the end of a file: it tells how long the index is.
-func xzFooter(c xzCheck, index int) []byte {
+func xzFooter(c xzCheck, index int64) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(index/xzAlign-1))
 	b = append(b, xzFlags(c)...)
 	return append(append(binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(b)), b...), xzEnd...)
@@ -159,6 +159,6 @@ func (x *xzWriter) Close() error {
 		return err
 	}
 	index := xzIndex(x.records)
-	_, err := x.w.Write(append(index, xzFooter(xzCRC64, len(index))...))
+	_, err := x.w.Write(append(index, xzFooter(xzCRC64, int64(len(index)))...))
 	return err
 }

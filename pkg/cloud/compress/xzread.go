@@ -9,16 +9,88 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"iter"
 
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
-// xzReader reads streams that stand one behind the other.
+// xzSmall is the largest block that is unpacked in memory, on any core.
+const xzSmall = 8 << 20
+
+// xzReader reads streams that stand one behind the other. A goroutine takes
+// them apart; small blocks are then unpacked on all cores.
 type xzReader struct {
+	next func() (xzPart, error, bool)
+	stop func()
+	cur  []byte
+}
+
+// xzPart is a small block, or content of a large one.
+type xzPart struct {
+	block *xzBlock // nil if data is content
+	data  []byte
+	err   error
+}
+
+func readXz(in source) (io.ReadCloser, error) {
+	x := &xzStreams{in: in}
+	next, stop := iter.Pull2(disk.InOrder(x.parts, xzUnpacker))
+	return &xzReader{next: next, stop: stop}, nil
+}
+
+func (x *xzReader) Read(p []byte) (int, error) {
+	for len(x.cur) == 0 && len(p) > 0 {
+		part, err, ok := x.next()
+		switch {
+		case !ok:
+			return 0, io.EOF
+		case err != nil:
+			return 0, err
+		case part.err != nil:
+			x.stop()
+			return 0, part.err
+		}
+		x.cur = part.data
+	}
+	n := copy(p, x.cur)
+	x.cur = x.cur[n:]
+	return n, nil
+}
+
+func (x *xzReader) Close() error {
+	x.stop()
+	return nil
+}
+
+// xzUnpacker returns a function for one goroutine that unpacks small blocks.
+// One of zeros is often followed by more that are the same.
+func xzUnpacker() func(xzPart) xzPart {
+	var hollow, zero []byte // what a block of zeros was, and what was in it
+	return func(p xzPart) xzPart {
+		switch {
+		case p.block == nil:
+			return p
+		case bytes.Equal(p.data, hollow) && int(p.block.size) == len(zero):
+			return xzPart{data: zero}
+		}
+		out := bytes.NewBuffer(make([]byte, 0, p.block.size))
+		if _, err := p.block.unpack(newSource(bytes.NewReader(p.data), 4096), out); err != nil {
+			return xzPart{err: err}
+		}
+		if allZeros(out.Bytes()) {
+			hollow, zero = p.data, out.Bytes()
+		}
+		return xzPart{data: out.Bytes()}
+	}
+}
+
+// xzStreams is a file that is taken apart.
+type xzStreams struct {
 	in    source
 	check xzCheck
-	index xzSums  // of the stream's blocks so far
-	block xzBlock // the one that is being read
+	index xzSums // of the stream's blocks so far
 }
 
 // xzSums stands for an index of any length: the number of its records and
@@ -37,158 +109,125 @@ func (s *xzSums) equal(t xzSums) bool {
 	return s.n == t.n && bytes.Equal(s.records.Sum(nil), t.records.Sum(nil))
 }
 
-// xzBlock is a block that is being read.
-type xzBlock struct {
-	data   io.Reader // nil between blocks
-	sum    hash.Hash
-	header int    // bytes
-	start  int64  // of the packed data, in the input
-	size   uint64 // that was read
+// errStopped says that nobody wants more parts.
+var errStopped = errors.New("stopped")
 
-	wantPacked, wantSize uint64 // if the header knew
-	known                byte
-}
-
-// take reads n bytes that must be there.
-func (s source) take(n int) ([]byte, error) {
-	b := make([]byte, n)
-	_, err := io.ReadFull(s, b)
-	return b, whole(err)
-}
-
-// takeCRC reads n bytes and their checksum.
-func (s source) takeCRC(n int, what string) ([]byte, error) {
-	b, err := s.take(n + crc32.Size)
-	if err == nil && crc32.ChecksumIEEE(b[:n]) != binary.LittleEndian.Uint32(b[n:]) {
-		err = fmt.Errorf("%s: wrong checksum", what)
-	}
-	return b[:n], err
-}
-
-func readXz(in source) (io.Reader, error) {
-	x := &xzReader{in: in}
-	return x, x.startStream()
-}
-
-func (x *xzReader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+// parts yields what the file consists of.
+func (x *xzStreams) parts(yield func(xzPart, error) bool) {
+	send := func(p xzPart) error {
+		if !yield(p, nil) {
+			return errStopped
+		}
+		return nil
 	}
 	for {
-		if x.block.data == nil {
-			if err := x.next(); err != nil {
-				return 0, err
-			}
+		err := x.stream(send)
+		if err == nil {
+			err = x.skipPadding()
+		}
+		switch err {
+		case nil:
 			continue
+		case errStopped, io.EOF:
+		default:
+			yield(xzPart{}, err)
 		}
-		n, err := x.block.data.Read(p)
-		x.block.size += uint64(n)
-		x.block.sum.Write(p[:n])
-		if err == io.EOF {
-			err = x.endBlock()
-		}
-		if n > 0 || err != nil {
-			return n, whole(err)
-		}
+		return
 	}
 }
 
-// next starts the next block. If there is none it ends the stream and starts
-// the next one; if there is none, that is the end of the file.
-func (x *xzReader) next() error {
-	words, err := x.in.ReadByte()
-	if err != nil {
-		return whole(err)
-	}
-	if words > 0 {
-		return x.startBlock(words)
-	}
-	if err := x.endStream(); err != nil {
+// stream reads one stream.
+func (x *xzStreams) stream(send func(xzPart) error) error {
+	if err := x.header(); err != nil {
 		return err
 	}
+	for {
+		words, err := x.in.ReadByte()
+		if err != nil {
+			return whole(err)
+		}
+		if words == 0 {
+			return x.end()
+		}
+		r, err := x.block(words, send)
+		if err != nil {
+			return whole(err)
+		}
+		x.index.add(r)
+	}
+}
+
+// skipPadding skips zeros between streams. It returns io.EOF when there is no
+// further stream.
+func (x *xzStreams) skipPadding() error {
 	for {
 		b, err := x.in.Peek(xzAlign)
 		switch {
-		case len(b) == 0 && err == io.EOF:
-			return io.EOF
+		case len(b) == 0:
+			return err
 		case len(b) < xzAlign:
 			return whole(err)
 		case !allZeros(b):
-			return x.startStream()
+			return nil
 		}
-		x.in.Discard(xzAlign) // stream padding
+		x.in.Discard(xzAlign)
 	}
 }
 
-func (x *xzReader) startStream() error {
-	magic, err := x.in.take(len(xzMagic))
+// header reads the header of a stream.
+func (x *xzStreams) header() error {
+	b, err := x.in.take(len(xzHeader(0)))
 	if err != nil {
 		return err
 	}
-	if string(magic) != xzMagic {
-		return errors.New("there is something else behind the end of the stream")
-	}
-	flags, err := x.in.takeCRC(2, "header")
-	if err != nil {
-		return err
-	}
-	x.check = xzCheck(flags[1])
-	if flags[0] != 0 {
-		return errors.New("header: flags that are not known")
+	x.check = xzCheck(b[len(xzMagic)+1])
+	x.index = xzSums{records: sha256.New()}
+	if !bytes.Equal(b, xzHeader(x.check)) {
+		return errors.New("header: it is damaged, or not that of a stream")
 	}
 	_, err = x.check.hash()
-	x.index = xzSums{records: sha256.New()}
 	return err
 }
 
-// endStream reads the index, whose indicator was read, and the footer.
-func (x *xzReader) endStream() error {
+// end reads the index, whose indicator was read, and the footer.
+func (x *xzStreams) end() error {
 	start := x.in.pos() - 1
 	crc := crc32.NewIEEE()
 	crc.Write([]byte{0})
 	in := &summed{x.in, crc}
 	n, err := binary.ReadUvarint(in)
-	if err != nil {
-		return fmt.Errorf("index: %w", whole(err))
-	}
 	index := xzSums{records: sha256.New()}
-	for index.n < n && index.n < x.index.n {
+	for err == nil && index.n < min(n, x.index.n) {
 		var r xzRecord
 		if r.unpadded, err = binary.ReadUvarint(in); err == nil {
 			r.size, err = binary.ReadUvarint(in)
 		}
-		if err != nil {
-			return fmt.Errorf("index: %w", whole(err))
-		}
 		index.add(r)
 	}
-	if n != index.n || !index.equal(x.index) {
-		return errors.New("index: it is not that of the blocks")
+	for err == nil && (x.in.pos()-start)%xzAlign != 0 {
+		_, err = in.ReadByte()
 	}
-	for (x.in.pos()-start)%xzAlign != 0 {
-		if b, err := in.ReadByte(); err != nil || b != 0 {
-			return errors.New("index: padding that is not zero")
-		}
+	if err != nil {
+		return fmt.Errorf("index: %w", whole(err))
 	}
 	sum, err := x.in.take(crc32.Size)
 	if err != nil {
 		return err
 	}
-	if binary.LittleEndian.Uint32(sum) != crc.Sum32() {
-		return errors.New("index: wrong checksum")
+	if n != index.n || !index.equal(x.index) || binary.LittleEndian.Uint32(sum) != crc.Sum32() {
+		return errors.New("index: it is damaged, or not that of the blocks")
 	}
 	size := x.in.pos() - start
-	want := xzFooter(x.check, int(size))
-	footer, err := x.in.take(len(want))
-	if err == nil && (!bytes.Equal(footer, want) || size/xzAlign > 1<<32) {
-		err = errors.New("footer: it is not that of the stream")
+	footer, err := x.in.take(len(xzFooter(0, 0)))
+	if err == nil && (size > xzAlign<<32 || !bytes.Equal(footer, xzFooter(x.check, size))) {
+		err = errors.New("footer: it is damaged, or not that of the stream")
 	}
 	return err
 }
 
 // summed adds up what is read.
 type summed struct {
-	in  source
+	in  io.ByteReader
 	crc hash.Hash32
 }
 
@@ -200,98 +239,120 @@ func (s *summed) ReadByte() (byte, error) {
 	return b, err
 }
 
-// startBlock reads the header of a block, whose first byte was read.
-func (x *xzReader) startBlock(words byte) error {
-	b := xzBlock{header: (int(words) + 1) * xzAlign}
-	rest, err := x.in.take(b.header - 1)
+// xzBlock is what the header tells of a block.
+type xzBlock struct {
+	length       int // of the header
+	flags        byte
+	packed, size uint64 // if the flags say that they are known
+	dict         int64
+	sum          func() (hash.Hash, error)
+}
+
+// block reads a block, of which the first byte was read.
+func (x *xzStreams) block(words byte, send func(xzPart) error) (xzRecord, error) {
+	b := &xzBlock{length: (int(words) + 1) * xzAlign, sum: x.check.hash}
+	rest, err := x.in.take(b.length - 1)
 	if err != nil {
-		return err
+		return xzRecord{}, err
 	}
 	head := append([]byte{words}, rest...)
 	n := len(head) - crc32.Size
-	if crc32.ChecksumIEEE(head[:n]) != binary.LittleEndian.Uint32(head[n:]) {
-		return errors.New("block header: wrong checksum")
+	if !bytes.Equal(head, withCRC(head[:n:n])) {
+		return xzRecord{}, errors.New("block: damaged header")
 	}
-	dict, err := b.parse(bytes.NewReader(head[1:n]))
+	if err := b.parse(bytes.NewReader(head[1:n])); err != nil {
+		return xzRecord{}, fmt.Errorf("block: header: %w", whole(err))
+	}
+	sum, err := b.sum()
 	if err != nil {
-		return fmt.Errorf("block header: %w", whole(err))
+		return xzRecord{}, err
 	}
-	if b.sum, err = x.check.hash(); err != nil {
-		return err
+	if b.flags&xzPackedKnown == 0 || b.flags&xzSizeKnown == 0 || b.packed > xzSmall || b.size > xzSmall {
+		return b.unpack(x.in, sender(send))
 	}
-	b.start = x.in.pos()
-	if b.data, err = (lzma.Reader2Config{DictCap: int(dict)}).NewReader2(x.in.Reader); err != nil {
-		return err
+	data, err := x.in.take(int((b.packed+xzAlign-1)&^(xzAlign-1)) + sum.Size())
+	if err != nil {
+		return xzRecord{}, err
 	}
-	x.block = b
-	return nil
+	return xzRecord{uint64(b.length) + b.packed + uint64(sum.Size()), b.size}, send(xzPart{block: b, data: data})
 }
 
-// parse reads the fields of a block header and returns the size of the
-// dictionary.
-func (b *xzBlock) parse(r *bytes.Reader) (dict int64, err error) {
-	if b.known, err = r.ReadByte(); err != nil {
-		return 0, err
+// sender sends what is written to it.
+type sender func(xzPart) error
+
+func (s sender) Write(p []byte) (int, error) {
+	return len(p), s(xzPart{data: bytes.Clone(p)})
+}
+
+// parse reads the fields of the header.
+func (b *xzBlock) parse(r *bytes.Reader) (err error) {
+	if b.flags, err = r.ReadByte(); err != nil {
+		return err
 	}
-	if b.known&xzFilters != 0 {
-		return 0, errors.New("filters other than LZMA2 are not supported")
-	}
-	if b.known&xzPackedKnown != 0 {
-		if b.wantPacked, err = binary.ReadUvarint(r); err != nil {
-			return 0, err
+	if b.flags&xzPackedKnown != 0 {
+		if b.packed, err = binary.ReadUvarint(r); err != nil {
+			return err
 		}
 	}
-	if b.known&xzSizeKnown != 0 {
-		if b.wantSize, err = binary.ReadUvarint(r); err != nil {
-			return 0, err
+	if b.flags&xzSizeKnown != 0 {
+		if b.size, err = binary.ReadUvarint(r); err != nil {
+			return err
 		}
 	}
 	var filter [3]byte
 	if _, err := io.ReadFull(r, filter[:]); err != nil {
-		return 0, err
+		return err
 	}
-	if filter[0] != xzLZMA2 || filter[1] != 1 {
-		return 0, errors.New("filters other than LZMA2 are not supported")
+	if b.flags&xzFilters != 0 || filter[0] != xzLZMA2 || filter[1] != 1 {
+		return errors.New("filters other than LZMA2 are not supported")
 	}
-	if dict, err = lzma.DecodeDictCap(filter[2]); err != nil {
-		return 0, err
+	if b.dict, err = lzma.DecodeDictCap(filter[2]); err != nil {
+		return err
 	}
-	if dict > xzWindow {
-		return 0, fmt.Errorf("a dictionary of %d bytes, at most %d are supported", dict, xzWindow)
+	if b.dict > xzWindow {
+		return fmt.Errorf("a dictionary of %d bytes, at most %d are supported", b.dict, xzWindow)
 	}
-	if b.known&xzSizeKnown != 0 && b.wantSize < uint64(dict) {
-		dict = int64(b.wantSize) // as much as there will be
+	if b.flags&xzSizeKnown != 0 {
+		b.dict = int64(min(uint64(b.dict), b.size)) // no more than there will be
 	}
-	for r.Len() > 0 {
-		if pad, _ := r.ReadByte(); pad != 0 {
-			return 0, errors.New("padding that is not zero")
-		}
+	b.dict = max(b.dict, lzma.MinDictCap)
+	padding, _ := io.ReadAll(r)
+	if !allZeros(padding) {
+		return errors.New("padding that is not zero")
 	}
-	return max(dict, lzma.MinDictCap), nil
+	return nil
 }
 
-// endBlock checks a block of which all data was read.
-func (x *xzReader) endBlock() error {
-	b := &x.block
-	packed := uint64(x.in.pos() - b.start)
-	if b.known&xzPackedKnown != 0 && b.wantPacked != packed || b.known&xzSizeKnown != 0 && b.wantSize != b.size {
-		return errors.New("block: it does not have the size of its header")
-	}
-	pad, err := x.in.take(int(-packed & (xzAlign - 1)))
+// unpack reads the rest of a block, and writes what is in it.
+func (b *xzBlock) unpack(in source, out io.Writer) (xzRecord, error) {
+	start := in.pos()
+	data, err := lzma.Reader2Config{DictCap: int(b.dict)}.NewReader2(in.Reader)
 	if err != nil {
-		return err
+		return xzRecord{}, whole(err)
 	}
-	if !allZeros(pad) {
-		return errors.New("block: padding that is not zero")
-	}
-	sum, err := x.in.take(b.sum.Size())
+	sum, err := b.sum()
 	if err != nil {
-		return err
+		return xzRecord{}, err
 	}
-	if !bytes.Equal(sum, b.sum.Sum(nil)) {
-		return errors.New("block: wrong check")
+	var content io.Reader = data
+	if b.flags&xzSizeKnown != 0 {
+		content = io.LimitReader(data, int64(min(b.size, 1<<62))+1) // one more tells that it is wrong
 	}
-	x.index.add(xzRecord{uint64(b.header) + packed + uint64(len(sum)), b.size})
-	b.data = nil
-	return nil
+	n, err := io.CopyBuffer(io.MultiWriter(out, sum), content, make([]byte, 256<<10))
+	if err != nil {
+		return xzRecord{}, err
+	}
+	packed := uint64(in.pos() - start)
+	if b.flags&xzPackedKnown != 0 && b.packed != packed || b.flags&xzSizeKnown != 0 && b.size != uint64(n) {
+		return xzRecord{}, errors.New("block: it does not have the size of its header")
+	}
+	tail := int(-packed & (xzAlign - 1)) // padding
+	rest, err := in.take(tail + sum.Size())
+	if err != nil {
+		return xzRecord{}, err
+	}
+	if !bytes.Equal(rest, sum.Sum(make([]byte, tail))) {
+		return xzRecord{}, errors.New("block: wrong check")
+	}
+	return xzRecord{uint64(b.length) + packed + uint64(sum.Size()), uint64(n)}, nil
 }

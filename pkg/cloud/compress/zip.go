@@ -80,7 +80,7 @@ type zipReader struct {
 	end      error // that was reached
 }
 
-func readZip(in source) (io.Reader, error) {
+func readZip(in source) (io.ReadCloser, error) {
 	var h zipLocalHeader
 	in.Discard(4) // the signature was seen
 	if err := binary.Read(in, binary.LittleEndian, &h); err != nil {
@@ -97,6 +97,8 @@ func readZip(in source) (io.Reader, error) {
 	}
 	return &zipReader{in: in, data: flate.NewReader(in.Reader), start: in.pos(), streamed: h.Flags&zipStreamed != 0}, nil
 }
+
+func (z *zipReader) Close() error { return nil }
 
 func (z *zipReader) Read(p []byte) (int, error) {
 	if z.end != nil {
