@@ -24,7 +24,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
 	"text/template"
@@ -92,15 +91,19 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 	if o.Spool == nil {
 		return errors.New("ova: the disk needs a spool")
 	}
-	spooled := &sum{w: io.NewOffsetWriter(o.Spool, 0), h: sha256.New()}
-	if err := vmdk.Write(spooled, img, vmdk.Options{ID: o.DiskID}); err != nil {
+	spooled, sum := io.NewOffsetWriter(o.Spool, 0), sha256.New()
+	if err := vmdk.Write(io.MultiWriter(spooled, sum), img, vmdk.Options{ID: o.DiskID}); err != nil {
 		return fmt.Errorf("ova: %w", err)
 	}
-	descriptor, err := describe(img, spooled.n, h, o)
+	size, err := spooled.Seek(0, io.SeekCurrent)
+	if err != nil {
+		panic(err) // which asks for no more than where it is
+	}
+	descriptor, err := describe(img, size, h, o)
 	if err != nil {
 		return fmt.Errorf("ova: %w", err)
 	}
-	manifest := fmt.Sprintf("SHA256(coreos.ovf)= %x\nSHA256(disk.vmdk)= %x\n", sha256.Sum256(descriptor), spooled.h.Sum(nil))
+	manifest := fmt.Sprintf("SHA256(coreos.ovf)= %x\nSHA256(disk.vmdk)= %x\n", sha256.Sum256(descriptor), sum.Sum(nil))
 	t := tar.NewWriter(w)
 	for _, f := range []struct {
 		name string
@@ -109,7 +112,7 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 	}{
 		{"coreos.ovf", int64(len(descriptor)), bytes.NewReader(descriptor)},
 		{"coreos.mf", int64(len(manifest)), strings.NewReader(manifest)},
-		{"disk.vmdk", spooled.n, io.NewSectionReader(o.Spool, 0, spooled.n)},
+		{"disk.vmdk", size, io.NewSectionReader(o.Spool, 0, size)},
 	} {
 		// A disk of 8 GiB or more, compressed, is what ustar has no number for.
 		err := t.WriteHeader(&tar.Header{Format: tar.FormatUSTAR, Name: f.name, Size: f.size, Mode: 0o644, ModTime: modTime(o)})
@@ -155,18 +158,4 @@ func describe(img *disk.Image, size int64, h Hypervisor, o Options) ([]byte, err
 		FileSize, Capacity, Populated int64
 	}{o, size, img.Size(), img.Allocated()})
 	return b.Bytes(), err
-}
-
-// A sum is a writer that counts and hashes.
-type sum struct {
-	w io.Writer
-	h hash.Hash
-	n int64
-}
-
-func (s *sum) Write(p []byte) (int, error) {
-	n, err := s.w.Write(p)
-	s.h.Write(p[:n])
-	s.n += int64(n)
-	return n, err
 }
