@@ -152,6 +152,9 @@ func describe(img *disk.Image, size int64, h Hypervisor, o Options) ([]byte, err
 	if o.Name == "" {
 		return nil, errors.New("the machine has no name")
 	}
+	if o.HardwareVersion < 0 {
+		return nil, fmt.Errorf("hardware version %d", o.HardwareVersion)
+	}
 	var b bytes.Buffer
 	err := t.Execute(&b, struct {
 		Options

@@ -361,6 +361,7 @@ func TestErrors(t *testing.T) {
 		"a full spool":           func(o *Options) { o.Spool = broken{} },
 		"disk.vmdk of":           func(o *Options) { o.Spool = unreadable{} },
 		"the machine has no nam": func(o *Options) { o.Name = "" },
+		"hardware version -1":    func(o *Options) { o.HardwareVersion = -1 },
 	} {
 		o := options(t)
 		change(&o)

@@ -37,21 +37,24 @@ var meanings = map[string]string{
 	"GALLERY":         "the Azure compute gallery that the image goes into",
 	"GALLERY_SERIAL":  "the number of the image in the gallery, such as 1.0.0",
 	"IGNITION":        "the path of the Ignition config, absolute",
+	"IGNITION_BASE64": "the path of a file with the Ignition config in base64",
+	"IGNITION_TEXT":   "the Ignition config itself",
 	"IMAGE":           "the id of the image, as the cloud gave it",
 	"IMAGE_PATH":      "the folder that the image is in, absolute",
 	"MD5":             "the MD5 of the image, as md5sum prints it",
 	"NAMESPACE":       "the namespace of the object storage",
-	"PASSWORD":        "the password of the user",
 	"REGION":          "the cloud's region",
 	"REPOSITORY":      "the repository of a registry that the image goes to, such as quay.io/example/coreos",
 	"RESOURCE_GROUP":  "the Azure resource group that the image belongs to",
 	"SNAPSHOT":        "the id of the snapshot, as the cloud gave it",
+	"SNIPPET":         "the Ignition config as a snippet of Proxmox VE, such as local:snippets/config.ign",
+	"STACK":           "the region and domain of the Azure Stack Hub, such as local.azurestack.external",
 	"STORAGE":         "the storage of Proxmox VE that the disk goes to, such as local-lvm",
 	"STORAGE_ACCOUNT": "the Azure storage account that the image goes through",
 	"SWITCH":          "the virtual switch of Hyper-V that the machine is on",
 	"TASK":            "the id of the task that imports the image",
 	"URL":             "the address under which the cloud can fetch the image's file",
-	"USER":            "the name of the user",
+	"PRISM_USER":      "the name of the user of Prism Central, whose password is asked for",
 	"VM":              "the number or the name of the machine that is made",
 }
 
@@ -59,6 +62,10 @@ var (
 	amd64Only = map[string]string{"x86_64": "x86_64"}
 	bothArchs = map[string]string{"x86_64": "x86_64", "aarch64": "arm64"}
 )
+
+// uploadBlob is the first step of Azure and Azure Stack Hub.
+var uploadBlob = step{what: "Upload the image as a page blob.",
+	command: "az storage blob upload --account-name ${STORAGE_ACCOUNT} --container-name ${CONTAINER} --type page --file {file} --name {file}"}
 
 // clouds is the table.
 var clouds = []cloud{
@@ -76,16 +83,22 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"azure", "azurestack"}, format: "vhd", arches: map[string]string{"x86_64": "x64", "aarch64": "Arm64"}, prepare: prepareAzure,
+		platforms: []string{"azure"}, format: "vhd", arches: map[string]string{"x86_64": "x64", "aarch64": "Arm64"}, prepare: prepareAzure,
 		steps: []step{
-			{what: "Upload the image as a page blob.",
-				command: "az storage blob upload --account-name ${STORAGE_ACCOUNT} --container-name ${CONTAINER} --type page --file {file} --name {file}"},
+			uploadBlob,
 			{what: "Make an image of generation 2, which boots by UEFI. With V1 it is one of generation 1, which boots by BIOS.", arch: "x86_64",
 				command: "az image create --resource-group ${RESOURCE_GROUP} --name {name} --os-type Linux --hyper-v-generation V2 --source {blob}"},
 			{what: "Define the image in a gallery: only there are images for Arm.", arch: "aarch64",
 				command: "az sig image-definition create --resource-group ${RESOURCE_GROUP} --gallery-name ${GALLERY} --gallery-image-definition {name} --publisher {os} --offer {os} --sku {version} --os-type Linux --os-state Generalized --hyper-v-generation V2 --architecture {cloud-arch}"},
 			{what: "Make the image in the gallery.", arch: "aarch64",
 				command: "az sig image-version create --resource-group ${RESOURCE_GROUP} --gallery-name ${GALLERY} --gallery-image-definition {name} --gallery-image-version ${GALLERY_SERIAL} --os-vhd-storage-account ${STORAGE_ACCOUNT} --os-vhd-uri {blob}"},
+		},
+	},
+	{
+		platforms: []string{"azurestack"}, format: "vhd", arches: amd64Only, prepare: prepareAzureStack,
+		steps: []step{
+			uploadBlob,
+			{what: "Make an image.", command: "az image create --resource-group ${RESOURCE_GROUP} --name {name} --os-type Linux --source {blob}"},
 		},
 	},
 	{
@@ -153,7 +166,7 @@ var clouds = []cloud{
 	{
 		platforms: []string{"nutanix"}, format: "qcow2", arches: map[string]string{"x86_64": "X86_64"}, prepare: prepareNutanix,
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
-			command: "curl --fail --user ${USER}:${PASSWORD} --json {images} https://${CLUSTER}:9440/api/nutanix/v3/images"}},
+			command: "curl --fail --user ${PRISM_USER} --json {images} https://${CLUSTER}:9440/api/nutanix/v3/images"}},
 	},
 	{
 		platforms: []string{"kubevirt"}, format: "ociarchive",
@@ -162,13 +175,18 @@ var clouds = []cloud{
 	},
 	{
 		platforms: []string{"vmware"}, format: "ova", arches: amd64Only,
-		steps: []step{{what: "Import the appliance.", command: "govc import.ova -name ${VM} {file}"}},
+		steps: []step{
+			{what: "Import the appliance.", command: "govc import.ova -name ${VM} {file}"},
+			{what: "Say how the Ignition config is encoded.", command: "govc vm.change -vm ${VM} -e guestinfo.ignition.config.data.encoding=base64"},
+			{what: "Give it the Ignition config.", command: "govc vm.change -vm ${VM} -f guestinfo.ignition.config.data=${IGNITION_BASE64}"},
+		},
 	},
 	{
 		platforms: []string{"virtualbox"}, format: "ova", arches: amd64Only,
 		steps: []step{
 			{what: "Import the appliance.", command: "VBoxManage import {file} --vsys 0 --vmname ${VM}"},
 			{what: "Have it boot by UEFI.", command: "VBoxManage modifyvm ${VM} --firmware efi"},
+			{what: "Give it the Ignition config.", command: "VBoxManage guestproperty set ${VM} /Ignition/Config ${IGNITION_TEXT}"},
 		},
 	},
 	{
@@ -177,6 +195,7 @@ var clouds = []cloud{
 			{what: "Make a machine.", command: "qm create ${VM} --name {dns-name} --cores 2 --memory 4096 --net0 virtio,bridge=vmbr0 --scsihw virtio-scsi-pci --serial0 socket"},
 			{what: "Give it the image for a disk.", command: "qm set ${VM} --scsi0 ${STORAGE}:0,import-from=${IMAGE_PATH}/{file}"},
 			{what: "Boot from the disk.", command: "qm set ${VM} --boot order=scsi0"},
+			{what: "Give it the Ignition config.", command: "qm set ${VM} --ide2 ${STORAGE}:cloudinit --cicustom vendor=${SNIPPET} --ciupgrade 0"},
 		},
 	},
 	{
@@ -232,8 +251,14 @@ func checkLabel(name string) error {
 
 var azureName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_])?$`)
 
-// prepareAzure: a fixed VHD of whole MiB, which has its footer behind the disk.
-func prepareAzure(d *Document, w words) error {
+func prepareAzure(d *Document, w words) error { return d.blob(w, "core.windows.net") }
+
+func prepareAzureStack(d *Document, w words) error { return d.blob(w, "${STACK}") }
+
+// blob sees that the image may be a page blob in Azure and makes the word of
+// its address. It is a fixed VHD of whole MiB, which has its footer of 512
+// bytes behind the disk.
+func (d *Document) blob(w words, domain string) error {
 	m := d.Image
 	size := m.Size
 	if m.Compression != "" {
@@ -247,7 +272,7 @@ func prepareAzure(d *Document, w words) error {
 	case !azureName.MatchString(w["name"]):
 		return fmt.Errorf("name %q: must be at most 80 letters, digits and . _ -", w["name"])
 	}
-	w["blob"] = "https://${STORAGE_ACCOUNT}.blob.core.windows.net/${CONTAINER}/" + w["file"]
+	w["blob"] = "https://${STORAGE_ACCOUNT}.blob." + domain + "/${CONTAINER}/" + w["file"]
 	return nil
 }
 
