@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 )
 
 // BenchmarkWarm is a build of the full fixture whose layers are in the cache:
 // what every platform after the first one costs.
 func BenchmarkWarm(b *testing.B) {
-	for _, platform := range platformIDs() {
+	for _, platform := range cloud.IDs() {
 		b.Run(platform, func(b *testing.B) { benchmarkBuild(b, platform, true) })
 	}
 }

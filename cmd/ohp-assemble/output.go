@@ -14,6 +14,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // writeFile makes a file that appears under its name only when it is whole:
@@ -52,6 +55,15 @@ func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, 
 	return size, allocated, os.Rename(tmp, name)
 }
 
+// writeText makes a small file.
+func writeText(name string, text []byte) error {
+	_, _, err := writeFile(name, 0o666, func(f *os.File) error {
+		_, err := f.Write(text)
+		return err
+	})
+	return err
+}
+
 // writable says early whether files can be made in a folder, or the folder
 // itself where it is missing.
 func writable(dir string) error {
@@ -76,10 +88,11 @@ type sink struct {
 	ctx   context.Context
 	hash  hash.Hash
 	count io.Writer // may be nil
+	n     int64     // bytes that passed
 }
 
 func newSink(ctx context.Context, count io.Writer) *sink {
-	return &sink{ctx, sha256.New(), count}
+	return &sink{ctx: ctx, hash: sha256.New(), count: count}
 }
 
 func (s *sink) Write(p []byte) (int, error) {
@@ -89,8 +102,39 @@ func (s *sink) Write(p []byte) (int, error) {
 	if s.count != nil {
 		s.count.Write(p)
 	}
+	s.n += int64(len(p))
 	return s.hash.Write(p)
 }
 
 // Sum returns the SHA-256 of what passed, in hexadecimal.
 func (s *sink) Sum() string { return hex.EncodeToString(s.hash.Sum(nil)) }
+
+// newSpool returns a temporary file in a folder, which has no name and is gone
+// when it is closed.
+func newSpool(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".spool-*")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
+
+// counted returns an image whose content counts as it is read.
+func counted(img *disk.Image, count io.Writer) (*disk.Image, error) {
+	var extents []disk.Extent
+	for _, e := range img.Extents() {
+		extents = append(extents, disk.Extent{Off: e.Off, Blob: countedBlob{e.Blob, count}})
+	}
+	return disk.New(img.Size(), extents...)
+}
+
+type countedBlob struct {
+	rootfs.Blob
+	count io.Writer
+}
+
+func (b countedBlob) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.Blob.ReadAt(p, off)
+	b.count.Write(p[:n])
+	return n, err
+}

@@ -170,26 +170,10 @@ type plannedDisk struct {
 
 // plan lays out the disks of a request.
 func (s *system) plan(r *request) ([]plannedDisk, error) {
+	bases := map[layout.Options]*layout.Base{}
 	var disks []plannedDisk
 	for _, p := range r.targets {
-		id := cmp.Or(p.Ignition, p.ID)
-		kargs, err := s.choices.Kargs(id, r.kargs)
-		if err != nil {
-			return nil, err
-		}
-		settings, err := s.choices.Platform(id)
-		if err != nil {
-			return nil, err
-		}
-		size := r.bytes
-		if size == 0 && !p.Packed {
-			size = s.choices.Size
-		}
-		d, err := layout.New(s.deployment, s.choices, layout.Options{
-			Arch:   s.arch,
-			Sector: p.Sector, Size: size, RootFS: s.rootFS, Kargs: kargs, Platform: settings, Ignition: r.config,
-			Time: s.created(), Seed: s.image.Digest.String() + " " + s.origin,
-		})
+		d, err := s.planDisk(p, r, bases)
 		if err != nil {
 			return nil, fmt.Errorf("platform %s: %w", p.ID, err)
 		}
@@ -197,6 +181,38 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 	}
 	return disks, nil
 }
+
+// planDisk lays out the disk for a platform. What it has in common with others
+// is in bases, and goes there.
+func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options]*layout.Base) (*layout.Disk, error) {
+	o := layout.Options{
+		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), RootFS: s.rootFS, Time: s.created(), Seed: s.seed(),
+	}
+	base := bases[o]
+	if base == nil {
+		var err error
+		if base, err = layout.New(s.deployment, s.choices, o); err != nil {
+			return nil, err
+		}
+		bases[o] = base
+	}
+	kargs, err := s.choices.Kargs(p.IgnitionID(), r.kargs)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := s.choices.Platform(p.IgnitionID())
+	if err != nil {
+		return nil, err
+	}
+	d, err := base.Disk(layout.Variant{Kargs: kargs, Platform: settings, Ignition: r.config})
+	if err != nil {
+		return nil, err
+	}
+	return d, p.Check(d.Size())
+}
+
+// seed is what everything derives from that must differ between systems.
+func (s *system) seed() string { return s.image.Digest.String() + " " + s.origin }
 
 // What plan prints.
 type (

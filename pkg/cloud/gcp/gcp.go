@@ -85,10 +85,18 @@ type extension struct {
 
 const typeSparse = 'S'
 
+// Check returns why a disk of a size in bytes cannot be imported.
+func Check(size int64) error {
+	if size%unit != 0 || size == 0 {
+		return fmt.Errorf("gcp: a disk of %d bytes: must be a whole number of GiB", size)
+	}
+	return nil
+}
+
 // Write writes the image to w from start to end.
 func Write(w io.Writer, img *disk.Image, o Options) error {
-	if img.Size()%unit != 0 || img.Size() == 0 {
-		return fmt.Errorf("gcp: a disk of %d bytes: must be a whole number of GiB", img.Size())
+	if err := Check(img.Size()); err != nil {
+		return err
 	}
 	packed, err := compress.NewWriter(w, compress.Gzip, compress.Options{Level: level})
 	if err != nil {
