@@ -208,6 +208,6 @@ func (s *system) hasShim() bool {
 	if err != nil {
 		return false
 	}
-	dir := esp.Lookup("EFI/" + vendor)
+	dir := esp.Lookup(vendor)
 	return dir != nil && slices.ContainsFunc(dir.Names(), func(name string) bool { return strings.HasPrefix(name, "shim") })
 }
