@@ -123,7 +123,7 @@ func build(ctx context.Context, ui *ui, r *request, out string) (*result, error)
 			if res.Images[i], err = writeImage(ctx, ui, r, system, d, out); err != nil {
 				return err
 			}
-			return writeUpload(system, d, res.Images[i])
+			return writeUpload(ui, r, system, d, res.Images[i])
 		})
 	}
 	if err := workers.Wait(); err != nil {
@@ -176,8 +176,9 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	}, nil
 }
 
-// writeUpload writes, beside an image, how it gets into its cloud.
-func writeUpload(system *system, d plannedDisk, i imageResult) error {
+// writeUpload writes, beside an image, how it gets into its cloud. If it breaks
+// a rule of its cloud, it does not.
+func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResult) error {
 	image := upload.Image{
 		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
 		Arch: system.arch, OS: system.name, Version: system.version, SecureBoot: system.hasShim(),
@@ -191,7 +192,7 @@ func writeUpload(system *system, d plannedDisk, i imageResult) error {
 	}
 	doc, err := upload.New(image)
 	if err != nil {
-		return err
+		return ui.warn([]string{err.Error()}, r.strict)
 	}
 	if i.Platform == "aws" {
 		if doc.Snapshot, err = upload.Blocks(d.disk.Image); err != nil {

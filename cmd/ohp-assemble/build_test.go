@@ -332,7 +332,10 @@ func TestMemory(t *testing.T) {
 	ref := fixture(t, "full-base")
 	dir := t.TempDir()
 	args := []string{"build", "--format", "json", "--cache", filepath.Join(dir, "cache"), "--out", dir, "--platform", "qemu,metal", ref}
-	for _, what := range []string{"cold", "warm"} {
+	for _, what := range []string{"cold", "warm", "all formats"} {
+		if what == "all formats" {
+			args = append(args, "--platform", "aws,gcp,nutanix,hyperv,kubevirt,vmware,azure", "--compress", "zstd")
+		}
 		if p := program(t, nil, args...); p.rss > limit {
 			t.Errorf("%s: peak RSS is %d MiB", what, p.rss>>20)
 		} else {
