@@ -2,7 +2,6 @@ package upload
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"os"
 	"os/exec"
@@ -13,9 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	schema "github.com/invopop/jsonschema"
-	validator "github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/ohp-assemble/ohp-assemble/manifests/schematest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -84,7 +82,7 @@ func TestGolden(t *testing.T) {
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
 			t.Errorf("not as in %s, write it with -update:\n%s", path, diff)
 		}
-		if err := valid(t, got); err != nil {
+		if err := schematest.Valid(t, Schema, got); err != nil {
 			t.Error(err)
 		}
 	})
@@ -294,57 +292,16 @@ func TestAWS(t *testing.T) {
 	}
 }
 
-// TestSchema: the schema that is shipped is that of the types, with their
-// comments for descriptions.
+// TestSchema: the schema that is shipped is that of the types, and does not let
+// everything pass.
 func TestSchema(t *testing.T) {
-	r := schema.Reflector{Anonymous: true, ExpandedStruct: true, DoNotReference: true, RequiredFromJSONSchemaTags: true}
-	if err := r.AddGoComments("github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "."); err != nil {
-		t.Fatal(err)
-	}
-	for key, comment := range r.CommentMap {
-		r.CommentMap[strings.Replace(key, "upload/./", "upload", 1)] = strings.ReplaceAll(comment, "\n", " ")
-	}
-	got, err := json.MarshalIndent(r.Reflect(&Document{}), "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile("upload.schema.json", got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if !bytes.Equal(got, Schema) {
-		t.Errorf("upload.schema.json is not that of the types, write it with -update:\n%s", got)
-	}
-	if n := bytes.Count(got, []byte(`"description"`)); n < 30 {
+	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "upload.schema.json", Schema, &Document{}, "json", *update)
+	if n := bytes.Count(Schema, []byte(`"description"`)); n < 30 {
 		t.Errorf("%d descriptions", n)
 	}
-	// It is no schema that lets everything pass.
 	for _, text := range []string{`{}`, `{"format-version": 2}`, `{"format-version": 1, "image": {}, "placeholders": null, "steps": []}`} {
-		if valid(t, []byte(text)) == nil {
+		if schematest.Valid(t, Schema, []byte(text)) == nil {
 			t.Errorf("the schema allows %s", text)
 		}
 	}
-}
-
-// valid has the schema judge a document.
-func valid(t *testing.T, text []byte) error {
-	t.Helper()
-	doc, err := validator.UnmarshalJSON(bytes.NewReader(Schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := validator.NewCompiler()
-	if err := c.AddResource("upload.schema.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("upload.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := validator.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	return s.Validate(v)
 }
