@@ -134,3 +134,19 @@ func TestBlocksErrors(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkBlocks reads and hashes 256 MiB.
+func BenchmarkBlocks(b *testing.B) {
+	const size = 256 << 20
+	img, err := disk.New(10*gib, disk.Extent{Off: mib, Blob: disktest.Noise(size)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Blocks(img); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -173,7 +173,7 @@ func TestPlaceholders(t *testing.T) {
 func TestRules(t *testing.T) {
 	long := strings.Repeat("a", 70)
 	for _, tc := range []struct {
-		rule     string // quoted
+		rule     string // of the cloud's documentation, at the time of writing
 		platform string
 		change   func(*Image)
 		want     string
@@ -182,19 +182,19 @@ func TestRules(t *testing.T) {
 			func(m *Image) { m.VirtualSize++; m.UncompressedSize++ }, "must be whole MiB"},
 		{"Azure, prepare a VHD: The VHDX format isn't supported in Azure, only fixed VHD.", "azure",
 			func(m *Image) { m.Format = "vhdx"; m.File = "a.vhdx.xz" }, "takes vhd, not vhdx"},
-		{"Azure, prepare a VHD: Use a fixed size.", "azure",
+		{"(the same)", "azure",
 			func(m *Image) { m.UncompressedSize = 2 * gib }, "must be a fixed VHD"},
 		{"Azure, resource name rules, images: 1-80. Alphanumerics, underscores, periods, and hyphens. Start with alphanumeric. End with alphanumeric or underscore.", "azure",
 			func(m *Image) { m.File = long + long + ".vhd.xz" }, "at most 80"},
 		{"Azure Stack Hub: the VHD must be fixed, and its size a multiple of 1 MB.", "azurestack",
 			func(m *Image) { m.VirtualSize++; m.UncompressedSize++ }, "must be whole MiB"},
-		{"Google, manually import boot disks: the disk.raw size must be a multiple of 1 GB.", "gcp",
+		{"Google, manually import boot disks: The RAW image file must have a size in an increment of 1 GB. For example, the file must be either 10 GB or 11 GB but not 10.5 GB.", "gcp",
 			func(m *Image) { m.VirtualSize += mib }, "must be whole GiB"},
 		{"Google, images.insert: name must be 1-63 characters long and match [a-z]([-a-z0-9]*[a-z0-9])?", "gcp",
 			func(m *Image) { m.File = long + ".tar.gz" }, "at most 63"},
 		{"Google, images.insert: the first character must be a lowercase letter", "gcp",
 			func(m *Image) { m.File = "9.tar.gz" }, "begin with a letter"},
-		{"Google, images.insert: the compressed file must be a .tar.gz file", "gcp",
+		{"Google, manually import boot disks: The compressed file must be a .tar.gz file that uses gzip compression", "gcp",
 			func(m *Image) { m.Format = "raw"; m.File = "a.raw" }, "takes tar.gz"},
 		{"EC2, RegisterImage: Constraints: 3-128 alphanumeric characters, parentheses (()), square brackets ([]), spaces ( ), periods (.), slashes (/), dashes (-), single quotes ('), at-signs (@), or underscores(_)", "aws",
 			func(m *Image) { m.File = long + long + ".vmdk.xz" }, "3 to 128"},
@@ -211,14 +211,13 @@ func TestRules(t *testing.T) {
 			func(m *Image) { m.AWS.BootMode = "bios" }, `boot mode "bios"`},
 		{"EC2, RegisterImage, Architecture: Valid Values: i386 | x86_64 | arm64 | x86_64_mac | arm64_mac", "aws",
 			func(m *Image) { m.Arch = "ppc64le" }, "no machines of ppc64le"},
-		{"IBM Cloud, custom images: the image must have a size of 10 GB to 250 GB", "ibmcloud",
-			func(m *Image) { m.VirtualSize = 9 * gib }, "10 to 250"},
-		{"(the same)", "ibmcloud", func(m *Image) { m.VirtualSize = 251 * gib }, "10 to 250"},
+		{"IBM Cloud, creating a Linux custom image: Make sure that the image has a boot disk size between 10 GB and 250 GB. Images below 10 GB are rounded up to 10 GB.", "ibmcloud",
+			func(m *Image) { m.VirtualSize = 251 * gib }, "at most 250 GiB"},
 		{"IBM Cloud, is image-create: the name has lower-case alphanumeric characters and hyphens, at most 63", "ibmcloud",
 			func(m *Image) { m.File = long + ".qcow2.xz" }, "at most 63"},
-		{"DigitalOcean, custom images: must be 100 GB or less when uncompressed", "digitalocean",
+		{"DigitalOcean, custom images: Images must be 100 GB or less when uncompressed, including the filesystem.", "digitalocean",
 			func(m *Image) { m.VirtualSize = 101 * gib }, "at most 100 GiB"},
-		{"Oracle, importing images: the maximum size for imported images is 400 GB", "oraclecloud",
+		{"Oracle, Linux source image requirements: The maximum image size is 400 GB.", "oraclecloud",
 			func(m *Image) { m.VirtualSize = 401 * gib }, "at most 400 GiB"},
 		{"Proxmox VE, qm: --name is a dns-name", "proxmoxve",
 			func(m *Image) { m.File = long + ".qcow2.xz" }, "at most 63"},
