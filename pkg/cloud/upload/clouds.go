@@ -364,7 +364,7 @@ func prepareHyperV(d *Document, w words) error {
 func prepareQEMU(d *Document, w words) error {
 	switch d.Image.Arch {
 	case "x86_64", "aarch64":
-		w["ignition"] = list("--qemu-commandline", "-fw_cfg name=opt/com.coreos/config,file=${IGNITION}")
+		w["ignition"] = "--qemu-commandline=-fw_cfg name=opt/com.coreos/config,file=${IGNITION}"
 	default:
 		w["ignition"] = list("--disk", "path=${IGNITION},format=raw,readonly=on,serial=ignition")
 	}
