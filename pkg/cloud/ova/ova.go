@@ -12,6 +12,9 @@
 // manifest follows the descriptor, or stands at the end. The first lets an
 // importer verify the disk while it comes in, and is how ovftool packs.
 //
+// The digests are SHA-256, which ovftool writes and hypervisors of today want,
+// where version 1.1 knows only SHA-1.
+//
 // What stands before the disk tells its size and its digest, which are known
 // when it is compressed: so it waits in a spool.
 package ova

@@ -153,7 +153,8 @@ func (e element) one(t testing.TB, path ...string) element {
 	return e
 }
 
-// TestRules holds an appliance against the rules of DSP0243 1.1.0, quoted.
+// TestRules holds an appliance against the rules of DSP0243 1.1.0. Those in
+// quotation marks are its words.
 func TestRules(t *testing.T) {
 	img := disktest.Images(t, 512)["edges"]
 	for _, h := range hypervisors {
@@ -164,7 +165,7 @@ func TestRules(t *testing.T) {
 			if want := []string{"coreos.ovf", "coreos.mf", "disk.vmdk"}; !slices.Equal(names, want) {
 				t.Errorf("files %q", names)
 			}
-			// "The manifest file shall have the extension .mf and the same base name as the .ovf file",
+			// The manifest has the descriptor's name but for the extension. A line is
 			// file_digest = algorithm "(" file_name ")" "=" sp digest nl
 			for line := range strings.Lines(string(files["coreos.mf"])) {
 				name, sum, ok := strings.Cut(strings.TrimPrefix(line, "SHA256("), ")= ")
@@ -189,14 +190,14 @@ func checkReferences(t *testing.T, envelope element, img *disk.Image, size int64
 	if envelope.XMLName != (xml.Name{Space: ovf, Local: "Envelope"}) {
 		t.Errorf("root %v", envelope.XMLName)
 	}
-	// "The Envelope element ... shall contain References, Section elements, Content element, Strings in this order."
+	// An envelope has references, sections and content, in this order.
 	for i, name := range []string{"References", "DiskSection", "NetworkSection", "VirtualSystem"} {
 		if got := envelope.Children[i].XMLName; got != (xml.Name{Space: ovf, Local: name}) {
 			t.Errorf("element %d is %v", i, got)
 		}
 	}
 	file, disk := envelope.one(t, "References", "File"), envelope.one(t, "DiskSection", "Disk")
-	// "The size of the referenced file may be specified using the ovf:size attribute. The unit of this attribute is always bytes."
+	// The size of a file is in bytes.
 	if file.attr(ovf, "href") != "disk.vmdk" || file.attr(ovf, "size") != strconv.FormatInt(size, 10) {
 		t.Errorf("file of %d bytes: %v", size, file.Attrs)
 	}
@@ -222,12 +223,12 @@ func checkReferences(t *testing.T, envelope element, img *disk.Image, size int64
 	for _, item := range envelope.one(t, "VirtualSystem", "VirtualHardwareSection").all(ovf, "Item") {
 		switch value(item, "ResourceType") {
 		case "17":
-			// "rasd:HostResource ... ovf:/disk/<n>" names a disk by its diskId
+			// A drive names its disk by the diskId.
 			if value(item, "HostResource") != "ovf:/disk/"+disk.attr(ovf, "diskId") {
 				t.Errorf("HostResource %q", value(item, "HostResource"))
 			}
 		case "10":
-			// "Connection: ... all Ethernet adapters that specify the same abstract network connection name ... listed in the NetworkSection"
+			// An adapter is on one of the networks.
 			if !networks[value(item, "Connection")] {
 				t.Errorf("network %q of %v", value(item, "Connection"), networks)
 			}
@@ -235,8 +236,7 @@ func checkReferences(t *testing.T, envelope element, img *disk.Image, size int64
 	}
 }
 
-// checkInfo: "Info element ... contains a human readable description of the
-// meaning of this entity", the first of every section and of content.
+// checkInfo: every section, and the content, begins with a text for people.
 func checkInfo(t *testing.T, e element) {
 	if name := e.XMLName.Local; strings.HasSuffix(name, "Section") || name == "VirtualSystem" {
 		if len(e.Children) == 0 || e.Children[0].XMLName != (xml.Name{Space: ovf, Local: "Info"}) || e.Children[0].Text == "" {
@@ -271,7 +271,7 @@ func checkHardware(t *testing.T, envelope element) {
 		if !slices.IsSorted(names) {
 			t.Errorf("elements %q", names)
 		}
-		// "rasd:ElementName, rasd:InstanceID, rasd:ResourceType: cardinality 1", "InstanceID: a unique instance ID of the element within the section"
+		// These three must be there, and an id is of one item only.
 		id := value(item, "InstanceID")
 		if id == "" || ids[id] || value(item, "ElementName") == "" || value(item, "ResourceType") == "" {
 			t.Errorf("item %+v", item)
@@ -279,7 +279,7 @@ func checkHardware(t *testing.T, envelope element) {
 		ids[id] = true
 	}
 	for _, item := range hardware.all(ovf, "Item") {
-		// "Parent: the InstanceID of the parent controller (if any)"
+		// A device is on a controller that is there.
 		if parent := value(item, "Parent"); parent != "" && !ids[parent] {
 			t.Errorf("parent %q", parent)
 		}

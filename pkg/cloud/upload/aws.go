@@ -2,8 +2,10 @@ package upload
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"iter"
 	"regexp"
 	"slices"
@@ -140,12 +142,12 @@ func Blocks(img *disk.Image) (*Snapshot, error) {
 	}
 	s := &Snapshot{VolumeSize: (img.Size() + gib - 1) / gib, BlockSize: BlockSize, Blocks: []Block{}}
 	all := sha256.New()
-	for b, err := range disk.InOrder(blocks(img), hasher) {
-		if err != nil {
+	for b, err := range disk.InOrder(indexes(img), func() func(int64) hashed { return hasher(img) }) {
+		if err = cmp.Or(err, b.err); err != nil {
 			return nil, fmt.Errorf("upload: %w", err)
 		}
 		if b.Checksum != nil {
-			s.Blocks = append(s.Blocks, b)
+			s.Blocks = append(s.Blocks, b.Block)
 			all.Write(b.Checksum)
 		}
 	}
@@ -153,42 +155,40 @@ func Blocks(img *disk.Image) (*Snapshot, error) {
 	return s, nil
 }
 
-// A read is a block that was read.
-type read struct {
-	index int64
-	data  []byte
-}
-
-// blocks yields the blocks that have content.
-func blocks(img *disk.Image) iter.Seq2[read, error] {
-	return func(yield func(read, error) bool) {
-		for c, err := range img.Chunks(BlockSize, BlockSize, nil) {
-			if err != nil {
-				yield(read{}, err)
-				return
-			}
-			if c.Hole {
-				continue
-			}
-			r := read{c.Off / BlockSize, make([]byte, BlockSize)}
-			copy(r.data, c.Data) // the last block of the disk may be short
-			if !yield(r, nil) {
-				return
+// indexes yields the blocks that are not holes, by number.
+func indexes(img *disk.Image) iter.Seq2[int64, error] {
+	return func(yield func(int64, error) bool) {
+		for r := range img.Runs(BlockSize) {
+			for i := r.Off / BlockSize; !r.Hole && i*BlockSize < r.End(); i++ {
+				if !yield(i, nil) {
+					return
+				}
 			}
 		}
 	}
 }
 
+// hashed is a block, without a checksum if it has only zeros.
+type hashed struct {
+	Block
+	err error
+}
+
 var zeros [BlockSize]byte
 
-// hasher returns what makes the block of what was read, without a checksum if
-// it has only zeros.
-func hasher() func(read) Block {
-	return func(r read) Block {
-		if bytes.Equal(r.data, zeros[:]) {
-			return Block{Index: r.index}
+// hasher returns what reads a block and hashes it. It is for one goroutine.
+func hasher(img *disk.Image) func(int64) hashed {
+	data := make([]byte, BlockSize)
+	return func(i int64) hashed {
+		n, err := img.ReadAt(data, i*BlockSize)
+		if err != nil && err != io.EOF {
+			return hashed{err: err}
 		}
-		sum := sha256.Sum256(r.data)
-		return Block{r.index, sum[:]}
+		clear(data[n:]) // the last block of the disk may be short
+		if bytes.Equal(data, zeros[:]) {
+			return hashed{}
+		}
+		sum := sha256.Sum256(data)
+		return hashed{Block: Block{i, sum[:]}}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/manifests/schematest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
@@ -85,8 +86,9 @@ func TestBlockChecksum(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Snapshot = s
-	if text := d.Marshal(); valid(t, text) != nil || !bytes.Contains(text, []byte(strings.TrimSpace(want))) {
-		t.Errorf("%v in\n%s", valid(t, text), text)
+	text := d.Marshal()
+	if err := schematest.Valid(t, Schema, text); err != nil || !bytes.Contains(text, []byte(strings.TrimSpace(want))) {
+		t.Errorf("%v in\n%s", err, text)
 	}
 }
 
@@ -129,6 +131,22 @@ func TestBlocksErrors(t *testing.T) {
 		}
 		if _, err := Blocks(img); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%v, want %s", err, tc.want)
+		}
+	}
+}
+
+// BenchmarkBlocks reads and hashes 256 MiB.
+func BenchmarkBlocks(b *testing.B) {
+	const size = 256 << 20
+	img, err := disk.New(10*gib, disk.Extent{Off: mib, Blob: disktest.Noise(size)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Blocks(img); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -325,22 +325,20 @@ func prepareOpenStack(d *Document, w words) error {
 func prepareProxmox(d *Document, w words) error { return checkLabel(w["dns-name"]) }
 
 func prepareIBM(d *Document, w words) error {
-	if d.Image.VirtualSize < 10*gib || d.Image.VirtualSize > 250*gib {
-		return fmt.Errorf("a disk of %d bytes: must be of 10 to 250 GiB", d.Image.VirtualSize)
+	if err := d.checkSize(250); err != nil {
+		return err
 	}
 	return checkLabel(w["dns-name"])
 }
 
-func prepareDigitalOcean(d *Document, w words) error {
-	if d.Image.VirtualSize > 100*gib {
-		return fmt.Errorf("a disk of %d bytes: must be of at most 100 GiB", d.Image.VirtualSize)
-	}
-	return nil
-}
+func prepareDigitalOcean(d *Document, w words) error { return d.checkSize(100) }
 
-func prepareOracle(d *Document, w words) error {
-	if d.Image.VirtualSize > 400*gib {
-		return fmt.Errorf("a disk of %d bytes: must be of at most 400 GiB", d.Image.VirtualSize)
+func prepareOracle(d *Document, w words) error { return d.checkSize(400) }
+
+// checkSize sees that the disk has no more GiB than a cloud takes.
+func (d *Document) checkSize(limit int64) error {
+	if d.Image.VirtualSize > limit*gib {
+		return fmt.Errorf("a disk of %d bytes: must be of at most %d GiB", d.Image.VirtualSize, limit)
 	}
 	return nil
 }
@@ -366,7 +364,7 @@ func prepareHyperV(d *Document, w words) error {
 func prepareQEMU(d *Document, w words) error {
 	switch d.Image.Arch {
 	case "x86_64", "aarch64":
-		w["ignition"] = list("--qemu-commandline", "-fw_cfg name=opt/com.coreos/config,file=${IGNITION}")
+		w["ignition"] = "--qemu-commandline=-fw_cfg name=opt/com.coreos/config,file=${IGNITION}"
 	default:
 		w["ignition"] = list("--disk", "path=${IGNITION},format=raw,readonly=on,serial=ignition")
 	}

@@ -2,7 +2,6 @@ package upload
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"os"
 	"os/exec"
@@ -13,9 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	schema "github.com/invopop/jsonschema"
-	validator "github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/ohp-assemble/ohp-assemble/manifests/schematest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -84,7 +82,7 @@ func TestGolden(t *testing.T) {
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
 			t.Errorf("not as in %s, write it with -update:\n%s", path, diff)
 		}
-		if err := valid(t, got); err != nil {
+		if err := schematest.Valid(t, Schema, got); err != nil {
 			t.Error(err)
 		}
 	})
@@ -175,7 +173,7 @@ func TestPlaceholders(t *testing.T) {
 func TestRules(t *testing.T) {
 	long := strings.Repeat("a", 70)
 	for _, tc := range []struct {
-		rule     string // quoted
+		rule     string // of the cloud's documentation, at the time of writing
 		platform string
 		change   func(*Image)
 		want     string
@@ -184,19 +182,19 @@ func TestRules(t *testing.T) {
 			func(m *Image) { m.VirtualSize++; m.UncompressedSize++ }, "must be whole MiB"},
 		{"Azure, prepare a VHD: The VHDX format isn't supported in Azure, only fixed VHD.", "azure",
 			func(m *Image) { m.Format = "vhdx"; m.File = "a.vhdx.xz" }, "takes vhd, not vhdx"},
-		{"Azure, prepare a VHD: Use a fixed size.", "azure",
+		{"(the same)", "azure",
 			func(m *Image) { m.UncompressedSize = 2 * gib }, "must be a fixed VHD"},
 		{"Azure, resource name rules, images: 1-80. Alphanumerics, underscores, periods, and hyphens. Start with alphanumeric. End with alphanumeric or underscore.", "azure",
 			func(m *Image) { m.File = long + long + ".vhd.xz" }, "at most 80"},
 		{"Azure Stack Hub: the VHD must be fixed, and its size a multiple of 1 MB.", "azurestack",
 			func(m *Image) { m.VirtualSize++; m.UncompressedSize++ }, "must be whole MiB"},
-		{"Google, manually import boot disks: the disk.raw size must be a multiple of 1 GB.", "gcp",
+		{"Google, manually import boot disks: The RAW image file must have a size in an increment of 1 GB. For example, the file must be either 10 GB or 11 GB but not 10.5 GB.", "gcp",
 			func(m *Image) { m.VirtualSize += mib }, "must be whole GiB"},
 		{"Google, images.insert: name must be 1-63 characters long and match [a-z]([-a-z0-9]*[a-z0-9])?", "gcp",
 			func(m *Image) { m.File = long + ".tar.gz" }, "at most 63"},
 		{"Google, images.insert: the first character must be a lowercase letter", "gcp",
 			func(m *Image) { m.File = "9.tar.gz" }, "begin with a letter"},
-		{"Google, images.insert: the compressed file must be a .tar.gz file", "gcp",
+		{"Google, manually import boot disks: The compressed file must be a .tar.gz file that uses gzip compression", "gcp",
 			func(m *Image) { m.Format = "raw"; m.File = "a.raw" }, "takes tar.gz"},
 		{"EC2, RegisterImage: Constraints: 3-128 alphanumeric characters, parentheses (()), square brackets ([]), spaces ( ), periods (.), slashes (/), dashes (-), single quotes ('), at-signs (@), or underscores(_)", "aws",
 			func(m *Image) { m.File = long + long + ".vmdk.xz" }, "3 to 128"},
@@ -213,14 +211,13 @@ func TestRules(t *testing.T) {
 			func(m *Image) { m.AWS.BootMode = "bios" }, `boot mode "bios"`},
 		{"EC2, RegisterImage, Architecture: Valid Values: i386 | x86_64 | arm64 | x86_64_mac | arm64_mac", "aws",
 			func(m *Image) { m.Arch = "ppc64le" }, "no machines of ppc64le"},
-		{"IBM Cloud, custom images: the image must have a size of 10 GB to 250 GB", "ibmcloud",
-			func(m *Image) { m.VirtualSize = 9 * gib }, "10 to 250"},
-		{"(the same)", "ibmcloud", func(m *Image) { m.VirtualSize = 251 * gib }, "10 to 250"},
+		{"IBM Cloud, creating a Linux custom image: Make sure that the image has a boot disk size between 10 GB and 250 GB. Images below 10 GB are rounded up to 10 GB.", "ibmcloud",
+			func(m *Image) { m.VirtualSize = 251 * gib }, "at most 250 GiB"},
 		{"IBM Cloud, is image-create: the name has lower-case alphanumeric characters and hyphens, at most 63", "ibmcloud",
 			func(m *Image) { m.File = long + ".qcow2.xz" }, "at most 63"},
-		{"DigitalOcean, custom images: must be 100 GB or less when uncompressed", "digitalocean",
+		{"DigitalOcean, custom images: Images must be 100 GB or less when uncompressed, including the filesystem.", "digitalocean",
 			func(m *Image) { m.VirtualSize = 101 * gib }, "at most 100 GiB"},
-		{"Oracle, importing images: the maximum size for imported images is 400 GB", "oraclecloud",
+		{"Oracle, Linux source image requirements: The maximum image size is 400 GB.", "oraclecloud",
 			func(m *Image) { m.VirtualSize = 401 * gib }, "at most 400 GiB"},
 		{"Proxmox VE, qm: --name is a dns-name", "proxmoxve",
 			func(m *Image) { m.File = long + ".qcow2.xz" }, "at most 63"},
@@ -294,57 +291,16 @@ func TestAWS(t *testing.T) {
 	}
 }
 
-// TestSchema: the schema that is shipped is that of the types, with their
-// comments for descriptions.
+// TestSchema: the schema that is shipped is that of the types, and does not let
+// everything pass.
 func TestSchema(t *testing.T) {
-	r := schema.Reflector{Anonymous: true, ExpandedStruct: true, DoNotReference: true, RequiredFromJSONSchemaTags: true}
-	if err := r.AddGoComments("github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "."); err != nil {
-		t.Fatal(err)
-	}
-	for key, comment := range r.CommentMap {
-		r.CommentMap[strings.Replace(key, "upload/./", "upload", 1)] = strings.ReplaceAll(comment, "\n", " ")
-	}
-	got, err := json.MarshalIndent(r.Reflect(&Document{}), "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile("upload.schema.json", got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if !bytes.Equal(got, Schema) {
-		t.Errorf("upload.schema.json is not that of the types, write it with -update:\n%s", got)
-	}
-	if n := bytes.Count(got, []byte(`"description"`)); n < 30 {
+	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "upload.schema.json", Schema, &Document{}, "json", *update)
+	if n := bytes.Count(Schema, []byte(`"description"`)); n < 30 {
 		t.Errorf("%d descriptions", n)
 	}
-	// It is no schema that lets everything pass.
 	for _, text := range []string{`{}`, `{"format-version": 2}`, `{"format-version": 1, "image": {}, "placeholders": null, "steps": []}`} {
-		if valid(t, []byte(text)) == nil {
+		if schematest.Valid(t, Schema, []byte(text)) == nil {
 			t.Errorf("the schema allows %s", text)
 		}
 	}
-}
-
-// valid has the schema judge a document.
-func valid(t *testing.T, text []byte) error {
-	t.Helper()
-	doc, err := validator.UnmarshalJSON(bytes.NewReader(Schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := validator.NewCompiler()
-	if err := c.AddResource("upload.schema.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("upload.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := validator.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	return s.Validate(v)
 }
