@@ -68,7 +68,7 @@ func read(t testing.TB, r io.Reader) []byte {
 
 // contents are files at the edges of blocks of all kinds, and disks with holes.
 func contents(t testing.TB) map[string][]byte {
-	text, noise, hole := read(t, disktest.Text(5<<20)), read(t, disktest.Noise(5<<20)), make([]byte, 17<<20)
+	text, noise, hole := read(t, disktest.Text(3<<20)), read(t, disktest.Noise(5<<19)), make([]byte, 17<<20)
 	return map[string][]byte{
 		"nothing":       nil,
 		"a byte":        noise[:1],
@@ -80,8 +80,8 @@ func contents(t testing.TB) map[string][]byte {
 		"zeros + 1":     hole[:16<<20+1],
 		"text":          text,
 		"noise":         noise,
-		"a disk":        slices.Concat(text, hole, noise[:5000], hole[:4<<20], text[:100], hole[:5<<20]),
-		"begins hollow": slices.Concat(hole[:1<<20-1], noise[:3<<20], hole[:3<<19]),
+		"a disk":        slices.Concat(text, hole, noise[:5000], hole[:2<<20], text[:100], hole[:5<<20]),
+		"begins hollow": slices.Concat(hole[:1<<20-1], noise[:1<<20], hole[:3<<19]),
 	}
 }
 
@@ -242,6 +242,24 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
+// TestLevels: all levels make good files, and those that take longer smaller ones.
+func TestLevels(t *testing.T) {
+	want := slices.Concat(read(t, disktest.Text(100_000)), read(t, disktest.Noise(200_000)), read(t, disktest.Text(100_000)), read(t, disktest.Noise(200_000)))
+	for _, f := range forms {
+		last := len(want)
+		for level := 1; level <= f.highest; level++ {
+			packed := pack(t, f.kind, Options{Level: level}, want)
+			if got, _, err := unpack(bytes.NewReader(packed), 1<<30); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s, level %d: %d bytes of %d: %v", f.kind, level, len(got), len(want), err)
+			}
+			if len(packed) > last+last/100 {
+				t.Errorf("%s, level %d: %d bytes, the level below makes %d", f.kind, level, len(packed), last)
+			}
+			last = len(packed)
+		}
+	}
+}
+
 // TestForeign reads what other tools make.
 func TestForeign(t *testing.T) {
 	want := slices.Concat(read(t, disktest.Text(1<<20)), read(t, disktest.Noise(300_000)), make([]byte, 1<<20))
@@ -375,7 +393,7 @@ func TestFull(t *testing.T) {
 	for _, kind := range append(kinds, None) {
 		for _, room := range []int{0, 20, 100 << 10} {
 			w, err := NewWriter(&full{room}, kind, Options{Name: "disk.raw", Level: 1})
-			for i := 0; err == nil && i < 10; i++ {
+			for i := 0; err == nil && i < 5; i++ {
 				_, err = w.Write(noise)
 			}
 			if w != nil {
