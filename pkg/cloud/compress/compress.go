@@ -88,10 +88,11 @@ type Options struct {
 }
 
 // NewWriter returns a writer that compresses to w. It must be closed, which
-// does not close w; the file is whole when that succeeds.
+// does not close w; the file is whole when that succeeds. Closing it again does
+// nothing.
 func NewWriter(w io.Writer, kind Kind, o Options) (io.WriteCloser, error) {
 	if kind == None {
-		return plain{w}, nil
+		return &writer{Writer: w}, nil
 	}
 	for _, f := range forms {
 		if f.kind != kind {
@@ -103,15 +104,29 @@ func NewWriter(w io.Writer, kind Kind, o Options) (io.WriteCloser, error) {
 		if o.Level == 0 {
 			o.Level = f.level
 		}
-		return f.write(w, o)
+		in, err := f.write(w, o)
+		if err != nil {
+			return nil, fmt.Errorf("compress: %s: %w", kind, err)
+		}
+		return &writer{Writer: in, finish: in.Close}, nil
 	}
 	_, err := Parse(string(kind))
 	return nil, err
 }
 
-type plain struct{ io.Writer }
+// A writer ends its file once.
+type writer struct {
+	io.Writer
+	finish func() error
+	err    error
+}
 
-func (plain) Close() error { return nil }
+func (w *writer) Close() error {
+	if w.finish != nil {
+		w.err, w.finish = w.finish(), nil
+	}
+	return w.err
+}
 
 // NewReader tells by its first bytes how r is compressed, and returns that with
 // a reader of what is inside. What begins like none of the kinds is read as it
