@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/ulikunitz/xz"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -68,7 +70,7 @@ func read(t testing.TB, r io.Reader) []byte {
 
 // contents are files at the edges of blocks of all kinds, and disks with holes.
 func contents(t testing.TB) map[string][]byte {
-	text, noise, hole := read(t, disktest.Text(5<<20)), read(t, disktest.Noise(5<<20)), make([]byte, 17<<20)
+	text, noise, hole := read(t, disktest.Text(3<<19)), read(t, disktest.Noise(5<<18)), make([]byte, 17<<20)
 	return map[string][]byte{
 		"nothing":       nil,
 		"a byte":        noise[:1],
@@ -80,8 +82,8 @@ func contents(t testing.TB) map[string][]byte {
 		"zeros + 1":     hole[:16<<20+1],
 		"text":          text,
 		"noise":         noise,
-		"a disk":        slices.Concat(text, hole, noise[:5000], hole[:4<<20], text[:100], hole[:5<<20]),
-		"begins hollow": slices.Concat(hole[:1<<20-1], noise[:3<<20], hole[:3<<19]),
+		"a disk":        slices.Concat(text, hole, noise[:5000], hole[:2<<20], text[:100], hole[:5<<20]),
+		"begins hollow": slices.Concat(hole[:1<<20-1], noise[:1<<20], hole[:3<<19]),
 	}
 }
 
@@ -242,6 +244,24 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
+// TestLevels: all levels make good files, and those that take longer smaller ones.
+func TestLevels(t *testing.T) {
+	want := slices.Concat(read(t, disktest.Text(100_000)), read(t, disktest.Noise(200_000)), read(t, disktest.Text(100_000)), read(t, disktest.Noise(200_000)))
+	for _, f := range forms {
+		last := len(want)
+		for level := 1; level <= f.highest; level++ {
+			packed := pack(t, f.kind, Options{Level: level}, want)
+			if got, _, err := unpack(bytes.NewReader(packed), 1<<30); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s, level %d: %d bytes of %d: %v", f.kind, level, len(got), len(want), err)
+			}
+			if len(packed) > last+last/100 {
+				t.Errorf("%s, level %d: %d bytes, the level below makes %d", f.kind, level, len(packed), last)
+			}
+			last = len(packed)
+		}
+	}
+}
+
 // TestForeign reads what other tools make.
 func TestForeign(t *testing.T) {
 	want := slices.Concat(read(t, disktest.Text(1<<20)), read(t, disktest.Noise(300_000)), make([]byte, 1<<20))
@@ -285,8 +305,17 @@ func TestForeign(t *testing.T) {
 // refused, unless it still is the same inside.
 func TestDamage(t *testing.T) {
 	want := slices.Concat(read(t, disktest.Text(700)), read(t, disktest.Noise(200)))
-	for _, kind := range kinds {
-		packed := pack(t, kind, Options{}, want)
+	for _, c := range []struct {
+		kind   Kind
+		packed []byte
+	}{
+		{Gzip, pack(t, Gzip, Options{}, want)},
+		{Xz, pack(t, Xz, Options{}, want)},
+		{Xz, unsized(t, want)},
+		{Zstd, pack(t, Zstd, Options{}, want)},
+		{Zip, pack(t, Zip, Options{}, want)},
+	} {
+		kind, packed := c.kind, c.packed
 		for n := range len(packed) {
 			if n < 6 && kind != Gzip || n < 2 {
 				continue // too little to tell the kind
@@ -310,6 +339,22 @@ func TestDamage(t *testing.T) {
 			}
 		}
 	}
+}
+
+// unsized makes a stream of blocks that do not tell their sizes ahead.
+func unsized(t *testing.T, content []byte) []byte {
+	var out bytes.Buffer
+	w, err := xz.WriterConfig{BlockSize: 500, DictCap: 1 << 16}.NewWriter(&out)
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // TestHostile: files that are well formed and still refused.
@@ -369,21 +414,35 @@ func (f *full) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestFull: what cannot be written is told, and nothing waits for ever.
+// TestFull: what cannot be written is told, nothing waits for ever, and
+// closing again does nothing.
 func TestFull(t *testing.T) {
-	noise := read(t, disktest.Noise(1<<20))
+	content := slices.Concat(read(t, disktest.Noise(200_000)), make([]byte, 300<<20))
 	for _, kind := range append(kinds, None) {
-		for _, room := range []int{0, 20, 100 << 10} {
+		for _, room := range []int{0, 20, 100_000} {
 			w, err := NewWriter(&full{room}, kind, Options{Name: "disk.raw", Level: 1})
-			for i := 0; err == nil && i < 10; i++ {
-				_, err = w.Write(noise)
-			}
-			if w != nil {
-				err = cmp.Or(err, w.Close())
+			if err == nil {
+				_, written := w.Write(content)
+				err = cmp.Or(written, w.Close())
+				if again := w.Close(); written != nil && again == nil && kind != None {
+					t.Errorf("%s: an error is forgotten", kind)
+				}
 			}
 			if err == nil || !strings.Contains(err.Error(), "no space left") {
 				t.Errorf("%s: room for %d bytes: %v", kind, room, err)
 			}
+		}
+	}
+	var out bytes.Buffer
+	for _, kind := range kinds {
+		w, err := NewWriter(&out, kind, Options{Name: "disk.raw"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.Close()
+		n := out.Len()
+		if again := w.Close(); err != nil || again != nil || out.Len() != n {
+			t.Errorf("%s: closed twice: %v, %v, %d bytes and then %d", kind, err, again, n, out.Len())
 		}
 	}
 }
@@ -401,8 +460,6 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// BenchmarkWriter compresses the file that OHP_BENCH_FILE names, or a little
-// text, noise and a hole.
 func BenchmarkWriter(b *testing.B) {
 	for _, kind := range kinds {
 		b.Run(string(kind), func(b *testing.B) {

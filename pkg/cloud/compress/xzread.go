@@ -2,6 +2,7 @@ package compress
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -25,6 +26,7 @@ type xzReader struct {
 	next func() (xzPart, error, bool)
 	stop func()
 	cur  []byte
+	err  error // behind cur
 }
 
 // xzPart is a small block, or content of a large one.
@@ -42,17 +44,14 @@ func readXz(in source) (io.ReadCloser, error) {
 
 func (x *xzReader) Read(p []byte) (int, error) {
 	for len(x.cur) == 0 && len(p) > 0 {
-		part, err, ok := x.next()
-		switch {
-		case !ok:
-			return 0, io.EOF
-		case err != nil:
-			return 0, err
-		case part.err != nil:
-			x.stop()
-			return 0, part.err
+		if x.err != nil {
+			return 0, x.err
 		}
-		x.cur = part.data
+		part, err, ok := x.next()
+		if !ok {
+			err = io.EOF
+		}
+		x.cur, x.err = part.data, cmp.Or(err, part.err)
 	}
 	n := copy(p, x.cur)
 	x.cur = x.cur[n:]

@@ -24,7 +24,7 @@ type zipWriter struct {
 
 func newZip(w io.Writer, o Options) (io.WriteCloser, error) {
 	if o.Name == "" {
-		return nil, errors.New("compress: zip: the member has no name")
+		return nil, errors.New("the member has no name")
 	}
 	archive := zip.NewWriter(w)
 	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return newDeflate(w, o.Level), nil })

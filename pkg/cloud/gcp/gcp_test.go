@@ -38,7 +38,7 @@ func images(t *testing.T) map[string]*disk.Image {
 			made[name] = img
 		}
 	}
-	for _, n := range []int64{3, 4, 5, 24, 25, 26, 1000} {
+	for _, n := range []int64{3, 24, 25, 1000} {
 		var extents []disk.Extent
 		for i := range n {
 			extents = append(extents, disk.Extent{Off: i * 64 << 10, Blob: disktest.Noise(int(1 + i*37%9000))})
