@@ -29,15 +29,3 @@ func ReadBlocks(p []byte, off, size, block int64, read func(p []byte, at int64) 
 	}
 	return len(p), eof
 }
-
-// ReadFull reads all of p or fails.
-func ReadFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
-}

@@ -3,7 +3,6 @@ package rootfs
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"path"
@@ -110,10 +109,7 @@ func SameContent(a, b *Inode) (bool, error) {
 	for at := int64(0); at < a.Size(); at += int64(len(bufs[0])) {
 		n := min(a.Size()-at, int64(len(bufs[0])))
 		for i, in := range []*Inode{a, b} {
-			if read, err := in.Content.ReadAt(bufs[i][:n], at); int64(read) < n {
-				if err == io.EOF {
-					err = io.ErrUnexpectedEOF
-				}
+			if err := ReadFull(in.Content, bufs[i][:n], at); err != nil {
 				return false, err
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"unicode/utf16"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A Table is what [Read] found on a disk.
@@ -106,7 +106,7 @@ func readTable(r io.ReaderAt, last, lba, sector int64) (*Table, int64, error) {
 		return nil, 0, fmt.Errorf("header at %d: %w", lba, err)
 	}
 	entries := make([]byte, int64(h.EntryCount)*int64(h.EntrySize))
-	if err := disk.ReadFull(r, entries, int64(h.EntriesLBA)*sector); err != nil {
+	if err := rootfs.ReadFull(r, entries, int64(h.EntriesLBA)*sector); err != nil {
 		return nil, 0, fmt.Errorf("entries at %d: %w", h.EntriesLBA, err)
 	}
 	if crc32.ChecksumIEEE(entries) != h.EntriesCRC {
@@ -131,7 +131,7 @@ func readTable(r io.ReaderAt, last, lba, sector int64) (*Table, int64, error) {
 func readHeader(r io.ReaderAt, last, lba, sector int64) (header, error) {
 	b := make([]byte, sector)
 	var h header
-	if err := disk.ReadFull(r, b, lba*sector); err != nil {
+	if err := rootfs.ReadFull(r, b, lba*sector); err != nil {
 		return h, err
 	}
 	if _, err := binary.Decode(b, binary.LittleEndian, &h); err != nil {

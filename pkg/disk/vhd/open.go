@@ -21,7 +21,7 @@ const (
 // Is reports whether a file ends with a footer, as all of this format do.
 func Is(r io.ReaderAt, size int64) bool {
 	var cookie [8]byte
-	return disk.ReadFull(r, cookie[:], size-footerSize) == nil && string(cookie[:]) == "conectix"
+	return rootfs.ReadFull(r, cookie[:], size-footerSize) == nil && string(cookie[:]) == "conectix"
 }
 
 // Open reads the footer of a fixed or dynamic disk. The size of the disk is
@@ -63,7 +63,7 @@ func open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 // read reads a structure and verifies its checksum.
 func read(r io.ReaderAt, v any, sum *uint32, off int64) error {
 	b := make([]byte, binary.Size(v))
-	if err := disk.ReadFull(r, b, off); err != nil {
+	if err := rootfs.ReadFull(r, b, off); err != nil {
 		return err
 	}
 	if _, err := binary.Decode(b, binary.BigEndian, v); err != nil {
@@ -126,7 +126,7 @@ func (d *dynamic) ReadAt(p []byte, off int64) (int, error) {
 // readBlock reads p from within one block.
 func (d *dynamic) readBlock(p []byte, at int64) error {
 	var b [4]byte
-	if err := disk.ReadFull(d.r, b[:], d.table+at/d.block*4); err != nil {
+	if err := rootfs.ReadFull(d.r, b[:], d.table+at/d.block*4); err != nil {
 		return fmt.Errorf("table: %w", err)
 	}
 	entry := binary.BigEndian.Uint32(b[:])
@@ -140,7 +140,7 @@ func (d *dynamic) readBlock(p []byte, at int64) error {
 	if content+within+int64(len(p)) > d.end {
 		return fmt.Errorf("at %d leaves the file", start)
 	}
-	if err := disk.ReadFull(d.r, p, content+within); err != nil {
+	if err := rootfs.ReadFull(d.r, p, content+within); err != nil {
 		return err
 	}
 	return d.clearUnwritten(p, start, within)
@@ -150,7 +150,7 @@ func (d *dynamic) readBlock(p []byte, at int64) error {
 func (d *dynamic) clearUnwritten(p []byte, bitmap, within int64) error {
 	first, last := within/sectorSize, (within+int64(len(p))-1)/sectorSize
 	bits := make([]byte, last/8-first/8+1)
-	if err := disk.ReadFull(d.r, bits, bitmap+first/8); err != nil {
+	if err := rootfs.ReadFull(d.r, bits, bitmap+first/8); err != nil {
 		return fmt.Errorf("bitmap: %w", err)
 	}
 	for s := first; s <= last; s++ {

@@ -52,7 +52,7 @@ func Open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 
 func (f *reader) open() error {
 	var id [8]byte
-	if err := disk.ReadFull(f.r, id[:], 0); err != nil {
+	if err := rootfs.ReadFull(f.r, id[:], 0); err != nil {
 		return err
 	}
 	if string(id[:]) != "vhdxfile" {
@@ -108,7 +108,7 @@ func (f *reader) readHeaders() (found *header, err error) {
 
 // readSealed reads a structure that has a signature and a checksum.
 func (f *reader) readSealed(b []byte, off int64, signature string) error {
-	if err := disk.ReadFull(f.r, b, off); err != nil {
+	if err := rootfs.ReadFull(f.r, b, off); err != nil {
 		return err
 	}
 	if string(b[:4]) != signature {
@@ -166,7 +166,7 @@ func (f *reader) readRegions() (bat, metadata regionEntry, err error) {
 
 func (f *reader) readMetadata(region regionEntry) error {
 	b := make([]byte, min(region.Length, maxMetadata))
-	if err := disk.ReadFull(f.r, b, int64(region.Offset)); err != nil {
+	if err := rootfs.ReadFull(f.r, b, int64(region.Offset)); err != nil {
 		return err
 	}
 	var h metadataHeader
@@ -239,7 +239,7 @@ func (f *reader) ReadAt(p []byte, off int64) (int, error) {
 func (f *reader) readBlock(p []byte, at int64) error {
 	n := at / f.block
 	var b [8]byte
-	if err := disk.ReadFull(f.r, b[:], f.bat+8*(n+n/f.chunkRatio())); err != nil {
+	if err := rootfs.ReadFull(f.r, b[:], f.bat+8*(n+n/f.chunkRatio())); err != nil {
 		return fmt.Errorf("table: %w", err)
 	}
 	entry := binary.LittleEndian.Uint64(b[:])
@@ -252,7 +252,7 @@ func (f *reader) readBlock(p []byte, at int64) error {
 		if off == 0 || off > uint64(f.end) || f.block > f.end-int64(off) {
 			return fmt.Errorf("at %d leaves the file", off)
 		}
-		return disk.ReadFull(f.r, p, int64(off)+at%f.block)
+		return rootfs.ReadFull(f.r, p, int64(off)+at%f.block)
 	}
 	return fmt.Errorf("bad entry %#x", entry)
 }

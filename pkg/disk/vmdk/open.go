@@ -83,7 +83,7 @@ func (f *reader) readHeader(size int64) error {
 // be read.
 func readHeader(r io.ReaderAt, off int64) (*header, error) {
 	b := make([]byte, sectorSize)
-	if err := disk.ReadFull(r, b, off); err != nil {
+	if err := rootfs.ReadFull(r, b, off); err != nil {
 		return nil, err
 	}
 	h := &header{}
@@ -153,7 +153,7 @@ func (f *reader) readGrain(p []byte, at int64) error {
 
 func (f *reader) readEntry(off int64) (uint32, error) {
 	var b [4]byte
-	err := disk.ReadFull(f.r, b[:], off)
+	err := rootfs.ReadFull(f.r, b[:], off)
 	return binary.LittleEndian.Uint32(b[:]), err
 }
 
@@ -161,7 +161,7 @@ func (f *reader) readEntry(off int64) (uint32, error) {
 // as short as the disk has it.
 func (f *reader) inflate(off, number int64) ([]byte, error) {
 	var head [12]byte
-	if err := disk.ReadFull(f.r, head[:], off); err != nil {
+	if err := rootfs.ReadFull(f.r, head[:], off); err != nil {
 		return nil, err
 	}
 	at, size := binary.LittleEndian.Uint64(head[:]), int64(binary.LittleEndian.Uint32(head[8:]))
@@ -169,7 +169,7 @@ func (f *reader) inflate(off, number int64) ([]byte, error) {
 		return nil, fmt.Errorf("at %d of the file is one of %d bytes for sector %d", off, size, at)
 	}
 	packed := make([]byte, size)
-	if err := disk.ReadFull(f.r, packed, off+int64(len(head))); err != nil {
+	if err := rootfs.ReadFull(f.r, packed, off+int64(len(head))); err != nil {
 		return nil, err
 	}
 	z, err := zlib.NewReader(bytes.NewReader(packed))
