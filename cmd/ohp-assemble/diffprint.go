@@ -164,7 +164,7 @@ func (c fileChange) print(w io.Writer) {
 				what = append(what, c.told(name))
 			}
 		}
-		fmt.Fprintf(w, "  ~ %s: %s\n", oneLine(path.Join("/", c.Path)), oneLine(strings.Join(what, ", ")))
+		fmt.Fprintf(w, "  ~ %s: %s\n", oneLine(path.Join("/", c.Path)), strings.Join(what, ", "))
 	}
 }
 
@@ -177,16 +177,16 @@ func (c fileChange) told(what string) string {
 	case "owner":
 		a, b = fmt.Sprintf("%d:%d", c.A.UID, c.A.GID), fmt.Sprintf("%d:%d", c.B.UID, c.B.GID)
 	case "size":
-		return fmt.Sprintf("%d -> %d bytes", c.A.Size, c.B.Size)
+		a, b = fmt.Sprint(c.A.Size), fmt.Sprintf("%d bytes", c.B.Size)
 	case "target":
-		a, b = c.A.Target, c.B.Target
+		a, b = cmp.Or(c.A.Target, "none"), cmp.Or(c.B.Target, "none")
 	case "xattr security.selinux":
 		a, b = label(c.A), label(c.B)
 	}
 	if a == b {
-		return what
+		return oneLine(what)
 	}
-	return fmt.Sprintf("%s %s -> %s", what, a, b)
+	return fmt.Sprintf("%s %s -> %s", what, oneLine(a), oneLine(b))
 }
 
 // label is the SELinux label of a file.

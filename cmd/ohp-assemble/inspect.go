@@ -162,16 +162,20 @@ func inspect(name string) (*inspection, error) {
 	}
 	defer f.Close()
 	image, format, err := openImage(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if err == nil {
+		var found *inspection
+		if found, err = inspectDisk(name, image, format); err == nil {
+			return found, nil
+		}
 	}
-	return inspectDisk(name, image, format)
+	return nil, fmt.Errorf("%s: %w", name, err)
 }
 
+// inspectDisk looks into the disk in a file of the given name.
 func inspectDisk(name string, image rootfs.Blob, format string) (*inspection, error) {
 	table, err := gpt.Read(image, image.Size())
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	found := &inspection{
 		File: name, Format: format, VirtualSize: image.Size(), SectorSize: table.SectorSize, DiskGUID: table.DiskGUID.String(),
