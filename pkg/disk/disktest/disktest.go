@@ -94,6 +94,21 @@ func Write(t testing.TB, name string, write func(io.Writer) error) string {
 	return path
 }
 
+// Small has a format write a disk of 2 MiB, in whose second half is a text of
+// 20 KiB, and returns the file.
+func Small(t testing.TB, write func(io.Writer, *disk.Image) error) ([]byte, *disk.Image) {
+	t.Helper()
+	img, err := disk.New(2<<20, disk.Extent{Off: 1 << 20, Blob: Text(20 << 10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := write(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), img
+}
+
 // Compare has QEMU compare a file with the image it was made from.
 func Compare(t testing.TB, path, format string, img *disk.Image) {
 	t.Helper()

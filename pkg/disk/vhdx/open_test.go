@@ -47,22 +47,12 @@ func (c compact) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// small is a file of a disk with one block of two.
-func small(t testing.TB) []byte {
-	t.Helper()
-	img, err := disk.New(2<<20, disk.Extent{Off: 1 << 20, Blob: disktest.Text(20 << 10)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	if err := Write(&b, img, Options{}); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+func small(t testing.TB) ([]byte, *disk.Image) {
+	return disktest.Small(t, func(w io.Writer, img *disk.Image) error { return Write(w, img, Options{}) })
 }
 
 func TestOpenDamaged(t *testing.T) {
-	good := small(t)
+	good, _ := small(t)
 	put := func(at int, value ...byte) func([]byte) {
 		return func(b []byte) { copy(b[at:], value) }
 	}
@@ -140,12 +130,8 @@ func TestOpenDamaged(t *testing.T) {
 // TestOpenOne: one good copy of each structure is enough, and of two headers
 // the later one counts.
 func TestOpenOne(t *testing.T) {
-	img, err := disk.New(2<<20, disk.Extent{Off: 1 << 20, Blob: disktest.Text(20 << 10)})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, at := range []int{tableSize, 2 * tableSize, 3 * tableSize, 4 * tableSize} {
-		b := small(t)
+		b, img := small(t)
 		b[at+20]++
 		blob, err := Open(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
@@ -153,7 +139,7 @@ func TestOpenOne(t *testing.T) {
 		}
 		disktest.Read(t, blob, img)
 	}
-	b := small(t)
+	b, _ := small(t)
 	b[tableSize+48] = 1 // a log, in the header that was replaced
 	clear(b[tableSize+4:][:4])
 	seal(b[tableSize:][:headerSize])
@@ -165,7 +151,7 @@ func TestOpenOne(t *testing.T) {
 // FuzzOpen has its checksums mended, or it would find nothing but those. What
 // it changes are the front, metadata and table, with their zeros left out.
 func FuzzOpen(f *testing.F) {
-	good := small(f)
+	good, _ := small(f)
 	f.Add(good[tableSize:][:80], good[3*tableSize:][:80], good[metaOffset:][:192], good[metaOffset+tableSize:][:40], good[batOffset:][:32])
 	f.Fuzz(func(t *testing.T, head, regions, meta, items, bat []byte) {
 		limit := func(b []byte, n int) []byte { return append(bytes.Clone(b), make([]byte, n)...)[:n] }
