@@ -43,7 +43,7 @@ type difference struct {
 	Sizes       []sizeChange      `json:"sizes"`
 	NotCompared []string          `json:"not_compared"` // what should have been, and why it was not
 
-	compared []string // for people: how much is the same
+	same []string // for people: how much of what is the same
 }
 
 // A change is a property that both have, or "" where one has not.
@@ -176,12 +176,18 @@ func isFolder(name string) bool {
 
 // judge says whether nothing differs.
 func (d *difference) judge() *difference {
-	room := func(s sizeChange) bool { return s.Name == sizeAllocated }
-	if !slices.ContainsFunc(d.Sizes, func(s sizeChange) bool { return !room(s) }) {
+	if len(d.Sizes) == 1 && d.Sizes[0].Name == sizeAllocated {
 		d.Sizes = d.Sizes[:0]
 	}
 	d.Equal = len(d.About)+len(d.Images)+len(d.Partitions)+len(d.Kargs)+len(d.Packages)+len(d.Files)+len(d.Ignition)+len(d.Sizes)+len(d.NotCompared) == 0
 	return d
+}
+
+// agree remembers what was compared, if that many differences are none.
+func (d *difference) agree(differences int, format string, args ...any) {
+	if differences == 0 {
+		d.same = append(d.same, fmt.Sprintf(format, args...))
+	}
 }
 
 // builds compares what two builds say of themselves. It returns the images
@@ -225,7 +231,7 @@ func (d *difference) builds(dirA, dirB string) (a, b string, err error) {
 		}
 		d.Images = append(d.Images, c)
 	}
-	d.compared = append(d.compared, fmt.Sprintf("%d images", len(common)))
+	d.agree(len(d.Images), "%d images", len(common))
 	if len(common) == 0 {
 		return "", "", nil
 	}
@@ -259,7 +265,8 @@ type view struct {
 	disk      rootfs.Blob   // of an image
 	found     *inspection   // of an image
 	container *system       // of a container
-	root      *rootfs.Inode // of the system
+	root      *rootfs.Inode // of the system; nil if it cannot be read
+	rootErr   error
 	size      map[string]int64
 }
 
@@ -285,7 +292,7 @@ func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, err
 	if err != nil {
 		return nil, err
 	}
-	o.merge = container.MergeOSTree
+	o.merge, o.rootFS = container.MergeOSTree, "xfs" // which no file of the deployment depends on
 	system, err := deployed(image, &request{buildOptions: o})
 	if err != nil {
 		image.Close()
@@ -324,8 +331,8 @@ func (v *view) open(f *os.File) (err error) {
 	if v.found, err = inspectDisk(f.Name(), v.disk, format); err != nil {
 		return err
 	}
-	v.root, err = booted(v.disk, v.disk.Size())
-	return err
+	v.root, v.rootErr = booted(v.disk, v.disk.Size())
+	return nil
 }
 
 // views compares two views.
@@ -343,13 +350,18 @@ func (d *difference) views(a, b *view) error {
 	for i, v := range []*view{a, b} {
 		if v.found != nil {
 			for _, p := range v.found.Problems {
-				d.NotCompared = append(d.NotCompared, fmt.Sprintf("%s: %s", []string{d.A, d.B}[i], p))
+				d.skip(i, "", errors.New(p))
 			}
 		}
+		if v.rootErr != nil {
+			d.skip(i, "files: ", v.rootErr)
+		}
 	}
-	d.packages(a.root, b.root)
-	rootA, rootB := comparable(a, b)
-	a.size[sizeContent], b.size[sizeContent] = contentSize(rootA), contentSize(rootB)
+	if a.root != nil && b.root != nil {
+		if err := d.systems(a, b); err != nil {
+			return err
+		}
+	}
 	for _, name := range []string{sizeFile, sizeAllocated, sizeVirtual, sizeLayers, sizeContent} {
 		sizeA, inA := a.size[name]
 		sizeB, inB := b.size[name]
@@ -357,6 +369,24 @@ func (d *difference) views(a, b *view) error {
 			d.Sizes = append(d.Sizes, sizeChange{name, sizeA, sizeB})
 		}
 	}
+	return nil
+}
+
+// skip remembers what of one of the two could not be compared.
+func (d *difference) skip(which int, what string, err error) {
+	d.NotCompared = append(d.NotCompared, fmt.Sprintf("%s: %s%v", []string{d.A, d.B}[which], what, err))
+}
+
+// systems compares what is installed.
+func (d *difference) systems(a, b *view) error {
+	if a.found != nil && b.found != nil {
+		if err := d.ignition(a, b); err != nil {
+			return err
+		}
+	}
+	d.packages(a.root, b.root)
+	rootA, rootB := comparable(a, b)
+	a.size[sizeContent], b.size[sizeContent] = contentSize(rootA), contentSize(rootB)
 	return d.files(rootA, rootB, a.ids(), b.ids())
 }
 
@@ -461,7 +491,7 @@ func (d *difference) disks(a, b *view) error {
 		return err
 	}
 	d.kargs(a.found.Entries, b.found.Entries)
-	return d.ignition(a, b)
+	return nil
 }
 
 // bootCode is what the first sector has before its partition table.
@@ -505,7 +535,7 @@ func (d *difference) partitions(a, b *view) error {
 			d.Partitions = append(d.Partitions, c)
 		}
 	}
-	d.compared = append(d.compared, fmt.Sprintf("%d partitions", len(partsA)))
+	d.agree(len(d.Partitions), "%d partitions", len(partsA))
 	return nil
 }
 
@@ -536,7 +566,7 @@ func (d *difference) kargs(a, b []bootEntry) {
 			d.Kargs = append(d.Kargs, c)
 		}
 	}
-	d.compared = append(d.compared, "kernel arguments")
+	d.agree(len(d.Kargs), "kernel arguments")
 }
 
 // without returns the words that are not in others, in order. A word that is
@@ -572,7 +602,7 @@ func (d *difference) ignition(a, b *view) error {
 	d.Ignition = compare(d.Ignition, "config", configs[0], configs[1])
 	firstBoot := map[bool]string{true: "still to come", false: "over"}
 	d.Ignition = compare(d.Ignition, "first boot", firstBoot[a.found.FirstBoot], firstBoot[b.found.FirstBoot])
-	d.compared = append(d.compared, "Ignition")
+	d.agree(len(d.Ignition), "Ignition")
 	return nil
 }
 
@@ -592,13 +622,13 @@ func (d *difference) packages(a, b *rootfs.Inode) {
 	for i, root := range []*rootfs.Inode{a, b} {
 		var err error
 		if all[i], err = packages.Read(root); err != nil {
-			d.NotCompared = append(d.NotCompared, fmt.Sprintf("packages: %s: %v", []string{d.A, d.B}[i], err))
+			d.skip(i, "packages: ", err)
 			return
 		}
 	}
 	d.Packages = packages.Diff(all[0], all[1])
 	if len(all[0]) > 0 {
-		d.compared = append(d.compared, fmt.Sprintf("%d packages", len(all[0])))
+		d.agree(len(d.Packages), "%d packages", len(all[0]))
 	}
 }
 
@@ -664,7 +694,7 @@ func (d *difference) files(a, b *rootfs.Inode, idsA, idsB map[*rootfs.Inode]ostr
 	for _, path := range slices.Sorted(maps.Keys(found)) {
 		d.Files = append(d.Files, *found[path])
 	}
-	d.compared = append(d.compared, fmt.Sprintf("%d files", below(a)))
+	d.agree(len(d.Files), "%d files", below(a))
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 // has, and ~ what both have and not alike.
 func (d *difference) print(w io.Writer) {
 	if d.Equal {
-		fmt.Fprintf(w, "no differences: %s\n", strings.Join(d.compared, ", "))
+		fmt.Fprintf(w, "no differences: %s\n", strings.Join(d.same, ", "))
 		return
 	}
 	fmt.Fprintf(w, "- %s\n+ %s\n", oneLine(d.A), oneLine(d.B))
@@ -33,6 +33,9 @@ func (d *difference) print(w io.Writer) {
 		fmt.Fprintf(w, "  ~ %s: %s -> %s (%+d bytes)\n", c.Name, size(c.A), size(c.B), c.B-c.A)
 	})
 	section(w, "not compared", d.NotCompared, func(s string) { fmt.Fprintf(w, "  %s\n", oneLine(s)) })
+	if d.same != nil {
+		fmt.Fprintf(w, "\nthe same: %s\n", strings.Join(d.same, ", "))
+	}
 }
 
 // section prints what there is of one kind, under a heading.

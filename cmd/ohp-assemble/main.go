@@ -92,7 +92,7 @@ func (e usageError) Unwrap() error { return e.error }
 var errProblems = errors.New("there are problems")
 
 // errDiffer is the answer to diff --exit-code.
-var errDiffer = errors.New("they differ")
+var errDiffer = errors.New("not equal")
 
 // exactArgs is cobra.ExactArgs with a usageError.
 func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
