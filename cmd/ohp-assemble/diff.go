@@ -385,7 +385,7 @@ func (d *difference) systems(a, b *view) error {
 		}
 	}
 	d.packages(a.root, b.root)
-	rootA, rootB := comparable(a, b)
+	rootA, rootB := inCommon(a, b)
 	a.size[sizeContent], b.size[sizeContent] = contentSize(rootA), contentSize(rootB)
 	return d.files(rootA, rootB, a.ids(), b.ids())
 }
@@ -409,9 +409,9 @@ func (v *view) ids() map[*rootfs.Inode]ostree.Checksum {
 	return v.container.ids
 }
 
-// comparable returns of two systems what both may have. Of an image and a
+// inCommon returns of two systems what both may have. Of an image and a
 // container those are the files of the deployment.
-func comparable(a, b *view) (rootA, rootB *rootfs.Inode) {
+func inCommon(a, b *view) (rootA, rootB *rootfs.Inode) {
 	rootA, rootB = a.root, b.root
 	if a.found != nil && b.found != nil {
 		return withoutRepo(rootA), withoutRepo(rootB)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 func TestOpen(t *testing.T) {
@@ -162,16 +161,8 @@ func FuzzOpen(f *testing.F) {
 		}
 		file := compact{0: []byte("vhdxfile"), tableSize: head, 3 * tableSize: regions,
 			metaOffset: limit(meta, tableSize), metaOffset + tableSize: limit(items, tableSize), batOffset: limit(bat, tableSize)}
-		var blob rootfs.Blob
-		blob, err := Open(file, int64(len(good)))
-		if err != nil {
-			return
-		}
-		p := make([]byte, 10<<10)
-		for _, off := range []int64{0, blob.Size() / 2, blob.Size() - 5<<10} {
-			if n, err := blob.ReadAt(p, off); n < len(p) && err == nil {
-				t.Errorf("%d bytes at %d, no error", n, off)
-			}
+		if blob, err := Open(file, int64(len(good))); err == nil {
+			disktest.ReadSome(t, blob)
 		}
 	})
 }

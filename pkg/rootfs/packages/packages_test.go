@@ -13,18 +13,6 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// tree returns a tree of the given files.
-func tree(t testing.TB, files map[string]string) *rootfs.Inode {
-	t.Helper()
-	root := rootfs.Dir(0o755)
-	for name, text := range files {
-		if err := root.Place(name, rootfs.Text(0o644, text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
-}
-
 const status = `Package: bash
 Essential: yes
 Status: install ok installed
@@ -48,12 +36,12 @@ Package: last`
 func TestDpkg(t *testing.T) {
 	want := []Package{{"dpkg", "bash", "5.2.15-2+b7", "amd64"}, {"dpkg", "last", "1:2.3", "all"}}
 	for _, dir := range dpkgDirs {
-		got, err := Read(tree(t, map[string]string{dir + "/status": status}))
+		got, err := Read(treetest.Texts(t, map[string]string{dir + "/status": status}))
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", dir, err, diff)
 		}
 	}
-	linked := tree(t, map[string]string{"usr/lib/sysimage/dpkg/status": status})
+	linked := treetest.Texts(t, map[string]string{"usr/lib/sysimage/dpkg/status": status})
 	if err := linked.Place("var/lib/dpkg", rootfs.Link("../../usr/lib/sysimage/dpkg")); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +51,7 @@ func TestDpkg(t *testing.T) {
 	if got, err := Read(rootfs.Dir(0o755)); err != nil || got != nil {
 		t.Errorf("of nothing: %v %v", got, err)
 	}
-	if _, err := Read(tree(t, map[string]string{"var/lib/dpkg/status": strings.Repeat("x", maxLine+1)})); err == nil || !strings.HasPrefix(err.Error(), "var/lib/dpkg/status: ") {
+	if _, err := Read(treetest.Texts(t, map[string]string{"var/lib/dpkg/status": strings.Repeat("x", maxLine+1)})); err == nil || !strings.HasPrefix(err.Error(), "var/lib/dpkg/status: ") {
 		t.Errorf("a long line: %v", err)
 	}
 }
@@ -81,7 +69,7 @@ func TestDpkgQuery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := Read(tree(t, map[string]string{"var/lib/dpkg/status": string(text)}))
+	all, err := Read(treetest.Texts(t, map[string]string{"var/lib/dpkg/status": string(text)}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +135,7 @@ func TestRPM(t *testing.T) {
 			}
 			contents["usr/share/rpm/"+f.Name()] = string(text)
 		}
-		return Read(tree(t, contents))
+		return Read(treetest.Texts(t, contents))
 	}
 	for _, todo := range [][]string{{"-qa"}, {"-e", "--justdb", "hello"}, {"--rebuilddb"}} {
 		rpm(todo...)
@@ -188,7 +176,7 @@ func TestRefuses(t *testing.T) {
 		"usr/lib/sysimage/rpm/rpmdb.sqlite: unexpected EOF":      {"usr/lib/sysimage/rpm/rpmdb.sqlite": "x"},
 		"usr/share/rpm/rpmdb.sqlite: not an SQLite database":     {"usr/share/rpm/rpmdb.sqlite": strings.Repeat("x", 1000)},
 	} {
-		if _, err := Read(tree(t, files)); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := Read(treetest.Texts(t, files)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
