@@ -146,7 +146,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	plain, packed := newSink(ctx, s), newSink(ctx, nil)
 	if p.Format.Size == nil && p.Format.Plan == nil { // then what is read tells how far it is
 		plain.count = nil
-		if img, err = counted(img, s); err != nil {
+		if img, err = counting(img, s); err != nil {
 			return imageResult{}, err
 		}
 	}

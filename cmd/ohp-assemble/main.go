@@ -79,7 +79,12 @@ machine, and the same bytes every time.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), compressCommand(), decompressCommand(), manifestCommand(), cacheCommand(), versionCommand())
+	root.AddCommand(
+		buildCommand(), planCommand(),
+		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
+		compressCommand(), decompressCommand(),
+		manifestCommand(), cacheCommand(), versionCommand(),
+	)
 	return root
 }
 
@@ -90,6 +95,9 @@ func (e usageError) Unwrap() error { return e.error }
 
 // errProblems says that an image was read and is not what it should be.
 var errProblems = errors.New("there are problems")
+
+// errDiffer is the answer to diff --exit-code.
+var errDiffer = errors.New("not equal")
 
 // exactArgs is cobra.ExactArgs with a usageError.
 func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
@@ -108,7 +116,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems):
+	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer):
 		return exitVerify
 	case errors.Is(err, oci.ErrAccess):
 		return exitAccess

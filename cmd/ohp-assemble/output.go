@@ -44,15 +44,23 @@ func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, 
 	if err := f.Sync(); err != nil {
 		return 0, 0, err
 	}
+	if size, allocated, err = fileSizes(f); err != nil {
+		return 0, 0, err
+	}
+	return size, allocated, os.Rename(tmp, name)
+}
+
+// fileSizes returns the size of a file, and what of it is not holes and so
+// takes room on its disk.
+func fileSizes(f *os.File) (size, allocated int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, 0, err
 	}
-	size, allocated = info.Size(), info.Size()
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		allocated = stat.Blocks * 512
+		return info.Size(), stat.Blocks * 512, nil
 	}
-	return size, allocated, os.Rename(tmp, name)
+	return info.Size(), info.Size(), nil
 }
 
 // writeText makes a small file.
@@ -119,8 +127,8 @@ func newSpool(dir string) (*os.File, error) {
 	return f, os.Remove(f.Name())
 }
 
-// counted returns an image whose content counts as it is read.
-func counted(img *disk.Image, count io.Writer) (*disk.Image, error) {
+// counting returns an image whose content counts as it is read.
+func counting(img *disk.Image, count io.Writer) (*disk.Image, error) {
 	var extents []disk.Extent
 	for _, e := range img.Extents() {
 		extents = append(extents, disk.Extent{Off: e.Off, Blob: countedBlob{e.Blob, count}})

@@ -31,8 +31,9 @@ type system struct {
 	stateroot     string
 	rootFS        string
 	origin        string
-	commit        ostree.Checksum // what is deployed
-	warnings      []string        // about the container
+	commit        ostree.Checksum                   // what is deployed
+	ids           map[*rootfs.Inode]ostree.Checksum // of files of the deployment
+	warnings      []string                          // about the container
 }
 
 func (s *system) Close() error { return s.image.Close() }
@@ -125,7 +126,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},
 		},
 	})
-	s.commit = tree.Deployed
+	s.commit, s.ids = tree.Deployed, tree.Repo.IDs
 	for _, w := range tree.Warnings {
 		s.warnings = append(s.warnings, w.String())
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
 // A File is the disk inside a qcow2 file. It is a rootfs.Blob.
@@ -91,26 +93,12 @@ func (h *header) check() error {
 
 // ReadAt reads from the disk.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("qcow2: negative offset")
-	}
-	if off >= f.Size() {
-		return 0, io.EOF
-	}
-	var eof error
-	if int64(len(p)) > f.Size()-off {
-		p, eof = p[:f.Size()-off], io.EOF
-	}
-	cluster := int64(1) << f.h.ClusterBits
-	for done := 0; done < len(p); {
-		at := off + int64(done)
-		part := p[done:min(int64(len(p)), int64(done)+cluster-at%cluster)]
-		if err := f.readCluster(part, at); err != nil {
-			return done, fmt.Errorf("qcow2: cluster at %d: %w", at&^(cluster-1), noEOF(err))
+	return disk.ReadBlocks(p, off, f.Size(), 1<<f.h.ClusterBits, func(p []byte, at int64) error {
+		if err := f.readCluster(p, at); err != nil {
+			return fmt.Errorf("qcow2: cluster at %d: %w", at>>f.h.ClusterBits<<f.h.ClusterBits, noEOF(err))
 		}
-		done += len(part)
-	}
-	return len(p), eof
+		return nil
+	})
 }
 
 // readCluster reads p from within one cluster.

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // TestCloud: what image.json does not say is as in Fedora CoreOS.
@@ -16,7 +18,7 @@ func TestCloud(t *testing.T) {
 			"gp2", "uefi", true, 17, "rhel9_64Guest", true,
 		},
 	} {
-		c, err := ReadChoices(tree(t, map[string]string{imageFile: text}), "amd64")
+		c, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: text}), "amd64")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -24,7 +26,7 @@ func TestCloud(t *testing.T) {
 			t.Errorf("%s: %s", text, diff)
 		}
 	}
-	if _, err := ReadChoices(tree(t, map[string]string{imageFile: `{"vmware-hw-version": "new"}`}), "amd64"); err == nil {
+	if _, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: `{"vmware-hw-version": "new"}`}), "amd64"); err == nil {
 		t.Error("a hardware version that is no number is taken")
 	}
 }
