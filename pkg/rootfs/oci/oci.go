@@ -24,6 +24,7 @@
 //	CACHE/v1/blobs/HEX          manifests and configs, by digest
 //	CACHE/v1/layers/HEX.pack    content of a layer, by the digest of its blob
 //	CACHE/v1/layers/HEX.index   all else of the layer; it makes the entry valid
+//	CACHE/v1/diffs/HEX          by diffID, the digest of a blob that inflates to it
 //	CACHE/v1/layers/HEX.lock    held by who fetches the layer (flock), never removed
 //	CACHE/v1/layers/HEX.*.tmp   what a process works on that holds the lock
 //	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way
