@@ -37,9 +37,9 @@ type system struct {
 
 func (s *system) Close() error { return s.image.Close() }
 
-// pull pulls the container that the options name.
-func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
-	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy}
+// pull pulls the container that the options name, if it is accepted.
+func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image) error) (*oci.Image, error) {
+	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy, Accept: accept}
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}
@@ -64,7 +64,7 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	if err := ui.warn(r.warnings, r.strict); err != nil {
 		return nil, err
 	}
-	image, err := r.pull(ctx, ui)
+	image, err := r.pull(ctx, ui, func(image *oci.Image) error { return container.Check(image.Config) })
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +105,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	var untrusted error
 	if s.origin, untrusted = updateOrigin(r.origin, reference, tree.Root); untrusted != nil {
 		s.warnings = append(s.warnings, fmt.Sprintf("origin %s: the system will refuse its updates: %v", s.origin, untrusted))
+	}
+	if !container.Bootable(image.Labels) {
+		s.warnings = append(s.warnings, "the container has neither the label containers.bootc nor ostree.bootable: the system will refuse its updates")
 	}
 	if err := coreos.Preflight(tree.Root, image.Arch); err != nil {
 		return nil, err

@@ -65,8 +65,11 @@ import (
 // Kinds of errors, for [errors.Is].
 var (
 	ErrVerify   = errors.New("verification failed") // bytes are not what a digest, size or checksum says
-	ErrAccess   = errors.New("access denied")       // by a registry
+	ErrAccess   = errors.New("access denied")       // by a registry, or on this machine
 	ErrNotFound = errors.New("not found")           // the reference names nothing
+
+	// ErrForbidden is an ErrAccess: a policy or registries.conf does not want the image.
+	ErrForbidden = fmt.Errorf("forbidden: %w", ErrAccess)
 )
 
 // A fault is an error with a kind that its text does not repeat.
@@ -94,6 +97,10 @@ type Options struct {
 	Policy       string       // a policy.json that the image must satisfy; default is none, and no check
 	Limits       layer.Limits // of each layer
 	Progress     Progress     // may be nil
+
+	// Accept, unless it is nil, is asked when all but the layers is known: an
+	// error keeps them from being fetched.
+	Accept func(*Image) error
 
 	// IdleTimeout is how long a registry may send nothing; default is two minutes.
 	IdleTimeout time.Duration
@@ -164,6 +171,11 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	img, want, err := resolve(ctx, src, goArch(o.Arch))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", reference, err)
+	}
+	if o.Accept != nil {
+		if err := o.Accept(img); err != nil {
+			return nil, fmt.Errorf("%s: %w", reference, err)
+		}
 	}
 	if err := pullLayers(ctx, cache, src, img, want, o); err != nil {
 		img.Close()
