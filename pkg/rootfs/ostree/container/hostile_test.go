@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 func special(name string, kind byte, major, minor int64) entry {
@@ -222,6 +225,22 @@ func TestHostile(t *testing.T) {
 	if names, _ := filepath.Glob("*"); len(names) > 0 {
 		t.Errorf("files were written: %q", names)
 	}
+}
+
+// TestHostileTouchesNothing has strace record what all of them do to files.
+func TestHostileTouchesNothing(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	cmd := exec.Command(self, "-test.run=^TestHostile$", "-test.v")
+	cmd.Env = append(os.Environ(), "TMPDIR="+work)
+	trace := treetest.Trace(t, cmd)
+	if out, err := trace.Cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestHostile ") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	trace.OnlyIn(t, work)
 }
 
 // importOver imports a layer on top of a good one, with errors as the command has them.

@@ -51,13 +51,7 @@ func TestOSTree(t *testing.T) {
 func TestFixture(t *testing.T) {
 	for _, size := range []string{"tiny", "full"} {
 		t.Run(size, func(t *testing.T) {
-			dir := newest(filepath.Join(fixtureCache(t), size+"-*", "chunked"))
-			switch {
-			case dir == "" && size == "full": // takes minutes to build; only some need it
-				t.Skip("the full fixture has not been built, see ci/fixture")
-			case dir == "":
-				treetest.Missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
-			}
+			dir := fixtureLayout(t, size)
 			ostree := treetest.Newer(t, "ostree")
 			got, err := Import(readLayout(t, dir), Options{Reference: testReference})
 			if err != nil {
@@ -199,12 +193,18 @@ func newest(pattern string) (name string) {
 	return name
 }
 
-func fixtureCache(t *testing.T) string {
+// fixtureLayout returns the OCI layout of a container of the fixture, in several layers.
+func fixtureLayout(t *testing.T, size string) string {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(cache, "ohp-assemble-fixture")
+	dir := newest(filepath.Join(cache, "ohp-assemble-fixture", size+"-*", "chunked"))
+	if dir == "" {
+		treetest.Missing(t, "OHP_FIXTURE", "the "+size+" fixture has not been built, see ci/fixture")
+	}
+	return dir
 }
 
 func run(t *testing.T, command ...string) string {
