@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -380,14 +382,40 @@ func (s *scanner) isObject(name string) bool {
 	return err == nil && s.seen[objectName{id, typ}]
 }
 
-// paxXattr is in front of the name of an xattr in PAX records.
-const paxXattr = "SCHILY.xattr."
+// What is in front of the name of an xattr in PAX records: that of star, which
+// all tools write, and that of libarchive, which has names and values encoded.
+const (
+	starXattr       = "SCHILY.xattr."
+	libarchiveXattr = "LIBARCHIVE.xattr."
+)
+
+// paxXattr returns the xattr in a PAX record, if it is one.
+func paxXattr(key, value string) (name, text string, ok bool, err error) {
+	if name, ok := strings.CutPrefix(key, starXattr); ok {
+		return name, value, true, nil
+	}
+	coded, ok := strings.CutPrefix(key, libarchiveXattr)
+	if !ok {
+		return "", "", false, nil
+	}
+	if name, err = url.PathUnescape(coded); err != nil {
+		return "", "", false, fmt.Errorf("xattr %s: bad name", quote(coded))
+	}
+	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
+	if err != nil {
+		return "", "", false, fmt.Errorf("xattr %s: value is not base64", quote(name))
+	}
+	return name, string(b), true, nil
+}
 
 func (s *scanner) entryXattrs(h *tar.Header) (map[string]string, error) {
 	var attrs map[string]string
 	total := 0
-	for key, value := range h.PAXRecords {
-		name, ok := strings.CutPrefix(key, paxXattr)
+	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) { // star's are last, and count
+		name, value, ok, err := paxXattr(key, h.PAXRecords[key])
+		if err != nil {
+			return nil, err
+		}
 		if !ok {
 			continue
 		}

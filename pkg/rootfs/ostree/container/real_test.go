@@ -200,6 +200,7 @@ func strangeLayers() [][]entry {
 	return [][]entry{
 		append(policyEntries(),
 			dir("."), dir("proc"), dir("run").by(0, 0, 0o700), dir("usr/bin"), file("usr/bin/su", "su").by(0, 0, 0o4755), file("usr/bin/ping", "ping").xattr("security.capability", capability),
+			file("usr/bin/bsdtar", "x").pax("LIBARCHIVE.xattr.user.a%20b", "dmFsdWU"), file("usr/bin/both", "x").pax("LIBARCHIVE.xattr.user.a", "dmFsdWU=").xattr("user.b", "c"),
 			symlink("usr/bin/sh", "bash"), symlink("usr/lib64", "lib"), file("usr/lib/a", "1"), file("usr/lib/empty", ""), file("usr/lib/empty2", ""),
 			file("opt/x/y", "opt").by(7, 8, 0), file("etc/hostname", ""), file("etc/resolv.conf", "x"), file("run/secret", "s"),
 			file("usr/lib/none/a", "1"), file("usr/lib/both/a", "1"), hardlink("usr/lib/both/b", "usr/lib/both/c"), file("usr/lib/both/c", "2"),
