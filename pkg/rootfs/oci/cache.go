@@ -238,7 +238,7 @@ func (c *cache) open(blob digest.Digest, want descriptor) (*Layer, error) {
 		return nil, err
 	}
 	touch(c.layerPath(blob, ".index"))
-	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, pack: pack}, nil
+	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, indexSize: int64(len(b)), pack: pack}, nil
 }
 
 // hold keeps a pack from being pruned until it is closed. It reports whether

@@ -54,6 +54,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -184,6 +185,10 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	return img, nil
 }
 
+// maxIndexes bounds what the layers of an image have in memory, all together.
+// A system of 100,000 files has some 20 MiB.
+var maxIndexes int64 = 512 << 20
+
 // pullLayers fills in the layers of an image: several at once, the largest
 // first, so that the last to finish is a small one.
 func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want []descriptor, o Options) error {
@@ -201,6 +206,7 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(want[b].Size-want[a].Size, -1), 1)) })
 
+	var indexes atomic.Int64 // bytes of them, in files
 	img.Layers = make([]*Layer, len(want))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -212,6 +218,10 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			l, err := cache.layer(ctx, src, want[i], o)
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", short(want[i].Digest), err)
+			}
+			if indexes.Add(l.indexSize) > maxIndexes {
+				l.pack.Close()
+				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l
