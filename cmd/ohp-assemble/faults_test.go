@@ -348,14 +348,18 @@ func TestNothingPulled(t *testing.T) {
 	}
 }
 
-// TestNotBootable has a container that hosts would not take for an update.
-func TestNotBootable(t *testing.T) {
+// TestWarnings has a container that hosts would not take for an update, and
+// one that has no Ignition for the config.
+func TestWarnings(t *testing.T) {
 	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
 	e := editLayout(t, filepath.Join(dir, "layout"))
 	labels := e.config["config"].(map[string]any)["Labels"].(map[string]any)
 	delete(labels, "containers.bootc")
 	args := []string{"plan", "--strict", "--cache", filepath.Join(dir, "cache")}
 	program(t, nil, append(args, e.save())...)
+	if p := finish(t, start(t, nil, append(args, "--ignition", writeConfig(t), e.save())...)); p.code != exitFailed || !strings.Contains(p.stderr, "no Ignition in the container") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
 	delete(labels, "ostree.bootable")
 	if p := finish(t, start(t, nil, append(args, e.save())...)); p.code != exitFailed || !strings.Contains(p.stderr, "neither the label containers.bootc nor ostree.bootable") {
 		t.Errorf("exit code %d: %s", p.code, p.stderr)
