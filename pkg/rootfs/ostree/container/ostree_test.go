@@ -20,6 +20,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/composefs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/gvariant"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/internal/ostreetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -44,6 +45,50 @@ func TestOSTree(t *testing.T) {
 			t.Errorf("%s: %s", name, rev)
 		}
 	}
+}
+
+// TestMergeListing has ostree list the merge of the vector.
+func TestMergeListing(t *testing.T) {
+	img := readImage(t)
+	completeVector(&img.Layers[0])
+	got := mustImport(t, img, Options{})
+	dir := t.TempDir()
+	writeArchive(t, got.Repo, dir, true)
+	if ls := treetest.Run(t, "ostree", "--repo="+dir, "ls", "-RCX", got.Deployed.String()); ls != string(readFile(t, "merge-ls.txt")) {
+		t.Errorf("merge commit:\n%s", ls)
+	}
+}
+
+// TestArchive compares what the real ostree is given here to read with files
+// that it wrote.
+func TestArchive(t *testing.T) {
+	core, _ := ostreetest.Core()
+	for name, id := range map[string]string{
+		"empty":    "cc700d46f407c6c5ab2d5dde474366a928b7398277e61162e7f8ec06f469f07e",
+		"foo.conf": "35b69acec0d7f029e094f189b53f98517a4ef617d10eb316c9bbdaf0428e793c",
+		"link":     "d07e979fdd7331ee17a2f6a653ea0c315ccd1450893f19a2b644432576eca620",
+	} {
+		want, err := os.ReadFile("../testdata/core/archive-" + name + ".filez")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := unarchived(t, archived(t, core.Files[parse(t, id)], true)), unarchived(t, want); a != b {
+			t.Errorf("%s: %q, want %q", name, a, b)
+		}
+	}
+}
+
+// unarchived inflates a file object of an archive.
+func unarchived(t *testing.T, b []byte) string {
+	header := 8 + binary.BigEndian.Uint32(b)
+	if int(header) == len(b) {
+		return string(b)
+	}
+	content, err := io.ReadAll(flate.NewReader(bytes.NewReader(b[header:])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:header]) + string(content)
 }
 
 // TestFixture imports the containers that ci/fixture has made, has ostree
