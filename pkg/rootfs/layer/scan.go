@@ -295,7 +295,7 @@ func (s *scanner) file(id ostree.Checksum, h *tar.Header) error {
 	xattrs := s.pending
 	s.pending = nil
 	if xattrs == nil || xattrs.id != id {
-		return errors.New("object has no xattrs of its own in front of it")
+		return errors.New("object has no xattrs of its own in front of it; in a layer on top of a commit it is a file of the base that a tool has changed in the repository, instead of where the system has it")
 	}
 	o := Object{ID: id, Type: ostree.FileObject, UID: uint32(h.Uid), GID: uint32(h.Gid), Xattrs: xattrs.raw}
 	switch {
