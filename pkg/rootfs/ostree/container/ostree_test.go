@@ -241,6 +241,9 @@ func newest(pattern string) (name string) {
 // fixtureLayout returns the OCI layout of a container of the fixture, in several layers.
 func fixtureLayout(t *testing.T, size string) string {
 	t.Helper()
+	if testing.Short() && size == "full" {
+		t.Skip("-short leaves the full fixture out")
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
