@@ -366,6 +366,20 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestDerivedWarnings: what a layer has and the system will not is said, with
+// layer and path, and is an error to who wants no surprises.
+func TestDerivedWarnings(t *testing.T) {
+	args := []string{"plan", "--cache", filepath.Join(t.TempDir(), "cache"), fixture(t, "tiny-derived")}
+	const want = ": run: run/derived is not imported, nor is anything else in there; a container has it\n"
+	if p := program(t, nil, args...); !strings.Contains(p.stderr, "warning: layer ") || !strings.Contains(p.stderr, want) {
+		t.Errorf("warnings: %s", p.stderr)
+	}
+	p := finish(t, start(t, nil, append(args, "--strict")...))
+	if p.code != exitFailed || p.stdout != "" || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+		t.Errorf("exit code %d: %s%s", p.code, p.stdout, p.stderr)
+	}
+}
+
 // errorLine returns the one line of the error itself.
 func errorLine(stderr string) string {
 	for line := range strings.Lines(stderr) {
