@@ -24,9 +24,9 @@
 //	CACHE/v1/blobs/HEX          manifests and configs, by digest
 //	CACHE/v1/layers/HEX.pack    content of a layer, by the digest of its blob
 //	CACHE/v1/layers/HEX.index   all else of the layer; it makes the entry valid
-//	CACHE/v1/diffs/HEX          by diffID, the digest of a blob that inflates to it
 //	CACHE/v1/layers/HEX.lock    held by who fetches the layer (flock), never removed
 //	CACHE/v1/layers/HEX.*.tmp   what a process works on that holds the lock
+//	CACHE/v1/diffs/HEX          by diffID, the digest of a blob that inflates to it
 //	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way
 //	CACHE/v1/lock               held, shared, by all who use the cache; who has it alone
 //	                            removes what others left that were killed
@@ -186,7 +186,7 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 }
 
 // maxIndexes bounds what the layers of an image have in memory, all together.
-// A system of 100,000 files has some 20 MiB.
+// Of a system of 10,000 files it is less than a megabyte.
 var maxIndexes int64 = 512 << 20
 
 // pullLayers fills in the layers of an image: several at once, the largest
