@@ -45,7 +45,7 @@ func Scan(r io.Reader, pack io.Writer, limits Limits) (*Index, error) {
 		buf:    make([]byte, chunk),
 		limits: limits,
 		seen:   map[objectName]bool{},
-		xattrs: map[string]*xattrSet{},
+		xattrs: map[ostree.Checksum]*xattrSet{},
 		shared: map[ostree.Checksum][]byte{},
 	}
 	s.tar = tar.NewReader(s.in)
@@ -79,7 +79,7 @@ type scanner struct {
 	limits  Limits
 	index   Index
 	seen    map[objectName]bool
-	xattrs  map[string]*xattrSet // by their bytes
+	xattrs  map[ostree.Checksum]*xattrSet // by the checksum of their bytes
 	shared  map[ostree.Checksum][]byte
 	pending *pendingXattrs
 	meta    int64 // bytes of what limits.Meta bounds
@@ -96,7 +96,8 @@ type pendingXattrs struct {
 	raw []byte
 }
 
-// An xattrSet is a set of extended attributes in both its forms.
+// An xattrSet is a set of extended attributes in the forms that are needed: that
+// of objects, that of entries.
 type xattrSet struct {
 	raw   []byte
 	attrs map[string]string
@@ -277,18 +278,24 @@ func (s *scanner) readXattrs(h *tar.Header) ([]byte, error) {
 	if n, err := io.ReadFull(s.tar, raw); err != nil {
 		return nil, s.short(h, int64(n), err)
 	}
-	set := s.xattrs[string(raw)]
-	if set != nil {
+	set := s.xattrSet(raw)
+	if set.raw != nil {
 		return set.raw, nil
 	}
 	if _, err := ostree.ParseXattrs(raw); err != nil {
 		return nil, err
 	}
-	if err := s.keep(len(raw)); err != nil {
-		return nil, err
+	set.raw = raw
+	return raw, s.keep(len(raw))
+}
+
+// xattrSet returns the set of some xattrs, which may be new.
+func (s *scanner) xattrSet(raw []byte) *xattrSet {
+	key := ostree.Sum(raw)
+	if s.xattrs[key] == nil {
+		s.xattrs[key] = &xattrSet{}
 	}
-	s.xattrs[string(raw)] = &xattrSet{raw: raw}
-	return raw, nil
+	return s.xattrs[key]
 }
 
 func (s *scanner) file(id ostree.Checksum, h *tar.Header) error {
@@ -436,18 +443,12 @@ func (s *scanner) entryXattrs(h *tar.Header) (map[string]string, error) {
 		return nil, nil
 	}
 	raw := ostree.XattrsOf(attrs)
-	set := s.xattrs[string(raw)]
-	if set == nil {
-		if err := s.keep(len(raw)); err != nil {
-			return nil, err
-		}
-		set = &xattrSet{raw: raw}
-		s.xattrs[string(raw)] = set
+	set := s.xattrSet(raw)
+	if set.attrs != nil {
+		return set.attrs, nil
 	}
-	if set.attrs == nil {
-		set.attrs = attrs
-	}
-	return set.attrs, nil
+	set.attrs = attrs
+	return attrs, s.keep(len(raw))
 }
 
 // content copies the content of an entry to the pack and to sum, if any.
