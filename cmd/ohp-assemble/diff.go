@@ -288,7 +288,7 @@ func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, err
 		return nil, err
 	}
 	o.reference = name
-	image, err := o.pull(ctx, ui)
+	image, err := o.pull(ctx, ui, importable)
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,7 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	}
 	ui := newUI(false)
 	defer ui.wait()
-	image, err := o.pull(ctx, ui)
+	image, err := o.pull(ctx, ui, nil)
 	if err != nil {
 		return nil, err
 	}

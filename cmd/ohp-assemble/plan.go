@@ -38,9 +38,9 @@ type system struct {
 
 func (s *system) Close() error { return s.image.Close() }
 
-// pull pulls the container that the options name.
-func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
-	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy}
+// pull pulls the container that the options name, if it is accepted.
+func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image) error) (*oci.Image, error) {
+	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy, Accept: accept}
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}
@@ -60,12 +60,15 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
 	return image, err
 }
 
+// importable is what pull accepts of who wants the operating system in it.
+func importable(image *oci.Image) error { return container.Check(image.Config) }
+
 // load pulls, imports and deploys the container of a request.
 func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	if err := ui.warn(r.warnings, r.strict); err != nil {
 		return nil, err
 	}
-	image, err := r.pull(ctx, ui)
+	image, err := r.pull(ctx, ui, importable)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +110,12 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if s.origin, untrusted = updateOrigin(r.origin, reference, tree.Root); untrusted != nil {
 		s.warnings = append(s.warnings, fmt.Sprintf("origin %s: the system will refuse its updates: %v", s.origin, untrusted))
 	}
+	if !container.Bootable(image.Labels) {
+		s.warnings = append(s.warnings, "the container has neither the label containers.bootc nor ostree.bootable: the system will refuse its updates")
+	}
+	if r.config != nil && tree.Root.Resolve(ignitionModule) == nil {
+		s.warnings = append(s.warnings, "no Ignition in the container (/"+ignitionModule+"): its initramfs will not read the config")
+	}
 	if err := coreos.Preflight(tree.Root, image.Arch); err != nil {
 		return nil, err
 	}
@@ -132,6 +141,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	}
 	return s, err
 }
+
+// ignitionModule is what puts Ignition into an initramfs.
+const ignitionModule = "usr/lib/dracut/modules.d/30ignition"
 
 // created is the time that everything new on the disk has.
 func (s *system) created() rootfs.Time {

@@ -159,6 +159,8 @@ func TestPreflight(t *testing.T) {
 		"usr/lib/ostree/prepare-root.conf":                     "",
 		"usr/lib/grub/i386-pc/kernel.img":                      "",
 		"usr/lib/grub/i386-pc/moddep.lst":                      "",
+		"usr/lib/bootupd/updates/BIOS.json":                    "",
+		"usr/lib/bootupd/updates/EFI.json":                     "",
 		"usr/lib/bootupd/grub2-static/grub-static-efi.cfg":     "",
 		"usr/lib/bootupd/grub2-static/grub-static-pre.cfg":     "",
 		"usr/lib/bootupd/grub2-static/configs.d/10_blscfg.cfg": "",
@@ -181,7 +183,7 @@ func TestPreflight(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty tree passes")
 	}
-	if lines := strings.Count(err.Error(), "\n"); lines != 9 {
+	if lines := strings.Count(err.Error(), "\n"); lines != 11 {
 		t.Errorf("%d lines: %v", lines, err)
 	}
 	files["usr/lib/modules/7.0/vmlinuz"] = "k"

@@ -139,7 +139,7 @@ func (r ref) checkBlocked(sys *types.SystemContext) error {
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	if registry != nil && registry.Blocked {
-		return failf(ErrAccess, "%s: registries.conf blocks %s", r, registry.Prefix)
+		return failf(ErrForbidden, "%s: registries.conf blocks %s", r, registry.Prefix)
 	}
 	return nil
 }
