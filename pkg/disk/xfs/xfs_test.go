@@ -2,15 +2,14 @@ package xfs
 
 import (
 	"crypto/sha256"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -72,7 +71,7 @@ func TestRepair(t *testing.T) {
 					t.Errorf("%s: %v", c.Name, err)
 					continue
 				}
-				t.Run(c.Name, func(t *testing.T) { repair(t, writeSparse(t, img)) })
+				t.Run(c.Name, func(t *testing.T) { treetest.Judge(t, "xfs", writeSparse(t, img)) })
 			}
 		})
 	}
@@ -100,27 +99,8 @@ func fit(root *rootfs.Inode) *rootfs.Inode {
 	return root
 }
 
-// newer is the xfs_repair of the fixture's Debian.
-var newer = sync.OnceValue(func() string {
-	out, _ := exec.Command("../../../ci/fixture/newer", "xfs_repair").Output()
-	return strings.TrimSpace(string(out))
-})
-
-// repair fails the test unless xfs_repair finds nothing to do: the host's and,
-// where the fixture is there, a newer one.
-func repair(t *testing.T, path string) {
-	t.Helper()
-	treetest.Run(t, "xfs_repair", "-n", "-f", path)
-	if newer() == "" {
-		if os.Getenv("OHP_FIXTURE") == "required" {
-			t.Fatal("no newer xfs_repair: ci/fixture/newer")
-		}
-		return
-	}
-	if out, err := exec.Command(newer(), "-n", "-f", path).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", newer(), err, out)
-	}
-}
+// every chooses the random trees that the kernel uses; with 1 they take some minutes.
+var every = flag.Int("every", 16, "the kernel uses one in so many random trees")
 
 // TestRandom has xfs_repair judge random trees, which take every form there is.
 // Every fourth one is in pieces, so that maps become trees.
@@ -155,7 +135,10 @@ func TestRandom(t *testing.T) {
 					}
 				}
 				path := writeSparse(t, img)
-				repair(t, path)
+				treetest.Judge(t, "xfs", path)
+				if os.Getuid() == 0 && (seed/4)%*every == 0 {
+					treetest.Endure(t, "xfs", path, shown(t, root, o.Features))
+				}
 				os.Remove(path)
 				if t.Failed() {
 					t.Fatalf("seed %d", seed)
@@ -273,7 +256,7 @@ func TestSizes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(o.Size, o.Groups), func(t *testing.T) {
 			t.Setenv("TMPDIR", "/dev/shm") // files may be larger there
-			repair(t, writeSparse(t, mustFormat(t, root, o)))
+			treetest.Judge(t, "xfs", writeSparse(t, mustFormat(t, root, o)))
 		})
 	}
 	for _, o := range []Options{{Size: MinSize - 1}, {Size: gib, Groups: 1}, {Size: gib, Groups: -1}, {Size: gib, Groups: 1000}, {Size: gib, SectorSize: 1024}, {Size: gib, Label: "thirteen byte"}} {
