@@ -44,6 +44,13 @@ func writeSparse(t testing.TB, img *disk.Image) string {
 		t.Fatal(err)
 	}
 	for _, e := range img.Extents() {
+		blob := io.ReaderAt(e.Blob)
+		if s, ok := blob.(*io.SectionReader); ok {
+			blob, _, _ = s.Outer()
+		}
+		if _, ok := blob.(zeros); ok {
+			continue
+		}
 		if _, err := io.Copy(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size())); err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +163,7 @@ func TestRandom(t *testing.T) {
 			}
 		}
 		for _, want := range []string{
-			"dir local", "dir block", "dir leaf", "dir node", "link local", "link block", "attr local", "attr leaf", "attr node", "attr remote",
+			"dir local", "dir block", "dir leaf", "dir node", "dir btree", "link local", "link block", "attr local", "attr leaf", "attr node", "attr remote",
 			"data inline", "data btree 1", "data btree 2", "attr btree",
 		} {
 			if all[want] == 0 {
@@ -174,17 +181,21 @@ func (n *node) forms() (forms []string) {
 			forms = append(forms, name)
 		}
 	}
-	blocks, leaf := n.dirSize()/blockSize, uint64(0)
+	pieces := map[uint64]uint64{} // blocks of a directory's data, leaves and free space
 	for _, m := range n.data.maps {
-		if m.off >= leafBase {
-			leaf += m.n
-		}
+		pieces[m.off&^(leafBase-1)] += m.n
 	}
-	local := n.format == formatLocal
-	add("dir local", n.in.IsDir() && local)
-	add("dir block", n.in.IsDir() && !local && leaf == 0)
-	add("dir leaf", n.in.IsDir() && leaf == 1)
-	add("dir node", n.in.IsDir() && leaf > 1 && blocks > 0)
+	leaves, free := pieces[leafBase], pieces[freeBase]
+	local, levels := n.format == formatLocal, bmbtLevels(len(n.data.maps), n.dataRoom())
+	if n.in.IsDir() {
+		add("dir local", local)
+		add("dir block", !local && leaves == 0)
+		add("dir leaf", leaves == 1)
+		add("dir node", leaves > 1)
+		add("dir nodes 2", leaves > daMax+1)
+		add("dir free 2", free == 2)
+		add("dir btree", levels != nil)
+	}
 	add("link local", n.in.IsLink() && local)
 	add("link block", n.in.IsLink() && !local)
 	add("attr local", n.attrInline != nil)
@@ -194,7 +205,6 @@ func (n *node) forms() (forms []string) {
 	for _, a := range n.attrs {
 		add("attr remote", a.remote())
 	}
-	levels := bmbtLevels(len(n.data.maps), n.dataRoom())
 	add("data inline", n.data.maps != nil && levels == nil)
 	add(fmt.Sprint("data btree ", len(levels)), levels != nil)
 	return forms

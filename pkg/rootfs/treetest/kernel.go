@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,12 +27,23 @@ func Mount(t testing.TB, kind, path string, options ...string) (dir string, unmo
 		t.Skip("not root: the kernel mounts nothing for us")
 	}
 	dir = t.TempDir()
+	if kind == "xfs" {
+		options = append(options, "nouuid") // several tests have one of the same
+	}
 	Run(t, "mount", "-t", kind, "-o", strings.Join(append([]string{"loop"}, options...), ","), path, dir)
-	done := false
+	mounted := true
 	unmount = func() {
-		if !done {
-			done = true
-			Run(t, "umount", dir)
+		for try := 0; mounted; try++ {
+			err := unix.Unmount(dir, 0)
+			// A child of another test has our files open until it is another program.
+			if err == unix.EBUSY && try < 100 {
+				time.Sleep(20 * time.Millisecond)
+				continue
+			}
+			mounted = false
+			if err != nil {
+				t.Errorf("umount %s: %v", dir, err)
+			}
 		}
 	}
 	t.Cleanup(unmount)
@@ -58,6 +70,9 @@ func Judge(t testing.TB, kind, path string) {
 		t.Fatalf("nobody judges %q", kind)
 	}
 }
+
+// optional is what e2fsck remarks on files that the kernel has cut off.
+var optional = regexp.MustCompile(`(?m)^Inode \d+ extent tree .* could be .* Optimize\? no\n`)
 
 // progress is what checkers say of what they do, of where the file is, and in
 // the end of what they have seen.
@@ -97,13 +112,12 @@ func Endure(t testing.TB, kind, path string, root *rootfs.Inode) {
 	}
 	Use(t, dir)
 	unmount()
-	Judge(t, kind, path)
+	judgeUsed(t, kind, path)
 	if err := os.Truncate(path, 2*info.Size()); err != nil {
 		t.Fatal(err)
 	}
 	if kind == "ext4" {
-		Run(t, "e2fsck", "-fp", path) // resize2fs wants it to have been there
-		Run(t, "resize2fs", path)
+		Run(t, "resize2fs", "-f", path) // without e2fsck, which was there just now
 	}
 	dir, unmount = Mount(t, kind, path)
 	if kind == "xfs" {
@@ -115,7 +129,16 @@ func Endure(t testing.TB, kind, path string, root *rootfs.Inode) {
 	}
 	Fill(t, filepath.Join(dir, "fuller"))
 	unmount()
-	Judge(t, kind, path)
+	judgeUsed(t, kind, path)
+}
+
+func judgeUsed(t testing.TB, kind, path string) {
+	t.Helper()
+	if kind != "ext4" {
+		Judge(t, kind, path)
+		return
+	}
+	silent(t, "e2fsck", optional.ReplaceAllString(Run(t, "e2fsck", "-fn", path), ""))
 }
 
 // Use has the kernel change a file system that is mounted in dir, in what was
@@ -139,8 +162,9 @@ func Use(t testing.TB, dir string) {
 		return err
 	}))
 	must(os.Mkdir(at(""), 0o755))
-	for i, name := range there[1:] {
-		must(mayChange(name, i, at("moved-%d", i)))
+	step := 1 + len(there)/10_000
+	for i := 0; (i+1)*step < len(there); i++ {
+		must(mayChange(there[(i+1)*step], i, at("moved-%d", i)))
 	}
 	for i := range 300 {
 		must(os.MkdirAll(at("%d/%s", i, strings.Repeat("n", i*255/300)), 0o755))
