@@ -69,6 +69,37 @@ func TestKernelWrites(t *testing.T) {
 	})
 }
 
+// TestSizes has sizes from the least to more than 32 bits count, in the hands of
+// the kernel.
+func TestSizes(t *testing.T) {
+	t.Setenv("TMPDIR", "/dev/shm") // files may be larger there
+	small := rootfs.Dir(0o755)
+	small.Children["a"] = rootfs.Text(0o644, "all there is")
+	root := treetest.Random(1)
+	for _, size := range []int64{miB, 3*miB + 5*kiB, 64 * miB, 1 * tiB, 64 * tiB} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			tree := root
+			if size < 64*miB {
+				tree = small
+			}
+			path := writeSparse(t, mustFormat(t, tree, Options{Size: size, Label: "root"}))
+			dir, unmount := treetest.Mount(t, "ext4", path)
+			if err := treetest.Compare(dir, tree); err != nil {
+				t.Error(err)
+			}
+			if size < 64*miB {
+				treetest.Fill(t, filepath.Join(dir, "full"))
+			} else if err := os.CopyFS(filepath.Join(dir, "copy"), os.DirFS(".")); err != nil {
+				t.Error(err)
+			}
+			unmount()
+			if size < 10*tiB { // of more, e2fsck reads every bitmap for minutes
+				treetest.Judge(t, "ext4", path)
+			}
+		})
+	}
+}
+
 func TestNewUUID(t *testing.T) {
 	root := treetest.Random(9)
 	path := writeSparse(t, mustFormat(t, root, bootOptions()))
