@@ -158,6 +158,26 @@ func TestNeededSize(t *testing.T) {
 	}
 }
 
+// TestBound: what Size names for random trees is enough, and a block less is not.
+func TestBound(t *testing.T) {
+	for seed := range uint64(200) {
+		o := Options{BlockSize: []int{1024, 4096}[seed%2]}
+		root := randomTree(seed, o.BlockSize)
+		size, err := Size(root, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Size = size
+		if _, err := Format(root, o); err != nil {
+			t.Errorf("seed %d: %d bytes: %v", seed, size, err)
+		}
+		o.Size -= int64(o.BlockSize)
+		if _, err := Format(root, o); err == nil {
+			t.Errorf("seed %d: %d bytes do as well as %d", seed, o.Size, size)
+		}
+	}
+}
+
 func digest(t *testing.T, img *disk.Image) string {
 	t.Helper()
 	h := sha256.New()
