@@ -416,42 +416,46 @@ func TestPartitionGUIDs(t *testing.T) {
 	}
 }
 
+// TestSize: a disk without a size has room, and a refusal names one that does.
 func TestSize(t *testing.T) {
 	d, choices := deployed(t, system(t))
-	o := options("metal")
-	made, err := newDisk(d, choices, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if made.Size()%mib != 0 || made.Size() <= 514*mib {
-		t.Errorf("disk of %d bytes", made.Size())
-	}
-	o.Size = 514 * mib
-	_, err = newDisk(d, choices, o)
-	if err == nil {
-		t.Fatal("a disk without room for a root is made")
-	}
-	said := regexp.MustCompile(`of 514 MiB.* the content needs (\d+) MiB$`).FindStringSubmatch(err.Error())
-	if said == nil {
-		t.Fatal(err)
-	}
-	needed, err := strconv.ParseInt(said[1], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What the refusal names is the smallest that works.
-	o.Size = needed * mib
-	if made, err = newDisk(d, choices, o); err != nil || made.Size() != o.Size {
-		t.Errorf("%d MiB: %v", needed, err)
-	}
-	o.Size = (needed - 1) * mib
-	if _, err = newDisk(d, choices, o); err == nil {
-		t.Errorf("%d MiB do as well as the %d that are needed", needed-1, needed)
-	}
-	for _, odd := range []int64{1, needed*mib + 512, -mib} {
-		o.Size = odd
+	for _, rootFS := range []string{"ext4", "xfs"} {
+		o := options("metal")
+		o.RootFS = rootFS
+		made, err := newDisk(d, choices, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made.Size()%mib != 0 || made.Size() <= 514*mib {
+			t.Errorf("%s: disk of %d bytes", rootFS, made.Size())
+		}
+		o.Size = 514 * mib
+		_, err = newDisk(d, choices, o)
+		if err == nil {
+			t.Fatalf("%s: a disk without room for a root is made", rootFS)
+		}
+		said := regexp.MustCompile(`of 514 MiB.* the content needs (\d+) MiB$`).FindStringSubmatch(err.Error())
+		if said == nil {
+			t.Fatal(err)
+		}
+		needed, err := strconv.ParseInt(said[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What the refusal names is the smallest that works.
+		o.Size = needed * mib
+		if made, err = newDisk(d, choices, o); err != nil || made.Size() != o.Size {
+			t.Errorf("%s: %d MiB: %v", rootFS, needed, err)
+		}
+		o.Size = (needed - 1) * mib
 		if _, err = newDisk(d, choices, o); err == nil {
-			t.Errorf("a disk of %d bytes is made", odd)
+			t.Errorf("%s: %d MiB do as well as the %d that are needed", rootFS, needed-1, needed)
+		}
+		for _, odd := range []int64{1, needed*mib + 512, -mib} {
+			o.Size = odd
+			if _, err = newDisk(d, choices, o); err == nil {
+				t.Errorf("%s: a disk of %d bytes is made", rootFS, odd)
+			}
 		}
 	}
 }
