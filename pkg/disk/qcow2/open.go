@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"sync"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
@@ -17,13 +16,9 @@ import (
 
 // A File is the disk inside a qcow2 file. It is a rootfs.Blob.
 type File struct {
-	r    io.ReaderAt
-	h    header
-	mu   sync.Mutex
-	last struct { // the compressed cluster that was read last
-		entry uint64 // 0 for none
-		data  []byte
-	}
+	r     io.ReaderAt
+	h     header
+	cache *disk.Cache // of compressed clusters, by their entries
 }
 
 // Open reads the header of a qcow2 file of version 2 or 3. Tables are read
@@ -33,6 +28,7 @@ func Open(r io.ReaderAt) (*File, error) {
 	if err := f.readHeader(); err != nil {
 		return nil, fmt.Errorf("qcow2: header: %w", err)
 	}
+	f.cache = disk.NewCache(1 << f.h.ClusterBits)
 	return f, nil
 }
 
@@ -168,20 +164,13 @@ func (f *File) readData(p []byte, cluster, within int64) error {
 	return noEOF(err)
 }
 
-// readCompressed reads from a compressed cluster, and keeps it for the next
-// read.
+// readCompressed reads from a compressed cluster.
 func (f *File) readCompressed(p []byte, within int64, entry uint64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.last.entry != entry {
-		f.last.entry = 0
-		data, err := f.inflate(entry)
-		if err != nil {
-			return err
-		}
-		f.last.entry, f.last.data = entry, data
+	data, err := f.cache.Get(entry, func() ([]byte, error) { return f.inflate(entry) })
+	if err != nil {
+		return err
 	}
-	copy(p, f.last.data[within:])
+	copy(p, data[within:])
 	return nil
 }
 

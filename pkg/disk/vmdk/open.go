@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
-	"sync"
 
 	"github.com/klauspost/compress/zlib"
 
@@ -15,30 +14,19 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Limits of what is read. No writer is known to come near them.
 const (
-	maxGrain  = 1 << 20
-	cacheSize = 4 << 20
-	endSize   = 2 * sectorSize // the footer and what marks the end of the file
+	maxGrain = 1 << 20        // more than any writer is known to make
+	endSize  = 2 * sectorSize // the footer and what marks the end of the file
 )
 
 // A reader is the disk inside a file.
 type reader struct {
 	r         io.ReaderAt
-	size      int64 // of the disk
-	grain     int64 // bytes
-	perTable  int64 // entries of a table
-	directory int64 // where it is in the file
-
-	mu     sync.Mutex
-	cache  []cached // the grains that were read last, a ring
-	oldest int
-}
-
-// A cached grain is known by its sector in the file.
-type cached struct {
-	sector uint32
-	data   []byte
+	size      int64       // of the disk
+	grain     int64       // bytes
+	perTable  int64       // entries of a table
+	directory int64       // where it is in the file
+	cache     *disk.Cache // of grains, by their sector in the file
 }
 
 // Open reads the header of a file in the streamOptimized form, and its footer
@@ -75,7 +63,7 @@ func (f *reader) readHeader(size int64) error {
 		return fmt.Errorf("directory of %d tables at sector %d leaves the file", entries, h.GDOffset)
 	}
 	f.directory = int64(h.GDOffset) * sectorSize
-	f.cache = make([]cached, cacheSize/f.grain)
+	f.cache = disk.NewCache(f.grain)
 	return nil
 }
 
@@ -140,12 +128,9 @@ func (f *reader) readGrain(p []byte, at int64) error {
 		clear(p)
 		return nil
 	}
-	data := f.recall(sector)
-	if data == nil {
-		if data, err = f.inflate(int64(sector)*sectorSize, number); err != nil {
-			return err
-		}
-		f.remember(sector, data)
+	data, err := f.cache.Get(uint64(sector), func() ([]byte, error) { return f.inflate(int64(sector)*sectorSize, number) })
+	if err != nil {
+		return err
 	}
 	copy(p, data[at%f.grain:])
 	return nil
@@ -185,23 +170,4 @@ func (f *reader) inflate(off, number int64) ([]byte, error) {
 		return nil, fmt.Errorf("decompress: %w", err)
 	}
 	return data, nil
-}
-
-// recall returns a grain that was read before, or nil.
-func (f *reader) recall(sector uint32) []byte {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, c := range f.cache {
-		if c.sector == sector {
-			return c.data
-		}
-	}
-	return nil
-}
-
-func (f *reader) remember(sector uint32, data []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cache[f.oldest] = cached{sector, data}
-	f.oldest = (f.oldest + 1) % len(f.cache)
 }
