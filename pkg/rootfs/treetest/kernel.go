@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -91,14 +90,7 @@ func silent(t testing.TB, checker, said string) {
 }
 
 // newer is the xfs_repair of the fixture's Debian.
-var newer = sync.OnceValue(func() string {
-	for dir := "."; dir != "../../../../.."; dir = filepath.Join(dir, "..") {
-		if out, err := exec.Command(filepath.Join(dir, "ci/fixture/newer"), "xfs_repair").Output(); err == nil {
-			return strings.TrimSpace(string(out))
-		}
-	}
-	return ""
-})
+var newer = sync.OnceValue(func() string { return FindNewer("xfs_repair") })
 
 // Endure has the kernel do with a file system in a file, which was made of a
 // tree, what will be done to it: it is read and compared, used until it is
