@@ -79,7 +79,7 @@ machine, and the same bytes every time.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), manifestCommand(), cacheCommand(), versionCommand())
+	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), manifestCommand(), streamCommand(), cacheCommand(), versionCommand())
 	return root
 }
 
