@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -56,16 +57,12 @@ func Check(d *Document) ([]string, error) {
 // checkSchema has the schema judge a document. In these, null is as good as
 // missing: coreos-assembler writes it.
 func checkSchema(d *Document, kind Kind) ([]string, error) {
-	schema, err := compile(kind)
-	if err != nil {
-		return nil, err
-	}
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(compact(withoutNull(d.root))))
 	if err != nil {
 		return nil, err
 	}
 	invalid := (*jsonschema.ValidationError)(nil)
-	if err := schema.Validate(v); !errors.As(err, &invalid) {
+	if err := compiled()[kind].Validate(v); !errors.As(err, &invalid) {
 		return nil, err
 	}
 	var all []string
@@ -76,23 +73,28 @@ func checkSchema(d *Document, kind Kind) ([]string, error) {
 	return all, nil
 }
 
-func compile(kind Kind) (*jsonschema.Schema, error) {
-	name := "schema/" + string(kind)
-	text, err := Schemas.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
+// compiled are the schemas, ready to be used.
+var compiled = sync.OnceValue(func() map[Kind]*jsonschema.Schema {
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
-	if err := c.AddResource(name, doc); err != nil {
-		return nil, err
+	all := map[Kind]*jsonschema.Schema{}
+	for _, kind := range []Kind{KindMeta, KindRelease, KindIndex, KindStream} {
+		name := "schema/" + string(kind)
+		text, err := Schemas.ReadFile(name)
+		if err != nil {
+			panic(err) // embedded
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			panic(err) // made from the types
+		}
+		if err := c.AddResource(name, doc); err != nil {
+			panic(err)
+		}
+		all[kind] = c.MustCompile(name)
 	}
-	return c.Compile(name)
-}
+	return all
+})
 
 // leaves are the errors that are not just a list of others.
 func leaves(e *jsonschema.ValidationError) (all []*jsonschema.ValidationError) {

@@ -49,17 +49,35 @@ func (o *object) set(key string, value any) {
 // MarshalJSON writes the object in its order.
 func (o *object) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
-	for i, key := range o.keys {
-		b.WriteByte("{,"[min(i, 1)])
-		b.Write(compact(key))
-		b.WriteByte(':')
-		b.Write(compact(o.values[key]))
-	}
-	if len(o.keys) == 0 {
-		b.WriteByte('{')
-	}
-	b.WriteByte('}')
+	write(&b, o)
 	return b.Bytes(), nil
+}
+
+func write(b *bytes.Buffer, v any) {
+	switch v := v.(type) {
+	case *object:
+		b.WriteByte('{')
+		for i, key := range v.keys {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.Write(compact(key))
+			b.WriteByte(':')
+			write(b, v.values[key])
+		}
+		b.WriteByte('}')
+	case []any:
+		b.WriteByte('[')
+		for i := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			write(b, v[i])
+		}
+		b.WriteByte(']')
+	default:
+		b.Write(compact(v))
+	}
 }
 
 // Parse reads a document, which is an object. It refuses what two readers could

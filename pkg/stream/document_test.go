@@ -3,7 +3,6 @@ package stream
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 )
@@ -210,14 +209,17 @@ func TestConfigMap(t *testing.T) {
 // FuzzParse: what is taken for a document can be written and read again, and
 // checked, merged with itself and edited, whatever is in it.
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"builds/x86_64/meta.json", "oci/stream.json", "oci/release.json", "oci/releases.json", "oci/configmap.yaml"} {
-		text, err := os.ReadFile("testdata/" + name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(text)
+	const sha = `"sha256": "379f1b10a1c750842d937eb3143098d3775d0b10bfad08e0aea86c892ef858df"`
+	const disk = `{"disk": {"location": "https://a.example/b", "signature": "", ` + sha + `}}`
+	for _, text := range []string{
+		`{"buildid": "1", "name": "n", "ostree-commit": "c", "coreos-assembler.basearch": "a", "images": {"metal4k": {"path": "metal4k.a.raw", ` + sha + `}}}`,
+		`{"stream": "s", "metadata": {"last-modified": "2026-01-01T00:00:00Z"}, "architectures": {"a": {"artifacts": {"p": {"release": "1", "formats": {"f": ` + disk + `}}}}}}`,
+		`{"release": "1", "stream": "s", "architectures": {"a": {"media": {"p": {"artifacts": {"f": ` + disk + `}, "image": {}, "images": {"r": {}}}}}}}`,
+		`{"releases": [{"version": "1"}, {"version": "1"}], "metadata": {"last-modified": ""}}`,
+		"kind: ConfigMap\ndata:\n  stream: |\n    {\"architectures\": {}}\n  streams: '{}'\n",
+	} {
+		f.Add([]byte(text))
 	}
-	f.Add([]byte(`{"releases": [{"version": "1"}, {"version": "1"}], "metadata": {"last-modified": ""}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		docs, err := ParseAll("x", text)
 		if err != nil {
