@@ -150,7 +150,7 @@ func (s *source) published(ctx context.Context, named reference.Named) ([]byte, 
 				}
 				var err error
 				found, err = content.FetchAll(ctx, repo.Blobs(), layer)
-				return err
+				return marked(err)
 			}
 		}
 		return nil
@@ -195,7 +195,7 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 	}
 	top, err := repo.Resolve(ctx, at)
 	if err != nil {
-		return access(err)
+		return marked(err)
 	}
 	listed := []imgspec.Descriptor{top}
 	for n := 0; n < len(listed); n++ {
@@ -205,7 +205,7 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 		}
 		text, err := content.FetchAll(ctx, repo.Manifests(), d)
 		if err != nil {
-			return access(err)
+			return marked(err)
 		}
 		var m struct {
 			imgspec.Manifest
@@ -223,9 +223,14 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 	return nil
 }
 
-// access marks an error of a registry that is one of credentials.
-func access(err error) error {
-	if e := (*errcode.ErrorResponse)(nil); errors.As(err, &e) && (e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden) {
+// marked says of an error of a registry what the exit code is to tell.
+func marked(err error) error {
+	e := (*errcode.ErrorResponse)(nil)
+	switch {
+	case errors.Is(err, content.ErrMismatchedDigest):
+		return fmt.Errorf("%w: %w", oci.ErrVerify, err)
+	case errors.Is(err, auth.ErrBasicCredentialNotFound),
+		errors.As(err, &e) && (e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden):
 		return fmt.Errorf("%w: %w", oci.ErrAccess, err)
 	}
 	return err
@@ -314,7 +319,7 @@ func (s *source) open(ctx context.Context, d *stream.Download) (io.ReadCloser, e
 	_, body, err := repo.Blobs().FetchReference(ctx, "sha256:"+d.SHA256)
 	if err != nil {
 		cancel(nil)
-		return nil, fmt.Errorf("%s: %w", d.OCI.Image, access(err))
+		return nil, fmt.Errorf("%s: %w", d.OCI.Image, marked(err))
 	}
 	return &impatient{body, ctx, cancel}, nil
 }
