@@ -328,13 +328,9 @@ but for metadata, where the later one is right.`,
   ohp-assemble stream merge releases.json new.json -o releases.json`,
 		Args: atLeast(1, "documents"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var docs []*stream.Document
-			for _, arg := range args {
-				d, err := s.document(cmd.Context(), arg)
-				if err != nil {
-					return err
-				}
-				docs = append(docs, d)
+			docs, err := s.each(cmd.Context(), args)
+			if err != nil {
+				return err
 			}
 			d, err := stream.Merge(docs...)
 			if err != nil {
@@ -578,13 +574,9 @@ operator looks for the images of new machines. The first one is the default.`,
 			if format != "yaml" && format != "json" {
 				return usageError{fmt.Errorf("format %q: there are yaml and json", format)}
 			}
-			var docs []*stream.Document
-			for _, arg := range args {
-				d, err := s.document(cmd.Context(), arg)
-				if err != nil {
-					return err
-				}
-				docs = append(docs, d)
+			docs, err := s.each(cmd.Context(), args)
+			if err != nil {
+				return err
 			}
 			c, err := stream.NewConfigMap(version, docs...)
 			if err != nil {

@@ -46,7 +46,7 @@ const (
 	streamTitle = "stream.json"                        // of its layer
 
 	answerTimeout = time.Minute // for a server to begin
-	stallTimeout  = time.Minute // for it to go on
+	stallTimeout  = time.Minute // for it to go on, or to end with what is small
 	maxDownload   = 64 << 30
 	maxListed     = 1000 // manifests of an index
 )
@@ -68,6 +68,18 @@ func (s *source) document(ctx context.Context, arg string) (*stream.Document, er
 		return nil, err
 	}
 	return docs[0], nil
+}
+
+// each reads one document for each argument.
+func (s *source) each(ctx context.Context, args []string) (all []*stream.Document, err error) {
+	for _, arg := range args {
+		d, err := s.document(ctx, arg)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
 }
 
 func (s *source) text(ctx context.Context, arg string) ([]byte, error) {
@@ -149,8 +161,8 @@ func (s *source) published(ctx context.Context, named reference.Named) ([]byte, 
 					return fmt.Errorf("%s: more than %d bytes", streamTitle, stream.MaxDocument)
 				}
 				var err error
-				found, err = content.FetchAll(ctx, repo.Blobs(), layer)
-				return marked(err)
+				found, err = fetchSmall(ctx, repo.Blobs(), layer)
+				return err
 			}
 		}
 		return nil
@@ -203,9 +215,9 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 		if n == maxListed || d.Size > stream.MaxDocument {
 			return fmt.Errorf("%s: an index or a manifest of unreasonable size", top.Digest)
 		}
-		text, err := content.FetchAll(ctx, repo.Manifests(), d)
+		text, err := fetchSmall(ctx, repo.Manifests(), d)
 		if err != nil {
-			return marked(err)
+			return err
 		}
 		var m struct {
 			imgspec.Manifest
@@ -223,6 +235,17 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 	return nil
 }
 
+// fetchSmall fetches what may be at most a document.
+func fetchSmall(ctx context.Context, from content.Fetcher, d imgspec.Descriptor) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stallTimeout, errStalled)
+	defer cancel()
+	text, err := content.FetchAll(ctx, from, d)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = context.Cause(ctx)
+	}
+	return text, marked(err)
+}
+
 // marked says of an error of a registry what the exit code is to tell.
 func marked(err error) error {
 	e := (*errcode.ErrorResponse)(nil)
@@ -235,6 +258,8 @@ func marked(err error) error {
 	}
 	return err
 }
+
+var errStalled = errors.New("the server has stalled")
 
 // client waits for no server for ever, and takes no compression that would
 // change what is hashed.
@@ -277,18 +302,19 @@ func get(ctx context.Context, url string) (io.ReadCloser, error) {
 		}
 		return nil, err
 	}
-	return &impatient{resp.Body, ctx, cancel}, nil
+	return &impatient{resp.Body, ctx, cancel, stallTimeout}, nil
 }
 
 // An impatient reader gives a server up that stalls.
 type impatient struct {
 	io.ReadCloser
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	ctx      context.Context // of the request
+	cancel   context.CancelCauseFunc
+	patience time.Duration
 }
 
 func (r *impatient) Read(p []byte) (int, error) {
-	t := time.AfterFunc(stallTimeout, func() { r.cancel(fmt.Errorf("nothing came for %s", stallTimeout)) })
+	t := time.AfterFunc(r.patience, func() { r.cancel(errStalled) })
 	defer t.Stop()
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF && context.Cause(r.ctx) != nil {
@@ -321,7 +347,7 @@ func (s *source) open(ctx context.Context, d *stream.Download) (io.ReadCloser, e
 		cancel(nil)
 		return nil, fmt.Errorf("%s: %w", d.OCI.Image, marked(err))
 	}
-	return &impatient{body, ctx, cancel}, nil
+	return &impatient{body, ctx, cancel, stallTimeout}, nil
 }
 
 // download writes a file of a stream to a file, which appears when it is whole

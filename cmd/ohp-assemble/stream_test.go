@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -204,6 +207,34 @@ func TestStreamOCI(t *testing.T) {
 		if p.code != tc.code || !strings.Contains(p.stderr, tc.err) || p.stdout != "" {
 			t.Errorf("%q: %d, %s", tc.args, p.code, p.stderr)
 		}
+	}
+}
+
+// TestImpatient: a server that sends nothing more is given up, one that is slow
+// is not.
+func TestImpatient(t *testing.T) {
+	for _, stalls := range []bool{false, true} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for range 5 {
+				w.Write([]byte("x"))
+				w.(http.Flusher).Flush()
+				time.Sleep(50 * time.Millisecond)
+			}
+			if stalls {
+				<-r.Context().Done()
+			}
+		}))
+		body, err := get(t.Context(), s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.(*impatient).patience = 200 * time.Millisecond
+		b, err := io.ReadAll(body)
+		if string(b) != "xxxxx" || (err != nil) != stalls || stalls && !errors.Is(err, errStalled) {
+			t.Errorf("%q, %v", b, err)
+		}
+		body.Close()
+		s.Close()
 	}
 }
 

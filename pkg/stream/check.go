@@ -57,12 +57,8 @@ func Check(d *Document) ([]string, error) {
 // checkSchema has the schema judge a document. In these, null is as good as
 // missing: coreos-assembler writes it.
 func checkSchema(d *Document, kind Kind) ([]string, error) {
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(compact(withoutNull(d.root))))
-	if err != nil {
-		return nil, err
-	}
 	invalid := (*jsonschema.ValidationError)(nil)
-	if err := compiled()[kind].Validate(v); !errors.As(err, &invalid) {
+	if err := compiled()[kind].Validate(plain(d.root)); !errors.As(err, &invalid) {
 		return nil, err
 	}
 	var all []string
@@ -107,20 +103,21 @@ func leaves(e *jsonschema.ValidationError) (all []*jsonschema.ValidationError) {
 	return all
 }
 
-func withoutNull(v any) any {
+// plain is a value as the validator takes it.
+func plain(v any) any {
 	switch v := v.(type) {
 	case *object:
-		o := newObject()
-		for _, key := range v.keys {
-			if v.values[key] != nil {
-				o.set(key, withoutNull(v.values[key]))
+		m := map[string]any{}
+		for key, v := range v.values {
+			if v != nil {
+				m[key] = plain(v)
 			}
 		}
-		return o
+		return m
 	case []any:
-		a := slices.Clone(v)
-		for i := range a {
-			a[i] = withoutNull(a[i])
+		a := make([]any, len(v))
+		for i := range v {
+			a[i] = plain(v[i])
 		}
 		return a
 	}

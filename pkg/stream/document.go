@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxDocument bounds every document that is read, in bytes. Those of Fedora
@@ -207,8 +209,15 @@ func marshal(v any, indent string) []byte {
 		panic(err) // what was just made
 	}
 	b.WriteByte('\n')
-	return b.Bytes()
+	return control.ReplaceAllFunc(b.Bytes(), func(c []byte) []byte {
+		r, _ := utf8.DecodeRune(c)
+		return fmt.Appendf(nil, `\u%04x`, r)
+	})
 }
+
+// control are the characters that control a terminal which JSON lets stand in
+// a string as they are.
+var control = regexp.MustCompile(`[\x7f-\x{9f}]`)
 
 // compact is json.Marshal that leaves the ampersands of URLs as they are.
 func compact(v any) []byte {

@@ -52,7 +52,7 @@ func TestRoundTrip(t *testing.T) {
 	for _, text := range []string{
 		"{\n  \"z\": 1.50e400,\n  \"a\": [\n    {},\n    null,\n    true\n  ],\n  \"u\": \"a&b<>\"\n}\n",
 		"{\n\t\"b\": {\n\t\t\"c\": 12345678901234567890\n\t}\n}\n",
-		"{}\n",
+		"{}\n", "{\n    \"a\": \"\\u007f\\u009b\u00a0\"\n}\n",
 	} {
 		if got := parsed(t, "x", text).Bytes(); string(got) != text {
 			t.Errorf("%q: %q", text, got)
