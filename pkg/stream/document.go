@@ -18,8 +18,12 @@ import (
 // CoreOS are of some hundred KiB.
 const MaxDocument = 4 << 20
 
-// maxDepth bounds how deep a document's objects and arrays are nested.
-const maxDepth = 32
+// What else is bounded of a document: how deep its objects and arrays are
+// nested, and how many values there are, each of which takes memory.
+const (
+	maxDepth  = 32
+	maxValues = 1 << 17
+)
 
 // A Document is JSON as it stands in a file: with its order, and with the
 // fields that this package has no name for. What is edited is a Document, so
@@ -111,14 +115,18 @@ func Parse(name string, text []byte) (*Document, error) {
 // A parser reads JSON values and knows where it is.
 type parser struct {
 	*json.Decoder
-	path []string
+	path   []string
+	values int
 }
 
 func (p *parser) value() (any, error) {
 	t, err := p.next()
+	p.values++
 	switch {
 	case err != nil:
 		return nil, err
+	case p.values > maxValues:
+		return nil, fmt.Errorf("more than %d values", maxValues)
 	case len(p.path) > maxDepth:
 		return nil, fmt.Errorf("nested deeper than %d", maxDepth)
 	case t == json.Delim('{'):

@@ -20,17 +20,18 @@ func parsed(t *testing.T, name, text string) *Document {
 func TestHostile(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 100000)
 	for text, want := range map[string]string{
-		"":                                 "x:1: unexpected EOF",
-		"{":                                "x:1: unexpected EOF",
-		"[]":                               "x: not a JSON object",
-		"null":                             "x: not a JSON object",
-		`{"a": 1} {}`:                      "x:1: more follows",
-		"{\"a\": {\n\"b\": tru}}":          "x:2: a.b: invalid character",
-		`{"a": [1, {"b": 2, "b": 3}]}`:     "x:1: a.1.b: stands there twice",
-		deep:                               "nested deeper than 32",
-		strings.Repeat("[", 100000):        "nested deeper than 32",
-		strings.Repeat(" ", MaxDocument+1): "more than 4194304 bytes",
-		`{"` + strings.Repeat("a", 100000) + `": x}`: "aaa: invalid character",
+		"":                             "x:1: unexpected EOF",
+		"{":                            "x:1: unexpected EOF",
+		"[]":                           "x: not a JSON object",
+		"null":                         "x: not a JSON object",
+		`{"a": 1} {}`:                  "x:1: more follows",
+		"{\"a\": {\n\"b\": tru}}":      "x:2: a.b: invalid character",
+		`{"a": [1, {"b": 2, "b": 3}]}`: "x:1: a.1.b: stands there twice",
+		deep:                           "nested deeper than 32",
+		strings.Repeat("[", 100000):    "nested deeper than 32",
+		`{"a": [` + strings.Repeat("{},", maxValues) + "{}]}": "x:1: a.131070: more than 131072 values",
+		strings.Repeat(" ", MaxDocument+1):                    "more than 4194304 bytes",
+		`{"` + strings.Repeat("a", 100000) + `": x}`:          "aaa: invalid character",
 	} {
 		_, err := Parse("x", []byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 500 {
