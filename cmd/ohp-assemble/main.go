@@ -83,6 +83,7 @@ machine, and the same bytes every time.`,
 		buildCommand(), planCommand(),
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
 		compressCommand(), decompressCommand(),
+		streamCommand(),
 		manifestCommand(), cacheCommand(), versionCommand(),
 	)
 	return root

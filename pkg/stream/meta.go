@@ -1,11 +1,8 @@
-// Package stream holds the documents that say which images there are of an
-// operating system: meta.json of one build, as coreos-assembler writes it,
-// and the release and stream metadata of Fedora CoreOS.
 package stream
 
 import (
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -18,39 +15,74 @@ import (
 // MetaFile is the name of a build's [Meta] in its folder.
 const MetaFile = "meta.json"
 
-// maxDocument bounds every document that is read, in bytes.
-const maxDocument = 16 << 20
-
 // Meta is meta.json: one build of one architecture. Its schema is
 // coreos-assembler's src/v1.json; fields of an image that this has not are our
 // own, which that schema allows.
 type Meta struct {
-	BuildID         string              `json:"buildid"`
-	Name            string              `json:"name"`
-	OSTreeCommit    string              `json:"ostree-commit"`
-	OSTreeTimestamp string              `json:"ostree-timestamp"` // RFC 3339, in UTC
-	OSTreeVersion   string              `json:"ostree-version"`
-	BaseArch        string              `json:"coreos-assembler.basearch"` // as the machine calls itself: x86_64
+	BuildID         string              `json:"buildid" jsonschema:"required,minLength=1"`
+	Name            string              `json:"name" jsonschema:"required,minLength=1"`
+	OSTreeCommit    string              `json:"ostree-commit" jsonschema:"required,minLength=64"`
+	OSTreeTimestamp string              `json:"ostree-timestamp" jsonschema:"required,format=date-time"` // in UTC
+	OSTreeVersion   string              `json:"ostree-version" jsonschema:"required,minLength=1"`
+	BaseArch        string              `json:"coreos-assembler.basearch" jsonschema:"required,minLength=1"` // as the machine calls itself: x86_64
 	Imported        bool                `json:"coreos-assembler.oci-imported"`
 	Container       *Container          `json:"base-oscontainer,omitempty"`
-	Images          map[string]Artifact `json:"images"` // by platform
+	Images          map[string]Artifact `json:"images" jsonschema:"required"` // by platform
+
+	// What was put into clouds, and into a registry for KubeVirt.
+	Amis     []CloudUpload `json:"amis,omitempty"`
+	AwsWinLi []CloudUpload `json:"aws-winli,omitempty"`
+	Aliyun   []CloudUpload `json:"aliyun,omitempty"`
+	Ibmcloud []CloudUpload `json:"ibmcloud,omitempty"`
+	PowerVS  []CloudUpload `json:"powervs,omitempty"`
+	Azure    *CloudUpload  `json:"azure,omitempty"`
+	Gcp      *CloudUpload  `json:"gcp,omitempty"`
+	KubeVirt *Container    `json:"kubevirt,omitempty"`
+}
+
+// A CloudUpload is an image in a cloud. Each cloud has some of the fields.
+type CloudUpload struct {
+	Name     string `json:"name,omitempty"` // of the region: aws and aliyun
+	HVM      string `json:"hvm,omitempty"`  // the image: aws
+	Snapshot string `json:"snapshot,omitempty"`
+	ID       string `json:"id,omitempty"`     // the image: aliyun
+	Region   string `json:"region,omitempty"` // ibmcloud and powervs
+	Object   string `json:"object,omitempty"`
+	Bucket   string `json:"bucket,omitempty"`
+	Image    string `json:"image,omitempty"` // its name: gcp and azure
+	Family   string `json:"family,omitempty"`
+	Project  string `json:"project,omitempty"`
+	URL      string `json:"url,omitempty"`
 }
 
 // A Container is the operating system that a build was made of.
 type Container struct {
-	Image  string   `json:"image"`  // its repository
-	Digest string   `json:"digest"` // of its manifest: sha256:...
+	Image  string   `json:"image" jsonschema:"required,minLength=1"`                    // its repository
+	Digest string   `json:"digest" jsonschema:"required,pattern=^sha256:[0-9a-f]{64}$"` // of its manifest
 	Tags   []string `json:"tags,omitempty"`
 }
+
+// tagged names the container by the tag that moves, which is the one that the
+// build is not part of, or by digest.
+func (c *Container) tagged(build string) string {
+	for _, tag := range c.Tags {
+		if !strings.Contains(tag, build) {
+			return c.Image + ":" + tag
+		}
+	}
+	return c.pinned()
+}
+
+func (c *Container) pinned() string { return c.Image + "@" + c.Digest }
 
 // An Artifact is a file of a build. Path, digest and size are those of the
 // file as it is; what it is when it is decompressed is told where it differs.
 type Artifact struct {
-	Path               string `json:"path"` // relative to meta.json
-	SHA256             string `json:"sha256"`
+	Path               string `json:"path" jsonschema:"required,pattern=^[^/]+$"` // relative to meta.json
+	SHA256             string `json:"sha256" jsonschema:"required,pattern=^[0-9a-f]{64}$"`
 	Size               int64  `json:"size"`
 	SkipCompression    bool   `json:"skip-compression,omitempty"` // it is published as it is
-	UncompressedSHA256 string `json:"uncompressed-sha256,omitempty"`
+	UncompressedSHA256 string `json:"uncompressed-sha256,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
 	UncompressedSize   int64  `json:"uncompressed-size,omitempty"`
 
 	Format      string `json:"format,omitempty"`       // of the uncompressed file: qcow2, raw, vmdk, ...
@@ -71,21 +103,60 @@ func ReadMeta(dir fs.FS) (*Meta, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxDocument+1))
+	text, err := io.ReadAll(io.LimitReader(f, MaxDocument+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxDocument {
-		return nil, fmt.Errorf("%s: more than %d bytes", MetaFile, maxDocument)
+	d, err := Parse(MetaFile, text)
+	if err != nil {
+		return nil, err
 	}
 	m := &Meta{}
-	if err := json.Unmarshal(text, m); err != nil {
-		return nil, fmt.Errorf("%s: %w", MetaFile, err)
+	if err := d.Decode(m); err != nil {
+		return nil, err
 	}
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", MetaFile, err)
 	}
 	return m, nil
+}
+
+// A Build is a Meta and the folder it was read from.
+type Build struct {
+	Dir string // "." or that of an architecture
+	*Meta
+}
+
+// ReadBuilds reads the builds of a folder: its own, or those of the folders in
+// it, which are the architectures.
+func ReadBuilds(dir fs.FS) ([]Build, error) {
+	m, err := ReadMeta(dir)
+	if err == nil {
+		return []Build{{".", m}}, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	names, err := fs.Glob(dir, "*/"+MetaFile)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("no %s in it, nor in a folder in it", MetaFile)
+	}
+	var all []Build
+	for _, name := range names {
+		sub, err := fs.Sub(dir, path.Dir(name))
+		if err != nil {
+			return nil, err
+		}
+		m, err := ReadMeta(sub)
+		if err != nil {
+			return nil, fmt.Errorf("%s/%w", path.Dir(name), err)
+		}
+		all = append(all, Build{path.Dir(name), m})
+	}
+	return all, nil
 }
 
 func (m *Meta) check() error {
@@ -102,13 +173,4 @@ func (m *Meta) check() error {
 		}
 	}
 	return nil
-}
-
-// Marshal returns a document as it is written to a file.
-func Marshal(v any) []byte {
-	b, err := json.MarshalIndent(v, "", "    ")
-	if err != nil {
-		panic(err) // a type of this package that JSON has no form for
-	}
-	return append(b, '\n')
 }

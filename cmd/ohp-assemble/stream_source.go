@@ -1,0 +1,378 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+	"go.podman.io/image/v5/docker/reference"
+	dockerconfig "go.podman.io/image/v5/pkg/docker/config"
+	"go.podman.io/image/v5/types"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// A source is where documents and images are fetched from: files, web servers
+// and registries.
+type source struct {
+	authFile  string
+	tlsVerify bool
+}
+
+func (s *source) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.authFile, "authfile", "", "`file` of registry credentials")
+	cmd.Flags().BoolVar(&s.tlsVerify, "tls-verify", true, "require HTTPS of registries")
+}
+
+const (
+	streamType  = "application/vnd.ohp.stream.v1+json" // of the artifact
+	streamTitle = "stream.json"                        // of its layer
+
+	answerTimeout = time.Minute // for a server to begin
+	stallTimeout  = time.Minute // for it to go on, or to end with what is small
+	maxDownload   = 64 << 30
+	maxListed     = 1000 // manifests of an index
+)
+
+// documents reads what an argument names: a file, - for the standard input, a
+// URL, or a reference in a registry. A ConfigMap may hold several.
+func (s *source) documents(ctx context.Context, arg string) ([]*stream.Document, error) {
+	text, err := s.text(ctx, arg)
+	if err != nil {
+		return nil, err
+	}
+	return stream.ParseAll(arg, text)
+}
+
+// document reads the one document that an argument names.
+func (s *source) document(ctx context.Context, arg string) (*stream.Document, error) {
+	docs, err := s.documents(ctx, arg)
+	if err != nil {
+		return nil, err
+	}
+	return docs[0], nil
+}
+
+// each reads one document for each argument.
+func (s *source) each(ctx context.Context, args []string) (all []*stream.Document, err error) {
+	for _, arg := range args {
+		d, err := s.document(ctx, arg)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+func (s *source) text(ctx context.Context, arg string) ([]byte, error) {
+	if arg == "-" {
+		return readDocument(os.Stdin)
+	}
+	if strings.HasPrefix(arg, "https://") || strings.HasPrefix(arg, "http://") {
+		body, err := get(ctx, arg)
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		text, err := readDocument(body)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", arg, err)
+		}
+		return text, err
+	}
+	f, err := os.Open(arg)
+	if errors.Is(err, fs.ErrNotExist) {
+		if named, ok := registryReference(arg); ok {
+			return s.published(ctx, named)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readDocument(f)
+}
+
+// readDocument reads one byte more than a document may have at most, for which
+// it is then refused.
+func readDocument(r io.Reader) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(r, stream.MaxDocument+1))
+}
+
+// registryReference tells a reference from the name of a file that is missing:
+// it begins with docker:// or with a host that is one without doubt.
+func registryReference(arg string) (reference.Named, bool) {
+	rest, explicit := strings.CutPrefix(arg, "docker://")
+	host, _, _ := strings.Cut(rest, "/")
+	named, err := reference.ParseNormalizedNamed(rest)
+	if err != nil || !explicit && (host == rest || !strings.ContainsAny(host, ".:") || strings.HasPrefix(host, ".")) {
+		return nil, false
+	}
+	return reference.TagNameOnly(named), true
+}
+
+// repository opens a repository with the credentials that podman and skopeo use.
+func (s *source) repository(named reference.Named) (*remote.Repository, error) {
+	repo, err := remote.NewRepository(reference.TrimNamed(named).String())
+	if err != nil {
+		return nil, err
+	}
+	repo.PlainHTTP = !s.tlsVerify
+	repo.Client = &auth.Client{
+		Client: client,
+		Cache:  auth.NewCache(),
+		Credential: func(_ context.Context, host string) (auth.Credential, error) {
+			if host != repo.Reference.Host() {
+				return auth.EmptyCredential, nil
+			}
+			c, err := dockerconfig.GetCredentialsForRef(&types.SystemContext{AuthFilePath: s.authFile}, named)
+			return auth.Credential{Username: c.Username, Password: c.Password, RefreshToken: c.IdentityToken}, err
+		},
+	}
+	return repo, nil
+}
+
+// published returns the stream that is published under a reference, as such or
+// among the images of an index.
+func (s *source) published(ctx context.Context, named reference.Named) ([]byte, error) {
+	var found []byte
+	err := s.walk(ctx, named, func(repo *remote.Repository, _ imgspec.Descriptor, m imgspec.Manifest) error {
+		for _, layer := range m.Layers {
+			if found == nil && layer.Annotations[imgspec.AnnotationTitle] == streamTitle {
+				if layer.Size > stream.MaxDocument {
+					return fmt.Errorf("%s: more than %d bytes", streamTitle, stream.MaxDocument)
+				}
+				var err error
+				found, err = fetchSmall(ctx, repo.Blobs(), layer)
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && found == nil {
+		err = fmt.Errorf("no %s is published there", streamTitle)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", named, err)
+	}
+	return found, nil
+}
+
+// manifests returns, by the sha256 of a file, the manifest under a reference
+// whose one layer that is.
+func (s *source) manifests(ctx context.Context, named reference.Named) (map[string]digest.Digest, error) {
+	found := map[string]digest.Digest{}
+	err := s.walk(ctx, named, func(_ *remote.Repository, d imgspec.Descriptor, m imgspec.Manifest) error {
+		if len(m.Layers) == 1 && found[m.Layers[0].Digest.Encoded()] == "" {
+			found[m.Layers[0].Digest.Encoded()] = d.Digest
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", named, err)
+	}
+	return found, nil
+}
+
+// walk visits the manifest of a reference, or those that its index lists.
+func (s *source) walk(ctx context.Context, named reference.Named, visit func(*remote.Repository, imgspec.Descriptor, imgspec.Manifest) error) error {
+	repo, err := s.repository(named)
+	if err != nil {
+		return err
+	}
+	at := ""
+	switch named := named.(type) {
+	case reference.Digested: // the tag beside it, if any, is for people
+		at = named.Digest().String()
+	case reference.Tagged:
+		at = named.Tag()
+	}
+	top, err := repo.Resolve(ctx, at)
+	if err != nil {
+		return marked(err)
+	}
+	listed := []imgspec.Descriptor{top}
+	for n := 0; n < len(listed); n++ {
+		d := listed[n]
+		if n == maxListed || d.Size > stream.MaxDocument {
+			return fmt.Errorf("%s: an index or a manifest of unreasonable size", top.Digest)
+		}
+		text, err := fetchSmall(ctx, repo.Manifests(), d)
+		if err != nil {
+			return err
+		}
+		var m struct {
+			imgspec.Manifest
+			Manifests []imgspec.Descriptor `json:"manifests"`
+		}
+		if err := json.Unmarshal(text, &m); err != nil {
+			return fmt.Errorf("%s: %w", d.Digest, err)
+		}
+		if d.MediaType == imgspec.MediaTypeImageIndex {
+			listed = append(listed, m.Manifests...)
+		} else if err := visit(repo, d, m.Manifest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchSmall fetches what may be at most a document.
+func fetchSmall(ctx context.Context, from content.Fetcher, d imgspec.Descriptor) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stallTimeout, errStalled)
+	defer cancel()
+	text, err := content.FetchAll(ctx, from, d)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = context.Cause(ctx)
+	}
+	return text, marked(err)
+}
+
+// marked says of an error of a registry what the exit code is to tell.
+func marked(err error) error {
+	e := (*errcode.ErrorResponse)(nil)
+	switch {
+	case errors.Is(err, content.ErrMismatchedDigest):
+		return fmt.Errorf("%w: %w", oci.ErrVerify, err)
+	case errors.Is(err, auth.ErrBasicCredentialNotFound),
+		errors.As(err, &e) && (e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden):
+		return fmt.Errorf("%w: %w", oci.ErrAccess, err)
+	}
+	return err
+}
+
+var errStalled = errors.New("the server has stalled")
+
+// client waits for no server for ever, and takes no compression that would
+// change what is hashed.
+var client = &http.Client{
+	Transport: &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: answerTimeout}).DialContext,
+		TLSHandshakeTimeout:   answerTimeout,
+		ResponseHeaderTimeout: answerTimeout,
+		DisableCompression:    true,
+		ForceAttemptHTTP2:     true,
+	},
+	CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		if len(via) == 10 || via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+			return fmt.Errorf("redirected to %s", req.URL.Redacted())
+		}
+		return nil
+	},
+}
+
+// get fetches a URL. Reading it fails when the server stalls.
+func get(ctx context.Context, url string) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		cancel(nil)
+		err := fmt.Errorf("%s: %s", req.URL.Redacted(), resp.Status)
+		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
+			err = fmt.Errorf("%w: %w", err, oci.ErrAccess)
+		}
+		return nil, err
+	}
+	return &impatient{resp.Body, ctx, cancel, stallTimeout}, nil
+}
+
+// An impatient reader gives a server up that stalls.
+type impatient struct {
+	io.ReadCloser
+	ctx      context.Context // of the request
+	cancel   context.CancelCauseFunc
+	patience time.Duration
+}
+
+func (r *impatient) Read(p []byte) (int, error) {
+	t := time.AfterFunc(r.patience, func() { r.cancel(errStalled) })
+	defer t.Stop()
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && context.Cause(r.ctx) != nil {
+		err = context.Cause(r.ctx)
+	}
+	return n, err
+}
+
+func (r *impatient) Close() error {
+	r.cancel(nil)
+	return r.ReadCloser.Close()
+}
+
+// open opens a file of a stream, from its registry if it has one.
+func (s *source) open(ctx context.Context, d *stream.Download) (io.ReadCloser, error) {
+	if d.OCI == nil {
+		return get(ctx, d.Location)
+	}
+	named, err := reference.ParseNormalizedNamed(d.OCI.Image)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := s.repository(named)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	_, body, err := repo.Blobs().FetchReference(ctx, "sha256:"+d.SHA256)
+	if err != nil {
+		cancel(nil)
+		return nil, fmt.Errorf("%s: %w", d.OCI.Image, marked(err))
+	}
+	return &impatient{body, ctx, cancel, stallTimeout}, nil
+}
+
+// download writes a file of a stream to a file, which appears when it is whole
+// and what the stream says.
+func (s *source) download(ctx context.Context, ui *ui, d *stream.Download, out string) (size int64, err error) {
+	if b, err := hex.DecodeString(d.SHA256); err != nil || len(b) != 32 {
+		return 0, fmt.Errorf("sha256 %q: not a digest", d.SHA256)
+	}
+	body, err := s.open(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	step := ui.begin("fetch", "fetch "+out, 0)
+	defer func() { step.end(err) }()
+	size, _, err = writeFile(out, 0o666, func(f *os.File) error {
+		tap := newSink(ctx, step)
+		n, err := io.Copy(io.MultiWriter(f, tap), io.LimitReader(body, maxDownload+1))
+		if err == nil && n > maxDownload {
+			err = fmt.Errorf("more than %d bytes", int64(maxDownload))
+		}
+		if got := tap.Sum(); err == nil && got != strings.ToLower(d.SHA256) {
+			err = fmt.Errorf("%w: %s has sha256 %s, not %s", oci.ErrVerify, d.Location, got, d.SHA256)
+		}
+		return err
+	})
+	return size, err
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// A testServer is a web server, and a registry that has the same content by
+// digest. It wants to know who asks if it has a password.
+type testServer struct {
+	*httptest.Server
+	mu       sync.Mutex
+	content  map[string][]byte // by the end of the path
+	types    map[string]string
+	password string
+}
+
+func newTestServer(t *testing.T) *testServer {
+	s := &testServer{content: map[string][]byte{}, types: map[string]string{}}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if _, password, _ := r.BasicAuth(); s.password != "" && password != s.password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		at := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		b, ok := s.content[at]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", s.types[at])
+		if !strings.HasPrefix(at, "sha256:") { // of these one knows the digest, whatever the server has
+			w.Header().Set("Docker-Content-Digest", digest.FromBytes(b).String())
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(b)))
+		if r.Method == http.MethodGet {
+			w.Write(b)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *testServer) put(name, mediaType string, b []byte) imgspec.Descriptor {
+	d := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}
+	for _, at := range []string{name, d.Digest.String()} {
+		s.content[at], s.types[at] = b, mediaType
+	}
+	return d
+}
+
+// artifact puts a file as the one layer of a manifest.
+func (s *testServer) artifact(name, artifactType, title string, b []byte) imgspec.Descriptor {
+	layer := s.put("-", "application/octet-stream", b)
+	layer.Annotations = map[string]string{imgspec.AnnotationTitle: title}
+	m := imgspec.Manifest{MediaType: imgspec.MediaTypeImageManifest, ArtifactType: artifactType, Config: imgspec.DescriptorEmptyJSON, Layers: []imgspec.Descriptor{layer}}
+	m.SchemaVersion = 2
+	return s.put(name, m.MediaType, stream.Marshal(m))
+}
+
+func (s *testServer) index(name string, list ...imgspec.Descriptor) imgspec.Descriptor {
+	i := imgspec.Index{MediaType: imgspec.MediaTypeImageIndex, Manifests: list}
+	i.SchemaVersion = 2
+	return s.put(name, i.MediaType, stream.Marshal(i))
+}
+
+// testBuild writes a build of one disk for qemu.
+func testBuild(t *testing.T, disk []byte) (dir, file string) {
+	t.Helper()
+	dir, file = t.TempDir(), "os-1-qemu.x86_64.qcow2"
+	m := stream.Meta{
+		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("0", 64), OSTreeTimestamp: "2026-01-01T00:00:00Z", OSTreeVersion: "1", BaseArch: "x86_64",
+		Images: map[string]stream.Artifact{"qemu": {Path: file, SHA256: digest.FromBytes(disk).Encoded(), Size: int64(len(disk))}},
+	}
+	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return dir, file
+}
+
+// TestStreamHTTP: what a web server has comes through a stream that is there as
+// well, and only if it is what the stream says.
+func TestStreamHTTP(t *testing.T) {
+	disk := bytes.Repeat([]byte("disk"), 100_000)
+	dir, file := testBuild(t, disk)
+	s := newTestServer(t)
+	s.put(file, "", disk)
+	s.put("s.json", "", []byte(program(t, nil, "stream", "make", dir, "--stream", "s", "--base-url", s.URL).stdout))
+
+	out := filepath.Join(t.TempDir(), "disk")
+	p := program(t, nil, "stream", "get", s.URL+"/s.json", "qemu", "--arch", "x86_64", "--out", out, "--format", "json")
+	var g got
+	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil || g.Path != out || g.Size != int64(len(disk)) || g.Location != s.URL+"/"+file {
+		t.Errorf("%s: %v", p.stdout, err)
+	}
+	if b, err := os.ReadFile(out); err != nil || !bytes.Equal(b, disk) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+
+	s.put(file, "", disk[1:])
+	for what, want := range map[string]struct {
+		args string
+		code int
+		err  string
+	}{
+		"other content": {s.URL + "/s.json", exitVerify, "has sha256 "},
+		"no document":   {s.URL + "/none.json", exitFailed, "none.json: 404"},
+		"too large":     {s.URL + "/large.json", exitFailed, "large.json: more than"},
+	} {
+		s.put("large.json", "", bytes.Repeat([]byte(" "), stream.MaxDocument+10))
+		other := filepath.Join(t.TempDir(), "x")
+		p := finish(t, start(t, nil, "stream", "get", want.args, "qemu", "--arch", "x86_64", "--out", other))
+		if p.code != want.code || !strings.Contains(p.stderr, want.err) || p.stdout != "" {
+			t.Errorf("%s: %d, %s", what, p.code, p.stderr)
+		}
+		if left, _ := filepath.Glob(filepath.Dir(other) + "/*"); len(left) > 0 {
+			t.Errorf("%s: left %q", what, left)
+		}
+	}
+	s.password = "secret"
+	if p := finish(t, start(t, nil, "stream", "show", s.URL+"/s.json")); p.code != exitAccess {
+		t.Errorf("%d, %s", p.code, p.stderr)
+	}
+}
+
+// TestStreamOCI: a stream of what a registry has, itself in the registry, leads
+// to the file again: alone or in an index, by tag or digest, with a password.
+func TestStreamOCI(t *testing.T) {
+	disk := bytes.Repeat([]byte("disk"), 100_000)
+	dir, file := testBuild(t, disk)
+	s := newTestServer(t)
+	host := strings.TrimPrefix(s.URL, "http://")
+	repo := host + "/os/images"
+	qemu := s.artifact("qemu", "application/vnd.diskimage.qcow2", file, disk)
+	s.index("images", s.artifact("other", "application/x", "x", []byte("x")), qemu)
+	auth := filepath.Join(t.TempDir(), "auth.json")
+	text := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, host, base64.StdEncoding.EncodeToString([]byte("me:secret")))
+	if err := os.WriteFile(auth, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.password = "secret"
+	with := func(args ...string) []string {
+		return append([]string{"stream"}, append(args, "--tls-verify=false", "--authfile", auth)...)
+	}
+
+	made := program(t, nil, with("make", dir, "--stream", "s", "--repository", repo+":images")...).stdout
+	for _, want := range []string{
+		`"location": "https://` + host + `/v2/os/images/blobs/` + digest.FromBytes(disk).String() + `"`,
+		`"digest-ref": "` + repo + `@` + qemu.Digest.String() + `"`, `"image": "` + repo + `"`,
+	} {
+		if !strings.Contains(made, want) {
+			t.Errorf("no %s in %s", want, made)
+		}
+	}
+	doc := s.artifact("stream", streamType, streamTitle, []byte(made))
+	s.index("all", qemu, doc)
+	for _, ref := range []string{repo + ":stream", repo + ":all", repo + "@" + doc.Digest.String(), "docker://" + repo + ":tag@" + doc.Digest.String()} {
+		out := filepath.Join(t.TempDir(), "disk")
+		program(t, nil, with("get", ref, "qemu", "--arch", "x86_64", "--out", out)...)
+		if b, err := os.ReadFile(out); err != nil || !bytes.Equal(b, disk) {
+			t.Errorf("%s: %d bytes, %v", ref, len(b), err)
+		}
+	}
+
+	local := filepath.Join(t.TempDir(), "s.json")
+	if err := os.WriteFile(local, []byte(made), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	for _, b := range [][]byte{disk, []byte(made)} {
+		s.content[digest.FromBytes(b).String()] = append([]byte("X"), b[1:]...)
+	}
+	s.mu.Unlock()
+	for _, tc := range []struct {
+		args []string
+		code int
+		err  string
+	}{
+		{with("get", local, "qemu", "--arch", "x86_64", "--out", filepath.Join(t.TempDir(), "x")), exitVerify, "has sha256 "},
+		{with("show", repo+":stream"), exitVerify, "mismatched digest"},
+		{with("show", repo+":images"), exitFailed, repo + ":images: no stream.json is published there"},
+		{with("show", repo+":none"), exitFailed, "not found"},
+		{with("make", dir, "--stream", "s", "--repository", repo+":stream"), exitFailed, "images.qemu: " + file + ": not in " + repo},
+		{[]string{"stream", "show", repo + ":all", "--tls-verify=false"}, exitAccess, "access denied"},
+	} {
+		p := finish(t, start(t, nil, tc.args...))
+		if p.code != tc.code || !strings.Contains(p.stderr, tc.err) || p.stdout != "" {
+			t.Errorf("%q: %d, %s", tc.args, p.code, p.stderr)
+		}
+	}
+}
+
+// TestImpatient: a server that sends nothing more is given up, one that is slow
+// is not.
+func TestImpatient(t *testing.T) {
+	for _, stalls := range []bool{false, true} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for range 5 {
+				w.Write([]byte("x"))
+				w.(http.Flusher).Flush()
+				time.Sleep(50 * time.Millisecond)
+			}
+			if stalls {
+				<-r.Context().Done()
+			}
+		}))
+		body, err := get(t.Context(), s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.(*impatient).patience = 200 * time.Millisecond
+		b, err := io.ReadAll(body)
+		if string(b) != "xxxxx" || (err != nil) != stalls || stalls && !errors.Is(err, errStalled) {
+			t.Errorf("%q, %v", b, err)
+		}
+		body.Close()
+		s.Close()
+	}
+}
+
+// TestStreamEdits: of many edits at the same time none is lost, and the file
+// keeps its mode.
+func TestStreamEdits(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "s.json")
+	if err := os.WriteFile(name, []byte(`{"stream": "s", "architectures": {"x86_64": {}}}`), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			p := finish(t, start(t, nil, "stream", "set-image", name, "aws", fmt.Sprint("region-", i), "ami-01234567", "--arch", "x86_64", "--release", "1"))
+			if p.code != 0 {
+				t.Error(p.stderr)
+			}
+		})
+	}
+	all.Wait()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s stream.Stream
+	if err := json.Unmarshal(text, &s); err != nil || len(s.Architectures["x86_64"].Images.Aws.Regions) != 8 {
+		t.Errorf("%s: %v", text, err)
+	}
+	if info, err := os.Stat(name); err != nil || info.Mode() != 0o640 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestStreamCheckCode: scripts tell a document that is wrong from one that
+// cannot be read.
+func TestStreamCheckCode(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "s.json")
+	for text, code := range map[string]int{`{"architectures": {}}`: exitVerify, `{`: exitVerify, `{"x": 1}`: exitVerify} {
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		p := finish(t, start(t, nil, "stream", "check", name, "--format", "json"))
+		var all checkedAll
+		if err := json.Unmarshal([]byte(p.stdout), &all); p.code != code || err != nil || len(all[0].Problems) == 0 {
+			t.Errorf("%s: %d, %s%s", text, p.code, p.stdout, p.stderr)
+		}
+	}
+	if p := finish(t, start(t, nil, "stream", "check", name+".none")); p.code != exitFailed {
+		t.Errorf("%d, %s", p.code, p.stderr)
+	}
+}
