@@ -97,6 +97,9 @@ func (s *session) run() error {
 			return s.ctx.Err()
 		case <-time.After(s.u.repo.Backoff(tries-1, answer)):
 		}
+		if registry.Status(err) == http.StatusRequestedRangeNotSatisfiable {
+			s.location = nil
+		}
 		if there, err := s.locate(); there || err != nil {
 			return err
 		}
@@ -250,13 +253,16 @@ func (s *session) locate() (there bool, err error) {
 	return false, nil
 }
 
-// offset reads how much there is from a range, as 0-1023. One of 0-0 may mean
-// nothing or one byte.
+// offset reads how much there is from a range, as 0-1023. One of 0-0 is taken
+// for nothing: if it is one byte, what is sent next is refused.
 func offset(s string) (int64, bool) {
 	var from, to int64
 	s = strings.TrimLeft(s, "bytes= ")
-	if n, _ := fmt.Sscanf(s, "%d-%d", &from, &to); n != 2 || from != 0 || to <= 0 {
+	if n, _ := fmt.Sscanf(s, "%d-%d", &from, &to); n != 2 || from != 0 || to < 0 {
 		return 0, false
+	}
+	if to == 0 {
+		return 0, true
 	}
 	return to + 1, true
 }
