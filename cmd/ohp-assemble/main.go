@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
 // Exit codes, part of the interface.
@@ -83,7 +84,7 @@ machine, and the same bytes every time.`,
 		buildCommand(), planCommand(),
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
 		compressCommand(), decompressCommand(),
-		streamCommand(),
+		publishCommand(), streamCommand(),
 		manifestCommand(), cacheCommand(), versionCommand(),
 	)
 	return root
@@ -115,9 +116,9 @@ func rangeArgs(from, to int, what string) cobra.PositionalArgs {
 
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer):
+	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile):
 		return exitVerify
 	case errors.Is(err, oci.ErrAccess):
 		return exitAccess
@@ -128,8 +129,10 @@ func exitCode(err error) int {
 // hint says what to do about an error, where that is known.
 func hint(err error) string {
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
 		return "ohp-assemble --help, or ohp-assemble COMMAND --help"
+	case errors.Is(err, publish.ErrFile):
+		return "the file has changed since it was built, or is damaged: build it again"
 	case errors.Is(err, oci.ErrVerify):
 		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
 	case errors.Is(err, oci.ErrForbidden):
