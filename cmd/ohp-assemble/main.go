@@ -52,7 +52,7 @@ func run() int {
 		return 0
 	}
 	if ctx.Err() != nil {
-		err = errors.New("interrupted; what was not whole is gone, but for the cache")
+		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h := hint(err); h != "" {
@@ -79,7 +79,7 @@ machine, and the same bytes every time.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), manifestCommand(), cacheCommand(), versionCommand())
+	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), pullCommand(), manifestCommand(), cacheCommand(), versionCommand())
 	return root
 }
 

@@ -84,6 +84,18 @@ func checkFormat(format string) error {
 	return nil
 }
 
+// checkAuthFile refuses a file of credentials that is not there: the image
+// library takes it for one that is empty.
+func checkAuthFile(name string) error {
+	if name == "" {
+		return nil
+	}
+	if _, err := os.Stat(name); err != nil {
+		return fmt.Errorf("authfile: %w", err)
+	}
+	return nil
+}
+
 func platformIDs() (ids []string) {
 	for _, p := range cloud.Platforms {
 		ids = append(ids, p.ID)
