@@ -106,6 +106,15 @@ func (m *Image) packedFile() File {
 	return File{Name: m.Title, Size: m.Size, SHA256: m.blob.Digest.Encoded(), Format: m.Format, Uncompressed: m.uncompressed}
 }
 
+// unpackedFile is what is known of the image before it is taken out of its blob.
+func (m *Image) unpackedFile(name string) File {
+	format, _, _ := strings.Cut(m.Format, ".")
+	if m.inTar {
+		format = cmp.Or(formatOfName(name), m.Format)
+	}
+	return File{Name: name, Unpacked: true, Format: format, Uncompressed: m.uncompressed}
+}
+
 // A download is a blob on its way into a file.
 type download struct {
 	repo     *repo
@@ -377,11 +386,8 @@ func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 
 // file returns what was unpacked, once it is whole.
 func (u *unpacker) file() (File, error) {
-	f := File{Name: u.name, Unpacked: true, Size: u.out.n, SHA256: hex.EncodeToString(u.sum.Sum(nil)), Uncompressed: u.uncompressed}
-	f.Format = cmp.Or(formatOfName(u.name), u.Format)
-	if !u.inTar && u.Format != "" {
-		f.Format, _, _ = strings.Cut(u.Format, ".")
-	}
+	f := u.unpackedFile(u.name)
+	f.Size, f.SHA256 = u.out.n, hex.EncodeToString(u.sum.Sum(nil))
 	if !u.o.Decompress && compression(u.name) != "" {
 		return f, nil
 	}

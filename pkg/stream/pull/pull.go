@@ -150,17 +150,18 @@ func wanted(o Options) string {
 // BlobDigest is the digest of the blob that is to be fetched.
 func (m *Image) BlobDigest() digest.Digest { return m.blob.Digest }
 
-// Expected returns what will come of the image, as far as that is known before:
-// a name, and a SHA-256.
+// Expected returns the file that will come of the image, as far as that is known
+// before: a name and a SHA-256 may be missing.
 func (m *Image) Expected() File {
-	f := m.packedFile()
-	if m.inTar || m.o.Decompress && m.packed() {
-		f = File{SHA256: m.uncompressed}
-		if !m.inTar {
-			f.Name = plainName(m.Title)
-		}
+	switch {
+	case m.inTar:
+		return File{}
+	case m.o.Decompress && m.packed():
+		f := m.unpackedFile(plainName(m.Title))
+		f.SHA256 = m.uncompressed
+		return f
 	}
-	return f
+	return m.packedFile()
 }
 
 // packed reports whether anything says that the file is compressed.

@@ -37,6 +37,7 @@ import (
 type server struct {
 	*httptest.Server
 	t    testing.TB
+	app  http.Handler
 	name string // HOST/disks
 	repo *remote.Repository
 
@@ -56,7 +57,7 @@ func serveAs(t testing.TB, login configuration.Auth, start func(http.Handler) *h
 	config.HTTP.Secret = "secret"
 	ctx, cancel := context.WithCancel(context.Background())
 	app := handlers.NewApp(ctx, config)
-	r := &server{t: t}
+	r := &server{t: t, app: app}
 	r.Server = start(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
 		if strings.Contains(req.URL.Path, "/blobs/sha256:") && req.Method == http.MethodGet {
@@ -233,6 +234,27 @@ type fetched struct {
 	*Image
 	File
 	content []byte
+}
+
+// cut serves a request, and closes the connection when so many bytes of its
+// body were sent.
+func (r *server) cut(w http.ResponseWriter, req *http.Request, after int) {
+	r.app.ServeHTTP(&cutWriter{w, after}, req)
+}
+
+type cutWriter struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutWriter) Write(p []byte) (int, error) {
+	if len(p) < c.left {
+		c.left -= len(p)
+		return c.ResponseWriter.Write(p)
+	}
+	c.ResponseWriter.Write(p[:c.left])
+	c.ResponseWriter.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 // get finds and fetches an image; part is kept from one call to the next.
