@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
 // Exit codes, part of the interface.
@@ -79,7 +80,7 @@ machine, and the same bytes every time.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), pullCommand(), manifestCommand(), cacheCommand(), versionCommand())
+	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), publishCommand(), pullCommand(), manifestCommand(), cacheCommand(), versionCommand())
 	return root
 }
 
@@ -106,9 +107,9 @@ func rangeArgs(from, to int, what string) cobra.PositionalArgs {
 
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems):
+	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, publish.ErrFile):
 		return exitVerify
 	case errors.Is(err, oci.ErrAccess):
 		return exitAccess
@@ -119,8 +120,10 @@ func exitCode(err error) int {
 // hint says what to do about an error, where that is known.
 func hint(err error) string {
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
 		return "ohp-assemble --help, or ohp-assemble COMMAND --help"
+	case errors.Is(err, publish.ErrFile):
+		return "the file has changed since it was built, or is damaged: build it again"
 	case errors.Is(err, oci.ErrVerify):
 		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
 	case errors.Is(err, oci.ErrAccess):

@@ -83,7 +83,7 @@ of what is in it; the next pull of the same image there goes on from it.`,
 	f.StringVar(&o.Format, "image-format", "", "`format` of the image, where there are several: qcow2, raw, raw.gzip, ...")
 	f.BoolVar(&o.Decompress, "decompress", false, "decompress the image: gzip, xz, zstd or zip")
 	f.StringVarP(&o.out, "out", "o", ".", "`folder` for the image; it is made if missing")
-	f.StringVar(&o.AuthFile, "authfile", "", "`file` of registry credentials")
+	f.StringVar(&o.Registry.AuthFile, "authfile", "", "`file` of registry credentials")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "say nothing but the result and errors")
 	formatFlag(cmd, &o.format)
@@ -96,15 +96,12 @@ func (o *pullOptions) check() error {
 		return err
 	}
 	if !o.tlsVerify {
-		o.TLSVerify = &o.tlsVerify
+		o.Registry.TLSVerify = &o.tlsVerify
 	}
-	if err := checkAuthFile(o.AuthFile); err != nil {
+	if err := checkAuthFile(o.Registry.AuthFile); err != nil {
 		return err
 	}
-	if home, err := os.UserHomeDir(); err == nil {
-		o.CertDirs = append(o.CertDirs, filepath.Join(home, ".config/containers/certs.d"))
-	}
-	o.CertDirs = append(o.CertDirs, "/etc/containers/certs.d", "/etc/docker/certs.d")
+	o.Registry.CertDirs = certDirs()
 	return nil
 }
 

@@ -28,9 +28,14 @@ type shelf struct {
 	*httptest.Server
 	manifest string
 	blob     []byte
-	answer   func(w http.ResponseWriter, r *http.Request) bool // may answer for a blob
-	sent     atomic.Int64                                      // bytes of blobs that were asked for
+	answer   atomic.Pointer[answer] // may be nil
+	sent     atomic.Int64           // bytes of blobs that were asked for
 }
+
+// An answer is another than a file that was asked for; false is none.
+type answer func(w http.ResponseWriter, r *http.Request) bool
+
+func (s *shelf) answering(a answer) { s.answer.Store(&a) }
 
 // shelve serves a file under 127.0.0.1:PORT/disks:one.
 func shelve(t *testing.T, title string, blob []byte, uncompressed string) *shelf {
@@ -54,12 +59,13 @@ func sum(b []byte) string {
 func (s *shelf) ref() string { return s.Listener.Addr().String() + "/disks:one" }
 
 func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	other := s.answer.Load()
 	switch {
 	case strings.Contains(r.URL.Path, "/manifests/"):
 		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
 		fmt.Fprint(w, s.manifest)
 	case !strings.Contains(r.URL.Path, "/blobs/"):
-	case s.answer == nil || !s.answer(w, r):
+	case other == nil || *other == nil || !(*other)(w, r):
 		from := 0
 		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
 		s.sent.Add(int64(len(s.blob) - from))
@@ -70,14 +76,14 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // stopAt sends so many bytes, says so, and then no more.
 func (s *shelf) stopAt(n int) <-chan struct{} {
 	reached := make(chan struct{}, 10)
-	s.answer = func(w http.ResponseWriter, r *http.Request) bool {
+	s.answering(func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Length", fmt.Sprint(len(s.blob)))
 		w.Write(s.blob[:n])
 		w.(http.Flusher).Flush()
 		reached <- struct{}{}
 		<-r.Context().Done()
 		return true
-	}
+	})
 	return reached
 }
 
@@ -161,12 +167,12 @@ func TestPullExit(t *testing.T) {
 	s := shelve(t, "disk.raw", randomBytes(100_000), "")
 	wrong := bytes.Clone(s.blob)
 	wrong[50_000] ^= 1
-	for code, answer := range map[int]func(w http.ResponseWriter, r *http.Request) bool{
+	for code, a := range map[int]answer{
 		exitVerify: func(w http.ResponseWriter, r *http.Request) bool { w.Write(wrong); return true },
 		exitAccess: func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true },
 		exitFailed: func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(http.StatusNotFound); return true },
 	} {
-		s.answer = answer
+		s.answering(a)
 		dir := t.TempDir()
 		p := finish(t, start(t, nil, "pull", s.ref(), "--tls-verify=false", "--out", dir, "--quiet"))
 		if p.code != code || p.stdout != "" || !strings.HasPrefix(p.stderr, "ohp-assemble: "+s.ref()[:9]) {
@@ -213,7 +219,7 @@ func TestPullInterrupted(t *testing.T) {
 					t.Errorf("left behind: %q", got)
 				}
 			}
-			s.answer = nil
+			s.answering(nil)
 			program(t, nil, args...)
 			if got, want := s.sent.Load(), int64(len(s.blob)-2<<20); got != want {
 				t.Errorf("%v: %d bytes were fetched, %d were missing", sig, got, want)
@@ -345,7 +351,7 @@ func TestPullMemory(t *testing.T) {
 	s.manifest = strings.Replace(s.manifest, sum(nil)+`","size":0`, fmt.Sprintf(`%x","size":%d`, packed.Sum(nil), info.Size()), 1)
 	// It is asked before the last byte: the peak that wait4 tells has what this process has in it.
 	almost, measured := make(chan struct{}), make(chan struct{})
-	s.answer = func(w http.ResponseWriter, r *http.Request) bool {
+	s.answering(func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Length", fmt.Sprint(info.Size()))
 		io.Copy(w, io.NewSectionReader(blob, 0, info.Size()-1))
 		w.(http.Flusher).Flush()
@@ -353,7 +359,7 @@ func TestPullMemory(t *testing.T) {
 		<-measured
 		io.Copy(w, io.NewSectionReader(blob, info.Size()-1, 1))
 		return true
-	}
+	})
 	cmd := start(t, nil, "pull", s.ref(), "--tls-verify=false", "--decompress", "--out", t.TempDir())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

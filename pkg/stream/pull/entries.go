@@ -20,8 +20,6 @@ import (
 const (
 	maxReferrers = 16 // manifests that are read of those that refer to one
 	maxListed    = 40 // entries in an error
-	// ours is what the types of indexes of images begin with.
-	ours = "application/vnd.ohp."
 )
 
 // An entry is an image that a repository offers. What is not known of it is
@@ -171,7 +169,7 @@ func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err
 	}
 	read := 0
 	for _, d := range refs {
-		index := d.MediaType == imgspec.MediaTypeImageIndex && (strings.HasPrefix(d.ArtifactType, ours) || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
+		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
 		if !index && d.ArtifactType != stream.StreamType && formatOfType(d.ArtifactType) == "" {
 			continue // a signature, or the like
 		}
@@ -217,7 +215,9 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 		Architectures map[string]struct {
 			Artifacts map[string]struct {
 				Formats map[string]map[string]struct {
-					Location string `json:"location"`
+					OCI struct {
+						DigestRef string `json:"digest-ref"`
+					} `json:"oci"`
 				} `json:"formats"`
 			} `json:"artifacts"`
 		} `json:"architectures"`
@@ -231,9 +231,9 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 			formats := artifacts[platform].Formats
 			for _, format := range slices.Sorted(maps.Keys(formats)) {
 				for _, part := range slices.Sorted(maps.Keys(formats[format])) {
-					_, at, ok := strings.Cut(formats[format][part].Location, "@")
+					_, at, ok := strings.Cut(formats[format][part].OCI.DigestRef, "@")
 					if !ok || checkDigest(digest.Digest(at)) != nil {
-						continue // a URL, for others
+						continue // it is on a web server
 					}
 					e := entry{platform: platform, arch: oci.GoArch(arch), format: format, digest: digest.Digest(at)}
 					if part != "disk" {

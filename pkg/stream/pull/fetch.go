@@ -12,6 +12,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 const (
@@ -159,7 +161,7 @@ func (d *download) run(ctx context.Context) (err error) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(d.repo.wait << idle):
+		case <-time.After(d.repo.Backoff(idle, nil)):
 		}
 	}
 	if got := digest.NewDigest(digest.SHA256, d.sum); got != d.want.Digest {
@@ -245,11 +247,11 @@ func (d *download) more(ctx context.Context) error {
 
 // hopeless returns an error that another connection does not mend.
 func (d *download) hopeless(ctx context.Context, err error) error {
-	var status statusError
+	status := registry.Status(err)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &status) && !(status.code == 416 && d.n > 0), errors.As(err, new(*fs.PathError)):
+	case status != 0 && !(status == http.StatusRequestedRangeNotSatisfiable && d.n > 0), errors.As(err, new(*fs.PathError)):
 		return err
 	case errors.Is(err, oci.ErrVerify):
 		_ = d.restart()

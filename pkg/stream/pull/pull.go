@@ -39,6 +39,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 // Options say which image is wanted and how it may be fetched.
@@ -48,14 +49,8 @@ type Options struct {
 	Format     string // as qcow2, raw or raw.gzip; default is the first that there is
 	Decompress bool   // what is compressed with gzip, xz, zstd or zip
 
-	AuthFile     string   // credentials; default as in containers-auth.json(5)
-	CertDirs     []string // where a folder may be with certificates for the registry, see containers-certs.d(5)
-	TLSVerify    *bool    // false allows plain HTTP and unknown certificates; default as in registries.conf
-	RegistryConf string   // a registries.conf; default is the system's
-
-	IdleTimeout time.Duration // how long a registry may send nothing; default is two minutes
-	Backoff     time.Duration // before what failed is tried again, for the first time; default is 250 ms
-	Progress    oci.Progress  // may be nil
+	Registry registry.Options // its ReadTimeout is two minutes by default
+	Progress oci.Progress     // may be nil
 }
 
 // An Image is one file in a registry.
@@ -76,16 +71,13 @@ type Image struct {
 // Find returns the image that is wanted of what a reference names.
 func Find(ctx context.Context, ref string, o Options) (*Image, error) {
 	o.Arch = oci.GoArch(o.Arch)
-	if o.IdleTimeout <= 0 {
-		o.IdleTimeout = 2 * time.Minute
-	}
-	if o.Backoff <= 0 {
-		o.Backoff = 250 * time.Millisecond
+	if o.Registry.ReadTimeout <= 0 {
+		o.Registry.ReadTimeout = 2 * time.Minute
 	}
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
-	sys := &types.SystemContext{AuthFilePath: o.AuthFile, SystemRegistriesConfPath: o.RegistryConf}
+	sys := &types.SystemContext{SystemRegistriesConfPath: o.Registry.RegistryConf}
 	named, err := oci.Named(ref, sys)
 	if err != nil {
 		return nil, err

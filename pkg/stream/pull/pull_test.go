@@ -6,10 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,12 +95,14 @@ func TestProducers(t *testing.T) {
 		m.Layers[0].MediaType = imgspec.MediaTypeImageLayer
 	}, "os-1-metal.x86_64.raw.gz", gzipped(rawContent), "tink")
 
-	location := func(d imgspec.Descriptor) string { return "docker://elsewhere.example/os@" + d.Digest.String() }
+	location := func(d imgspec.Descriptor) string {
+		return `"location":"https://elsewhere.example/v2/os/blobs/x","oci":{"image":"elsewhere.example/os","digest-ref":"elsewhere.example/os@` + d.Digest.String() + `"}`
+	}
 	r.artifact(stream.StreamType, "stream.json", []byte(`{"stream":"stable","architectures":{
-		"aarch64":{"artifacts":{"qemu":{"release":"1","formats":{"qcow2":{"disk":{"location":"`+location(arm)+`"}}}}}},
+		"aarch64":{"artifacts":{"qemu":{"release":"1","formats":{"qcow2":{"disk":{`+location(arm)+`}}}}}},
 		"x86_64":{"artifacts":{
-			"metal":{"release":"1","formats":{"iso":{"disk":{"location":"https://example.com/a.iso"}},"raw.gz":{"disk":{"location":"`+location(s.raw)+`"}}}},
-			"qemu":{"release":"1","formats":{"qcow2":{"disk":{"location":"`+location(s.qcow2)+`","sha256":"0"}}}}}}}}`), "stream")
+			"metal":{"release":"1","formats":{"iso":{"disk":{"location":"https://example.com/a.iso"}},"raw.gz":{"disk":{`+location(s.raw)+`}}}},
+			"qemu":{"release":"1","formats":{"qcow2":{"disk":{`+location(s.qcow2)+`,"sha256":"0"}}}}}}}}`), "stream")
 
 	// What refers to an operating system: an index, and a disk on its own.
 	subject := r.artifactOf(func(m *imgspec.Manifest) { *m = manifestOf(t, r, s.os) }, "", nil)
@@ -112,7 +111,7 @@ func TestProducers(t *testing.T) {
 		return d
 	}
 	indexRef := ours
-	indexRef.ArtifactType = "application/vnd.ohp.images.v1"
+	indexRef.ArtifactType = stream.IndexType
 	signature := r.artifact("application/vnd.dev.cosign.simplesigning.v1+json", "sig", []byte("sig"))
 	r.index("sha256-"+subject.Digest.Encoded(), refer(signature), indexRef)
 	alone := r.container(tarball(file{"etc/alone", nil}), nil, "alone")
@@ -236,7 +235,7 @@ func TestChoice(t *testing.T) {
 		{":both", "qemu", "s390x", "no image for qemu/s390x/?; there is qemu/amd64/qcow2, metal/amd64/raw.gzip"},
 		{":os", "qemu", "amd64", "a container image of 2 layers, and no disk image refers to it"},
 		{":containers", "qemu", "riscv64", "nor a container for riscv64"},
-		{":none", "qemu", "amd64", "the registry answers 404 not found: manifest unknown"},
+		{":none", "qemu", "amd64", "the registry answers 404 manifest unknown"},
 		{"@sha256:" + strings.Repeat("0", 64), "qemu", "amd64", "404"},
 		{":both@sha256:00", "qemu", "amd64", "invalid"},
 	} {
@@ -340,7 +339,7 @@ func TestAuth(t *testing.T) {
 	if err := os.WriteFile(htpasswd, fmt.Appendf(nil, "user:%s\n", hash), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	basic := serveAs(t, configuration.Auth{"htpasswd": {"realm": "test", "path": htpasswd}}, httptest.NewServer)
+	basic := serveAs(t, configuration.Auth{"htpasswd": {"realm": "test", "path": htpasswd}}, false)
 	token := serve(t)
 	for _, r := range []*server{basic, token} {
 		r.artifact(qcow2Type, "disk.qcow2", qcow2Content, "one")
@@ -351,7 +350,7 @@ func TestAuth(t *testing.T) {
 			o := options(t)
 			if password != "" {
 				login := base64.StdEncoding.EncodeToString([]byte("user:" + password))
-				os.WriteFile(o.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, r.Listener.Addr(), login), 0o600)
+				os.WriteFile(o.Registry.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, r.Listener.Addr(), login), 0o600)
 			}
 			got, err := get(t, temp(t), r.name+":one", o)
 			if !errors.Is(err, want) || want == nil && (err != nil || !bytes.Equal(got.content, qcow2Content)) {
@@ -363,11 +362,10 @@ func TestAuth(t *testing.T) {
 
 // TestTLS wants certificates that are known, unless it is told not to.
 func TestTLS(t *testing.T) {
-	r := serveAs(t, nil, httptest.NewTLSServer)
+	r := serveAs(t, nil, true)
 	r.artifact(qcow2Type, "disk.qcow2", qcow2Content, "one")
-	r.Config.ErrorLog = log.New(io.Discard, "", 0)
 	o := options(t)
-	o.TLSVerify = nil
+	o.Registry.TLSVerify = nil
 	if _, err := get(t, temp(t), r.name+":one", o); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("unknown certificate: %v", err)
 	}
@@ -376,10 +374,10 @@ func TestTLS(t *testing.T) {
 	os.Mkdir(certs, 0o755)
 	os.WriteFile(filepath.Join(certs, "ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}), 0o644)
 	known := o
-	known.CertDirs = []string{filepath.Join(dir, "none"), dir}
+	known.Registry.CertDirs = []string{filepath.Join(dir, "none"), dir}
 	no := false
 	lax := o
-	lax.TLSVerify = &no
+	lax.Registry.TLSVerify = &no
 	for _, o := range []Options{known, lax} {
 		if _, err := get(t, temp(t), r.name+":one", o); err != nil {
 			t.Error(err)
@@ -398,10 +396,10 @@ func TestMirror(t *testing.T) {
 	empty, full := serve(t), serve(t)
 	full.artifact(qcow2Type, "disk.qcow2", qcow2Content, "one")
 	o := options(t)
-	o.TLSVerify = nil
+	o.Registry.TLSVerify = nil
 	conf := fmt.Sprintf("[[registry]]\nprefix=\"vendor.example\"\nlocation=\"127.0.0.1:1\"\n"+
 		"[[registry.mirror]]\nlocation=%q\ninsecure=true\n[[registry.mirror]]\nlocation=%q\ninsecure=true\n", empty.Listener.Addr(), full.Listener.Addr())
-	os.WriteFile(o.RegistryConf, []byte(conf), 0o644)
+	os.WriteFile(o.Registry.RegistryConf, []byte(conf), 0o644)
 	got, err := get(t, temp(t), "vendor.example/disks:one", o)
 	if err != nil || !bytes.Equal(got.content, qcow2Content) {
 		t.Error(err)
@@ -410,10 +408,10 @@ func TestMirror(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), ";") != 2 || strings.Contains(err.Error(), "\n") {
 		t.Error(err)
 	}
-	os.WriteFile(o.RegistryConf, []byte("[[registry]]\nprefix=\"vendor.example\"\nblocked=true\nlocation=\"vendor.example\"\n"), 0o644)
+	os.WriteFile(o.Registry.RegistryConf, []byte("[[registry]]\nprefix=\"vendor.example\"\nblocked=true\nlocation=\"vendor.example\"\n"), 0o644)
 	blocked := o
-	blocked.RegistryConf = filepath.Join(t.TempDir(), "blocked.conf")
-	os.Rename(o.RegistryConf, blocked.RegistryConf)
+	blocked.Registry.RegistryConf = filepath.Join(t.TempDir(), "blocked.conf")
+	os.Rename(o.Registry.RegistryConf, blocked.Registry.RegistryConf)
 	if _, err := Find(t.Context(), "vendor.example/disks:one", blocked); !errors.Is(err, oci.ErrAccess) {
 		t.Error(err)
 	}

@@ -2,44 +2,28 @@ package pull
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
-	dockerconfig "go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
-	"go.podman.io/image/v5/pkg/tlsclientconfig"
 	"go.podman.io/image/v5/types"
-	"oras.land/oras-go/v2/registry"
-	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/errcode"
-	"oras.land/oras-go/v2/registry/remote/retry"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 const (
-	maxManifest = 4 << 20 // bytes of a manifest, as most registries have it
-	maxDocument = 16 << 20
-	maxRetry    = 6           // times that a request is repeated
-	maxWait     = time.Minute // before it is, whatever the registry asks for
-	maxPages    = 16          // of a list of referrers
+	maxManifest = 4 << 20  // bytes, as most registries have it
+	maxDocument = 16 << 20 // bytes of other small things
+	maxPages    = 16       // of a list of referrers
 )
 
 // accept are the types of manifests that are understood.
@@ -48,9 +32,8 @@ const accept = imgspec.MediaTypeImageIndex + ", " + imgspec.MediaTypeImageManife
 
 // A repo is a repository in a registry, or in a mirror of it.
 type repo struct {
-	*remote.Repository
+	*registry.Repo
 	noRange bool // it sends other ranges than those it is asked for
-	wait    time.Duration
 }
 
 // A manifest has the fields of all that a registry calls one: an index has
@@ -76,10 +59,10 @@ func open(ctx context.Context, named reference.Named, sys *types.SystemContext, 
 	}
 	var all error
 	for _, src := range sources {
-		r, err := newRepo(ctx, src, sys, o)
-		if err == nil {
-			var top *manifest
-			if top, err = r.manifest(ctx, r.Reference.Reference); err == nil {
+		var r *repo
+		var top *manifest
+		if r, err = openOne(ctx, src, o.Registry); err == nil {
+			if top, err = r.manifest(ctx, name(src.Reference)); err == nil {
 				return r, top, nil
 			}
 		}
@@ -104,169 +87,41 @@ func sources(named reference.Named, sys *types.SystemContext) ([]sysregistriesv2
 	return conf.PullSourcesFromReference(named)
 }
 
-func newRepo(ctx context.Context, src sysregistriesv2.PullSource, sys *types.SystemContext, o Options) (*repo, error) {
-	host := reference.Domain(src.Reference)
-	transport, err := newTransport(host, o)
+func openOne(ctx context.Context, src sysregistriesv2.PullSource, o registry.Options) (*repo, error) {
+	if src.Endpoint.Insecure && o.TLSVerify == nil {
+		o.TLSVerify = new(bool)
+	}
+	r, err := registry.Open(ctx, src.Reference, o)
 	if err != nil {
 		return nil, err
 	}
-	login, err := dockerconfig.GetCredentialsForRef(sys, src.Reference)
-	if err != nil {
-		return nil, fmt.Errorf("%s: credentials: %w", host, err)
-	}
-	ref := registry.Reference{Registry: host, Repository: reference.Path(src.Reference)}
-	if d, ok := src.Reference.(reference.Digested); ok {
-		ref.Reference = d.Digest().String()
-	} else if t, ok := src.Reference.(reference.Tagged); ok {
-		ref.Reference = t.Tag()
-	}
-	plain := false
-	if src.Endpoint.Insecure && o.TLSVerify == nil || o.TLSVerify != nil && !*o.TLSVerify {
-		transport.TLSClientConfig.InsecureSkipVerify = true
-		plain = !speaksTLS(ctx, oci.Patient(transport, o.IdleTimeout), ref.Host())
-	}
-	policy := &retry.GenericPolicy{Retryable: retryable, Backoff: backoff(o.Backoff), MaxWait: maxWait, MaxRetry: maxRetry}
-	client := &auth.Client{
-		Client: &http.Client{Transport: &retry.Transport{
-			Base:   oci.Patient(transport, o.IdleTimeout),
-			Policy: func() retry.Policy { return policy },
-		}},
-		Header: http.Header{"User-Agent": {"ohp-assemble"}},
-		Cache:  auth.NewCache(),
-		Credential: func(_ context.Context, hostport string) (auth.Credential, error) {
-			if hostport != ref.Host() {
-				return auth.EmptyCredential, nil
-			}
-			return auth.Credential{Username: login.Username, Password: login.Password, RefreshToken: login.IdentityToken}, nil
-		},
-	}
-	return &repo{
-		Repository: &remote.Repository{Client: client, Reference: ref, PlainHTTP: plain, ReferrerListMaxPages: maxPages},
-		wait:       o.Backoff,
-	}, nil
+	r.ReferrerListMaxPages = maxPages
+	return &repo{Repo: r}, nil
 }
 
-// newTransport returns a transport with the certificates that are configured
-// for a host.
-func newTransport(host string, o Options) (*http.Transport, error) {
-	t := tlsclientconfig.NewTransport()
-	t.DisableCompression = true // a blob is what is asked for, not what it decompresses to
-	t.TLSClientConfig = &tls.Config{}
-	for _, dir := range o.CertDirs {
-		dir = filepath.Join(dir, host)
-		if _, err := os.Stat(dir); err != nil {
-			continue
-		}
-		return t, tlsclientconfig.SetupCertificates(dir, t.TLSClientConfig)
+// name returns what is named in a repository: a digest or a tag.
+func name(named reference.Named) string {
+	if d, ok := named.(reference.Digested); ok {
+		return d.Digest().String()
 	}
-	return t, nil
+	return named.(reference.Tagged).Tag()
 }
 
-// speaksTLS reports whether a host that need not does.
-func speaksTLS(ctx context.Context, t http.RoundTripper, host string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+"/v2/", nil)
-	if err != nil {
-		return true
-	}
-	resp, err := t.RoundTrip(req)
-	if err != nil {
-		return false
-	}
-	resp.Body.Close()
-	return true
-}
-
-// retryable reports whether a request may have better luck next time.
-func retryable(resp *http.Response, err error) (bool, error) {
-	if err == nil {
-		return slices.Contains([]int{408, 429, 500, 502, 503, 504}, resp.StatusCode), nil
-	}
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout() && !errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF), nil
-}
-
-// backoff waits as long as the registry asks for, or ever longer.
-func backoff(first time.Duration) retry.Backoff {
-	grow := retry.ExponentialBackoff(first, 2, 0.1)
-	return func(attempt int, resp *http.Response) time.Duration {
-		if resp == nil {
-			return grow(attempt, nil)
-		}
-		after := resp.Header.Get("Retry-After")
-		if s, err := strconv.ParseUint(after, 10, 16); err == nil {
-			return time.Duration(s) * time.Second
-		}
-		at, err := http.ParseTime(after)
-		now, nowErr := http.ParseTime(resp.Header.Get("Date"))
-		if err == nil && nowErr == nil {
-			return at.Sub(now)
-		}
-		return grow(attempt, nil)
-	}
-}
-
-// get asks for something below the repository's URL.
+// get asks for something in the repository.
 func (r *repo) get(ctx context.Context, what string, header http.Header) (*http.Response, error) {
-	scheme := "https"
-	if r.PlainHTTP {
-		scheme = "http"
-	}
-	u := &url.URL{Scheme: scheme, Host: r.Reference.Host(), Path: "/v2/" + r.Reference.Repository + "/" + what}
-	req, err := http.NewRequestWithContext(auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull), http.MethodGet, u.String(), nil)
+	req, err := http.NewRequestWithContext(auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull), http.MethodGet, r.URL(what).String(), nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = header
 	resp, err := r.Client.Do(req)
-	if err != nil {
-		return nil, explain(what, err)
+	if err == nil {
+		err = registry.Check(resp, http.StatusOK, http.StatusPartialContent)
 	}
-	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
-		return resp, nil
+	if registry.Status(err) == http.StatusNotFound {
+		return nil, fmt.Errorf("%w: %w", registry.Explain(what, err), oci.ErrNotFound)
 	}
-	defer resp.Body.Close()
-	var body struct{ Errors errcode.Errors }
-	_ = json.NewDecoder(io.LimitReader(resp.Body, maxManifest)).Decode(&body) // or there is no more to say
-	return nil, explain(what, &errcode.ErrorResponse{Method: req.Method, URL: u, StatusCode: resp.StatusCode, Errors: body.Errors})
-}
-
-// explain gives errors of requests the kind that they have. It leaves URLs
-// out: one that a registry redirects to is as good as a password.
-func explain(what string, err error) error {
-	var located *url.Error
-	if errors.As(err, &located) {
-		err = located.Err
-	}
-	var answer *errcode.ErrorResponse
-	if !errors.As(err, &answer) {
-		if errors.Is(err, auth.ErrBasicCredentialNotFound) {
-			return fmt.Errorf("%s: no credentials: %w", what, oci.ErrAccess)
-		}
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	status := statusError{answer.StatusCode, http.StatusText(answer.StatusCode)}
-	if len(answer.Errors) > 0 {
-		status.text += ": " + answer.Errors.Error()
-	}
-	switch answer.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s: %w: %w", what, status, oci.ErrAccess)
-	case http.StatusNotFound:
-		return fmt.Errorf("%s: %w: %w", what, status, oci.ErrNotFound)
-	}
-	return fmt.Errorf("%s: %w", what, status)
-}
-
-// A statusError is an answer of a registry that is no success.
-type statusError struct {
-	code int
-	text string
-}
-
-func (e statusError) Error() string {
-	return strings.ToLower(fmt.Sprintf("the registry answers %d %s", e.code, e.text))
+	return resp, registry.Explain(what, err)
 }
 
 // manifest fetches a manifest or an index by its tag or digest.
@@ -331,8 +186,7 @@ func (r *repo) blob(ctx context.Context, d imgspec.Descriptor, from int64) (body
 		header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
 	resp, err := r.get(ctx, what, header)
-	var status statusError
-	if errors.As(err, &status) && status.code == http.StatusRequestedRangeNotSatisfiable {
+	if registry.Status(err) == http.StatusRequestedRangeNotSatisfiable {
 		r.noRange = true
 	}
 	if err != nil {
@@ -393,7 +247,7 @@ func (r *repo) referrers(ctx context.Context, m *manifest) (all []imgspec.Descri
 		err = list() // some registries have other answers than 404 to what they do not know
 	}
 	if err != nil {
-		return nil, explain("referrers of "+m.digest.String(), err)
+		return nil, registry.Explain("referrers of "+m.digest.String(), err)
 	}
 	return all, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +31,8 @@ import (
 	"github.com/ulikunitz/xz"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 // A server is distribution's own, in this process, with something in front of
@@ -46,9 +49,9 @@ type server struct {
 	gets int                                                      // of blobs
 }
 
-func serve(t testing.TB) *server { return serveAs(t, nil, httptest.NewServer) }
+func serve(t testing.TB) *server { return serveAs(t, nil, false) }
 
-func serveAs(t testing.TB, login configuration.Auth, start func(http.Handler) *httptest.Server) *server {
+func serveAs(t testing.TB, login configuration.Auth, tls bool) *server {
 	t.Helper()
 	logrus.SetLevel(logrus.PanicLevel)
 	config := &configuration.Configuration{Auth: login, Storage: configuration.Storage{"inmemory": nil, "maintenance": {"uploadpurging": map[any]any{"enabled": false}}}}
@@ -58,7 +61,7 @@ func serveAs(t testing.TB, login configuration.Auth, start func(http.Handler) *h
 	ctx, cancel := context.WithCancel(context.Background())
 	app := handlers.NewApp(ctx, config)
 	r := &server{t: t, app: app}
-	r.Server = start(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
 		if strings.Contains(req.URL.Path, "/blobs/sha256:") && req.Method == http.MethodGet {
 			r.gets++
@@ -69,6 +72,12 @@ func serveAs(t testing.TB, login configuration.Auth, start func(http.Handler) *h
 			app.ServeHTTP(w, req)
 		}
 	}))
+	r.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if tls {
+		r.StartTLS()
+	} else {
+		r.Start()
+	}
 	t.Cleanup(func() { r.CloseClientConnections(); r.Close(); cancel() })
 	host := r.Listener.Addr().String()
 	r.name = host + "/disks"
@@ -226,7 +235,7 @@ func options(t testing.TB) Options {
 		t.Fatal(err)
 	}
 	no := false
-	return Options{Arch: "amd64", TLSVerify: &no, RegistryConf: conf, AuthFile: filepath.Join(dir, "auth.json"), Backoff: time.Millisecond, IdleTimeout: 10 * time.Second}
+	return Options{Arch: "amd64", Registry: registry.Options{TLSVerify: &no, RegistryConf: conf, AuthFile: filepath.Join(dir, "auth.json"), Backoff: time.Millisecond, ReadTimeout: 10 * time.Second}}
 }
 
 // A fetched is what a pull has made.
