@@ -26,10 +26,10 @@ type pullResult struct {
 	Arch         string `json:"arch"`
 	Format       string `json:"format"`
 	Path         string `json:"path"`
-	Size         int64  `json:"size"`      // of the file
-	Allocated    int64  `json:"allocated"` // that the file takes on its disk
-	SHA256       string `json:"sha256"`    // of the file
-	Uncompressed string `json:"uncompressed_sha256,omitempty"`
+	Size         int64  `json:"size"`                          // of the file
+	Allocated    int64  `json:"allocated"`                     // that the file takes on its disk
+	SHA256       string `json:"sha256"`                        // of the file
+	Uncompressed string `json:"uncompressed_sha256,omitempty"` // if the publisher tells it, or the file is not compressed
 }
 
 // print shows what was pulled to a person.

@@ -506,6 +506,8 @@ func TestDecompress(t *testing.T) {
 		"truncated":      {"d.raw.gz", gzipped(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated xz":   {"d.raw.xz", xzed(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated zstd": {"d.raw.zst", zstded(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
+		"not compressed": {"d.raw.gz", rawContent, hexOf(rawContent), "d.raw", nil},
+		"nor as it says": {"d.raw.gz", rawContent, hexOf(nil), "", oci.ErrVerify},
 		"empty":          {"d.raw", nil, "", "d.raw", nil},
 	} {
 		r.artifactOf(func(m *imgspec.Manifest) {

@@ -92,9 +92,13 @@ func (m *Image) fetch(ctx context.Context, part, out *os.File) (File, error) {
 		return File{}, err
 	}
 	f := m.packedFile()
-	if unpackErr == nil && unpacked != nil && unpacked.name != "" {
+	switch {
+	case unpackErr != nil:
+	case unpacked != nil && unpacked.name != "":
 		f, unpackErr = unpacked.file()
-	} else if unpackErr == nil && !m.packed() {
+	case unpacked != nil || !m.packed(): // it is not compressed, whatever it is called
+		f.Name = plainName(m.Title)
+		f.Format, _, _ = strings.Cut(m.Format, ".")
 		f.Uncompressed, unpackErr = f.SHA256, m.checkUncompressed(f.SHA256)
 	}
 	if unpackErr != nil && ctx.Err() == nil {
@@ -315,6 +319,7 @@ func (u *unpacker) decompress(ctx context.Context, r io.Reader, name string, alw
 	if err != nil {
 		return err
 	}
+	defer z.Close()
 	if !compressed && !always {
 		return nil
 	}
@@ -351,6 +356,7 @@ func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	defer z.Close()
 	archive := tar.NewReader(z)
 	for {
 		h, err := archive.Next()

@@ -121,6 +121,9 @@ func find(ctx context.Context, named reference.Named, sys *types.SystemContext, 
 				found = m
 			}
 		}
+		if o.Platform != "" {
+			break
+		}
 		if !slices.Contains(platforms, e.platform) {
 			platforms = append(platforms, e.platform)
 		}
