@@ -53,7 +53,7 @@ func run() int {
 		return 0
 	}
 	if ctx.Err() != nil {
-		err = errors.New("interrupted; what was not whole is gone, but for the cache")
+		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h := hint(err); h != "" {
@@ -84,7 +84,7 @@ machine, and the same bytes every time.`,
 		buildCommand(), planCommand(),
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
 		compressCommand(), decompressCommand(),
-		publishCommand(), streamCommand(),
+		publishCommand(), pullCommand(), streamCommand(),
 		manifestCommand(), cacheCommand(), versionCommand(),
 	)
 	return root

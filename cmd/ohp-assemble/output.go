@@ -25,10 +25,7 @@ import (
 // file, and what of it is not holes and so takes room on its disk.
 func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, allocated int64, err error) {
 	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d.part", filepath.Base(name), os.Getpid()))
-	// In a folder that others write to, what has this name may be a trap: a link,
-	// or a file that they can read.
-	os.Remove(tmp)
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	f, err := create(tmp, perm)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -41,6 +38,18 @@ func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, 
 	if err := fill(f); err != nil {
 		return 0, 0, fmt.Errorf("%s: %w", name, err)
 	}
+	return commit(f, tmp, name)
+}
+
+// create makes a file that was not there. In a folder that others write to,
+// what has its name may be a trap: a link, or a file that they can read.
+func create(name string, perm os.FileMode) (*os.File, error) {
+	os.Remove(name)
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+}
+
+// commit gives a temporary file its name, once it is on the disk.
+func commit(f *os.File, tmp, name string) (size, allocated int64, err error) {
 	if err := f.Sync(); err != nil {
 		return 0, 0, err
 	}
@@ -57,10 +66,15 @@ func fileSizes(f *os.File) (size, allocated int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	return info.Size(), onDisk(info), nil
+}
+
+// onDisk returns what of a file is not holes.
+func onDisk(info fs.FileInfo) int64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return info.Size(), stat.Blocks * 512, nil
+		return stat.Blocks * 512
 	}
-	return info.Size(), info.Size(), nil
+	return info.Size()
 }
 
 // writeText makes a small file.

@@ -95,6 +95,18 @@ func checkFormat(format string) error {
 	return nil
 }
 
+// checkAuthFile refuses a file of credentials that is not there: the image
+// library takes it for one that is empty.
+func checkAuthFile(name string) error {
+	if name == "" {
+		return nil
+	}
+	if _, err := os.Stat(name); err != nil {
+		return fmt.Errorf("authfile: %w", err)
+	}
+	return nil
+}
+
 // A request is buildOptions, checked, before anything is fetched.
 type request struct {
 	buildOptions

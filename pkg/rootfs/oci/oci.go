@@ -169,7 +169,7 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	if err := src.ref.checkBlocked(src.system()); err != nil {
 		return nil, err
 	}
-	img, want, err := resolve(ctx, src, goArch(o.Arch))
+	img, want, err := resolve(ctx, src, GoArch(o.Arch))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", reference, err)
 	}
@@ -241,8 +241,8 @@ func short(d digest.Digest) string {
 	return d.String()
 }
 
-// goArch returns the name that Go, and so OCI, has for an architecture.
-func goArch(name string) string {
+// GoArch returns the name that Go, and so OCI, has for an architecture.
+func GoArch(name string) string {
 	switch name {
 	case "":
 		return runtime.GOARCH

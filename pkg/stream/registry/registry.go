@@ -55,6 +55,7 @@ type Options struct {
 	RegistryConf string   // a registries.conf; default is the system's
 
 	IdleTimeout time.Duration // how long a registry may take nothing; default is two minutes
+	ReadTimeout time.Duration // how long it may send nothing; default is no limit, for it may have much to do before it answers
 	Backoff     time.Duration // before what failed is tried again, for the first time; default is 250 ms
 }
 
@@ -90,10 +91,14 @@ func Open(ctx context.Context, named reference.Named, o Options) (*Repo, error) 
 		transport.TLSClientConfig.InsecureSkipVerify = true
 		plain = !speaksTLS(ctx, transport, ref.Host())
 	}
+	var base http.RoundTripper = transport
+	if o.ReadTimeout > 0 {
+		base = oci.Patient(transport, o.ReadTimeout)
+	}
 	r := &Repo{Backoff: backoff(o.Backoff)}
 	policy := &retry.GenericPolicy{Retryable: retryable, Backoff: r.Backoff, MaxWait: maxWait, MaxRetry: maxRetry}
 	r.Once = &auth.Client{
-		Client: &http.Client{Transport: transport},
+		Client: &http.Client{Transport: base},
 		Header: http.Header{"User-Agent": {"ohp-assemble"}},
 		Cache:  auth.NewCache(),
 		Credential: func(_ context.Context, hostport string) (auth.Credential, error) {
@@ -104,7 +109,7 @@ func Open(ctx context.Context, named reference.Named, o Options) (*Repo, error) 
 		},
 	}
 	repeating := *r.Once
-	repeating.Client = &http.Client{Transport: &retry.Transport{Base: transport, Policy: func() retry.Policy { return policy }}}
+	repeating.Client = &http.Client{Transport: &retry.Transport{Base: base, Policy: func() retry.Policy { return policy }}}
 	r.Repository = &remote.Repository{
 		Client: &repeating, Reference: ref, PlainHTTP: plain,
 		SkipReferrersGC: true, // many registries delete nothing
@@ -179,7 +184,7 @@ func retryable(resp *http.Response, err error) (bool, error) {
 	if err == nil {
 		return Passing(resp.StatusCode), nil
 	}
-	return Lost(err), nil
+	return Lost(err) && !errors.Is(err, syscall.ECONNREFUSED), nil // which is more often a wrong name
 }
 
 // Passing reports whether an answer is one of a registry that has trouble.
