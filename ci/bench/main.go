@@ -28,17 +28,22 @@ func main() {
 	ref := flag.String("ref", "", "container in an OCI layout: oci:DIR@sha256:...")
 	reference := flag.String("reference", "ci/reference/disk", "script of the conventional way; empty leaves it out")
 	rounds := flag.Int("rounds", 3, "rounds")
+	platforms := flag.Bool("platforms", false, "measure all platforms beside making them one by one")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "ohp-bench-")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	b := bench{dir: dir, program: *program, ref: *ref}
+	b := bench{dir: dir, program: *program, ref: *ref, sums: map[string][]string{}}
 	b.layout, _, _ = strings.Cut(strings.TrimPrefix(*ref, "oci:"), "@")
 	b.bound = filepath.Join(dir, "bound")
 	if out, err := exec.Command("go", "build", "-o", b.bound, "./ci/bench/bound").CombinedOutput(); err != nil {
 		log.Fatalf("%s%v", out, err)
+	}
+	if *platforms {
+		b.platforms(*rounds)
+		return
 	}
 	for i := range *rounds {
 		b.round(i, *reference)
@@ -64,6 +69,8 @@ type bench struct {
 
 	names   []string
 	samples map[string][]sample
+	sums    map[string][]string // what is the sum of others
+	ratio   float64             // of sizes
 }
 
 // round runs everything once.
