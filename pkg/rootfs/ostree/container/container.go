@@ -276,6 +276,7 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 	}
 	nodes := 0
 	var layers []*layerTree
+	system := first == 0 // so far layers make an operating system; from then on they change one
 	for i := first; i < len(img.Layers); i++ {
 		b := builder{number: i, layer: &img.Layers[i], filter: f, oci: m.oci, lower: m.root, nodes: &nodes, warns: &warns}
 		l, err := b.build()
@@ -284,10 +285,12 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 		}
 		m.apply(i, l)
 		layers = append(layers, l)
+		system = system && (i == 0 || !m.changed && !isSystem(layers[0].root))
+		l.changes = !system
 	}
 	m.cleanUp()
 	for i, l := range layers {
-		if first+i > 0 { // or it is an operating system, and not a change of one
+		if l.changes {
 			lint(first+i, l, m.root, &warns)
 		}
 	}

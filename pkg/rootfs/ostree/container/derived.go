@@ -22,6 +22,8 @@ import (
 type layerTree struct {
 	root *rootfs.Inode
 	said map[*rootfs.Inode]owner // of directories that the layer has: what it says of them
+
+	changes bool // an operating system, and is not a part of it
 }
 
 // An owner is what is known of a directory besides its entries.

@@ -46,6 +46,13 @@ func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 	}
 }
 
+// isSystem reports whether the first layer of a plain container is all of an
+// operating system. Where tools have spread one over many layers it is not, and
+// those that follow are no change of it, until one replaces what is there.
+func isSystem(tree *rootfs.Inode) bool {
+	return hasInitramfs(tree) && tree.Lookup("usr/lib/os-release") != nil
+}
+
 func hasInitramfs(tree *rootfs.Inode) bool {
 	modules := tree.Lookup("usr/lib/modules")
 	if modules == nil {

@@ -10,7 +10,7 @@ import (
 func TestLint(t *testing.T) {
 	base := []entry{
 		file("etc/passwd", "root:x:0:0::/:\nme:x:1000:1000::/:\n"), file("usr/lib/group", "root:x:0:\nus:x:1000:\n"),
-		file("var/lib/of-the-system", "x"),
+		file("var/lib/of-the-system", "x"), file("usr/lib/modules/6.0/initramfs.img", "x"), file("usr/lib/os-release", "x"),
 	}
 	for _, tc := range []struct {
 		name  string
@@ -34,5 +34,35 @@ func TestLint(t *testing.T) {
 		if !slices.EqualFunc(got, tc.want, func(w Warning, want string) bool { return strings.HasPrefix(w.String(), "layer 1: "+want) }) {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
+	}
+}
+
+// TestLintParts has an operating system that is spread over layers, which are
+// no changes of it, and a layer that is one.
+func TestLintParts(t *testing.T) {
+	parts := [][]entry{
+		{file("usr/lib/modules/6.0/initramfs.img", "x")},
+		{dir("usr"), file("usr/lib/os-release", "x"), file("var/lib/a", "x")},
+		{file("usr/lib/ostree/prepare-root.conf", "x"), file("usr/lib/rpmdb", "x")},
+	}
+	warned := func(entries ...[]entry) (layers []int) {
+		for _, w := range mustImport(t, makeImage(t, -1, layersOf(t, entries)...), Options{}).Warnings {
+			if !strings.Contains(w.What, "a container runtime") {
+				layers = append(layers, w.Layer)
+			}
+		}
+		return layers
+	}
+	if got := warned(parts...); len(got) != 0 {
+		t.Errorf("warnings of layers %v", got)
+	}
+	change := []entry{file("usr/lib/rpmdb", "y"), file("var/lib/b", "x")}
+	more := []entry{file("var/lib/c", "x")}
+	if got := warned(append(parts, change, more)...); !slices.Equal(got, []int{3, 4}) {
+		t.Errorf("warnings of layers %v", got)
+	}
+	gone := []entry{file("usr/lib/.wh.rpmdb", ""), file("var/lib/b", "x")}
+	if got := warned(append(parts[:3:3], more, gone)...); !slices.Equal(got, []int{4}) {
+		t.Errorf("warnings of layers %v", got)
 	}
 }

@@ -23,11 +23,12 @@ import (
 //	                             other files         what their layer has
 //	hard link to a lower layer   is an error         is a copy
 type merge struct {
-	root   *rootfs.Inode // nil before the first layer
-	oci    bool
-	number int // of the layer at hand
-	layer  *layerTree
-	warns  *warnings
+	root    *rootfs.Inode // nil before the first layer
+	oci     bool
+	number  int // of the layer at hand
+	layer   *layerTree
+	warns   *warnings
+	changed bool // a layer has replaced or removed a file of another one
 }
 
 func (m *merge) warn(path, format string, args ...any) {
@@ -87,7 +88,7 @@ func whited(base string, n *rootfs.Inode) (name string, ok bool) {
 func (m *merge) whiteouts(name string, names []string, from, to *rootfs.Inode) {
 	for _, base := range names {
 		if gone, ok := whited(base, from.Children[base]); ok {
-			delete(to.Children, gone)
+			m.remove(to, gone)
 		}
 	}
 }
@@ -97,6 +98,7 @@ func (m *merge) file(dir, base string, from, to *rootfs.Inode) {
 	n := from.Children[base]
 	gone, ok := whited(base, n)
 	if !ok {
+		m.remove(to, base)
 		to.Children[base] = n
 		return
 	}
@@ -106,9 +108,17 @@ func (m *merge) file(dir, base string, from, to *rootfs.Inode) {
 	if own := from.Children[gone]; own != nil && !own.IsDir() && gone < base {
 		m.warn(path.Join(dir, gone), "in the same layer as a whiteout of it, and before that: ostree removes it again, a container runtime removes what is in lower layers only")
 	}
-	delete(to.Children, gone)
+	m.remove(to, gone)
 	if dir == "." && gone == "etc" {
 		m.warn(gone, "a whiteout of /etc itself: a container has lost all that is in there, the system keeps it")
+	}
+}
+
+// remove removes what is there, if anything is.
+func (m *merge) remove(from *rootfs.Inode, base string) {
+	if from.Children[base] != nil {
+		delete(from.Children, base)
+		m.changed = true
 	}
 }
 
