@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -111,7 +112,7 @@ func TestErrors(t *testing.T) {
 		{"attribute without name", attrs(map[string]string{"user.": "x"}), boot, `ext4: d/f: attribute "user." has no place`},
 		{"acl", attrs(map[string]string{"system.posix_acl_access": "x"}), boot, "ext4: d/f: access control list of 1 bytes is malformed"},
 		{"acl tag", attrs(map[string]string{"system.posix_acl_access": treetest.ACL([3]uint32{3, 0, 0})}), boot, "ext4: d/f: access control list has an entry of tag 0x3"},
-		{"file", with("f", rootfs.File(0o644, zeros(4<<40))), boot, "ext4: d/f: file of 4398046511104 bytes, limit is"},
+		{"file", with("f", rootfs.File(0o644, disktest.Zeros(4<<40))), boot, "ext4: d/f: file of 4398046511104 bytes, limit is"},
 		{"label", rootfs.Dir(0o755), Options{Size: miB, Label: "seventeen letters"}, "ext4: label"},
 		{"block size", rootfs.Dir(0o755), Options{Size: miB, BlockSize: 2048}, "ext4: block size of 2048 bytes"},
 		{"journal", rootfs.Dir(0o755), Options{Size: 64 * miB, JournalSize: 1}, "ext4: journal of 1 bytes"},
@@ -134,8 +135,8 @@ func TestErrors(t *testing.T) {
 // block less is not.
 func TestNeededSize(t *testing.T) {
 	content := rootfs.Dir(0o755)
-	content.Children["a"] = rootfs.File(0o644, zeros(50*miB+1))
-	content.Children["b"] = rootfs.File(0o644, zeros(11*miB))
+	content.Children["a"] = rootfs.File(0o644, disktest.Zeros(50*miB+1))
+	content.Children["b"] = rootfs.File(0o644, disktest.Zeros(11*miB))
 	for _, o := range []Options{
 		{BlockSize: 1024},
 		{BlockSize: 4096},
@@ -148,7 +149,7 @@ func TestNeededSize(t *testing.T) {
 				t.Fatal(err)
 			}
 			o.Size = size
-			treetest.Judge(t, "ext4", writeSparse(t, mustFormat(t, root, o)))
+			treetest.Judge(t, "ext4", disktest.WriteSparse(t, mustFormat(t, root, o)))
 			o.Size = size - o.blockSize(size)
 			want := fmt.Sprintf("ext4: %d bytes are too small: need %d bytes", o.Size, size)
 			if _, err := Format(root, o); err == nil || err.Error() != want {
@@ -246,7 +247,7 @@ func TestHuge(t *testing.T) {
 		img := mustFormat(t, root, o)
 		t.Logf("%d bytes planned in %v, %d allocated", size, time.Since(start), img.Allocated())
 		if size <= 64<<30 {
-			treetest.Judge(t, "ext4", writeSparse(t, img))
+			treetest.Judge(t, "ext4", disktest.WriteSparse(t, img))
 		}
 	}
 }
@@ -277,7 +278,7 @@ func TestExtentTrees(t *testing.T) {
 			}
 			root.Children["crowd"] = crowd
 			o := Options{Size: 600 * miB, BlockSize: c.block, stride: uint64(c.stride)}
-			path := writeSparse(t, mustFormat(t, root, o))
+			path := disktest.WriteSparse(t, mustFormat(t, root, o))
 			treetest.Judge(t, "ext4", path)
 			dir, _ := treetest.Mount(t, "ext4", path, "ro")
 			if err := treetest.Compare(dir, root); err != nil {
@@ -291,9 +292,9 @@ func TestExtentTrees(t *testing.T) {
 // to break it.
 func TestLargeFile(t *testing.T) {
 	root := rootfs.Dir(0o755)
-	root.Children["large"] = rootfs.File(0o644, zeros(3<<30+1))
+	root.Children["large"] = rootfs.File(0o644, disktest.Zeros(3<<30+1))
 	root.Children["end"] = rootfs.Text(0o644, "behind it")
-	path := writeSparse(t, mustFormat(t, root, Options{Size: 5 << 30}))
+	path := disktest.WriteSparse(t, mustFormat(t, root, Options{Size: 5 << 30}))
 	treetest.Judge(t, "ext4", path)
 	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if got, err := os.ReadFile(dir + "/end"); err != nil || string(got) != "behind it" {
@@ -315,7 +316,7 @@ func TestIndexOfTwoLevels(t *testing.T) {
 	if n := tree.nodes[0].dir.nodes; n < 2 {
 		t.Fatalf("%d nodes below the root", n)
 	}
-	path := writeSparse(t, mustFormat(t, root, o))
+	path := disktest.WriteSparse(t, mustFormat(t, root, o))
 	treetest.Judge(t, "ext4", path)
 	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if err := treetest.Compare(dir, root); err != nil {
@@ -354,7 +355,7 @@ func TestEqualHashes(t *testing.T) {
 		if !odd {
 			continue
 		}
-		path := writeSparse(t, mustFormat(t, root, o))
+		path := disktest.WriteSparse(t, mustFormat(t, root, o))
 		treetest.Judge(t, "ext4", path)
 		dir, _ := treetest.Mount(t, "ext4", path, "ro")
 		if err := treetest.Compare(dir, root); err != nil {
@@ -373,7 +374,7 @@ func TestManySubdirectories(t *testing.T) {
 			many.Children[fmt.Sprint(i)] = rootfs.Dir(0o755)
 		}
 		root.Children["many"] = many
-		path := writeSparse(t, mustFormat(t, root, bootOptions()))
+		path := disktest.WriteSparse(t, mustFormat(t, root, bootOptions()))
 		treetest.Judge(t, "ext4", path)
 		dir, _ := treetest.Mount(t, "ext4", path, "ro")
 		st, err := os.Stat(dir + "/many")
@@ -394,7 +395,7 @@ func TestMostLinks(t *testing.T) {
 	for i := range maxLinks {
 		root.Children[fmt.Sprint(i)] = same
 	}
-	treetest.Judge(t, "ext4", writeSparse(t, mustFormat(t, root, bootOptions())))
+	treetest.Judge(t, "ext4", disktest.WriteSparse(t, mustFormat(t, root, bootOptions())))
 }
 
 // TestSharedAttributes has more inodes with the same attributes than may share
@@ -406,7 +407,7 @@ func TestSharedAttributes(t *testing.T) {
 		in.Xattrs = map[string]string{"user.same": strings.Repeat("s", 300)}
 		root.Children[fmt.Sprint(i)] = in
 	}
-	path := writeSparse(t, mustFormat(t, root, bootOptions()))
+	path := disktest.WriteSparse(t, mustFormat(t, root, bootOptions()))
 	treetest.Judge(t, "ext4", path)
 	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if err := treetest.Compare(dir, root); err != nil {
@@ -425,7 +426,7 @@ func TestLostFound(t *testing.T) {
 			lost.Children[fmt.Sprintf("#%d", i)] = rootfs.Text(0o600, "found")
 		}
 		root.Children["lost+found"], root.Children["a"] = lost, rootfs.Dir(0o755)
-		path := writeSparse(t, mustFormat(t, root, bootOptions()))
+		path := disktest.WriteSparse(t, mustFormat(t, root, bootOptions()))
 		treetest.Judge(t, "ext4", path)
 		dir, _ := treetest.Mount(t, "ext4", path, "ro")
 		if err := treetest.Compare(dir, root); err != nil {
@@ -457,7 +458,7 @@ func TestOptions(t *testing.T) {
 		{Size: 64 * miB, Time: rootfs.Time{Sec: 1 << 33, Nsec: 5}},
 	} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
-			path := writeSparse(t, mustFormat(t, root, o))
+			path := disktest.WriteSparse(t, mustFormat(t, root, o))
 			treetest.Judge(t, "ext4", path)
 			dir, _ := treetest.Mount(t, "ext4", path, "ro")
 			if err := treetest.Compare(dir, root); err != nil {
@@ -478,7 +479,7 @@ func wide(files int) *rootfs.Inode {
 			dir.Xattrs = label
 			root.Children[fmt.Sprintf("directory-%d", i)] = dir
 		}
-		in := rootfs.File(0o644, zeros(i%20000))
+		in := rootfs.File(0o644, disktest.Zeros(i%20000))
 		in.Xattrs = label
 		dir.Children[fmt.Sprintf("file-%d", i)] = in
 	}

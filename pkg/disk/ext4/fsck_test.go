@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -12,57 +11,10 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
-
-// zeros is content that a test need not write.
-type zeros int64
-
-func (z zeros) Size() int64 { return int64(z) }
-
-func (z zeros) ReadAt(p []byte, off int64) (int, error) {
-	n := min(int64(len(p)), int64(z)-off)
-	clear(p[:n])
-	if n < int64(len(p)) {
-		return int(n), io.EOF
-	}
-	return int(n), nil
-}
-
-// writeSparse writes an image to a new file, holes as holes.
-func writeSparse(t *testing.T, img *disk.Image) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "img")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	writeExtents(t, f, img)
-	return path
-}
-
-func writeExtents(t *testing.T, f *os.File, img *disk.Image) {
-	t.Helper()
-	buf := make([]byte, miB)
-	for _, e := range img.Extents() {
-		if s, ok := e.Blob.(*io.SectionReader); ok {
-			if outer, _, _ := s.Outer(); outer == io.ReaderAt(zeros(outer.(rootfs.Blob).Size())) {
-				continue
-			}
-		}
-		if _, ok := e.Blob.(zeros); ok {
-			continue
-		}
-		if _, err := io.CopyBuffer(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size()), buf); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 var (
 	bootUUID = [16]byte{0x96, 0xd1, 0x55, 0x88, 0x35, 0x96, 0x4b, 0x3c, 0xad, 0xca, 0xa2, 0xff, 0x72, 0x79, 0xea, 0x63}
@@ -95,14 +47,14 @@ func TestFsck(t *testing.T) {
 			t.Run(c.Name, func(t *testing.T) {
 				o := bootOptions()
 				o.BlockSize = block
-				treetest.Judge(t, "ext4", writeSparse(t, mustFormat(t, c.Root, o)))
+				treetest.Judge(t, "ext4", disktest.WriteSparse(t, mustFormat(t, c.Root, o)))
 			})
 		}
 	})
 }
 
 // every chooses the random trees that the kernel uses; with 1 they take some minutes.
-var every = flag.Int("every", 16, "the kernel uses one in so many random trees")
+var every = flag.Int("every", 32, "the kernel uses one in so many random trees")
 
 // TestFsckRandom has e2fsck judge random trees, which take every form there is.
 // Every fourth one is in pieces, so that maps become trees.
@@ -131,7 +83,7 @@ func TestFsckRandom(t *testing.T) {
 				if err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
-				path := writeSparse(t, img)
+				path := disktest.WriteSparse(t, img)
 				treetest.Judge(t, "ext4", path)
 				if os.Getuid() == 0 && (seed/4)%*every == 0 {
 					treetest.Endure(t, "ext4", path, root)
@@ -264,6 +216,6 @@ func writeOverGarbage(t *testing.T, img *disk.Image, block int64) string {
 			}
 		}
 	}
-	writeExtents(t, f, img)
+	disktest.WriteExtents(t, f, img)
 	return path
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -19,7 +20,7 @@ func TestKernelReads(t *testing.T) {
 			t.Run(c.Name, func(t *testing.T) {
 				o := bootOptions()
 				o.BlockSize = block
-				dir, _ := treetest.Mount(t, "ext4", writeSparse(t, mustFormat(t, c.Root, o)), "ro")
+				dir, _ := treetest.Mount(t, "ext4", disktest.WriteSparse(t, mustFormat(t, c.Root, o)), "ro")
 				if err := treetest.Compare(dir, c.Root); err != nil {
 					t.Fatal(err)
 				}
@@ -31,7 +32,7 @@ func TestKernelReads(t *testing.T) {
 // TestKernelComparesNotEqual proves that the comparison can fail.
 func TestKernelComparesNotEqual(t *testing.T) {
 	root := treetest.Random(3)
-	dir, _ := treetest.Mount(t, "ext4", writeSparse(t, mustFormat(t, root, bootOptions())), "ro")
+	dir, _ := treetest.Mount(t, "ext4", disktest.WriteSparse(t, mustFormat(t, root, bootOptions())), "ro")
 	if err := treetest.Compare(dir, treetest.Random(4)); err == nil {
 		t.Error("two trees are taken for equal")
 	}
@@ -60,7 +61,7 @@ func TestKernelWrites(t *testing.T) {
 		root.Children["same"].Immutable = true
 		o := bootOptions()
 		o.BlockSize = block
-		path := writeSparse(t, mustFormat(t, root, o))
+		path := disktest.WriteSparse(t, mustFormat(t, root, o))
 		treetest.Endure(t, "ext4", path, root)
 		dir, _ := treetest.Mount(t, "ext4", path, "ro")
 		if got, err := os.ReadFile(filepath.Join(dir, "same")); err != nil || len(got) != 3*block+1 {
@@ -82,7 +83,7 @@ func TestSizes(t *testing.T) {
 			if size < 64*miB {
 				tree = small
 			}
-			path := writeSparse(t, mustFormat(t, tree, Options{Size: size, Label: "root"}))
+			path := disktest.WriteSparse(t, mustFormat(t, tree, Options{Size: size, Label: "root"}))
 			dir, unmount := treetest.Mount(t, "ext4", path)
 			if err := treetest.Compare(dir, tree); err != nil {
 				t.Error(err)
@@ -102,7 +103,7 @@ func TestSizes(t *testing.T) {
 
 func TestNewUUID(t *testing.T) {
 	root := treetest.Random(9)
-	path := writeSparse(t, mustFormat(t, root, bootOptions()))
+	path := disktest.WriteSparse(t, mustFormat(t, root, bootOptions()))
 	treetest.Run(t, "tune2fs", "-U", "random", path)
 	treetest.Judge(t, "ext4", path)
 	dir, _ := treetest.Mount(t, "ext4", path, "ro")
@@ -120,7 +121,7 @@ func TestGrows(t *testing.T) {
 	} {
 		root := treetest.Random(11)
 		t.Run(fmt.Sprintf("unmounted %d", o.Size), func(t *testing.T) {
-			path := writeSparse(t, mustFormat(t, root, o))
+			path := disktest.WriteSparse(t, mustFormat(t, root, o))
 			if err := os.Truncate(path, 5*o.Size); err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +132,7 @@ func TestGrows(t *testing.T) {
 			if !mayResize(t) {
 				t.Skip("no CAP_SYS_RESOURCE: the kernel resizes nothing for us")
 			}
-			path := writeSparse(t, mustFormat(t, root, o))
+			path := disktest.WriteSparse(t, mustFormat(t, root, o))
 			if err := os.Truncate(path, 5*o.Size); err != nil {
 				t.Fatal(err)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -87,7 +88,7 @@ func TestSameAsMke2fs(t *testing.T) {
 		t.Run(fmt.Sprintf("%d of %d", o.Size, o.BlockSize), func(t *testing.T) {
 			o.Time = made
 			want := readSuper(t, reference(t, o))
-			got := readSuper(t, writeSparse(t, mustFormat(t, rootfs.Dir(0o755), o)))
+			got := readSuper(t, disktest.WriteSparse(t, mustFormat(t, rootfs.Dir(0o755), o)))
 			if diff := cmp.Diff(want, got, cmp.AllowUnexported(superBlock{})); diff != "" {
 				t.Error(diff)
 			}
@@ -97,7 +98,7 @@ func TestSameAsMke2fs(t *testing.T) {
 
 // TestBootFeatures has dumpe2fs name them.
 func TestBootFeatures(t *testing.T) {
-	path := writeSparse(t, mustFormat(t, rootfs.Dir(0o755), bootOptions()))
+	path := disktest.WriteSparse(t, mustFormat(t, rootfs.Dir(0o755), bootOptions()))
 	fields := map[string]string{}
 	for line := range strings.Lines(treetest.Run(t, "dumpe2fs", "-h", path)) {
 		if name, value, ok := strings.Cut(line, ":"); ok {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -18,7 +19,7 @@ func TestKernelReads(t *testing.T) {
 			t.Run(fmt.Sprint(c.Name, features), func(t *testing.T) {
 				o := options(gib)
 				o.stride, o.Features = uint64(stride), features
-				dir, _ := treetest.Mount(t, "xfs", writeSparse(t, mustFormat(t, c.Root, o)), "ro")
+				dir, _ := treetest.Mount(t, "xfs", disktest.WriteSparse(t, mustFormat(t, c.Root, o)), "ro")
 				if err := treetest.Compare(dir, shown(t, c.Root, features)); err != nil {
 					t.Fatal(err)
 				}
@@ -65,7 +66,7 @@ func TestKernelWrites(t *testing.T) {
 		root.Children["crowd"] = crowd
 		o := options(512 << 20)
 		o.Features, o.SectorSize = features, []int{512, 4096}[i%2]
-		path := writeSparse(t, mustFormat(t, root, o))
+		path := disktest.WriteSparse(t, mustFormat(t, root, o))
 		treetest.Endure(t, "xfs", path, shown(t, root, features))
 		treetest.Run(t, "xfs_admin", "-U", "11111111-2222-3333-4444-555555555555", path)
 		treetest.Judge(t, "xfs", path)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -58,7 +60,7 @@ func TestErrors(t *testing.T) {
 	}
 	// At the limits there is a place.
 	last := with(&rootfs.Inode{Mode: rootfs.ModeChar, Rdev: 511<<8 | 0xff | 0x3ff<<20})
-	path := writeSparse(t, mustFormat(t, last, options(MinSize)))
+	path := disktest.WriteSparse(t, mustFormat(t, last, options(MinSize)))
 	treetest.Judge(t, "xfs", path)
 	dir, _ := treetest.Mount(t, "xfs", path, "ro")
 	if err := treetest.Compare(dir, last); err != nil {
@@ -89,11 +91,8 @@ func TestNothingUnwrittenIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := int64(geo.logGroup*geo.agBlocks+geo.logStart()) * blockSize
-	keep := []disk.Extent{{Off: log, Blob: zeros(geo.logBlocks * blockSize)}}
-	for _, e := range img.Extents() {
-		keep = append(keep, e)
-	}
-	path := writeSparse(t, img)
+	keep := slices.Concat(img.Extents(), []disk.Extent{{Off: log, Blob: disktest.Zeros(geo.logBlocks * blockSize)}})
+	path := disktest.WriteSparse(t, img)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -128,11 +127,11 @@ func TestBound(t *testing.T) {
 	for seed := range uint64(200) {
 		root := fit(randomTree(seed))
 		for i := range r.IntN(40) {
-			root.Children[fmt.Sprint("content", i)] = rootfs.File(0o644, zeros(r.Int64N(1<<r.IntN(29))))
+			root.Children[fmt.Sprint("content", i)] = rootfs.File(0o644, disktest.Zeros(r.Int64N(1<<r.IntN(29))))
 		}
 		many := rootfs.Dir(0o755)
 		for i := range 1 << r.IntN(15) {
-			in := rootfs.File(0o644, zeros(r.Int64N(1<<r.IntN(15))))
+			in := rootfs.File(0o644, disktest.Zeros(r.Int64N(1<<r.IntN(15))))
 			in.Xattrs = map[string]string{"user.x": strings.Repeat("x", r.IntN(1<<r.IntN(10)))}
 			many.Children[fmt.Sprint(i, strings.Repeat("n", r.IntN(100)))] = in
 		}
@@ -153,7 +152,7 @@ func TestBound(t *testing.T) {
 			continue
 		}
 		if seed%40 == 0 {
-			path := writeSparse(t, img)
+			path := disktest.WriteSparse(t, img)
 			treetest.Judge(t, "xfs", path)
 			if os.Getuid() == 0 { // there is room to work in
 				dir, unmount := treetest.Mount(t, "xfs", path)

@@ -2,28 +2,14 @@ package xfs
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
-
-// zeros is content that a test need not write.
-type zeros int64
-
-func (z zeros) Size() int64 { return int64(z) }
-
-func (z zeros) ReadAt(p []byte, off int64) (int, error) {
-	n := min(int64(len(p)), int64(z)-off)
-	clear(p[:n])
-	if n < int64(len(p)) {
-		return int(n), io.EOF
-	}
-	return int(n), nil
-}
 
 // TestTall makes trees of several levels, which no random tree is large enough
 // for: of a directory, of a file's pieces, and of all that a group has.
@@ -44,7 +30,7 @@ func TestTall(t *testing.T) {
 		crowd.Children[fmt.Sprintf("one-of-many-names-%d", i)] = one
 	}
 	root.Children["crowd"] = crowd
-	root.Children["pieces"] = rootfs.File(0o644, zeros(190_000*blockSize))
+	root.Children["pieces"] = rootfs.File(0o644, disktest.Zeros(190_000*blockSize))
 	o := options(6 * gib)
 	o.stride, o.Features, o.SectorSize = 1, LTS6_6, 4096
 	tree, err := scan(root)
@@ -70,7 +56,7 @@ func TestTall(t *testing.T) {
 	if got := levelsOf(t, img, o.SectorSize); got != want {
 		t.Errorf("levels %+v, want %+v", got, want)
 	}
-	path := writeSparse(t, img)
+	path := disktest.WriteSparse(t, img)
 	treetest.Judge(t, "xfs", path)
 	if os.Getuid() == 0 {
 		treetest.Endure(t, "xfs", path, root)

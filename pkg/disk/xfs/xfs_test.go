@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -30,32 +31,6 @@ func mustFormat(t testing.TB, root *rootfs.Inode, o Options) *disk.Image {
 		t.Fatal(err)
 	}
 	return img
-}
-
-// writeSparse writes an image to a sparse file.
-func writeSparse(t testing.TB, img *disk.Image) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "img"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range img.Extents() {
-		blob := io.ReaderAt(e.Blob)
-		if s, ok := blob.(*io.SectionReader); ok {
-			blob, _, _ = s.Outer()
-		}
-		if _, ok := blob.(zeros); ok {
-			continue
-		}
-		if _, err := io.Copy(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return f.Name()
 }
 
 // TestRepair has xfs_repair judge all kinds of trees, with both sizes of
@@ -78,7 +53,7 @@ func TestRepair(t *testing.T) {
 					t.Errorf("%s: %v", c.Name, err)
 					continue
 				}
-				t.Run(c.Name, func(t *testing.T) { treetest.Judge(t, "xfs", writeSparse(t, img)) })
+				t.Run(c.Name, func(t *testing.T) { treetest.Judge(t, "xfs", disktest.WriteSparse(t, img)) })
 			}
 		})
 	}
@@ -107,7 +82,7 @@ func fit(root *rootfs.Inode) *rootfs.Inode {
 }
 
 // every chooses the random trees that the kernel uses; with 1 they take some minutes.
-var every = flag.Int("every", 16, "the kernel uses one in so many random trees")
+var every = flag.Int("every", 32, "the kernel uses one in so many random trees")
 
 // TestRandom has xfs_repair judge random trees, which take every form there is.
 // Every fourth one is in pieces, so that maps become trees.
@@ -141,7 +116,7 @@ func TestRandom(t *testing.T) {
 						seen[form]++
 					}
 				}
-				path := writeSparse(t, img)
+				path := disktest.WriteSparse(t, img)
 				treetest.Judge(t, "xfs", path)
 				if os.Getuid() == 0 && (seed/4)%*every == 0 {
 					treetest.Endure(t, "xfs", path, shown(t, root, o.Features))
@@ -269,7 +244,7 @@ func TestSizes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(o.Size, o.Groups), func(t *testing.T) {
 			t.Setenv("TMPDIR", "/dev/shm") // files may be larger there
-			path := writeSparse(t, mustFormat(t, root, o))
+			path := disktest.WriteSparse(t, mustFormat(t, root, o))
 			treetest.Judge(t, "xfs", path)
 			switch {
 			case os.Getuid() != 0:

@@ -1,0 +1,60 @@
+package disktest
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+)
+
+// Zeros is content that a test need not write.
+type Zeros int64
+
+// Size returns the length of the content.
+func (z Zeros) Size() int64 { return int64(z) }
+
+// ReadAt reads zeros.
+func (z Zeros) ReadAt(p []byte, off int64) (int, error) {
+	n := min(int64(len(p)), int64(z)-off)
+	clear(p[:n])
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
+// WriteSparse writes an image to a new file, holes as holes.
+func WriteSparse(t testing.TB, img *disk.Image) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "img")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(img.Size()); err != nil {
+		t.Fatal(err)
+	}
+	WriteExtents(t, f, img)
+	return path
+}
+
+// WriteExtents writes what an image has to a file, but for [Zeros].
+func WriteExtents(t testing.TB, f *os.File, img *disk.Image) {
+	t.Helper()
+	buf := make([]byte, 1<<20)
+	for _, e := range img.Extents() {
+		blob := io.ReaderAt(e.Blob)
+		if s, ok := blob.(*io.SectionReader); ok {
+			blob, _, _ = s.Outer()
+		}
+		if _, ok := blob.(Zeros); ok {
+			continue
+		}
+		if _, err := io.CopyBuffer(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size()), buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
