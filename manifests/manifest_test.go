@@ -2,7 +2,6 @@ package manifests
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -11,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
-	schema "github.com/invopop/jsonschema"
-	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/ohp-assemble/ohp-assemble/manifests/schematest"
 )
 
 var update = flag.Bool("update", false, "write the schema")
@@ -20,26 +19,8 @@ var update = flag.Bool("update", false, "write the schema")
 // TestSchema: the schema that is shipped is that of the types, with their
 // comments for descriptions.
 func TestSchema(t *testing.T) {
-	r := schema.Reflector{FieldNameTag: "yaml", Anonymous: true, ExpandedStruct: true, DoNotReference: true, RequiredFromJSONSchemaTags: true}
-	if err := r.AddGoComments("github.com/ohp-assemble/ohp-assemble/manifests", "."); err != nil {
-		t.Fatal(err)
-	}
-	for key, comment := range r.CommentMap {
-		r.CommentMap[strings.Replace(key, "manifests/./", "manifests", 1)] = strings.ReplaceAll(comment, "\n", " ")
-	}
-	got, err := json.MarshalIndent(r.Reflect(&Image{}), "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile("image.schema.json", got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if !bytes.Equal(got, Schema) {
-		t.Errorf("image.schema.json is not that of the types, write it with -update:\n%s", got)
-	}
-	if n, want := bytes.Count(got, []byte(`"description"`)), len(keys(reflect.TypeFor[Image]())); n < want-4 {
+	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/manifests", "image.schema.json", Schema, &Image{}, "yaml", *update)
+	if n, want := bytes.Count(Schema, []byte(`"description"`)), len(keys(reflect.TypeFor[Image]())); n < want-4 {
 		t.Errorf("%d descriptions of %d keys", n, want)
 	}
 }
@@ -47,27 +28,11 @@ func TestSchema(t *testing.T) {
 // valid has the schema judge a definition.
 func valid(t *testing.T, text []byte) error {
 	t.Helper()
-	doc, err := validator.UnmarshalJSON(bytes.NewReader(Schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := validator.NewCompiler()
-	if err := c.AddResource("image.schema.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("image.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err = yaml.YAMLToJSON(text)
+	text, err := yaml.YAMLToJSON(text)
 	if err != nil {
 		return err
 	}
-	v, err := validator.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	return s.Validate(v)
+	return schematest.Valid(t, Schema, text)
 }
 
 // TestExamples: the examples are right, in our eyes and in the schema's.

@@ -56,10 +56,13 @@ var architectures = map[string]architecture{
 	},
 }
 
+// formats are QEMU's names of formats, by suffix.
+var formats = map[string]string{"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vpc", "vhdx": "vhdx"}
+
 // Options says what to boot and how. Only Disk has no default.
 type Options struct {
 	Disk     string
-	Format   string        // raw or qcow2; empty means by the file's suffix
+	Format   string        // QEMU's name of it; empty means by the file's suffix
 	Arch     string        // empty means x86_64
 	Firmware Firmware      // empty means BIOS
 	Sector   int           // bytes of the disk's sectors; zero means 512
@@ -111,12 +114,11 @@ func (o Options) firmware() Firmware {
 // arguments makes QEMU's command line. UEFI gets a private copy of the
 // variable store, because OVMF writes to it.
 func arguments(o Options, scratch string) ([]string, error) {
-	format, snapshot, memory := o.Format, "on", o.Memory
+	snapshot, memory := "on", o.Memory
+	suffix := strings.TrimPrefix(filepath.Ext(o.Disk), ".")
+	format := cmp.Or(o.Format, formats[suffix])
 	if format == "" {
-		format = strings.TrimPrefix(filepath.Ext(o.Disk), ".")
-	}
-	if format != "raw" && format != "qcow2" {
-		return nil, fmt.Errorf("boot: %s: disk format %q is neither raw nor qcow2", o.Disk, format)
+		return nil, fmt.Errorf("boot: %s: no disk of the format %q is booted", o.Disk, suffix)
 	}
 	if o.Keep {
 		snapshot = "off"

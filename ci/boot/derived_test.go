@@ -21,7 +21,9 @@ var update = flag.Bool("update", false, "record what the conventional disk is de
 // compares every one of its entries with that.
 func TestTinyDerived(t *testing.T) {
 	wanted(t, "tiny")
-	for form, firmware := range map[string]Firmware{"derived": BIOS, "derived-zstd": UEFI, "derived-64": BIOS, "plain": UEFI} {
+	for form, firmware := range map[string]Firmware{
+		"derived": BIOS, "derived-zstd": UEFI, "derived-10": UEFI, "derived-64": BIOS, "plain": UEFI, "plain-10": BIOS, "plain-64": UEFI,
+	} {
 		disk := build(t, reference(t, "tiny-"+form), "--platform", "qemu")["qemu"]
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()

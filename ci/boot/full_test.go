@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // fullConfig makes what the fixture's proof looks for: a user, a file in /etc
@@ -74,6 +77,7 @@ func (l life) live(t *testing.T, disk string) {
 	if filepath.Ext(disk) == ".raw" {
 		partitionTable(t, disk)
 	}
+	defer l.judge(t, disk)
 	if !l.again || t.Failed() {
 		return
 	}
@@ -127,6 +131,46 @@ func (l life) system(m *machine) {
 			m.is("fsck", "clean")
 			m.is("unlabeled", "0")
 		}
+	}
+}
+
+// judge has checkers look at the file systems of a disk that a system was using.
+func (l life) judge(t *testing.T, disk string) {
+	if os.Getuid() != 0 {
+		t.Log("not root: what the system wrote is not judged")
+		return
+	}
+	dir := t.TempDir()
+	whole := filepath.Join(dir, "whole")
+	treetest.Run(t, "qemu-img", "convert", "-O", "raw", disk, whole)
+	f, err := os.Open(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := gpt.Read(f, info.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]string{"boot": "ext4", "root": l.rootFS}
+	for _, p := range table.Partitions {
+		kind := kinds[p.Name]
+		if kind == "" {
+			continue
+		}
+		path := filepath.Join(dir, p.Name)
+		treetest.Run(t, "dd", "if="+whole, "of="+path, "bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse", "status=none",
+			fmt.Sprint("skip=", p.Start), fmt.Sprint("count=", p.Size))
+		if err := os.Truncate(path, p.Size); err != nil {
+			t.Fatal(err)
+		}
+		_, unmount := treetest.Mount(t, kind, path) // replays what is in the log
+		unmount()
+		treetest.Judge(t, kind, path)
 	}
 }
 

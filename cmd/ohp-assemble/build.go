@@ -1,14 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
 )
 
 // A result is what build prints.
@@ -23,12 +31,20 @@ type result struct {
 
 type imageResult struct {
 	Platform    string `json:"platform"`
-	Format      string `json:"format"`
+	Format      string `json:"format"`      // of the file before compression
+	Compression string `json:"compression"` // of the file, or none
 	Path        string `json:"path"`
 	Size        int64  `json:"size"`         // of the file
 	Allocated   int64  `json:"allocated"`    // that the file takes on its disk
 	VirtualSize int64  `json:"virtual_size"` // of the disk in it
-	SHA256      string `json:"sha256"`       // of the file
+	SectorSize  int    `json:"sector_size"`
+	SHA256      string `json:"sha256"` // of the file
+	// What the file is before compression: the identity of the image, which no
+	// other version of a compressor changes.
+	UncompressedSize   int64  `json:"uncompressed_size"`
+	UncompressedSHA256 string `json:"uncompressed_sha256"`
+
+	published bool // as it is, without compression
 }
 
 // print shows what was built to a person.
@@ -104,28 +120,95 @@ func build(ctx context.Context, ui *ui, r *request, out string) (*result, error)
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	for i, d := range disks {
 		workers.Go(func() (err error) {
-			res.Images[i], err = writeImage(ctx, ui, r, system, d, out)
-			return err
+			if res.Images[i], err = writeImage(ctx, ui, r, system, d, out); err != nil {
+				return err
+			}
+			return writeUpload(ui, r, system, d, res.Images[i])
 		})
 	}
-	return res, workers.Wait()
+	if err := workers.Wait(); err != nil {
+		return nil, err
+	}
+	return res, writeMeta(out, system.meta(r, res))
 }
 
 // writeImage streams one disk to its file.
 func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plannedDisk, out string) (_ imageResult, err error) {
-	name := filepath.Join(out, d.platform.FileName(system.name, system.version, system.arch))
+	p, img, kind := d.platform, d.disk.Image, r.compression(d.platform)
+	base := p.FileName(system.name, system.version, system.arch)
+	name := filepath.Join(out, base+kind.Suffix())
 	perm := os.FileMode(0o666)
 	if r.config != nil {
 		perm = 0o600 // as secret as the config in it
 	}
-	s := ui.begin("write "+d.platform.ID, "write "+filepath.Base(name), d.platform.Size(d.disk.Image))
+	s := ui.begin("write "+p.ID, "write "+filepath.Base(name), p.Format.Total(img))
 	defer func() { s.end(err) }()
-	tap := newSink(ctx, s)
+	plain, packed := newSink(ctx, s), newSink(ctx, nil)
+	if p.Format.Size == nil && p.Format.Plan == nil { // then what is read tells how far it is
+		plain.count = nil
+		if img, err = counting(img, s); err != nil {
+			return imageResult{}, err
+		}
+	}
 	size, allocated, err := writeFile(name, perm, func(f *os.File) error {
-		return d.platform.Write(f, d.disk.Image, tap)
+		spool, err := newSpool(out)
+		if err != nil {
+			return err
+		}
+		defer spool.Close()
+		return p.Format.WriteFile(
+			cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img,
+			cloud.Facts{
+				ID: d.disk.Partitions[len(d.disk.Partitions)-1].ID, Time: system.created(), Name: strings.TrimSuffix(base, "."+p.Format.Suffix),
+				OS: system.name, Version: system.version, Arch: system.arch, Cloud: system.choices.Cloud, Spool: spool,
+			})
 	})
 	if err != nil {
 		return imageResult{}, err
 	}
-	return imageResult{d.platform.ID, d.platform.Suffix, name, size, allocated, d.disk.Size(), tap.Sum()}, nil
+	if kind == compress.None {
+		packed = plain
+	}
+	return imageResult{
+		Platform: p.ID, Format: p.Format.Suffix, Compression: string(kind), Path: name,
+		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(), published: p.Published == "",
+		UncompressedSize: plain.n, UncompressedSHA256: plain.Sum(),
+	}, nil
+}
+
+// writeUpload writes, beside an image, how it gets into its cloud. If it breaks
+// a rule of its cloud, it does not.
+func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResult) error {
+	image := upload.Image{
+		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
+		Arch: system.arch, OS: system.name, Version: system.version, SecureBoot: system.hasShim(),
+	}
+	if i.Compression != string(compress.None) {
+		image.Compression, image.UncompressedSHA256, image.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
+	}
+	if i.Platform == "aws" {
+		c := system.choices.Cloud
+		image.AWS = upload.AWS{VolumeType: c.AWSVolumeType, BootMode: c.AWSBootMode, IMDSv2Only: c.AWSIMDSv2Only}
+	}
+	doc, err := upload.New(image)
+	if err != nil {
+		return ui.warn([]string{err.Error()}, r.strict)
+	}
+	if i.Platform == "aws" {
+		if doc.Snapshot, err = upload.Blocks(d.disk.Image); err != nil {
+			return err
+		}
+	}
+	return writeText(upload.FileName(i.Path), doc.Marshal())
+}
+
+// hasShim reports whether the boot loader can be one that Secure Boot lets
+// start.
+func (s *system) hasShim() bool {
+	esp, vendor, err := grub.ESP(s.deployment.System)
+	if err != nil {
+		return false
+	}
+	dir := esp.Lookup(vendor)
+	return dir != nil && slices.ContainsFunc(dir.Names(), func(name string) bool { return strings.HasPrefix(name, "shim") })
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -240,6 +242,56 @@ func TestKernelSeesThePlan(t *testing.T) {
 	}
 }
 
+// TestKernelUsesThePlan has the kernel use, fill and grow the root file systems
+// of the full fixture.
+func TestKernelUsesThePlan(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	for _, kind := range []string{"ext4", "xfs"} {
+		t.Run(kind, func(t *testing.T) {
+			plan := planOf(t, requested(t, t.TempDir(), fixture(t, "full-base"), "metal", "--root-fs", kind))
+			root := plan.Partitions[len(plan.Partitions)-1].Content.(*disk.Image)
+			f, err := os.Create(filepath.Join(t.TempDir(), "root"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := raw.WriteFile(f, root, io.Discard); err != nil {
+				t.Fatal(err)
+			}
+			onlyAllocated(t, f, root)
+			treetest.Judge(t, kind, f.Name())
+			treetest.Endure(t, kind, f.Name(), plan.Root)
+		})
+	}
+}
+
+// onlyAllocated holds what an image takes on the disk against what it says it
+// does: nothing but that was written.
+func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
+	t.Helper()
+	const block = 4096
+	var want, end int64
+	for _, e := range img.Extents() {
+		from := max(end, e.Off&^(block-1))
+		end = max(end, (e.End()+block-1)&^(block-1))
+		want += end - from
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := info.Sys().(*syscall.Stat_t).Blocks * 512
+	t.Logf("%d bytes allocated, %d written, %d on the disk", img.Allocated(), want, got)
+	if got < want || got > want+want/1000 { // what the host takes for itself
+		t.Errorf("%d bytes on the disk for %d", got, want)
+	}
+}
+
 // TestSameBytes builds twice, with everything different that may be.
 func TestSameBytes(t *testing.T) {
 	for _, name := range []string{"tiny-base", "tiny-chunked"} {
@@ -326,18 +378,24 @@ func TestNoRoot(t *testing.T) {
 	}
 }
 
-// TestMemory: what is needed grows with the number of files, not with their size.
+// TestMemory: what is needed grows with the number of files, not with their
+// size, and not with that of layers.
 func TestMemory(t *testing.T) {
 	const limit = 300 << 20
-	ref := fixture(t, "full-base")
-	dir := t.TempDir()
-	args := []string{"build", "--format", "json", "--cache", filepath.Join(dir, "cache"), "--out", dir, "--platform", "qemu,metal", ref}
-	for _, what := range []string{"cold", "warm"} {
-		if p := program(t, nil, args...); p.rss > limit {
-			t.Errorf("%s: peak RSS is %d MiB", what, p.rss>>20)
-		} else {
-			t.Logf("%s: peak RSS is %d MiB", what, p.rss>>20)
-		}
+	for _, name := range []string{"full-base", "full-derived-64"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			args := []string{"build", "--format", "json", "--cache", filepath.Join(dir, "cache"), "--out", dir, "--platform", "qemu,metal", fixture(t, name)}
+			for _, what := range []string{"cold", "warm", "every format"} {
+				if what == "every format" {
+					args = append(args, "--platform", "aws,gcp,nutanix,hyperv,kubevirt,vmware,azure", "--compress", "zstd")
+				}
+				p := program(t, nil, args...)
+				if t.Logf("%s: peak RSS is %d MiB", what, p.rss>>20); p.rss > limit {
+					t.Errorf("more than %d MiB", limit>>20)
+				}
+			}
+		})
 	}
 }
 

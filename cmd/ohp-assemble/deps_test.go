@@ -13,7 +13,7 @@ var mayImport = []struct{ pkg, on string }{
 	{"cmd/", "pkg/ manifests"},
 	{"manifests", ""},
 	{"pkg/stream", "pkg/"},
-	{"pkg/cloud", "pkg/disk"},
+	{"pkg/cloud", "pkg/cloud pkg/disk pkg/rootfs"},
 	{"pkg/iso", "pkg/disk pkg/rootfs"},
 	{"pkg/disk/layout", "pkg/disk pkg/rootfs"},
 	{"pkg/disk/", "pkg/disk pkg/rootfs"}, // a format knows trees and images, and no other format

@@ -309,6 +309,77 @@ func TestFaults(t *testing.T) {
 	built(t, nil, good, "--cache", cache, "--out", t.TempDir())
 }
 
+// TestNothingPulled: what is refused before its layers are known costs none of
+// them.
+func TestNothingPulled(t *testing.T) {
+	good := fixture(t, "tiny-chunked")
+	for name, tc := range map[string]struct {
+		policy     string
+		code       int
+		says, hint string
+	}{
+		"squashed": {"", exitFailed, "the image was squashed", ""},
+		"rejected": {`{"default": [{"type": "reject"}]}`, exitAccess, "rejects it", "whoever keeps the policy"},
+		"unsigned": {`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": ""}]}`, exitAccess, "no signature", "whoever keeps the policy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, ref := copyLayout(t, good)
+			args := []string{"build", "--cache", filepath.Join(dir, "cache"), "--out", filepath.Join(dir, "out")}
+			if tc.policy == "" {
+				e := editLayout(t, filepath.Join(dir, "layout"))
+				e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"] = "sha256:" + strings.Repeat("1", 64)
+				ref = e.save()
+			} else {
+				policy := filepath.Join(dir, "policy.json")
+				if err := os.WriteFile(policy, []byte(tc.policy), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--policy", policy)
+			}
+			p := finish(t, start(t, nil, append(args, ref)...))
+			if p.code != tc.code || !strings.Contains(errorLine(p.stderr), tc.says) || !strings.Contains(p.stderr, tc.hint) {
+				t.Errorf("exit code %d: %s", p.code, p.stderr)
+			}
+			if names, _ := filepath.Glob(filepath.Join(dir, "cache/v1/layers/*")); len(names) > 0 {
+				t.Errorf("layers were fetched: %q", names)
+			}
+			noFiles(t, filepath.Join(dir, "out"))
+		})
+	}
+}
+
+// TestWarnings has a container that hosts would not take for an update, and
+// one that has no Ignition for the config.
+func TestWarnings(t *testing.T) {
+	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	labels := e.config["config"].(map[string]any)["Labels"].(map[string]any)
+	delete(labels, "containers.bootc")
+	args := []string{"plan", "--strict", "--cache", filepath.Join(dir, "cache")}
+	program(t, nil, append(args, e.save())...)
+	if p := finish(t, start(t, nil, append(args, "--ignition", writeConfig(t), e.save())...)); p.code != exitFailed || !strings.Contains(p.stderr, "no Ignition in the container") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
+	delete(labels, "ostree.bootable")
+	if p := finish(t, start(t, nil, append(args, e.save())...)); p.code != exitFailed || !strings.Contains(p.stderr, "neither the label containers.bootc nor ostree.bootable") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
+}
+
+// TestDerivedWarnings: what a layer has and the system will not is said, with
+// layer and path, and is an error to who wants no surprises.
+func TestDerivedWarnings(t *testing.T) {
+	args := []string{"plan", "--cache", filepath.Join(t.TempDir(), "cache"), fixture(t, "tiny-derived")}
+	const want = ": run: run/derived is not imported, nor is anything else in there; a container has it\n"
+	if p := program(t, nil, args...); !strings.Contains(p.stderr, "warning: layer ") || !strings.Contains(p.stderr, want) {
+		t.Errorf("warnings: %s", p.stderr)
+	}
+	p := finish(t, start(t, nil, append(args, "--strict")...))
+	if p.code != exitFailed || p.stdout != "" || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+		t.Errorf("exit code %d: %s%s", p.code, p.stdout, p.stderr)
+	}
+}
+
 // errorLine returns the one line of the error itself.
 func errorLine(stderr string) string {
 	for line := range strings.Lines(stderr) {

@@ -19,6 +19,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhd"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhdx"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vmdk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -32,11 +35,21 @@ func openImage(f *os.File) (disk rootfs.Blob, format string, err error) {
 	if !info.Mode().IsRegular() {
 		return nil, "", errors.New("not a regular file")
 	}
-	magic := make([]byte, 4)
+	magic := make([]byte, 8)
 	f.ReadAt(magic, 0)
-	if string(magic) == "QFI\xfb" {
+	switch {
+	case string(magic[:4]) == "QFI\xfb":
 		disk, err = qcow2.Open(f)
 		return disk, "qcow2", err
+	case string(magic[:4]) == "KDMV":
+		disk, err = vmdk.Open(f, info.Size())
+		return disk, "vmdk", err
+	case string(magic) == "vhdxfile":
+		disk, err = vhdx.Open(f, info.Size())
+		return disk, "vhdx", err
+	case vhd.Is(f, info.Size()):
+		disk, err = vhd.Open(f, info.Size())
+		return disk, "vhd", err
 	}
 	return io.NewSectionReader(f, 0, info.Size()), "raw", nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 )
 
 // An inspection is what is found in an image.
@@ -90,7 +91,7 @@ func inspectCommand() *cobra.Command {
 
 // inspect takes for a file what is one, and anything else for a reference.
 func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
-	if _, err := os.Stat(o.reference); err == nil || strings.HasPrefix(o.reference, "/") || strings.HasPrefix(o.reference, ".") {
+	if isPath(o.reference) {
 		return inspect(o.reference)
 	}
 	var err error
@@ -99,18 +100,28 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	}
 	ui := newUI(false)
 	defer ui.wait()
-	image, err := o.pull(ctx, ui)
+	image, err := o.pull(ctx, ui, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer image.Close()
+	return inspectContainer(image), nil
+}
+
+// isPath tells a file or folder from a reference.
+func isPath(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil || strings.HasPrefix(name, "/") || strings.HasPrefix(name, ".")
+}
+
+func inspectContainer(image *oci.Image) *containerInspection {
 	found := &containerInspection{
 		Reference: image.Reference, Digest: image.Digest.String(), Arch: image.Arch, Created: image.Created, Labels: image.Labels,
 	}
 	for _, l := range image.Layers {
 		found.Layers = append(found.Layers, plannedLayer{l.Digest.String(), l.DiffID.String(), l.Size})
 	}
-	return found, nil
+	return found
 }
 
 // A containerInspection is what is found in a container.
@@ -151,12 +162,20 @@ func inspect(name string) (*inspection, error) {
 	}
 	defer f.Close()
 	image, format, err := openImage(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if err == nil {
+		var found *inspection
+		if found, err = inspectDisk(name, image, format); err == nil {
+			return found, nil
+		}
 	}
+	return nil, fmt.Errorf("%s: %w", name, err)
+}
+
+// inspectDisk looks into the disk in a file of the given name.
+func inspectDisk(name string, image rootfs.Blob, format string) (*inspection, error) {
 	table, err := gpt.Read(image, image.Size())
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	found := &inspection{
 		File: name, Format: format, VirtualSize: image.Size(), SectorSize: table.SectorSize, DiskGUID: table.DiskGUID.String(),

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
 // Exit codes, part of the interface.
@@ -52,7 +53,7 @@ func run() int {
 		return 0
 	}
 	if ctx.Err() != nil {
-		err = errors.New("interrupted; what was not whole is gone, but for the cache")
+		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h := hint(err); h != "" {
@@ -79,7 +80,13 @@ machine, and the same bytes every time.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(buildCommand(), planCommand(), inspectCommand(), lsCommand(), catCommand(), manifestCommand(), streamCommand(), cacheCommand(), versionCommand())
+	root.AddCommand(
+		buildCommand(), planCommand(),
+		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
+		compressCommand(), decompressCommand(),
+		publishCommand(), pullCommand(), streamCommand(),
+		manifestCommand(), cacheCommand(), versionCommand(),
+	)
 	return root
 }
 
@@ -90,6 +97,9 @@ func (e usageError) Unwrap() error { return e.error }
 
 // errProblems says that an image was read and is not what it should be.
 var errProblems = errors.New("there are problems")
+
+// errDiffer is the answer to diff --exit-code.
+var errDiffer = errors.New("not equal")
 
 // exactArgs is cobra.ExactArgs with a usageError.
 func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
@@ -106,9 +116,9 @@ func rangeArgs(from, to int, what string) cobra.PositionalArgs {
 
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems):
+	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile):
 		return exitVerify
 	case errors.Is(err, oci.ErrAccess):
 		return exitAccess
@@ -119,10 +129,14 @@ func exitCode(err error) int {
 // hint says what to do about an error, where that is known.
 func hint(err error) string {
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
 		return "ohp-assemble --help, or ohp-assemble COMMAND --help"
+	case errors.Is(err, publish.ErrFile):
+		return "the file has changed since it was built, or is damaged: build it again"
 	case errors.Is(err, oci.ErrVerify):
 		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
+	case errors.Is(err, oci.ErrForbidden):
+		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
 	case errors.Is(err, oci.ErrAccess):
 		return "log in with podman or skopeo, or name a file of credentials with --authfile"
 	case errors.Is(err, syscall.ENOSPC):

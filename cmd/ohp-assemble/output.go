@@ -14,6 +14,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // writeFile makes a file that appears under its name only when it is whole:
@@ -22,10 +25,7 @@ import (
 // file, and what of it is not holes and so takes room on its disk.
 func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, allocated int64, err error) {
 	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d.part", filepath.Base(name), os.Getpid()))
-	// In a folder that others write to, what has this name may be a trap: a link,
-	// or a file that they can read.
-	os.Remove(tmp)
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	f, err := create(tmp, perm)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -38,18 +38,52 @@ func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, 
 	if err := fill(f); err != nil {
 		return 0, 0, fmt.Errorf("%s: %w", name, err)
 	}
+	return commit(f, tmp, name)
+}
+
+// create makes a file that was not there. In a folder that others write to,
+// what has its name may be a trap: a link, or a file that they can read.
+func create(name string, perm os.FileMode) (*os.File, error) {
+	os.Remove(name)
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+}
+
+// commit gives a temporary file its name, once it is on the disk.
+func commit(f *os.File, tmp, name string) (size, allocated int64, err error) {
 	if err := f.Sync(); err != nil {
 		return 0, 0, err
 	}
+	if size, allocated, err = fileSizes(f); err != nil {
+		return 0, 0, err
+	}
+	return size, allocated, os.Rename(tmp, name)
+}
+
+// fileSizes returns the size of a file, and what of it is not holes and so
+// takes room on its disk.
+func fileSizes(f *os.File) (size, allocated int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, 0, err
 	}
-	size, allocated = info.Size(), info.Size()
+	return info.Size(), onDisk(info), nil
+}
+
+// onDisk returns what of a file is not holes.
+func onDisk(info fs.FileInfo) int64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		allocated = stat.Blocks * 512
+		return stat.Blocks * 512
 	}
-	return size, allocated, os.Rename(tmp, name)
+	return info.Size()
+}
+
+// writeText makes a small file.
+func writeText(name string, text []byte) error {
+	_, _, err := writeFile(name, 0o666, func(f *os.File) error {
+		_, err := f.Write(text)
+		return err
+	})
+	return err
 }
 
 // writable says early whether files can be made in a folder, or the folder
@@ -76,10 +110,11 @@ type sink struct {
 	ctx   context.Context
 	hash  hash.Hash
 	count io.Writer // may be nil
+	n     int64     // bytes that passed
 }
 
 func newSink(ctx context.Context, count io.Writer) *sink {
-	return &sink{ctx, sha256.New(), count}
+	return &sink{ctx: ctx, hash: sha256.New(), count: count}
 }
 
 func (s *sink) Write(p []byte) (int, error) {
@@ -89,8 +124,39 @@ func (s *sink) Write(p []byte) (int, error) {
 	if s.count != nil {
 		s.count.Write(p)
 	}
+	s.n += int64(len(p))
 	return s.hash.Write(p)
 }
 
 // Sum returns the SHA-256 of what passed, in hexadecimal.
 func (s *sink) Sum() string { return hex.EncodeToString(s.hash.Sum(nil)) }
+
+// newSpool returns a temporary file in a folder, which has no name and is gone
+// when it is closed.
+func newSpool(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".spool-*")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
+
+// counting returns an image whose content counts as it is read.
+func counting(img *disk.Image, count io.Writer) (*disk.Image, error) {
+	var extents []disk.Extent
+	for _, e := range img.Extents() {
+		extents = append(extents, disk.Extent{Off: e.Off, Blob: countedBlob{e.Blob, count}})
+	}
+	return disk.New(img.Size(), extents...)
+}
+
+type countedBlob struct {
+	rootfs.Blob
+	count io.Writer
+}
+
+func (b countedBlob) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.Blob.ReadAt(p, off)
+	b.count.Write(p[:n])
+	return n, err
+}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,23 +30,21 @@ type system struct {
 	stateroot     string
 	rootFS        string
 	origin        string
-	commit        ostree.Checksum // what is deployed
-	warnings      []string        // about the container
+	commit        ostree.Checksum                   // what is deployed
+	ids           map[*rootfs.Inode]ostree.Checksum // of files of the deployment
+	warnings      []string                          // about the container
 }
 
 func (s *system) Close() error { return s.image.Close() }
 
-// pull pulls the container that the options name.
-func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
-	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy}
+// pull pulls the container that the options name, if it is accepted.
+func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image) error) (*oci.Image, error) {
+	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy, Accept: accept}
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}
-	if o.authFile != "" {
-		// The image library takes a file that is missing for one that is empty.
-		if _, err := os.Stat(o.authFile); err != nil {
-			return nil, fmt.Errorf("authfile: %w", err)
-		}
+	if err := checkAuthFile(o.authFile); err != nil {
+		return nil, err
 	}
 	s := ui.begin("pull", "pull", 0)
 	options.Progress = s
@@ -59,12 +56,15 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
 	return image, err
 }
 
+// importable is what pull accepts of who wants the operating system in it.
+func importable(image *oci.Image) error { return container.Check(image.Config) }
+
 // load pulls, imports and deploys the container of a request.
 func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	if err := ui.warn(r.warnings, r.strict); err != nil {
 		return nil, err
 	}
-	image, err := r.pull(ctx, ui)
+	image, err := r.pull(ctx, ui, importable)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +106,12 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if s.origin, untrusted = updateOrigin(r.origin, reference, tree.Root); untrusted != nil {
 		s.warnings = append(s.warnings, fmt.Sprintf("origin %s: the system will refuse its updates: %v", s.origin, untrusted))
 	}
+	if !container.Bootable(image.Labels) {
+		s.warnings = append(s.warnings, "the container has neither the label containers.bootc nor ostree.bootable: the system will refuse its updates")
+	}
+	if r.config != nil && tree.Root.Resolve(ignitionModule) == nil {
+		s.warnings = append(s.warnings, "no Ignition in the container (/"+ignitionModule+"): its initramfs will not read the config")
+	}
 	if err := coreos.Preflight(tree.Root, image.Arch); err != nil {
 		return nil, err
 	}
@@ -125,12 +131,15 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},
 		},
 	})
-	s.commit = tree.Deployed
+	s.commit, s.ids = tree.Deployed, tree.Repo.IDs
 	for _, w := range tree.Warnings {
 		s.warnings = append(s.warnings, w.String())
 	}
 	return s, err
 }
+
+// ignitionModule is what puts Ignition into an initramfs.
+const ignitionModule = "usr/lib/dracut/modules.d/30ignition"
 
 // created is the time that everything new on the disk has.
 func (s *system) created() rootfs.Time {
@@ -170,26 +179,10 @@ type plannedDisk struct {
 
 // plan lays out the disks of a request.
 func (s *system) plan(r *request) ([]plannedDisk, error) {
+	bases := map[layout.Options]*layout.Base{}
 	var disks []plannedDisk
 	for _, p := range r.targets {
-		id := cmp.Or(p.Ignition, p.ID)
-		kargs, err := s.choices.Kargs(id, r.kargs)
-		if err != nil {
-			return nil, err
-		}
-		settings, err := s.choices.Platform(id)
-		if err != nil {
-			return nil, err
-		}
-		size := r.bytes
-		if size == 0 && !p.Packed {
-			size = s.choices.Size
-		}
-		d, err := layout.New(s.deployment, s.choices, layout.Options{
-			Arch:   s.arch,
-			Sector: p.Sector, Size: size, RootFS: s.rootFS, Kargs: kargs, Platform: settings, Ignition: r.config,
-			Time: s.created(), Seed: s.image.Digest.String() + " " + s.origin,
-		})
+		d, err := s.planDisk(p, r, bases)
 		if err != nil {
 			return nil, fmt.Errorf("platform %s: %w", p.ID, err)
 		}
@@ -197,6 +190,38 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 	}
 	return disks, nil
 }
+
+// planDisk lays out the disk for a platform. What it has in common with others
+// is in bases, and goes there.
+func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options]*layout.Base) (*layout.Disk, error) {
+	o := layout.Options{
+		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), RootFS: s.rootFS, Time: s.created(), Seed: s.seed(),
+	}
+	base := bases[o]
+	if base == nil {
+		var err error
+		if base, err = layout.New(s.deployment, s.choices, o); err != nil {
+			return nil, err
+		}
+		bases[o] = base
+	}
+	kargs, err := s.choices.Kargs(p.IgnitionID(), r.kargs)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := s.choices.Platform(p.IgnitionID())
+	if err != nil {
+		return nil, err
+	}
+	d, err := base.Disk(layout.Variant{Kargs: kargs, Platform: settings, Ignition: r.config})
+	if err != nil {
+		return nil, err
+	}
+	return d, p.Check(d.Size())
+}
+
+// seed is what everything derives from that must differ between systems.
+func (s *system) seed() string { return s.image.Digest.String() + " " + s.origin }
 
 // What plan prints.
 type (

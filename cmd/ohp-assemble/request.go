@@ -13,6 +13,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
@@ -38,6 +39,8 @@ type buildOptions struct {
 	authFile  string
 	tlsVerify bool
 	policy    string
+	compress  string
+	level     int
 	format    string
 }
 
@@ -58,7 +61,7 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.manifest, "manifest", "m", "", "image definition, a `file` that says what else would be options")
 	f.StringVar(&o.name, "name", "", "first `part` of the images' file names (default: the operating system's name)")
-	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(platformIDs(), ", "))
+	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all of the architecture")
 	f.StringArrayVar(&o.ignition, "ignition", nil, "Ignition config, or Butane config (.bu), to embed: a `file`; several are merged, the last one wins")
 	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
@@ -66,10 +69,18 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
+	compressFlags(cmd, o, string(compress.None))
 	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
-	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(platformIDs(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(append(cloud.IDs(), cloud.All), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("merge", cobra.FixedCompletions([]string{container.MergeOSTree, container.MergeOCI}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("root-fs", cobra.FixedCompletions([]string{"xfs", "ext4"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// compressFlags declares how files are compressed.
+func compressFlags(cmd *cobra.Command, o *buildOptions, usual string) {
+	cmd.Flags().StringVar(&o.compress, "compress", usual, "`how` the files are compressed: none, gzip, xz, zstd, zip, or platform, which is as the images of each platform are published")
+	cmd.Flags().IntVar(&o.level, "compress-level", 0, "`level` of the compression, 1 to 9, of zstd to 22; 0 is its own default")
+	cmd.RegisterFlagCompletionFunc("compress", cobra.FixedCompletions([]string{"none", "gzip", "xz", "zstd", "zip", asPublished}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func formatFlag(cmd *cobra.Command, format *string) {
@@ -84,11 +95,16 @@ func checkFormat(format string) error {
 	return nil
 }
 
-func platformIDs() (ids []string) {
-	for _, p := range cloud.Platforms {
-		ids = append(ids, p.ID)
+// checkAuthFile refuses a file of credentials that is not there: the image
+// library takes it for one that is empty.
+func checkAuthFile(name string) error {
+	if name == "" {
+		return nil
 	}
-	return ids
+	if _, err := os.Stat(name); err != nil {
+		return fmt.Errorf("authfile: %w", err)
+	}
+	return nil
 }
 
 // A request is buildOptions, checked, before anything is fetched.
@@ -138,7 +154,7 @@ func (o *buildOptions) define(cmd *cobra.Command) error {
 	for flag, values := range map[string][]string{
 		"name": {m.Metadata.Name}, "merge": {spec.Merge}, "origin": {spec.Origin}, "arch": {strings.Join(spec.Architectures, ",")},
 		"platform": spec.Platforms, "size": {spec.Disk.Size}, "root-fs": {spec.Disk.RootFilesystem}, "karg": spec.KernelArguments,
-		"ignition": spec.Ignition, "files-dir": {spec.FilesDir}, "strict": {strconv.FormatBool(spec.Strict)},
+		"compress": {spec.Compression}, "ignition": spec.Ignition, "files-dir": {spec.FilesDir}, "strict": {strconv.FormatBool(spec.Strict)},
 	} {
 		if cmd.Flags().Changed(flag) {
 			continue
@@ -167,19 +183,20 @@ func (o buildOptions) check() (*request, error) {
 	if err := layout.Supports(machine(o.arch)); err != nil {
 		return nil, usageError{err}
 	}
-	seen := map[string]bool{}
-	for _, id := range o.platforms {
-		p, err := cloud.Lookup(id)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		if !seen[id] {
-			r.targets = append(r.targets, p)
-		}
-		seen[id] = true
+	var err error
+	if r.targets, err = cloud.Lookup(machine(o.arch), o.platforms...); err != nil {
+		return nil, usageError{err}
 	}
 	if len(r.targets) == 0 {
 		return nil, usageError{errors.New("no platform")}
+	}
+	for _, p := range r.targets {
+		if !p.Has(machine(o.arch)) {
+			r.warn("platform %s: Fedora CoreOS has images for it on %s only", p.ID, strings.Join(strings.Fields(p.Arches), " and "))
+		}
+	}
+	if err := o.checkCompression(); err != nil {
+		return nil, usageError{err}
 	}
 	if o.name != fileName(o.name) {
 		return nil, usageError{fmt.Errorf("name %q does not fit into a file's name", o.name)}
@@ -206,7 +223,6 @@ func (o buildOptions) check() (*request, error) {
 			}
 		}
 	}
-	var err error
 	if o.size != "" {
 		if r.bytes, err = parseBytes(o.size); err != nil {
 			return nil, usageError{err}
@@ -220,6 +236,34 @@ func (o buildOptions) check() (*request, error) {
 	}
 	r.cache, err = cacheDir(o.cache)
 	return r, err
+}
+
+// asPublished says that each platform's files are compressed as they are
+// published.
+const asPublished = "platform"
+
+func (o *buildOptions) checkCompression() error {
+	if o.level < 0 || o.level > 22 || o.level > 9 && o.compress != string(compress.Zstd) {
+		return fmt.Errorf("compression level %d: there are 1 to 9, of zstd to 22", o.level)
+	}
+	if o.compress == asPublished {
+		return nil
+	}
+	_, err := compress.Parse(o.compress)
+	return err
+}
+
+// compression returns how a platform's file is compressed. What is published
+// as it is has its compression inside.
+func (o *buildOptions) compression(p cloud.Platform) compress.Kind {
+	switch {
+	case p.Published == "":
+		return compress.None
+	case o.compress == asPublished:
+		return p.Published
+	}
+	kind, _ := compress.Parse(o.compress) // checked
+	return kind
 }
 
 // readConfigs returns the one Ignition config that all the files make, or nil.

@@ -139,7 +139,7 @@ func (s *step) end(err error) {
 	if n := s.done.Load(); n > 0 {
 		s.ui.say("%s: %s in %s, %s/s", s.name, size(n), seconds(took), size(int64(float64(n)/max(took.Seconds(), 1e-3))))
 	} else {
-		s.ui.say("%s: everything was in the cache, %s", s.name, seconds(took))
+		s.ui.say("%s: everything was there already, %s", s.name, seconds(took))
 	}
 }
 

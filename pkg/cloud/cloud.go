@@ -1,64 +1,128 @@
 // Package cloud knows the platforms that an image can be made for.
 //
-// A platform is a line of a table: its Ignition platform id, the container
-// format of its disk, and how large that disk is. What differs inside the
-// image (kernel arguments, GRUB's console commands) comes from the operating
-// system's own platforms.json. See the platform table of coreos-assembler.
+// A platform is a line of a table: its Ignition platform id, the format of its
+// image's file, how large the disk in it is, and how the file is published.
+// What differs inside the image (kernel arguments, GRUB's console commands)
+// comes from the operating system's own platforms.json. The table is that of
+// coreos-assembler, so that images have the names and forms that clouds and
+// their tools are used to.
 package cloud
 
 import (
+	"cmp"
 	"fmt"
-	"io"
-	"os"
+	"slices"
 	"strings"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 )
 
 // A Platform is a kind of machine that an image is made for.
 type Platform struct {
-	ID       string // as in file names
-	Ignition string // value of ignition.platform.id and key of platforms.json, if it is not the ID
-	Suffix   string // of the image's file name; it names the format
-	Packed   bool   // the disk is as small as its content allows, not as large as image.json says
-	Sector   int    // bytes of a sector, 512 if zero
-
-	// Write writes a disk in the platform's format to an empty file, and every
-	// byte of that file in order to tap as well.
-	Write func(f *os.File, img *disk.Image, tap io.Writer) error
-	// Size returns how many bytes Write writes to tap.
-	Size func(img *disk.Image) int64
+	ID        string // as in file names
+	Ignition  string // value of ignition.platform.id and key of platforms.json, if it is not the ID
+	Arches    string // that Fedora CoreOS has images for, as machines call themselves; "" for all
+	Format    Format
+	Published compress.Kind // how the file is compressed when it is published; "" for not at all
+	Size      int64         // bytes of the disk, if it is not the size that image.json says
+	Packed    bool          // the disk is as small as its content allows
+	Sector    int           // bytes of a sector, 512 if zero
 }
+
+const gib = 1 << 30
 
 // Platforms is the table of all platforms, in the order they are shown.
 var Platforms = []Platform{
-	{ID: "qemu", Suffix: "qcow2", Write: writeQcow2, Size: qcow2.Size},
-	{ID: "metal", Suffix: "raw", Packed: true, Write: raw.WriteFile, Size: (*disk.Image).Size},
-	{ID: "metal4k", Ignition: "metal", Suffix: "raw", Packed: true, Sector: 4096, Write: raw.WriteFile, Size: (*disk.Image).Size},
+	{ID: "qemu", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "metal", Format: rawDisk, Published: compress.Xz, Packed: true},
+	{ID: "metal4k", Ignition: "metal", Format: rawDisk, Published: compress.Xz, Packed: true, Sector: 4096},
+	{ID: "aliyun", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "applehv", Arches: "x86_64 aarch64", Format: rawDisk, Published: compress.Gzip},
+	{ID: "aws", Arches: "x86_64 aarch64", Format: vmdkStream, Published: compress.Xz},
+	{ID: "azure", Arches: "x86_64 aarch64", Format: vhdFixed, Published: compress.Xz},
+	{ID: "azurestack", Arches: "x86_64", Format: vhdFixed, Published: compress.Xz},
+	{ID: "digitalocean", Arches: "x86_64", Format: qcow2Plain, Published: compress.Gzip},
+	{ID: "exoscale", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "gcp", Arches: "x86_64 aarch64", Format: gcpTar},
+	{ID: "hetzner", Arches: "x86_64 aarch64", Format: rawDisk, Published: compress.Xz},
+	{ID: "hyperv", Arches: "x86_64 aarch64", Format: vhdxDynamic, Published: compress.Zip},
+	{ID: "ibmcloud", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz, Size: 100 * gib},
+	{ID: "kubevirt", Arches: "x86_64 aarch64", Format: containerDisk},
+	{ID: "nutanix", Arches: "x86_64", Format: qcow2Packed},
+	{ID: "openstack", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "oraclecloud", Arches: "x86_64 aarch64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "proxmoxve", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "virtualbox", Arches: "x86_64", Format: ovaVirtualBox},
+	{ID: "vmware", Arches: "x86_64", Format: ovaVMware},
+	{ID: "vultr", Arches: "x86_64", Format: rawDisk, Published: compress.Xz},
 }
 
-func writeQcow2(f *os.File, img *disk.Image, tap io.Writer) error {
-	t := newTee(f, tap)
-	defer t.close()
-	return qcow2.Write(t, img, qcow2.Options{})
-}
+// All is what stands for every platform of an architecture.
+const All = "all"
 
-// Lookup returns the platform of the given id.
-func Lookup(id string) (Platform, error) {
-	var known []string
-	for _, p := range Platforms {
-		if p.ID == id {
-			return p, nil
+// Lookup returns the platforms of the given ids, in their order and each once.
+// [All] is every platform that the architecture has, which is named as the
+// machine does.
+func Lookup(arch string, ids ...string) (list []Platform, err error) {
+	add := func(p Platform) {
+		if !slices.ContainsFunc(list, func(q Platform) bool { return q.ID == p.ID }) {
+			list = append(list, p)
 		}
-		known = append(known, p.ID)
 	}
-	return Platform{}, fmt.Errorf("platform %q is not known, these are: %s", id, strings.Join(known, ", "))
+	for _, id := range ids {
+		i := slices.IndexFunc(Platforms, func(p Platform) bool { return p.ID == id })
+		switch {
+		case id == All:
+			for _, p := range Platforms {
+				if p.Has(arch) {
+					add(p)
+				}
+			}
+		case i < 0:
+			return nil, fmt.Errorf("platform %q is not known, these are: %s", id, strings.Join(append(IDs(), All), ", "))
+		default:
+			add(Platforms[i])
+		}
+	}
+	return list, nil
+}
+
+// IDs returns the ids of all platforms.
+func IDs() (ids []string) {
+	for _, p := range Platforms {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
+// Has reports whether Fedora CoreOS has images of an architecture for the
+// platform.
+func (p Platform) Has(arch string) bool {
+	return p.Arches == "" || slices.Contains(strings.Fields(p.Arches), arch)
+}
+
+// IgnitionID is the platform's name for Ignition and in platforms.json.
+func (p Platform) IgnitionID() string { return cmp.Or(p.Ignition, p.ID) }
+
+// DiskSize returns the size of the platform's disk in bytes, zero for as small
+// as can be; usual is what the operating system wants of a virtual machine.
+func (p Platform) DiskSize(usual int64) int64 {
+	if p.Packed {
+		return 0
+	}
+	return cmp.Or(p.Size, usual)
+}
+
+// Check returns why a disk of a size in bytes cannot be one of the platform.
+func (p Platform) Check(size int64) error {
+	if p.Format.Check == nil {
+		return nil
+	}
+	return p.Format.Check(size)
 }
 
 // FileName returns the name of an image's file in the form that
 // coreos-assembler gives it; arch is the machine's name for itself (x86_64).
 func (p Platform) FileName(name, version, arch string) string {
-	return fmt.Sprintf("%s-%s-%s.%s.%s", name, version, p.ID, arch, p.Suffix)
+	return fmt.Sprintf("%s-%s-%s.%s.%s", name, version, p.ID, arch, p.Format.Suffix)
 }

@@ -2,40 +2,69 @@ package cloud
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 )
 
-// TestFileName has names as they are in the streams of Fedora CoreOS.
-func TestFileName(t *testing.T) {
+// one returns the platform of an id.
+func one(t testing.TB, id string) Platform {
+	t.Helper()
+	list, err := Lookup("x86_64", id)
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	return list[0]
+}
+
+// TestPublished has names as they are in the streams of Fedora CoreOS.
+func TestPublished(t *testing.T) {
 	for id, want := range map[string]string{
-		"qemu":    "fedora-coreos-44.20260801.1.0-qemu.x86_64.qcow2",
-		"metal":   "fedora-coreos-44.20260801.1.0-metal.x86_64.raw",
-		"metal4k": "fedora-coreos-44.20260801.1.0-metal4k.x86_64.raw",
+		"qemu":         "qcow2.xz",
+		"metal":        "raw.xz",
+		"metal4k":      "raw.xz",
+		"aws":          "vmdk.xz",
+		"azure":        "vhd.xz",
+		"azurestack":   "vhd.xz",
+		"gcp":          "tar.gz",
+		"openstack":    "qcow2.xz",
+		"digitalocean": "qcow2.gz",
+		"nutanix":      "qcow2",
+		"hyperv":       "vhdx.zip",
+		"applehv":      "raw.gz",
+		"kubevirt":     "ociarchive",
+		"vmware":       "ova",
+		"virtualbox":   "ova",
 	} {
-		p, err := Lookup(id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := p.FileName("fedora-coreos", "44.20260801.1.0", "x86_64"); got != want {
+		p := one(t, id)
+		if got := p.FileName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Published.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }
 
 func TestLookup(t *testing.T) {
+	seen := map[string]bool{}
 	for _, p := range Platforms {
-		got, err := Lookup(p.ID)
-		if err != nil || got.ID != p.ID || got.Suffix != p.Suffix {
-			t.Errorf("%s: %+v, %v", p.ID, got, err)
+		if seen[p.ID] {
+			t.Errorf("%s is in the table twice", p.ID)
+		}
+		seen[p.ID] = true
+		got := one(t, p.ID)
+		if got.ID != p.ID || got.Format.Suffix != p.Format.Suffix {
+			t.Errorf("%s: %+v", p.ID, got)
 		}
 	}
 	for _, id := range []string{"", "QEMU", "qemu ", "nokia"} {
-		_, err := Lookup(id)
+		_, err := Lookup("x86_64", "qemu", id)
 		if err == nil {
 			t.Errorf("%q is found", id)
 			continue
@@ -46,44 +75,107 @@ func TestLookup(t *testing.T) {
 			}
 		}
 	}
+	for arch, want := range map[string]string{
+		"x86_64":  strings.Join(IDs(), " "),
+		"aarch64": "qemu metal metal4k applehv aws azure gcp hetzner hyperv kubevirt openstack oraclecloud",
+		"ppc64le": "qemu metal metal4k openstack",
+	} {
+		all, err := Lookup(arch, All, "qemu")
+		var ids []string
+		for _, p := range all {
+			ids = append(ids, p.ID)
+		}
+		if got := strings.Join(ids, " "); got != want || err != nil {
+			t.Errorf("%s: %s, want %s: %v", arch, got, want, err)
+		}
+	}
 }
 
-// TestWrite: what a platform writes to its file is what it shows to the tap,
-// as long as it said before, and begins as its format does.
-func TestWrite(t *testing.T) {
-	content := bytes.Repeat([]byte("content "), 1<<16)
-	img, err := disk.New(4<<20, disk.Extent{Off: 1 << 20, Blob: bytes.NewReader(content)})
+func TestDiskSize(t *testing.T) {
+	for id, want := range map[string]int64{"qemu": 7 << 30, "metal": 0, "metal4k": 0, "ibmcloud": 100 << 30} {
+		if got := one(t, id).DiskSize(7 << 30); got != want {
+			t.Errorf("%s: %d, want %d", id, got, want)
+		}
+	}
+	// "The virtual size must be a multiple of 1 MB": Azure's rule for images.
+	if p := one(t, "azure"); p.Check(10<<30) != nil || p.Check(10<<30+512) == nil || p.Check(2041<<30) == nil {
+		t.Error("azure takes what it must not")
+	}
+}
+
+// TestWriteFile: what a format writes to its file is what it shows to the one
+// who hashes it, as long as it said before, with the magic of the format, and
+// comes out of the compression again.
+func TestWriteFile(t *testing.T) {
+	magic := map[string]string{
+		"qcow2": "QFI\xfb", "raw": "content", "vmdk": "KDMV", "vhd": "content", "vhdx": "vhdxfile",
+		"ova": "coreos.ovf\x00", "tar.gz": "\x1f\x8b", "ociarchive": "",
+	}
+	for _, p := range Platforms {
+		size := int64(16 << 20)
+		if p.Check(size) != nil {
+			size = 1 << 30
+		}
+		img, err := disk.New(size, disk.Extent{Blob: bytes.NewReader(bytes.Repeat([]byte("content "), 1<<16))}, disk.Extent{Off: 8 << 20, Blob: disktest.Noise(1 << 20)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range []compress.Kind{compress.None, compress.Zstd} {
+			if kind != compress.None && p.Published == "" {
+				continue
+			}
+			f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer spool.Close()
+			plain, packed := sha256.New(), sha256.New()
+			facts := Facts{ID: [16]byte{1, 2, 3}, Name: "os-1-" + p.ID + ".x86_64", OS: "os", Version: "1", Arch: "x86_64", Spool: spool}
+			if err := p.Format.WriteFile(Output{File: f, Compression: kind, Plain: plain, Packed: packed}, img, facts); err != nil {
+				t.Fatalf("%s: %v", p.ID, err)
+			}
+			if kind == compress.None {
+				packed = plain
+			}
+			if n, sum, _ := content(t, f, compress.None); sum != hex.EncodeToString(packed.Sum(nil)) {
+				t.Errorf("%s, %s: the file of %d bytes is not what was shown", p.ID, kind, n)
+			}
+			n, sum, head := content(t, f, kind)
+			if sum != hex.EncodeToString(plain.Sum(nil)) || p.Format.Size != nil && n != p.Format.Size(img) {
+				t.Errorf("%s, %s: the %d bytes in it are not what was shown", p.ID, kind, n)
+			}
+			if want, ok := magic[p.Format.Suffix]; !ok || !strings.HasPrefix(head, want) {
+				t.Errorf("%s: begins with %q", p.ID, head)
+			}
+		}
+	}
+}
+
+// content returns the size, digest and beginning of what is in a compressed file.
+func content(t testing.TB, f *os.File, kind compress.Kind) (n int64, sum, head string) {
+	t.Helper()
+	var r io.Reader = io.NewSectionReader(f, 0, 1<<40)
+	if kind != compress.None {
+		var is compress.Kind
+		var err error
+		if r, is, err = compress.NewReader(r); err != nil || is != kind {
+			t.Fatal(is, err)
+		}
+	}
+	first := make([]byte, 16)
+	if _, err := io.ReadFull(r, first); err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.New()
+	h.Write(first)
+	n, err := io.Copy(h, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	magic := map[string]string{"qcow2": "QFI\xfb", "raw": "\x00\x00\x00\x00"}
-	seen := map[string]bool{}
-	for _, p := range Platforms {
-		if seen[p.ID] {
-			t.Errorf("%s is in the table twice", p.ID)
-		}
-		seen[p.ID] = true
-		f, err := os.Create(filepath.Join(t.TempDir(), "image"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		var tap bytes.Buffer
-		if err := p.Write(f, img, &tap); err != nil {
-			t.Fatalf("%s: %v", p.ID, err)
-		}
-		got, err := os.ReadFile(f.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, tap.Bytes()) {
-			t.Errorf("%s: the file of %d bytes is not the %d of the tap", p.ID, len(got), tap.Len())
-		}
-		if p.Size(img) != int64(len(got)) {
-			t.Errorf("%s: %d bytes, %d were said", p.ID, len(got), p.Size(img))
-		}
-		if want, ok := magic[p.Suffix]; !ok || !strings.HasPrefix(string(got), want) {
-			t.Errorf("%s: begins with %q", p.ID, got[:4])
-		}
-	}
+	return n + int64(len(first)), hex.EncodeToString(h.Sum(nil)), string(first)
 }

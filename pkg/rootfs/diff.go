@@ -3,7 +3,6 @@ package rootfs
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"path"
@@ -22,14 +21,23 @@ type Difference struct {
 // Diff yields the differences of two trees in the order of their paths. It
 // reads content only where sizes are the same. An error while reading ends it.
 func Diff(a, b *Inode) iter.Seq2[Difference, error] {
+	return DiffFunc(a, b, func(_ string, a, b *Inode) (bool, error) { return SameContent(a, b) })
+}
+
+// DiffFunc is Diff that asks same whether two files of the same size hold the
+// same bytes, and tells it their path.
+func DiffFunc(a, b *Inode, same func(name string, a, b *Inode) (bool, error)) iter.Seq2[Difference, error] {
 	return func(yield func(Difference, error) bool) {
-		d := &differ{a: map[*Inode]string{}, b: map[*Inode]string{}}
+		d := &differ{a: map[*Inode]string{}, b: map[*Inode]string{}, same: same}
 		d.walk(".", a, b, yield)
 	}
 }
 
 // A differ remembers under which name it met each inode first.
-type differ struct{ a, b map[*Inode]string }
+type differ struct {
+	a, b map[*Inode]string
+	same func(name string, a, b *Inode) (bool, error)
+}
 
 func (d *differ) walk(name string, a, b *Inode, yield func(Difference, error) bool) bool {
 	if a == nil || b == nil {
@@ -43,8 +51,9 @@ func (d *differ) walk(name string, a, b *Inode, yield func(Difference, error) bo
 	if firstA != firstB {
 		diff.What = append(diff.What, "links")
 	}
-	if firstA == name && a.IsFile() && b.IsFile() && a.Size() == b.Size() {
-		same, err := SameContent(a, b)
+	// Names of the same two files need one look.
+	if (firstA == name || firstA != firstB) && a.IsFile() && b.IsFile() && a.Size() == b.Size() {
+		same, err := d.same(name, a, b)
 		if err != nil {
 			yield(diff, fmt.Errorf("%s: %w", name, err))
 			return false
@@ -110,10 +119,7 @@ func SameContent(a, b *Inode) (bool, error) {
 	for at := int64(0); at < a.Size(); at += int64(len(bufs[0])) {
 		n := min(a.Size()-at, int64(len(bufs[0])))
 		for i, in := range []*Inode{a, b} {
-			if read, err := in.Content.ReadAt(bufs[i][:n], at); int64(read) < n {
-				if err == io.EOF {
-					err = io.ErrUnexpectedEOF
-				}
+			if err := ReadFull(in.Content, bufs[i][:n], at); err != nil {
 				return false, err
 			}
 		}

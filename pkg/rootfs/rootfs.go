@@ -226,11 +226,20 @@ func ReadAll(b Blob, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%d bytes, at most %d are read", b.Size(), limit)
 	}
 	buf := make([]byte, b.Size())
-	if n, err := b.ReadAt(buf, 0); n < len(buf) {
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
+	if err := ReadFull(b, buf, 0); err != nil {
 		return nil, err
 	}
 	return buf, nil
+}
+
+// ReadFull reads all of p or fails.
+func ReadFull(r io.ReaderAt, p []byte, off int64) error {
+	n, err := r.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }

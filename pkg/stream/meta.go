@@ -89,6 +89,7 @@ type Artifact struct {
 	Compression string `json:"compression,omitempty"`  // gzip, xz, zstd or zip
 	VirtualSize int64  `json:"virtual-size,omitempty"` // of the disk in it, in bytes
 	SectorSize  int    `json:"sector-size,omitempty"`  // of the disk in it, if it is not 512
+	Ignition    bool   `json:"ignition,omitempty"`     // a config is embedded: the file is as secret as that
 }
 
 // Platforms returns what there are images for, in order.

@@ -11,10 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -91,16 +94,49 @@ func Write(t testing.TB, name string, write func(io.Writer) error) string {
 	return path
 }
 
+// Small has a format write a disk of 2 MiB, in whose second half is a text of
+// 20 KiB, and returns the file.
+func Small(t testing.TB, write func(io.Writer, *disk.Image) error) ([]byte, *disk.Image) {
+	t.Helper()
+	img, err := disk.New(2<<20, disk.Extent{Off: 1 << 20, Blob: Text(20 << 10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := write(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), img
+}
+
 // Compare has QEMU compare a file with the image it was made from.
 func Compare(t testing.TB, path, format string, img *disk.Image) {
 	t.Helper()
-	plain := filepath.Join(t.TempDir(), "raw")
-	f, err := os.Create(plain)
+	plain := rawFile(t, img)
+	defer os.Remove(plain)
+	if out := treetest.Run(t, "qemu-img", "compare", "-f", "raw", "-F", format, plain, path); !strings.Contains(out, "identical") || strings.Contains(out, "size mismatch") {
+		t.Errorf("%s: %s", path, out)
+	}
+}
+
+// Convert has QEMU write an image in a format, and returns the file.
+func Convert(t testing.TB, img *disk.Image, args ...string) string {
+	t.Helper()
+	plain, path := rawFile(t, img), filepath.Join(t.TempDir(), "disk")
+	defer os.Remove(plain)
+	treetest.Run(t, "qemu-img", slices.Concat([]string{"convert", "-f", "raw"}, args, []string{plain, path})...)
+	return path
+}
+
+// rawFile writes an image to a file as it is.
+func rawFile(t testing.TB, img *disk.Image) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "raw")
+	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	defer os.Remove(plain)
 	if err := f.Truncate(img.Size()); err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +145,89 @@ func Compare(t testing.TB, path, format string, img *disk.Image) {
 			t.Fatal(err)
 		}
 	}
-	if out := treetest.Run(t, "qemu-img", "compare", "-f", "raw", "-F", format, plain, path); !strings.Contains(out, "identical") || strings.Contains(out, "size mismatch") {
-		t.Errorf("%s: %s", path, out)
+	return path
+}
+
+// Open has a format open a file, which must hold the image.
+func Open(t testing.TB, path string, open func(r io.ReaderAt, size int64) (rootfs.Blob, error), img *disk.Image) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := open(f, info.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	Read(t, blob, img)
+}
+
+// Read compares what is read of a disk with the image it was made from.
+func Read(t testing.TB, got rootfs.Blob, img *disk.Image) {
+	t.Helper()
+	const kib, mib = 1 << 10, 1 << 20
+	if got.Size() != img.Size() {
+		t.Fatalf("size %d, want %d", got.Size(), img.Size())
+	}
+	compare := func(off, n int64) {
+		t.Helper()
+		var bufs [2][]byte
+		var read [2]int
+		var errs [2]error
+		for i, blob := range []rootfs.Blob{got, img} {
+			bufs[i] = make([]byte, n)
+			read[i], errs[i] = blob.ReadAt(bufs[i], off)
+		}
+		if read[0] != read[1] || errs[0] != errs[1] || !bytes.Equal(bufs[0], bufs[1]) {
+			t.Fatalf("%d bytes at %d: read %d, %v", n, off, read, errs)
+		}
+	}
+	for run := range img.Runs(4096) {
+		if run.Hole && run.Len > mib {
+			compare(run.Off, 100*kib)
+			compare(run.End()-100*kib, 200*kib)
+			continue
+		}
+		compare(run.Off, run.Len)
+	}
+	compare(img.Size(), 10)
+	if img.Size() > 0 && img.Size() < 2*kib { // one byte at a time, among others
+		want := make([]byte, img.Size())
+		img.ReadAt(want, 0)
+		if err := iotest.TestReader(io.NewSectionReader(got, 0, got.Size()), want); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Fuzz reads what a format opens of files that are made from good ones.
+func Fuzz(f *testing.F, open func(r io.ReaderAt, size int64) (rootfs.Blob, error), good ...[]byte) {
+	for _, b := range good {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		blob, err := open(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return
+		}
+		ReadSome(t, blob)
+	})
+}
+
+// ReadSome reads from a disk that may be anything. What cannot be read must be
+// an error.
+func ReadSome(t *testing.T, blob rootfs.Blob) {
+	t.Helper()
+	p := make([]byte, 10<<10)
+	for _, off := range []int64{0, 1, blob.Size() / 2, blob.Size() - 5<<10} {
+		if n, err := blob.ReadAt(p, off); n < len(p) && err == nil {
+			t.Errorf("%d bytes at %d, no error", n, off)
+		}
 	}
 }
 

@@ -148,12 +148,32 @@ func TestNeededSize(t *testing.T) {
 				t.Fatal(err)
 			}
 			o.Size = size
-			fsck(t, writeSparse(t, mustFormat(t, root, o)))
+			treetest.Judge(t, "ext4", writeSparse(t, mustFormat(t, root, o)))
 			o.Size = size - o.blockSize(size)
 			want := fmt.Sprintf("ext4: %d bytes are too small: need %d bytes", o.Size, size)
 			if _, err := Format(root, o); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}
+		}
+	}
+}
+
+// TestBound: what Size names for random trees is enough, and a block less is not.
+func TestBound(t *testing.T) {
+	for seed := range uint64(200) {
+		o := Options{BlockSize: []int{1024, 4096}[seed%2]}
+		root := randomTree(seed, o.BlockSize)
+		size, err := Size(root, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Size = size
+		if _, err := Format(root, o); err != nil {
+			t.Errorf("seed %d: %d bytes: %v", seed, size, err)
+		}
+		o.Size -= int64(o.BlockSize)
+		if _, err := Format(root, o); err == nil {
+			t.Errorf("seed %d: %d bytes do as well as %d", seed, o.Size, size)
 		}
 	}
 }
@@ -226,7 +246,7 @@ func TestHuge(t *testing.T) {
 		img := mustFormat(t, root, o)
 		t.Logf("%d bytes planned in %v, %d allocated", size, time.Since(start), img.Allocated())
 		if size <= 64<<30 {
-			fsck(t, writeSparse(t, img))
+			treetest.Judge(t, "ext4", writeSparse(t, img))
 		}
 	}
 }
@@ -258,8 +278,8 @@ func TestExtentTrees(t *testing.T) {
 			root.Children["crowd"] = crowd
 			o := Options{Size: 600 * miB, BlockSize: c.block, stride: uint64(c.stride)}
 			path := writeSparse(t, mustFormat(t, root, o))
-			fsck(t, path)
-			dir, _ := mount(t, path, "ro")
+			treetest.Judge(t, "ext4", path)
+			dir, _ := treetest.Mount(t, "ext4", path, "ro")
 			if err := treetest.Compare(dir, root); err != nil {
 				t.Error(err)
 			}
@@ -274,8 +294,8 @@ func TestLargeFile(t *testing.T) {
 	root.Children["large"] = rootfs.File(0o644, zeros(3<<30+1))
 	root.Children["end"] = rootfs.Text(0o644, "behind it")
 	path := writeSparse(t, mustFormat(t, root, Options{Size: 5 << 30}))
-	fsck(t, path)
-	dir, _ := mount(t, path, "ro")
+	treetest.Judge(t, "ext4", path)
+	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if got, err := os.ReadFile(dir + "/end"); err != nil || string(got) != "behind it" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -296,8 +316,8 @@ func TestIndexOfTwoLevels(t *testing.T) {
 		t.Fatalf("%d nodes below the root", n)
 	}
 	path := writeSparse(t, mustFormat(t, root, o))
-	fsck(t, path)
-	dir, _ := mount(t, path, "ro")
+	treetest.Judge(t, "ext4", path)
+	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if err := treetest.Compare(dir, root); err != nil {
 		t.Error(err)
 	}
@@ -335,8 +355,8 @@ func TestEqualHashes(t *testing.T) {
 			continue
 		}
 		path := writeSparse(t, mustFormat(t, root, o))
-		fsck(t, path)
-		dir, _ := mount(t, path, "ro")
+		treetest.Judge(t, "ext4", path)
+		dir, _ := treetest.Mount(t, "ext4", path, "ro")
 		if err := treetest.Compare(dir, root); err != nil {
 			t.Error(err)
 		}
@@ -354,8 +374,8 @@ func TestManySubdirectories(t *testing.T) {
 		}
 		root.Children["many"] = many
 		path := writeSparse(t, mustFormat(t, root, bootOptions()))
-		fsck(t, path)
-		dir, _ := mount(t, path, "ro")
+		treetest.Judge(t, "ext4", path)
+		dir, _ := treetest.Mount(t, "ext4", path, "ro")
 		st, err := os.Stat(dir + "/many")
 		if err != nil {
 			t.Fatal(err)
@@ -374,7 +394,7 @@ func TestMostLinks(t *testing.T) {
 	for i := range maxLinks {
 		root.Children[fmt.Sprint(i)] = same
 	}
-	fsck(t, writeSparse(t, mustFormat(t, root, bootOptions())))
+	treetest.Judge(t, "ext4", writeSparse(t, mustFormat(t, root, bootOptions())))
 }
 
 // TestSharedAttributes has more inodes with the same attributes than may share
@@ -387,8 +407,8 @@ func TestSharedAttributes(t *testing.T) {
 		root.Children[fmt.Sprint(i)] = in
 	}
 	path := writeSparse(t, mustFormat(t, root, bootOptions()))
-	fsck(t, path)
-	dir, _ := mount(t, path, "ro")
+	treetest.Judge(t, "ext4", path)
+	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if err := treetest.Compare(dir, root); err != nil {
 		t.Error(err)
 	}
@@ -406,8 +426,8 @@ func TestLostFound(t *testing.T) {
 		}
 		root.Children["lost+found"], root.Children["a"] = lost, rootfs.Dir(0o755)
 		path := writeSparse(t, mustFormat(t, root, bootOptions()))
-		fsck(t, path)
-		dir, _ := mount(t, path, "ro")
+		treetest.Judge(t, "ext4", path)
+		dir, _ := treetest.Mount(t, "ext4", path, "ro")
 		if err := treetest.Compare(dir, root); err != nil {
 			t.Error(err)
 		}
@@ -438,8 +458,8 @@ func TestOptions(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			path := writeSparse(t, mustFormat(t, root, o))
-			fsck(t, path)
-			dir, _ := mount(t, path, "ro")
+			treetest.Judge(t, "ext4", path)
+			dir, _ := treetest.Mount(t, "ext4", path, "ro")
 			if err := treetest.Compare(dir, root); err != nil {
 				t.Error(err)
 			}

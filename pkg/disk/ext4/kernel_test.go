@@ -3,7 +3,6 @@ package ext4
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,34 +13,13 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// mount mounts an image file and returns where. The test must be root's.
-func mount(t *testing.T, path, options string) (dir string, unmount func()) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("not root: the kernel mounts nothing for us")
-	}
-	dir = t.TempDir()
-	if out, err := exec.Command("mount", "-t", "ext4", "-o", "loop,"+options, path, dir).CombinedOutput(); err != nil {
-		treetest.Missing(t, "OHP_TOOLS", "mount: "+err.Error()+"\n"+string(out))
-	}
-	done := false
-	unmount = func() {
-		if !done {
-			done = true
-			treetest.Run(t, "umount", dir)
-		}
-	}
-	t.Cleanup(unmount)
-	return dir, unmount
-}
-
 func TestKernelReads(t *testing.T) {
 	blockSizes(t, func(t *testing.T, block int) {
 		for _, c := range treetest.Cases(block) {
 			t.Run(c.Name, func(t *testing.T) {
 				o := bootOptions()
 				o.BlockSize = block
-				dir, _ := mount(t, writeSparse(t, mustFormat(t, c.Root, o)), "ro")
+				dir, _ := treetest.Mount(t, "ext4", writeSparse(t, mustFormat(t, c.Root, o)), "ro")
 				if err := treetest.Compare(dir, c.Root); err != nil {
 					t.Fatal(err)
 				}
@@ -53,7 +31,7 @@ func TestKernelReads(t *testing.T) {
 // TestKernelComparesNotEqual proves that the comparison can fail.
 func TestKernelComparesNotEqual(t *testing.T) {
 	root := treetest.Random(3)
-	dir, _ := mount(t, writeSparse(t, mustFormat(t, root, bootOptions())), "ro")
+	dir, _ := treetest.Mount(t, "ext4", writeSparse(t, mustFormat(t, root, bootOptions())), "ro")
 	if err := treetest.Compare(dir, treetest.Random(4)); err == nil {
 		t.Error("two trees are taken for equal")
 	}
@@ -68,8 +46,8 @@ func TestKernelComparesNotEqual(t *testing.T) {
 	}
 }
 
-// TestKernelWrites lets the kernel change all kinds of things, crossing from
-// what we wrote to what it makes.
+// TestKernelWrites has the kernel use and grow file systems, crossing from what
+// we wrote to what it makes.
 func TestKernelWrites(t *testing.T) {
 	blockSizes(t, func(t *testing.T, block int) {
 		root := treetest.Random(7)
@@ -78,60 +56,56 @@ func TestKernelWrites(t *testing.T) {
 			crowd.Children[fmt.Sprint(i)] = rootfs.Text(0o644, "x")
 		}
 		root.Children["crowd"] = crowd
-		root.Children["append"] = rootfs.File(0o644, treetest.Pattern{Seed: 1, Length: int64(3*block + 1)})
+		root.Children["same"] = rootfs.File(0o444, treetest.Pattern{Seed: 1, Length: int64(3*block + 1)})
+		root.Children["same"].Immutable = true
 		o := bootOptions()
 		o.BlockSize = block
 		path := writeSparse(t, mustFormat(t, root, o))
-		dir, unmount := mount(t, path, "rw")
-		change(t, dir)
-		unmount()
-		fsck(t, path)
-		dir, _ = mount(t, path, "ro")
-		if got, err := os.ReadFile(filepath.Join(dir, "append")); err != nil || len(got) != 3*block+1+miB {
-			t.Errorf("append: %d bytes, %v", len(got), err)
+		treetest.Endure(t, "ext4", path, root)
+		dir, _ := treetest.Mount(t, "ext4", path, "ro")
+		if got, err := os.ReadFile(filepath.Join(dir, "same")); err != nil || len(got) != 3*block+1 {
+			t.Errorf("same: %d bytes, %v", len(got), err)
 		}
 	})
 }
 
-func change(t *testing.T, dir string) {
-	t.Helper()
-	at := func(name string) string { return filepath.Join(dir, name) }
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+// TestSizes has sizes from the least to more than 32 bits count, in the hands of
+// the kernel.
+func TestSizes(t *testing.T) {
+	t.Setenv("TMPDIR", "/dev/shm") // files may be larger there
+	small := rootfs.Dir(0o755)
+	small.Children["a"] = rootfs.Text(0o644, "all there is")
+	root := treetest.Random(1)
+	for _, size := range []int64{miB, 3*miB + 5*kiB, 64 * miB, 1 * tiB, 64 * tiB} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			tree := root
+			if size < 64*miB {
+				tree = small
+			}
+			path := writeSparse(t, mustFormat(t, tree, Options{Size: size, Label: "root"}))
+			dir, unmount := treetest.Mount(t, "ext4", path)
+			if err := treetest.Compare(dir, tree); err != nil {
+				t.Error(err)
+			}
+			if size < 64*miB {
+				treetest.Fill(t, filepath.Join(dir, "full"))
+			} else if err := os.CopyFS(filepath.Join(dir, "copy"), os.DirFS(".")); err != nil {
+				t.Error(err)
+			}
+			unmount()
+			if size < 10*tiB { // of more, e2fsck reads every bitmap for minutes
+				treetest.Judge(t, "ext4", path)
+			}
+		})
 	}
-	f, err := os.OpenFile(at("append"), os.O_WRONLY|os.O_APPEND, 0)
-	must(err)
-	_, err = f.Write(make([]byte, miB))
-	must(err)
-	must(f.Close())
-	for i := range 3000 {
-		name := at(fmt.Sprintf("crowd/%d", i))
-		if i%3 == 0 {
-			must(os.Remove(name))
-		}
-		must(os.WriteFile(name+"-new-and-with-a-long-name", []byte("new"), 0o600))
-	}
-	for i := range 200 {
-		name := at(fmt.Sprintf("new/%d", i))
-		must(os.MkdirAll(name, 0o755))
-		must(unix.Setxattr(name, "user.big", make([]byte, 100+i), 0))
-		must(os.Symlink(strings.Repeat("l", i+1), name+"/link"))
-	}
-	must(os.RemoveAll(at("new/3")))
-	must(os.Rename(at("new/4"), at("crowd/moved")))
-	must(os.Link(at("append"), at("new/link")))
-	must(os.WriteFile(at("large"), make([]byte, 20*miB), 0o600))
 }
 
 func TestNewUUID(t *testing.T) {
 	root := treetest.Random(9)
 	path := writeSparse(t, mustFormat(t, root, bootOptions()))
 	treetest.Run(t, "tune2fs", "-U", "random", path)
-	fsck(t, path)
-	dir, _ := mount(t, path, "ro")
+	treetest.Judge(t, "ext4", path)
+	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if err := treetest.Compare(dir, root); err != nil {
 		t.Error(err)
 	}
@@ -161,7 +135,7 @@ func TestGrows(t *testing.T) {
 			if err := os.Truncate(path, 5*o.Size); err != nil {
 				t.Fatal(err)
 			}
-			dir, unmount := mount(t, path, "rw")
+			dir, unmount := treetest.Mount(t, "ext4", path, "rw")
 			device := strings.TrimSpace(treetest.Run(t, "findmnt", "-no", "SOURCE", dir))
 			treetest.Run(t, "resize2fs", device)
 			unmount()
@@ -184,13 +158,13 @@ func mayResize(t *testing.T) bool {
 
 func grown(t *testing.T, path string, root *rootfs.Inode, o Options) {
 	t.Helper()
-	fsck(t, path)
+	treetest.Judge(t, "ext4", path)
 	s := readSuper(t, path)
 	block := int64(kiB) << s.LogBlockSize
 	if got := (int64(s.BlocksCountLo)) * block; got < 5*o.Size-128*miB {
 		t.Errorf("%d bytes after growing from %d", got, o.Size)
 	}
-	dir, _ := mount(t, path, "ro")
+	dir, _ := treetest.Mount(t, "ext4", path, "ro")
 	if err := treetest.Compare(dir, root); err != nil {
 		t.Error(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"unicode/utf16"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A Table is what [Read] found on a disk.
@@ -104,7 +106,7 @@ func readTable(r io.ReaderAt, last, lba, sector int64) (*Table, int64, error) {
 		return nil, 0, fmt.Errorf("header at %d: %w", lba, err)
 	}
 	entries := make([]byte, int64(h.EntryCount)*int64(h.EntrySize))
-	if err := readFull(r, entries, int64(h.EntriesLBA)*sector); err != nil {
+	if err := rootfs.ReadFull(r, entries, int64(h.EntriesLBA)*sector); err != nil {
 		return nil, 0, fmt.Errorf("entries at %d: %w", h.EntriesLBA, err)
 	}
 	if crc32.ChecksumIEEE(entries) != h.EntriesCRC {
@@ -129,7 +131,7 @@ func readTable(r io.ReaderAt, last, lba, sector int64) (*Table, int64, error) {
 func readHeader(r io.ReaderAt, last, lba, sector int64) (header, error) {
 	b := make([]byte, sector)
 	var h header
-	if err := readFull(r, b, lba*sector); err != nil {
+	if err := rootfs.ReadFull(r, b, lba*sector); err != nil {
 		return h, err
 	}
 	if _, err := binary.Decode(b, binary.LittleEndian, &h); err != nil {
@@ -203,16 +205,4 @@ func (t *Table) checkOverlap() error {
 		}
 	}
 	return nil
-}
-
-// readFull reads all of p or fails.
-func readFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }

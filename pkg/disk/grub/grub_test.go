@@ -35,21 +35,9 @@ func TestStructSizes(t *testing.T) {
 
 const modules = targets + "/" + TargetBIOS
 
-// tree builds a tree of texts.
-func tree(t testing.TB, files map[string]string) *rootfs.Inode {
-	t.Helper()
-	root := rootfs.Dir(0o755)
-	for name, text := range files {
-		if err := root.Place(name, rootfs.Text(0o644, text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
-}
-
 // fedora is a tree with all that is read besides the modules.
 func fedora(t testing.TB) *rootfs.Inode {
-	return tree(t, map[string]string{
+	return treetest.Texts(t, map[string]string{
 		static + "/grub-static-pre.cfg":         "pre\n",
 		static + "/grub-static-efi.cfg":         "efi\n",
 		static + "/configs.d/10_blscfg.cfg":     "blscfg\n",
@@ -279,7 +267,7 @@ func TestState(t *testing.T) {
 func TestStateRefused(t *testing.T) {
 	_, err := State(rootfs.Dir(0o755), nil, true)
 	wantErrors(t, err, "/usr/lib/bootupd/updates/BIOS.json is missing")
-	_, err = State(tree(t, map[string]string{updates + "/BIOS.json": `{"version":"1"}`}), nil, true)
+	_, err = State(treetest.Texts(t, map[string]string{updates + "/BIOS.json": `{"version":"1"}`}), nil, true)
 	wantErrors(t, err, "BIOS.json: timestamp or version is missing")
 	_, err = State(fedora(t), nil, false)
 	wantErrors(t, err, "nothing is installed")
@@ -290,13 +278,13 @@ func TestBIOSRefused(t *testing.T) {
 	wantErrors(t, err, "grub: boot loader for BIOS: ", "boot.img is missing", "diskboot.img is missing", "lzma_decompress.img is missing",
 		"kernel.img is missing", "moddep.lst is missing", "part_gpt.mod is missing", "ext2.mod is missing", "biosdisk.mod is missing")
 	for _, kernel := range []string{"", "flat", "\x7fELF"} {
-		_, _, err := BIOS(tree(t, map[string]string{modules + "/kernel.img": kernel, modules + "/boot.img": "short"}), 2048, 2048)
+		_, _, err := BIOS(treetest.Texts(t, map[string]string{modules + "/kernel.img": kernel, modules + "/boot.img": "short"}), 2048, 2048)
 		wantErrors(t, err, "/usr/lib/grub/i386-pc/kernel.img: ", "boot.img has 5 bytes, want 512")
 	}
 }
 
 func TestClosure(t *testing.T) {
-	s := &source{root: tree(t, map[string]string{
+	s := &source{root: treetest.Texts(t, map[string]string{
 		modules + "/moddep.lst": "a: b\nmdraid1x: diskfilter\next2: fshelp\nfshelp: fshelp gpt_thing\nbiosdisk:\ndiskfilter:\n",
 	}), modules: modules}
 	want := []string{"diskfilter", "mdraid1x", "part_gpt", "gpt_thing", "fshelp", "ext2", "biosdisk"}

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -69,17 +70,22 @@ func (u uuid) String() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// Options say what a disk has beyond the operating system.
+// Options say what a disk is like.
 type Options struct {
-	Arch     string   // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
-	Sector   int      // bytes of a sector: 512 or 4096; zero means 512
-	Size     int64    // of the disk in bytes; zero is as small as the content allows, with some slack
-	RootFS   string   // of the root: xfs or ext4
+	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
+	Sector int         // bytes of a sector: 512 or 4096; zero means 512
+	Size   int64       // of the disk in bytes; zero is as small as the content allows, with some slack
+	RootFS string      // of the root: xfs or ext4
+	Time   rootfs.Time // when the file systems were made
+	Seed   string      // what this disk is made from: partition GUIDs derive from it
+}
+
+// A Variant is what makes the disk of one platform differ from another's: all
+// of it is in the boot file system.
+type Variant struct {
 	Kargs    bls.Args // kernel command line without ostree=
 	Platform coreos.Platform
-	Ignition []byte      // config to embed; nil embeds nothing
-	Time     rootfs.Time // when the file systems were made
-	Seed     string      // what this disk is made from: partition GUIDs derive from it
+	Ignition []byte // config to embed; nil embeds nothing
 }
 
 // A Disk is a disk laid out.
@@ -98,49 +104,67 @@ type Partition struct {
 	Allocated  int64  // bytes that are not holes
 }
 
-// New lays out the disk of a deployment.
-func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Disk, error) {
+// A Base is what all disks of a deployment that have the same options have in
+// common: everything but the boot file system.
+type Base struct {
+	deployment *deploy.Deployment
+	choices    *coreos.Choices
+	options    Options
+	firmware   *firmware
+	root       *rootfs.Inode
+	rootFS     *disk.Image
+	size       int64
+}
+
+// New lays out what the disks of a deployment have in common.
+func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
 	f, err := newFirmware(d.System, o)
 	if err != nil {
 		return nil, err
 	}
-	boot, err := bootTree(d, choices, o, f)
-	if err != nil {
-		return nil, err
-	}
-	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, BlockSize: f.bootBlock, Label: "boot", UUID: bootUUID, Time: o.Time})
-	if err != nil {
-		return nil, fmt.Errorf("partition boot: %w", err)
-	}
-	root := d.Root
+	b := &Base{deployment: d, choices: choices, options: o, firmware: f, root: d.Root}
 	if o.RootFS == "ext4" {
-		root = withLostFound(d)
+		b.root = withLostFound(d)
 	}
 	around := int64(1*mib + bootSize + 1*mib) // the last is for the backup of the table
 	for _, p := range f.partitions {
 		around += p.Size
 	}
-	rootFS, err := formatRoot(root, o, around, rootAsked(choices.Disk), features(d.Kernel))
+	b.rootFS, err = formatRoot(b.root, o, around, rootAsked(choices.Disk), features(d.Kernel))
 	if err != nil {
 		return nil, err
 	}
-	size := around + rootFS.Size()
-	out := &Disk{Root: root, Boot: boot}
-	out.Partitions = append(f.partitions,
+	b.size = around + b.rootFS.Size()
+	return b, nil
+}
+
+// Disk lays out the disk of one platform.
+func (b *Base) Disk(v Variant) (*Disk, error) {
+	boot, err := b.bootTree(v)
+	if err != nil {
+		return nil, err
+	}
+	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, BlockSize: b.firmware.bootBlock, Label: "boot", UUID: bootUUID, Time: b.options.Time})
+	if err != nil {
+		return nil, fmt.Errorf("partition boot: %w", err)
+	}
+	out := &Disk{Root: b.root, Boot: boot}
+	out.Partitions = slices.Concat(b.firmware.partitions, []Partition{
 		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), bootFS),
-		filesystem("root", f.rootType, o.RootFS, rootUUID.String(), rootFS))
-	if err := agrees(choices.Disk, out.Partitions); err != nil {
+		filesystem("root", b.firmware.rootType, b.options.RootFS, rootUUID.String(), b.rootFS),
+	})
+	if err := agrees(b.choices.Disk, out.Partitions); err != nil {
 		return nil, err
 	}
 	var parts []gpt.Partition
 	next := int64(mib)
 	for i := range out.Partitions {
 		p := &out.Partitions[i]
-		p.Number, p.Start, p.ID = i+1, next, derivedGUID(o, i+1, size)
+		p.Number, p.Start, p.ID = i+1, next, b.derivedGUID(v, i+1)
 		next += p.Size
 		parts = append(parts, p.Partition)
 	}
-	out.Image, err = gpt.Layout(size, gpt.Options{DiskGUID: DiskGUID, SectorSize: o.Sector, BootCode: f.mbr}, parts...)
+	out.Image, err = gpt.Layout(b.size, gpt.Options{DiskGUID: DiskGUID, SectorSize: b.options.Sector, BootCode: b.firmware.mbr}, parts...)
 	return out, err
 }
 
@@ -151,6 +175,7 @@ type firmware struct {
 	target     string        // GRUB's name of the platform that core is for; "" without core
 	core       []byte        // GRUB's core image
 	esp        *rootfs.Inode // the EFI system partition; nil for none
+	state      []byte        // bootupd-state.json
 	bootBlock  int           // bytes of a block of the boot file system; zero is as mke2fs chooses
 	rootType   gpt.GUID
 }
@@ -169,6 +194,15 @@ func Supports(arch string) error {
 
 // newFirmware lays out what the firmware of an architecture reads.
 func newFirmware(system *rootfs.Inode, o Options) (*firmware, error) {
+	f, err := newLoaders(system, o)
+	if err == nil {
+		f.state, err = grub.State(system, f.esp, f.core != nil)
+	}
+	return f, err
+}
+
+// newLoaders lays out the partitions of boot loaders.
+func newLoaders(system *rootfs.Inode, o Options) (*firmware, error) {
 	f := &firmware{}
 	var err error
 	if o.Sector == 4096 {
@@ -218,8 +252,9 @@ func loader(name string, kind gpt.GUID, size int64, core []byte) Partition {
 }
 
 // bootTree is what is on the boot file system.
-func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, f *firmware) (*rootfs.Inode, error) {
-	boot, err := d.Boot(o.Kargs)
+func (b *Base) bootTree(v Variant) (*rootfs.Inode, error) {
+	d, f := b.deployment, b.firmware
+	boot, err := d.Boot(v.Kargs)
 	if err != nil {
 		return nil, err
 	}
@@ -227,31 +262,27 @@ func bootTree(d *deploy.Deployment, choices *coreos.Choices, o Options, f *firmw
 	if err != nil {
 		return nil, err
 	}
-	grub2.Children["console.cfg"] = rootfs.File(0o644, bytes.NewReader(grub.Console(o.Platform.GRUB)))
-	state, err := grub.State(d.System, f.esp, f.core != nil)
-	if err != nil {
-		return nil, err
-	}
+	grub2.Children["console.cfg"] = rootfs.File(0o644, bytes.NewReader(grub.Console(v.Platform.GRUB)))
 	place := map[string]*rootfs.Inode{
 		"grub2":              grub2,
-		"bootupd-state.json": rootfs.File(0o644, bytes.NewReader(state)),
+		"bootupd-state.json": rootfs.File(0o644, bytes.NewReader(f.state)),
 		"lost+found":         rootfs.Dir(0o700),
 	}
-	if choices.PlatformsJSON != nil {
-		place["coreos/platforms.json"] = rootfs.File(0o644, bytes.NewReader(choices.PlatformsJSON))
+	if b.choices.PlatformsJSON != nil {
+		place["coreos/platforms.json"] = rootfs.File(0o644, bytes.NewReader(b.choices.PlatformsJSON))
 	}
 	for name, n := range place {
 		if err := boot.Place(name, n); err != nil {
 			return nil, err
 		}
 	}
-	if o.Ignition != nil {
-		if err := ignition.Place(boot, o.Ignition); err != nil {
+	if v.Ignition != nil {
+		if err := ignition.Place(boot, v.Ignition); err != nil {
 			return nil, err
 		}
 	}
 	for _, n := range boot.Walk() { // every inode of it was made for this disk
-		n.MTime = o.Time
+		n.MTime = b.options.Time
 	}
 	return d.Policy.Label(boot, "/boot"), nil
 }
@@ -347,10 +378,10 @@ func filesystem(name string, kind gpt.GUID, format, uuid string, img *disk.Image
 }
 
 // derivedGUID returns a GUID for a partition that no disk of other content has.
-func derivedGUID(o Options, number int, size int64) gpt.GUID {
+func (b *Base) derivedGUID(v Variant, number int) gpt.GUID {
 	h := sha256.New()
-	fmt.Fprintf(h, "ohp-assemble partition\n%d\n%d\n%s\n%s\n", number, size, o.Seed, strings.Join(o.Kargs, "\n"))
-	fmt.Fprintf(h, "%x\n", sha256.Sum256(o.Ignition))
+	fmt.Fprintf(h, "ohp-assemble partition\n%d\n%d\n%s\n%s\n", number, b.size, b.options.Seed, strings.Join(v.Kargs, "\n"))
+	fmt.Fprintf(h, "%x\n", sha256.Sum256(v.Ignition))
 	var g gpt.GUID
 	copy(g[:], h.Sum(nil))
 	g[7] = g[7]&0x0f | 0x80 // version 8: made in a way of our own (RFC 9562); the third group is little-endian

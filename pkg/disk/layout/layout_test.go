@@ -166,22 +166,36 @@ func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Cho
 	return d, choices
 }
 
+// asked is all that is asked of a disk.
+type asked struct {
+	Options
+	Variant
+}
+
 // options are those of a disk for a platform.
-func options(platform string) Options {
-	return Options{
-		Arch:     "x86_64",
-		Kargs:    bls.Args{"rw", "$ignition_firstboot", "ignition.platform.id=" + platform},
-		Platform: coreos.Platform{GRUB: []string{"serial"}},
-		RootFS:   "ext4",
-		Time:     created,
-		Seed:     "sha256:1",
+func options(platform string) asked {
+	return asked{
+		Options{Arch: "x86_64", RootFS: "ext4", Time: created, Seed: "sha256:1"},
+		Variant{
+			Kargs:    bls.Args{"rw", "$ignition_firstboot", "ignition.platform.id=" + platform},
+			Platform: coreos.Platform{GRUB: []string{"serial"}},
+		},
 	}
 }
 
-func layout(t testing.TB, o Options) *Disk {
+// newDisk lays out one disk.
+func newDisk(d *deploy.Deployment, choices *coreos.Choices, o asked) (*Disk, error) {
+	base, err := New(d, choices, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	return base.Disk(o.Variant)
+}
+
+func layout(t testing.TB, o asked) *Disk {
 	t.Helper()
 	d, choices := deployed(t, system(t))
-	made, err := New(d, choices, o)
+	made, err := newDisk(d, choices, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +269,7 @@ func TestMap(t *testing.T) {
 	for arch, why := range map[string]string{"s390x": "zipl", "mips": "there"} {
 		o := options("qemu")
 		o.Arch = arch
-		if _, err := New(d, choices, o); err == nil || !strings.Contains(err.Error(), arch) {
+		if _, err := newDisk(d, choices, o); err == nil || !strings.Contains(err.Error(), arch) {
 			t.Errorf("%s: %v, want %s", arch, err, why)
 		}
 	}
@@ -333,9 +347,29 @@ func TestBoot(t *testing.T) {
 	}
 }
 
+// TestBase: what disks have in common is laid out once, and they are those that
+// would have been laid out one by one.
+func TestBase(t *testing.T) {
+	d, choices := deployed(t, system(t))
+	base, err := New(d, choices, options("qemu").Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, platform := range []string{"qemu", "metal", "qemu"} {
+		o := options(platform)
+		got, err := base.Disk(o.Variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := layout(t, o); sum(t, got) != sum(t, want) {
+			t.Errorf("%s: another disk of a base", platform)
+		}
+	}
+}
+
 func TestLostFound(t *testing.T) {
 	deployment, choices := deployed(t, system(t))
-	d, err := New(deployment, choices, options("qemu"))
+	d, err := newDisk(deployment, choices, options("qemu"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,13 +385,13 @@ func TestLostFound(t *testing.T) {
 // TestPartitionGUIDs: disks of different content never share one, disks of the
 // same content always do.
 func TestPartitionGUIDs(t *testing.T) {
-	variants := map[string]func(*Options){
-		"the same":  func(*Options) {},
-		"platform":  func(o *Options) { *o = options("metal") },
-		"digest":    func(o *Options) { o.Seed = "sha256:2" },
-		"size":      func(o *Options) { o.Size = 800 * mib },
-		"Ignition":  func(o *Options) { o.Ignition = []byte("{}") },
-		"arguments": func(o *Options) { o.Kargs = o.Kargs.Append("quiet") },
+	variants := map[string]func(*asked){
+		"the same":  func(*asked) {},
+		"platform":  func(o *asked) { *o = options("metal") },
+		"digest":    func(o *asked) { o.Seed = "sha256:2" },
+		"size":      func(o *asked) { o.Size = 800 * mib },
+		"Ignition":  func(o *asked) { o.Ignition = []byte("{}") },
+		"arguments": func(o *asked) { o.Kargs = o.Kargs.Append("quiet") },
 	}
 	seen := map[gpt.GUID]string{}
 	for name, vary := range variants {
@@ -382,59 +416,65 @@ func TestPartitionGUIDs(t *testing.T) {
 	}
 }
 
+// TestSize: a disk without a size has room, and a refusal names one that does.
 func TestSize(t *testing.T) {
 	d, choices := deployed(t, system(t))
-	o := options("metal")
-	made, err := New(d, choices, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if made.Size()%mib != 0 || made.Size() <= 514*mib {
-		t.Errorf("disk of %d bytes", made.Size())
-	}
-	o.Size = 514 * mib
-	_, err = New(d, choices, o)
-	if err == nil {
-		t.Fatal("a disk without room for a root is made")
-	}
-	said := regexp.MustCompile(`of 514 MiB.* the content needs (\d+) MiB$`).FindStringSubmatch(err.Error())
-	if said == nil {
-		t.Fatal(err)
-	}
-	needed, err := strconv.ParseInt(said[1], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What the refusal names is the smallest that works.
-	o.Size = needed * mib
-	if made, err = New(d, choices, o); err != nil || made.Size() != o.Size {
-		t.Errorf("%d MiB: %v", needed, err)
-	}
-	o.Size = (needed - 1) * mib
-	if _, err = New(d, choices, o); err == nil {
-		t.Errorf("%d MiB do as well as the %d that are needed", needed-1, needed)
-	}
-	for _, odd := range []int64{1, needed*mib + 512, -mib} {
-		o.Size = odd
-		if _, err = New(d, choices, o); err == nil {
-			t.Errorf("a disk of %d bytes is made", odd)
+	for _, rootFS := range []string{"ext4", "xfs"} {
+		o := options("metal")
+		o.RootFS = rootFS
+		made, err := newDisk(d, choices, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made.Size()%mib != 0 || made.Size() <= 514*mib {
+			t.Errorf("%s: disk of %d bytes", rootFS, made.Size())
+		}
+		o.Size = 514 * mib
+		_, err = newDisk(d, choices, o)
+		if err == nil {
+			t.Fatalf("%s: a disk without room for a root is made", rootFS)
+		}
+		said := regexp.MustCompile(`of 514 MiB.* the content needs (\d+) MiB$`).FindStringSubmatch(err.Error())
+		if said == nil {
+			t.Fatal(err)
+		}
+		needed, err := strconv.ParseInt(said[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What the refusal names is the smallest that works.
+		o.Size = needed * mib
+		if made, err = newDisk(d, choices, o); err != nil || made.Size() != o.Size {
+			t.Errorf("%s: %d MiB: %v", rootFS, needed, err)
+		}
+		o.Size = (needed - 1) * mib
+		if _, err = newDisk(d, choices, o); err == nil {
+			t.Errorf("%s: %d MiB do as well as the %d that are needed", rootFS, needed-1, needed)
+		}
+		for _, odd := range []int64{1, needed*mib + 512, -mib} {
+			o.Size = odd
+			if _, err = newDisk(d, choices, o); err == nil {
+				t.Errorf("%s: a disk of %d bytes is made", rootFS, odd)
+			}
 		}
 	}
 }
 
 // TestSameBytes makes a disk twice from trees made twice.
 func TestSameBytes(t *testing.T) {
-	sum := func() string {
-		h := sha256.New()
-		d := layout(t, options("metal"))
-		if err := raw.Write(h, d.Image); err != nil {
-			t.Fatal(err)
-		}
-		return hex.EncodeToString(h.Sum(nil))
-	}
-	if first, second := sum(), sum(); first != second {
+	first, second := sum(t, layout(t, options("metal"))), sum(t, layout(t, options("metal")))
+	if first != second {
 		t.Errorf("%s, then %s", first, second)
 	}
+}
+
+func sum(t testing.TB, d *Disk) string {
+	t.Helper()
+	h := sha256.New()
+	if err := raw.Write(h, d.Image); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // TestMissing: what a container lacks is named, not left out.
@@ -446,7 +486,7 @@ func TestMissing(t *testing.T) {
 		root := system(t)
 		delete(root.Lookup(path.Dir(name)).Children, path.Base(name))
 		d, choices := deployed(t, root)
-		if _, err := New(d, choices, options("qemu")); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := newDisk(d, choices, options("qemu")); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
@@ -466,7 +506,7 @@ func TestDiskYAML(t *testing.T) {
 		}
 		o := options("metal")
 		o.RootFS = rootFS
-		return New(d, choices, o)
+		return newDisk(d, choices, o)
 	}
 	d, err := made(yaml, "xfs")
 	if err != nil {

@@ -7,21 +7,18 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"sync"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
 // A File is the disk inside a qcow2 file. It is a rootfs.Blob.
 type File struct {
-	r    io.ReaderAt
-	h    header
-	mu   sync.Mutex
-	last struct { // the compressed cluster that was read last
-		entry uint64 // 0 for none
-		data  []byte
-	}
+	r     io.ReaderAt
+	h     header
+	cache *disk.Cache // of compressed clusters, by their entries
 }
 
 // Open reads the header of a qcow2 file of version 2 or 3. Tables are read
@@ -31,6 +28,7 @@ func Open(r io.ReaderAt) (*File, error) {
 	if err := f.readHeader(); err != nil {
 		return nil, fmt.Errorf("qcow2: header: %w", err)
 	}
+	f.cache = disk.NewCache(1 << f.h.ClusterBits)
 	return f, nil
 }
 
@@ -91,26 +89,12 @@ func (h *header) check() error {
 
 // ReadAt reads from the disk.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("qcow2: negative offset")
-	}
-	if off >= f.Size() {
-		return 0, io.EOF
-	}
-	var eof error
-	if int64(len(p)) > f.Size()-off {
-		p, eof = p[:f.Size()-off], io.EOF
-	}
-	cluster := int64(1) << f.h.ClusterBits
-	for done := 0; done < len(p); {
-		at := off + int64(done)
-		part := p[done:min(int64(len(p)), int64(done)+cluster-at%cluster)]
-		if err := f.readCluster(part, at); err != nil {
-			return done, fmt.Errorf("qcow2: cluster at %d: %w", at&^(cluster-1), noEOF(err))
+	return disk.ReadBlocks(p, off, f.Size(), 1<<f.h.ClusterBits, func(p []byte, at int64) error {
+		if err := f.readCluster(p, at); err != nil {
+			return fmt.Errorf("qcow2: cluster at %d: %w", at>>f.h.ClusterBits<<f.h.ClusterBits, noEOF(err))
 		}
-		done += len(part)
-	}
-	return len(p), eof
+		return nil
+	})
 }
 
 // readCluster reads p from within one cluster.
@@ -180,20 +164,13 @@ func (f *File) readData(p []byte, cluster, within int64) error {
 	return noEOF(err)
 }
 
-// readCompressed reads from a compressed cluster, and keeps it for the next
-// read.
+// readCompressed reads from a compressed cluster.
 func (f *File) readCompressed(p []byte, within int64, entry uint64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.last.entry != entry {
-		f.last.entry = 0
-		data, err := f.inflate(entry)
-		if err != nil {
-			return err
-		}
-		f.last.entry, f.last.data = entry, data
+	data, err := f.cache.Get(entry, func() ([]byte, error) { return f.inflate(entry) })
+	if err != nil {
+		return err
 	}
-	copy(p, f.last.data[within:])
+	copy(p, data[within:])
 	return nil
 }
 

@@ -14,9 +14,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -230,33 +230,7 @@ func checkReader(t *testing.T, name string, img *disk.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q.Size() != img.Size() {
-		t.Fatalf("size %d, want %d", q.Size(), img.Size())
-	}
-	compare := func(off, n int64) {
-		got, want := make([]byte, n), make([]byte, n)
-		gotN, gotErr := q.ReadAt(got, off)
-		wantN, wantErr := img.ReadAt(want, off)
-		if gotN != wantN || gotErr != wantErr || !bytes.Equal(got, want) {
-			t.Fatalf("%d bytes at %d: %d, %v; want %d, %v", n, off, gotN, gotErr, wantN, wantErr)
-		}
-	}
-	for run := range img.Runs(4096) {
-		if run.Hole && run.Len > mib {
-			compare(run.Off, 100*kib)
-			compare(run.End()-100*kib, 200*kib)
-			continue
-		}
-		compare(run.Off, run.Len)
-	}
-	compare(img.Size(), 10)
-	if img.Size() > 0 && img.Size() < 2*kib { // one byte at a time, among others
-		want := make([]byte, img.Size())
-		img.ReadAt(want, 0)
-		if err := iotest.TestReader(io.NewSectionReader(q, 0, q.Size()), want); err != nil {
-			t.Error(err)
-		}
-	}
+	disktest.Read(t, q, img)
 }
 
 func TestWrite(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package vhd writes disks in the format of Virtual PC, which is also Azure's,
+// Package vhd writes and reads disks in the format of Virtual PC, which is also Azure's,
 // as Microsoft's "Virtual Hard Disk Image Format Specification" describes it.
 //
 // A fixed disk is the disk itself and a footer of 512 bytes. A dynamic one has

@@ -1,4 +1,4 @@
-// Package vhdx writes dynamic disks in the format of Hyper-V, as Microsoft's
+// Package vhdx writes and reads dynamic disks in the format of Hyper-V, as Microsoft's
 // [MS-VHDX] describes it:
 //
 //	file identifier, two headers, two region tables   1 MiB
@@ -7,7 +7,8 @@
 //	block allocation table: where each block is       whole MiB
 //	blocks of 1 MiB with content
 //
-// All numbers are little-endian. Left out are fixed and differencing disks.
+// All numbers are little-endian. Fixed disks are read and not written;
+// differencing disks, and logs that must be replayed, are left out.
 package vhdx
 
 import (

@@ -1,4 +1,4 @@
-// Package vmdk writes disks in the streamOptimized form of VMware's Virtual
+// Package vmdk writes and reads disks in the streamOptimized form of VMware's Virtual
 // Disk Format 5.0, which is what clouds and vSphere import.
 //
 // A file is a sequence of sectors of 512 bytes that is written once from start

@@ -50,7 +50,7 @@ func TestReadKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	treetest.Run(t, "mkfs.xfs", "-q", img)
-	dir, _ := mount(t, img)
+	dir, _ := treetest.Mount(t, "xfs", img)
 	treetest.Run(t, "sh", "-ec", `cd "$1"
 		for i in $(seq 3000); do echo $i >a-file-with-a-long-name-$i; done
 		rm *-name-1?

@@ -36,6 +36,8 @@ const (
 	minTime = -1 << 31
 	maxTime = 1<<64/1_000_000_000 - 1<<31 - 1
 	maxLink = 1023
+	// The disk has 14 bits for the first, of which Linux reads these.
+	maxMajor, maxMinor = 1<<9 - 1, 1<<18 - 1
 )
 
 // scan finds out what there is, and refuses what has no place.
@@ -114,8 +116,8 @@ func (n *node) check() error {
 			return fmt.Errorf("symbolic link to %d bytes, limit is %d", len(in.Target), maxLink)
 		}
 	case rootfs.ModeChar, rootfs.ModeBlock:
-		if major, minor := in.Device(); major >= 1<<14 || minor >= 1<<18 {
-			return fmt.Errorf("device %d:%d, limit is %d:%d", major, minor, 1<<14-1, 1<<18-1)
+		if major, minor := in.Device(); major > maxMajor || minor > maxMinor {
+			return fmt.Errorf("device %d:%d, limit is %d:%d", major, minor, maxMajor, maxMinor)
 		}
 	default:
 		return fmt.Errorf("mode %#o is of no type", in.Mode)

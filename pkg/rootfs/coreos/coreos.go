@@ -59,6 +59,7 @@ type Choices struct {
 	Size          int64  // bytes of a disk for a virtual machine or cloud
 	Disk          *Disk  // partition table of disk.yaml; nil if there is none
 	PlatformsJSON []byte // platforms.json as it is, for the boot file system; nil if there is none
+	Cloud         Cloud  // settings of single platforms
 
 	arch        string
 	installArgs bls.Args // of install/*.toml
@@ -74,6 +75,7 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 	c := &Choices{
 		BLSAppend: DefaultBLSAppend,
 		Size:      DefaultSize,
+		Cloud:     defaultCloud,
 		arch:      kernelArch(arch),
 		extraArgs: bls.Args{defaultKarg},
 	}
@@ -241,6 +243,7 @@ type imageConfig struct {
 	Kargs  []string `json:"extra-kargs"`
 	OSName string   `json:"osname"`
 	RootFS string   `json:"rootfs"`
+	Cloud
 }
 
 func (c *Choices) readImage(root *rootfs.Inode) error {
@@ -248,10 +251,11 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 	if text == nil || err != nil {
 		return err
 	}
-	var f imageConfig
+	f := imageConfig{Cloud: c.Cloud}
 	if err := json.Unmarshal(text, &f); err != nil {
 		return fmt.Errorf("%s: %w", imageFile, err)
 	}
+	c.Cloud = f.Cloud
 	if f.Size != nil {
 		if *f.Size < 1 || *f.Size > 1<<20 {
 			return fmt.Errorf("%s: size of %d GiB", imageFile, *f.Size)

@@ -8,18 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
-
-func tree(t *testing.T, files map[string]string) *rootfs.Inode {
-	t.Helper()
-	root := rootfs.Dir(0o755)
-	for name, text := range files {
-		if err := root.Place(name, rootfs.Text(0o644, text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
-}
 
 // container has a choice of everything.
 var container = map[string]string{
@@ -46,7 +36,7 @@ type = "xfs"
 }
 
 func TestChoices(t *testing.T) {
-	c, err := ReadChoices(tree(t, container), "amd64")
+	c, err := ReadChoices(treetest.Texts(t, container), "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +59,7 @@ func TestChoices(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	arm, err := ReadChoices(tree(t, container), "aarch64")
+	arm, err := ReadChoices(treetest.Texts(t, container), "aarch64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +104,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestUnknownPlatform(t *testing.T) {
-	c, err := ReadChoices(tree(t, container), runtime.GOARCH)
+	c, err := ReadChoices(treetest.Texts(t, container), runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +130,7 @@ func TestChoicesErrors(t *testing.T) {
 		"usr/lib/bootc/kargs.d/type.toml":    "kargs = \"x\"\n",
 		"usr/lib/bootc/kargs.d/dir.toml/x":   "",
 	} {
-		c, err := ReadChoices(tree(t, map[string]string{name: text}), "x86_64")
+		c, err := ReadChoices(treetest.Texts(t, map[string]string{name: text}), "x86_64")
 		if err == nil {
 			t.Errorf("%s: %s: read as %+v", name, text, c)
 		} else if !strings.HasPrefix(err.Error(), "coreos: "+strings.TrimSuffix(name, "/x")) {
@@ -148,12 +138,12 @@ func TestChoicesErrors(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"../x", "..", "a b"} {
-		if _, err := ReadChoices(tree(t, map[string]string{imageFile: `{"osname": "` + name + `"}`}), "x86_64"); err == nil {
+		if _, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: `{"osname": "` + name + `"}`}), "x86_64"); err == nil {
 			t.Errorf("stateroot %q is accepted", name)
 		}
 	}
 	for _, size := range []string{"0", "-1", "9223372036854775807"} {
-		if _, err := ReadChoices(tree(t, map[string]string{imageFile: `{"size": ` + size + `}`}), "x86_64"); err == nil {
+		if _, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: `{"size": ` + size + `}`}), "x86_64"); err == nil {
 			t.Errorf("size %s is accepted", size)
 		}
 	}
@@ -169,11 +159,13 @@ func TestPreflight(t *testing.T) {
 		"usr/lib/ostree/prepare-root.conf":                     "",
 		"usr/lib/grub/i386-pc/kernel.img":                      "",
 		"usr/lib/grub/i386-pc/moddep.lst":                      "",
+		"usr/lib/bootupd/updates/BIOS.json":                    "",
+		"usr/lib/bootupd/updates/EFI.json":                     "",
 		"usr/lib/bootupd/grub2-static/grub-static-efi.cfg":     "",
 		"usr/lib/bootupd/grub2-static/grub-static-pre.cfg":     "",
 		"usr/lib/bootupd/grub2-static/configs.d/10_blscfg.cfg": "",
 	}
-	root := tree(t, files)
+	root := treetest.Texts(t, files)
 	if err := Preflight(root, "amd64"); err != nil {
 		t.Error(err)
 	}
@@ -191,16 +183,16 @@ func TestPreflight(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty tree passes")
 	}
-	if lines := strings.Count(err.Error(), "\n"); lines != 9 {
+	if lines := strings.Count(err.Error(), "\n"); lines != 11 {
 		t.Errorf("%d lines: %v", lines, err)
 	}
 	files["usr/lib/modules/7.0/vmlinuz"] = "k"
-	if _, err := Kernel(tree(t, files)); err == nil || !strings.Contains(err.Error(), "2 kernels (6.1, 7.0)") {
+	if _, err := Kernel(treetest.Texts(t, files)); err == nil || !strings.Contains(err.Error(), "2 kernels (6.1, 7.0)") {
 		t.Errorf("two kernels: %v", err)
 	}
 	delete(files, "usr/lib/modules/7.0/vmlinuz")
 	delete(files, "usr/lib/modules/6.1/initramfs.img")
-	if err := Preflight(tree(t, files), "amd64"); err == nil || !strings.Contains(err.Error(), "6.1/initramfs.img") {
+	if err := Preflight(treetest.Texts(t, files), "amd64"); err == nil || !strings.Contains(err.Error(), "6.1/initramfs.img") {
 		t.Errorf("no initramfs: %v", err)
 	}
 }

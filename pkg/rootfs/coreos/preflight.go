@@ -26,6 +26,8 @@ var needs = []need{
 	{[]string{"usr/lib/grub/powerpc-ieee1275/kernel.img"}, "GRUB for Open Firmware", "ppc64le"},
 	{[]string{"usr/lib/grub/powerpc-ieee1275/moddep.lst"}, "GRUB for Open Firmware", "ppc64le"},
 	{[]string{"usr/lib/efi", "usr/lib/bootupd/updates/EFI"}, "the EFI system partition", "efi"},
+	{[]string{"usr/lib/bootupd/updates/BIOS.json"}, "bootupd's note of which GRUB there is for BIOS", "x86_64"},
+	{[]string{"usr/lib/bootupd/updates/EFI.json"}, "bootupd's note of which boot loaders there are for UEFI", "efi"},
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-efi.cfg"}, "the EFI system partition's grub.cfg", "efi"},
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-pre.cfg"}, "the boot partition's grub.cfg", ""},
 	{[]string{"usr/lib/bootupd/grub2-static/configs.d"}, "the boot partition's grub.cfg", ""},

@@ -500,6 +500,56 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
+// endless repeats a piece of a tar, with a number in it, as often as it is read.
+type endless struct {
+	piece func(n int) []byte
+	n     int
+	rest  []byte
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if len(e.rest) == 0 {
+		e.rest, e.n = e.piece(e.n), e.n+1
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// TestBombs reads what has no end, up to the real limits.
+func TestBombs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out a million headers")
+	}
+	plain := oneEntry(t, tar.Header{Name: "usr/a"})
+	if _, err := Scan(&endless{piece: func(int) []byte { return plain }}, io.Discard, Limits{}); err == nil || err.Error() != "usr/a: more than 1048576 entries" {
+		t.Errorf("entries: %v", err)
+	}
+	// Every entry has other xattrs: a gigabyte of them, if it were let.
+	value := strings.Repeat("x", 60_000)
+	bomb := &endless{piece: func(n int) []byte {
+		records := map[string]string{}
+		for i := range 10 {
+			records[fmt.Sprint(starXattr, "user.", i)] = fmt.Sprint(n, value)
+		}
+		return oneEntry(t, tar.Header{Name: "usr/b", PAXRecords: records})
+	}}
+	if _, err := Scan(bomb, io.Discard, Limits{}); err == nil || err.Error() != "usr/b: more than 268435456 bytes of names and xattrs" {
+		t.Errorf("xattrs: %v", err)
+	}
+}
+
+// oneEntry returns an entry of a tar, without the end of one.
+func oneEntry(t *testing.T, h tar.Header) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	h.Mode = 0o644
+	if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 func FuzzScan(f *testing.F) {
 	b := newBuilder()
 	b.object(0o644, label, "content", "usr/x")

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -43,7 +45,7 @@ func Scan(r io.Reader, pack io.Writer, limits Limits) (*Index, error) {
 		buf:    make([]byte, chunk),
 		limits: limits,
 		seen:   map[objectName]bool{},
-		xattrs: map[string]*xattrSet{},
+		xattrs: map[ostree.Checksum]*xattrSet{},
 		shared: map[ostree.Checksum][]byte{},
 	}
 	s.tar = tar.NewReader(s.in)
@@ -77,7 +79,7 @@ type scanner struct {
 	limits  Limits
 	index   Index
 	seen    map[objectName]bool
-	xattrs  map[string]*xattrSet // by their bytes
+	xattrs  map[ostree.Checksum]*xattrSet // by the checksum of their bytes
 	shared  map[ostree.Checksum][]byte
 	pending *pendingXattrs
 	meta    int64 // bytes of what limits.Meta bounds
@@ -94,7 +96,8 @@ type pendingXattrs struct {
 	raw []byte
 }
 
-// An xattrSet is a set of extended attributes in both its forms.
+// An xattrSet is a set of extended attributes in the forms that are needed: that
+// of objects, that of entries.
 type xattrSet struct {
 	raw   []byte
 	attrs map[string]string
@@ -275,25 +278,31 @@ func (s *scanner) readXattrs(h *tar.Header) ([]byte, error) {
 	if n, err := io.ReadFull(s.tar, raw); err != nil {
 		return nil, s.short(h, int64(n), err)
 	}
-	set := s.xattrs[string(raw)]
-	if set != nil {
+	set := s.xattrSet(raw)
+	if set.raw != nil {
 		return set.raw, nil
 	}
 	if _, err := ostree.ParseXattrs(raw); err != nil {
 		return nil, err
 	}
-	if err := s.keep(len(raw)); err != nil {
-		return nil, err
+	set.raw = raw
+	return raw, s.keep(len(raw))
+}
+
+// xattrSet returns the set of some xattrs, which may be new.
+func (s *scanner) xattrSet(raw []byte) *xattrSet {
+	key := ostree.Sum(raw)
+	if s.xattrs[key] == nil {
+		s.xattrs[key] = &xattrSet{}
 	}
-	s.xattrs[string(raw)] = &xattrSet{raw: raw}
-	return raw, nil
+	return s.xattrs[key]
 }
 
 func (s *scanner) file(id ostree.Checksum, h *tar.Header) error {
 	xattrs := s.pending
 	s.pending = nil
 	if xattrs == nil || xattrs.id != id {
-		return errors.New("object has no xattrs of its own in front of it")
+		return errors.New("object has no xattrs of its own in front of it; in a layer on top of a commit it is a file of the base that a tool has changed in the repository, instead of where the system has it")
 	}
 	o := Object{ID: id, Type: ostree.FileObject, UID: uint32(h.Uid), GID: uint32(h.Gid), Xattrs: xattrs.raw}
 	switch {
@@ -380,14 +389,40 @@ func (s *scanner) isObject(name string) bool {
 	return err == nil && s.seen[objectName{id, typ}]
 }
 
-// paxXattr is in front of the name of an xattr in PAX records.
-const paxXattr = "SCHILY.xattr."
+// What is in front of the name of an xattr in PAX records: that of star, which
+// all tools write, and that of libarchive, which has names and values encoded.
+const (
+	starXattr       = "SCHILY.xattr."
+	libarchiveXattr = "LIBARCHIVE.xattr."
+)
+
+// paxXattr returns the xattr in a PAX record, if it is one.
+func paxXattr(key, value string) (name, text string, ok bool, err error) {
+	if name, ok := strings.CutPrefix(key, starXattr); ok {
+		return name, value, true, nil
+	}
+	coded, ok := strings.CutPrefix(key, libarchiveXattr)
+	if !ok {
+		return "", "", false, nil
+	}
+	if name, err = url.PathUnescape(coded); err != nil {
+		return "", "", false, fmt.Errorf("xattr %s: bad name", quote(coded))
+	}
+	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
+	if err != nil {
+		return "", "", false, fmt.Errorf("xattr %s: value is not base64", quote(name))
+	}
+	return name, string(b), true, nil
+}
 
 func (s *scanner) entryXattrs(h *tar.Header) (map[string]string, error) {
 	var attrs map[string]string
 	total := 0
-	for key, value := range h.PAXRecords {
-		name, ok := strings.CutPrefix(key, paxXattr)
+	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) { // star's are last, and count
+		name, value, ok, err := paxXattr(key, h.PAXRecords[key])
+		if err != nil {
+			return nil, err
+		}
 		if !ok {
 			continue
 		}
@@ -408,18 +443,12 @@ func (s *scanner) entryXattrs(h *tar.Header) (map[string]string, error) {
 		return nil, nil
 	}
 	raw := ostree.XattrsOf(attrs)
-	set := s.xattrs[string(raw)]
-	if set == nil {
-		if err := s.keep(len(raw)); err != nil {
-			return nil, err
-		}
-		set = &xattrSet{raw: raw}
-		s.xattrs[string(raw)] = set
+	set := s.xattrSet(raw)
+	if set.attrs != nil {
+		return set.attrs, nil
 	}
-	if set.attrs == nil {
-		set.attrs = attrs
-	}
-	return set.attrs, nil
+	set.attrs = attrs
+	return attrs, s.keep(len(raw))
 }
 
 // content copies the content of an entry to the pack and to sum, if any.

@@ -22,6 +22,8 @@ type Layer struct {
 	MediaType string
 	Index     *layer.Index
 
+	indexSize int64 // of its file
+
 	pack   *os.File
 	once   sync.Once
 	pieces []layer.Content // for TarOff

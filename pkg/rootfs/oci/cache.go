@@ -34,7 +34,7 @@ func openCache(dir string) (*cache, error) {
 		return nil, errors.New("oci: no cache directory")
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
-	for _, d := range []string{"blobs", "layers", "tmp"} {
+	for _, d := range []string{"blobs", "layers", "diffs", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o700); err != nil {
 			return nil, c.full(err)
 		}
@@ -72,6 +72,9 @@ func (c *cache) blobPath(d digest.Digest) string { return filepath.Join(c.dir, "
 func (c *cache) layerPath(d digest.Digest, suffix string) string {
 	return filepath.Join(c.dir, "layers", d.Encoded()+suffix)
 }
+
+// diffPath returns the path of the note which blob a layer came from.
+func (c *cache) diffPath(d digest.Digest) string { return filepath.Join(c.dir, "diffs", d.Encoded()) }
 
 // full says where there is no space when there is none: the bare error names
 // a file that is already gone.
@@ -188,11 +191,33 @@ func (c *cache) tryLock(d digest.Digest) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// load opens a layer that the cache has. It returns nil if it has not, or if
-// what it has is damaged. That the layer is another than the config says is an
-// error, as it is when it has just been fetched.
+// load opens a layer that the cache has, be it from another blob that inflates
+// to the same: a registry and a store on this machine compress differently. It
+// returns nil if there is none, or if what there is is damaged. That the layer
+// is another than the config says is an error, as it is when it has just been
+// fetched.
 func (c *cache) load(want descriptor) (*Layer, error) {
-	b, err := os.ReadFile(c.layerPath(want.Digest, ".index"))
+	if l, err := c.open(want.Digest, want); l != nil || err != nil {
+		return l, err
+	}
+	note, err := os.ReadFile(c.diffPath(want.DiffID))
+	if err != nil {
+		return nil, ignoreNotExist(err)
+	}
+	same := digest.Digest(note)
+	if same == want.Digest || checkDigest("note", same) != nil {
+		return nil, nil
+	}
+	l, err := c.open(same, want)
+	if errors.Is(err, ErrVerify) {
+		return nil, nil // the note is wrong, not the layer
+	}
+	return l, err
+}
+
+// open opens the layer that the cache has of a blob.
+func (c *cache) open(blob digest.Digest, want descriptor) (*Layer, error) {
+	b, err := os.ReadFile(c.layerPath(blob, ".index"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
@@ -200,7 +225,7 @@ func (c *cache) load(want descriptor) (*Layer, error) {
 	if err != nil {
 		return nil, nil
 	}
-	pack, err := os.Open(c.layerPath(want.Digest, ".pack"))
+	pack, err := os.Open(c.layerPath(blob, ".pack"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
@@ -212,8 +237,8 @@ func (c *cache) load(want descriptor) (*Layer, error) {
 		pack.Close()
 		return nil, err
 	}
-	touch(c.layerPath(want.Digest, ".index"))
-	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, pack: pack}, nil
+	touch(c.layerPath(blob, ".index"))
+	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, indexSize: int64(len(b)), pack: pack}, nil
 }
 
 // hold keeps a pack from being pruned until it is closed. It reports whether
@@ -282,5 +307,8 @@ func (c *cache) store(ctx context.Context, src *source, want descriptor, o Optio
 	if err := os.Rename(packTmp, c.layerPath(want.Digest, ".pack")); err != nil {
 		return err
 	}
-	return os.Rename(indexTmp, c.layerPath(want.Digest, ".index"))
+	if err := os.Rename(indexTmp, c.layerPath(want.Digest, ".index")); err != nil {
+		return err
+	}
+	return c.writeFile(c.diffPath(want.DiffID), []byte(want.Digest))
 }

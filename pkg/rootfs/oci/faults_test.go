@@ -352,6 +352,27 @@ func TestInflateLimit(t *testing.T) {
 	checkFault(t, err, nil, "zeros: claims 2097152 bytes, limit of a layer is 1048576")
 }
 
+// TestManyNames has layers that are small each, and too much together.
+func TestManyNames(t *testing.T) {
+	defer func(n int64) { maxIndexes = n }(maxIndexes)
+	maxIndexes = 20_000
+	m := newImage()
+	for i := range 20 {
+		tar := tarball(file{fmt.Sprint(i, "/", strings.Repeat("n/", 1000)), ""})
+		m.add(tar, gzipped(tar))
+	}
+	o := options(t, t.TempDir())
+	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
+	checkFault(t, err, nil, "layer sha256:")
+	checkFault(t, err, nil, "more than 20000 bytes of names")
+	if _, err := Prune(o.Cache, PruneOptions{}); err != nil {
+		t.Error(err)
+	}
+	if all, err := Usage(o.Cache); len(all) != 0 || err != nil {
+		t.Errorf("still in use: %v, %v", all, err)
+	}
+}
+
 // TestMain lets tests run pulls in processes of their own.
 func TestMain(m *testing.M) {
 	if ref := os.Getenv("OHP_TEST_PULL"); ref != "" {

@@ -4,8 +4,33 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 )
+
+// Patient is a transport that gives a server up which sends nothing for the
+// limit: neither a header, nor more of a body that is being read.
+func Patient(base http.RoundTripper, limit time.Duration) http.RoundTripper {
+	return patient{base, limit}
+}
+
+type patient struct {
+	base  http.RoundTripper
+	limit time.Duration
+}
+
+func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	dog := watch(req.Context(), p.limit)
+	resp, err := p.base.RoundTrip(req.WithContext(dog.ctx))
+	dog.timer.Stop()
+	if err != nil {
+		err = dog.explain(err)
+		dog.stop()
+		return nil, err
+	}
+	resp.Body = &watched{resp.Body, dog}
+	return resp, nil
+}
 
 // patience bounds one request to a registry: if it takes longer than the limit
 // the context that it returns ends, and says why. The function that it returns

@@ -26,6 +26,7 @@
 //	CACHE/v1/layers/HEX.index   all else of the layer; it makes the entry valid
 //	CACHE/v1/layers/HEX.lock    held by who fetches the layer (flock), never removed
 //	CACHE/v1/layers/HEX.*.tmp   what a process works on that holds the lock
+//	CACHE/v1/diffs/HEX          by diffID, the digest of a blob that inflates to it
 //	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way
 //	CACHE/v1/lock               held, shared, by all who use the cache; who has it alone
 //	                            removes what others left that were killed
@@ -53,6 +54,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -64,8 +66,11 @@ import (
 // Kinds of errors, for [errors.Is].
 var (
 	ErrVerify   = errors.New("verification failed") // bytes are not what a digest, size or checksum says
-	ErrAccess   = errors.New("access denied")       // by a registry
+	ErrAccess   = errors.New("access denied")       // by a registry, or on this machine
 	ErrNotFound = errors.New("not found")           // the reference names nothing
+
+	// ErrForbidden is an ErrAccess: a policy or registries.conf does not want the image.
+	ErrForbidden = fmt.Errorf("forbidden: %w", ErrAccess)
 )
 
 // A fault is an error with a kind that its text does not repeat.
@@ -93,6 +98,10 @@ type Options struct {
 	Policy       string       // a policy.json that the image must satisfy; default is none, and no check
 	Limits       layer.Limits // of each layer
 	Progress     Progress     // may be nil
+
+	// Accept, unless it is nil, is asked when all but the layers is known: an
+	// error keeps them from being fetched.
+	Accept func(*Image) error
 
 	// IdleTimeout is how long a registry may send nothing; default is two minutes.
 	IdleTimeout time.Duration
@@ -160,9 +169,14 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	if err := src.ref.checkBlocked(src.system()); err != nil {
 		return nil, err
 	}
-	img, want, err := resolve(ctx, src, goArch(o.Arch))
+	img, want, err := resolve(ctx, src, GoArch(o.Arch))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", reference, err)
+	}
+	if o.Accept != nil {
+		if err := o.Accept(img); err != nil {
+			return nil, fmt.Errorf("%s: %w", reference, err)
+		}
 	}
 	if err := pullLayers(ctx, cache, src, img, want, o); err != nil {
 		img.Close()
@@ -170,6 +184,10 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	}
 	return img, nil
 }
+
+// maxIndexes bounds what the layers of an image have in memory, all together.
+// Of a system of 10,000 files it is less than a megabyte.
+var maxIndexes int64 = 512 << 20
 
 // pullLayers fills in the layers of an image: several at once, the largest
 // first, so that the last to finish is a small one.
@@ -188,6 +206,7 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(want[b].Size-want[a].Size, -1), 1)) })
 
+	var indexes atomic.Int64 // bytes of them, in files
 	img.Layers = make([]*Layer, len(want))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -199,6 +218,10 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			l, err := cache.layer(ctx, src, want[i], o)
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", short(want[i].Digest), err)
+			}
+			if indexes.Add(l.indexSize) > maxIndexes {
+				l.pack.Close()
+				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l
@@ -218,8 +241,8 @@ func short(d digest.Digest) string {
 	return d.String()
 }
 
-// goArch returns the name that Go, and so OCI, has for an architecture.
-func goArch(name string) string {
+// GoArch returns the name that Go, and so OCI, has for an architecture.
+func GoArch(name string) string {
 	switch name {
 	case "":
 		return runtime.GOARCH

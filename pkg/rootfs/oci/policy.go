@@ -238,7 +238,7 @@ func (p *policy) apply(s subject) []requirement {
 func (p *policy) forbid(s subject) error {
 	for _, r := range p.apply(s) {
 		if r.Type == "reject" {
-			return failf(ErrAccess, "policy %s: rejects it", p.file)
+			return failf(ErrForbidden, "policy %s: rejects it", p.file)
 		}
 	}
 	return nil
@@ -261,7 +261,7 @@ func (p *policy) allow(ctx context.Context, src *source, s subject, img *Image, 
 			err = errors.New("certificates, transparency logs and base layers are not supported: use a key")
 		}
 		if err != nil {
-			return failf(ErrAccess, "policy %s: %s: %w", p.file, r.Type, err)
+			return failf(ErrForbidden, "policy %s: %s: %w", p.file, r.Type, err)
 		}
 	}
 	return nil

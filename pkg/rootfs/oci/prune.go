@@ -125,7 +125,31 @@ func Prune(dir string, o PruneOptions) (freed int64, err error) {
 			freed, left = freed+e.Size, left-e.Size
 		}
 	}
-	return freed, nil
+	return freed, c.dropNotes()
+}
+
+// dropNotes removes the notes of layers that are gone.
+func (c *cache) dropNotes() error {
+	names, err := filepath.Glob(filepath.Join(c.dir, "diffs", "*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		note, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		blob := digest.Digest(note)
+		if checkDigest("note", blob) == nil {
+			if _, err := os.Stat(c.layerPath(blob, ".index")); !errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+		}
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // drop removes an entry, unless a build reads from it.

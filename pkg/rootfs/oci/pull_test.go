@@ -258,6 +258,52 @@ func TestWarm(t *testing.T) {
 	}
 }
 
+// TestSameLayers pulls an image that was compressed again: what its layers
+// inflate to is in the cache.
+func TestSameLayers(t *testing.T) {
+	tars := [][]byte{tarball(file{"etc/a", noise(3, 200_000)}), tarball(file{"etc/c", "c"})}
+	first, second := newImage(tars...), newImage()
+	for _, tar := range tars {
+		second.add(tar, zstded(tar))
+	}
+	o := options(t, t.TempDir())
+	ref := "oci:" + first.layout(t, first.done())
+	img := pull(t, ref, o)
+	want := contents(t, img)
+	img.Close()
+
+	reg := serve(t, second, second.done())
+	img = pull(t, reg.ref, o)
+	if got := contents(t, img); !maps.Equal(got, want) || reg.blobGets() != 0 {
+		t.Errorf("%d layers were fetched again", reg.blobGets())
+	}
+	for i, l := range img.Layers {
+		if l.Digest != second.manifest.Layers[i].Digest {
+			t.Errorf("layer %d is %s", i, l.Digest)
+		}
+	}
+	img.Close()
+
+	// Notes are not believed: one is of another layer, one of none.
+	notes, _ := filepath.Glob(filepath.Join(o.Cache, version, "diffs/*"))
+	if len(notes) != 2 {
+		t.Fatalf("notes %q", notes)
+	}
+	write(t, filepath.Join(o.Cache, version, "diffs", digest.FromBytes(tars[0]).Encoded()), []byte(first.manifest.Layers[1].Digest))
+	write(t, filepath.Join(o.Cache, version, "diffs", digest.FromBytes(tars[1]).Encoded()), []byte("../../etc/passwd"))
+	img = pull(t, reg.ref, o)
+	if got := contents(t, img); !maps.Equal(got, want) || reg.blobGets() != 2 {
+		t.Errorf("%d layers were fetched for wrong notes", reg.blobGets())
+	}
+	img.Close()
+	if _, err := Prune(o.Cache, PruneOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(o.Cache, version, "diffs/*")); len(left) != 0 {
+		t.Errorf("notes of layers that are gone: %q", left)
+	}
+}
+
 // TestDamagedCache spoils one file of the cache at a time.
 func TestDamagedCache(t *testing.T) {
 	m := newImage(tarball(append(object("content", "content"), file{"etc/a", noise(4, 200_000)})...))

@@ -93,6 +93,38 @@ func parseDocker(s, rest string) (ref, error) {
 	return r, checkDigest(s, r.digest)
 }
 
+// Named parses a reference to a registry as [Pull] does: a short name means what
+// registries.conf says, and what that blocks is refused. A digest takes the
+// place of the tag.
+func Named(s string, sys *types.SystemContext) (reference.Named, error) {
+	r, err := parseReference(s)
+	if err != nil {
+		return nil, err
+	}
+	if r.transport != "docker" {
+		return nil, fmt.Errorf("%s: is not in a registry", s)
+	}
+	if r, err = r.qualify(sys); err != nil {
+		return nil, err
+	}
+	if err := r.checkBlocked(sys); err != nil {
+		return nil, err
+	}
+	return r.named()
+}
+
+// named returns what names the image in a registry.
+func (r ref) named() (reference.Named, error) {
+	named, err := reference.WithName(r.name)
+	if err != nil {
+		return nil, err
+	}
+	if r.digest != "" {
+		return reference.WithDigest(named, r.digest)
+	}
+	return reference.WithTag(named, r.tag)
+}
+
 func parsePath(s, transport, rest string) (ref, error) {
 	r := ref{transport: transport, name: rest}
 	if i := strings.LastIndex(rest, "@"); i >= 0 && strings.Contains(rest[i:], ":") {
@@ -139,7 +171,7 @@ func (r ref) checkBlocked(sys *types.SystemContext) error {
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	if registry != nil && registry.Blocked {
-		return failf(ErrAccess, "%s: registries.conf blocks %s", r, registry.Prefix)
+		return failf(ErrForbidden, "%s: registries.conf blocks %s", r, registry.Prefix)
 	}
 	return nil
 }

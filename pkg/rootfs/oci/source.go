@@ -18,7 +18,6 @@ import (
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
 	dockerarchive "go.podman.io/image/v5/docker/archive"
-	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
@@ -167,15 +166,7 @@ func (s *source) reference() (types.ImageReference, error) {
 		}
 		return dockerarchive.ParseReference(s.ref.name)
 	}
-	named, err := reference.WithName(s.ref.name)
-	if err != nil {
-		return nil, err
-	}
-	if s.ref.digest != "" {
-		named, err = reference.WithDigest(named, s.ref.digest)
-	} else {
-		named, err = reference.WithTag(named, s.ref.tag)
-	}
+	named, err := s.ref.named()
 	if err != nil {
 		return nil, err
 	}

@@ -57,6 +57,61 @@ func TestCore(t *testing.T) {
 	}
 }
 
+// TestCommitWithDigest reads a commit that says what its composefs image is.
+func TestCommitWithDigest(t *testing.T) {
+	b, err := os.ReadFile("testdata/core/commit-with-digest.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ostree.ParseCommit(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Bytes(); !bytes.Equal(got, b) || ostree.Sum(got).String() != "f7062bcab19122541476fc682fd2ded7838232c088fac65fa159135eb896606b" {
+		t.Errorf("%q, want %q", got, b)
+	}
+	if digest := id(t, "5de36c668f9946f62b5d9346e75b92e2ce7799b624d9a5cf9739d54dc4a87fc2"); !bytes.Contains(b, digest[:]) || c.Tree.String() != ostreetest.CoreTree {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestBare has files as they lie in a repository on a host.
+func TestBare(t *testing.T) {
+	r, _ := ostreetest.Core()
+	text, err := os.ReadFile("testdata/core/bare.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n *rootfs.Inode
+	files, attrs := 0, 0
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if f := strings.Fields(line); strings.HasPrefix(line, "repo-bare/") {
+			file, _, err := ostree.ParseObjectPath(strings.TrimPrefix(f[0], "repo-bare/objects/"))
+			if n = r.Files[file]; err != nil || n == nil {
+				t.Fatalf("%s: %v", f[0], err)
+			}
+			size := n.Size()
+			if n.IsLink() {
+				size = int64(len(n.Target))
+			}
+			if got, want := fmt.Sprintf("%o %d:%d size=%d", n.Mode&0o7777, n.UID, n.GID, size), fmt.Sprint(f[2], " ", f[3], " ", f[5]); got != want {
+				t.Errorf("%s: %s, want %s", file, got, want)
+			}
+			files++
+		} else if name, value, ok := strings.Cut(line, "=0x"); ok {
+			// getfattr leaves out the NUL of a label.
+			if got := fmt.Sprintf("%x", strings.TrimSuffix(n.Xattrs[name], "\x00")); got != strings.TrimSuffix(value, "00") {
+				t.Errorf("%s: %s, want %s", name, got, value)
+			}
+			attrs++
+		}
+	}
+	if files != 3 || attrs != 4 {
+		t.Errorf("%d files and %d xattrs", files, attrs)
+	}
+}
+
 // listing is what "ostree ls -RC" prints.
 func listing(t *testing.T, r *ostree.Repo, commit ostree.Checksum) string {
 	root, err := r.Tree(commit)

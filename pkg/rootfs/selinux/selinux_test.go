@@ -70,57 +70,63 @@ const contexts = `
 /byte/..               system_u:object_r:two_t:s0
 `
 
+// allFiles are those of a policy that has everything.
+var allFiles = map[string]string{
+	"file_contexts":           contexts,
+	"file_contexts.homedirs":  "/home/[^/]+ -d system_u:object_r:home_dir_t:s0\n/usr/bin/home system_u:object_r:homedirs_t:s0\n",
+	"file_contexts.local":     "/usr/bin/home system_u:object_r:local_t:s0\n/usr/share/.* system_u:object_r:local_t:s0\n",
+	"file_contexts.subs_dist": "/dist /usr\n/dist/bin /tmp\n/up /\n/twice /sub",
+	"file_contexts.subs":      "/sub /dist\n",
+}
+
+// lookups have what it says of paths.
+var lookups = []struct {
+	name string
+	kind uint32
+	want string // type; "" is no label
+}{
+	{"/", rootfs.ModeDir, "root_t"},
+	{"/", rootfs.ModeFile, "default_t"},
+	{"/other", rootfs.ModeFile, "default_t"},
+	{"/usr/bin", rootfs.ModeDir, "bin_t"},
+	{"/usr//bin///", rootfs.ModeDir, "bin_t"},
+	{"/usr/bin/x", rootfs.ModeFile, "exact_t"},
+	{"/usr/bin/x", rootfs.ModeDir, "bin_t"},
+	{"/usr/bin/x", 0, "exact_t"},
+	{"/usr/bin/libx.so", rootfs.ModeLink, "so_link_t"},
+	{"/usr/bin/libx.so", rootfs.ModeFile, "bin_t"},
+	{"/usr/bin/a.b+", rootfs.ModeFile, "escaped_t"},
+	{"/usr/bin/axb+", rootfs.ModeFile, "bin_t"},
+	{"/usr/bin/d", rootfs.ModeFile, "second_t"},
+	{"/usr/bin/home", rootfs.ModeFile, "local_t"},
+	{"/usr/share/x", rootfs.ModeFile, "local_t"},
+	{"/usr/binary", rootfs.ModeFile, "usr_t"},
+	{"/home/core", rootfs.ModeDir, "home_dir_t"},
+	{"/home/core/x", rootfs.ModeFile, "default_t"},
+	{"/tmp", rootfs.ModeDir, ""},
+	{"/tmp/x", rootfs.ModeFile, ""},
+	{"/dist/share/x", rootfs.ModeFile, "local_t"},
+	{"/dist/bin/x", rootfs.ModeFile, ""},
+	{"/distant", rootfs.ModeFile, "default_t"},
+	{"/sub/bin/x", rootfs.ModeFile, ""},
+	{"/twice/bin/x", rootfs.ModeFile, "default_t"},
+	{"/up/usr/bin/x", rootfs.ModeFile, "exact_t"},
+	{"/up", rootfs.ModeDir, "root_t"},
+	{"/one/two/three/four", rootfs.ModeFile, "stem_t"},
+	{"/one/two/threefour", rootfs.ModeFile, "default_t"}, // the expression matches, its stem does not
+	{"/quant/ac", rootfs.ModeFile, "quant_t"},
+	{"/quant/abc", rootfs.ModeFile, "quant_t"},
+	{"/byte/x", rootfs.ModeFile, "byte_t"},
+	{"/byte/ü", rootfs.ModeFile, "two_t"},
+	{"/byte/\xff", rootfs.ModeFile, "byte_t"},
+	{"/byte/x\n", rootfs.ModeFile, "two_t"},
+	{"/quant/abc\n", rootfs.ModeFile, "quant_t"}, // PCRE's $
+	{"/dir\nname", rootfs.ModeFile, "default_t"},
+}
+
 func TestLookup(t *testing.T) {
-	p := mustLoad(t, tree(t, map[string]string{
-		"file_contexts":           contexts,
-		"file_contexts.homedirs":  "/home/[^/]+ -d system_u:object_r:home_dir_t:s0\n/usr/bin/home system_u:object_r:homedirs_t:s0\n",
-		"file_contexts.local":     "/usr/bin/home system_u:object_r:local_t:s0\n/usr/share/.* system_u:object_r:local_t:s0\n",
-		"file_contexts.subs_dist": "/dist /usr\n/dist/bin /tmp\n/up /\n/twice /sub",
-		"file_contexts.subs":      "/sub /dist\n",
-	}))
-	for _, c := range []struct {
-		name string
-		kind uint32
-		want string // type; "" is no label
-	}{
-		{"/", rootfs.ModeDir, "root_t"},
-		{"/", rootfs.ModeFile, "default_t"},
-		{"/other", rootfs.ModeFile, "default_t"},
-		{"/usr/bin", rootfs.ModeDir, "bin_t"},
-		{"/usr//bin///", rootfs.ModeDir, "bin_t"},
-		{"/usr/bin/x", rootfs.ModeFile, "exact_t"},
-		{"/usr/bin/x", rootfs.ModeDir, "bin_t"},
-		{"/usr/bin/x", 0, "exact_t"},
-		{"/usr/bin/libx.so", rootfs.ModeLink, "so_link_t"},
-		{"/usr/bin/libx.so", rootfs.ModeFile, "bin_t"},
-		{"/usr/bin/a.b+", rootfs.ModeFile, "escaped_t"},
-		{"/usr/bin/axb+", rootfs.ModeFile, "bin_t"},
-		{"/usr/bin/d", rootfs.ModeFile, "second_t"},
-		{"/usr/bin/home", rootfs.ModeFile, "local_t"},
-		{"/usr/share/x", rootfs.ModeFile, "local_t"},
-		{"/usr/binary", rootfs.ModeFile, "usr_t"},
-		{"/home/core", rootfs.ModeDir, "home_dir_t"},
-		{"/home/core/x", rootfs.ModeFile, "default_t"},
-		{"/tmp", rootfs.ModeDir, ""},
-		{"/tmp/x", rootfs.ModeFile, ""},
-		{"/dist/share/x", rootfs.ModeFile, "local_t"},
-		{"/dist/bin/x", rootfs.ModeFile, ""},
-		{"/distant", rootfs.ModeFile, "default_t"},
-		{"/sub/bin/x", rootfs.ModeFile, ""},
-		{"/twice/bin/x", rootfs.ModeFile, "default_t"},
-		{"/up/usr/bin/x", rootfs.ModeFile, "exact_t"},
-		{"/up", rootfs.ModeDir, "root_t"},
-		{"/one/two/three/four", rootfs.ModeFile, "stem_t"},
-		{"/one/two/threefour", rootfs.ModeFile, "default_t"}, // the expression matches, its stem does not
-		{"/quant/ac", rootfs.ModeFile, "quant_t"},
-		{"/quant/abc", rootfs.ModeFile, "quant_t"},
-		{"/byte/x", rootfs.ModeFile, "byte_t"},
-		{"/byte/ü", rootfs.ModeFile, "two_t"},
-		{"/byte/\xff", rootfs.ModeFile, "byte_t"},
-		{"/byte/x\n", rootfs.ModeFile, "two_t"},
-		{"/quant/abc\n", rootfs.ModeFile, "quant_t"}, // PCRE's $
-		{"/dir\nname", rootfs.ModeFile, "default_t"},
-	} {
+	p := mustLoad(t, tree(t, allFiles))
+	for _, c := range lookups {
 		want := c.want
 		if want != "" {
 			want = "system_u:object_r:" + want + ":s0"

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -73,6 +74,18 @@ func (p Pattern) ReadAt(to []byte, off int64) (int, error) {
 		n += copy(to[n:], word[at%8:])
 	}
 	return len(to), err
+}
+
+// Texts returns a tree of files that hold what is given for their paths.
+func Texts(t testing.TB, files map[string]string) *rootfs.Inode {
+	t.Helper()
+	root := rootfs.Dir(0o755)
+	for name, text := range files {
+		if err := root.Place(name, rootfs.Text(0o644, text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
 }
 
 func file(size int64) *rootfs.Inode {

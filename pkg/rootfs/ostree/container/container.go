@@ -195,16 +195,49 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 			return 0, img.layerError(i, fmt.Errorf("content is %s, config says %s", l.DiffID, diffIDs[i]))
 		}
 	}
+	last, err := c.finalLayer()
+	if last < 0 && err == nil {
+		err = checkPlain(img)
+	}
+	return last + 1, err
+}
+
+// Check refuses what the config alone shows to be nothing for [Import], so that
+// no layer of it is fetched.
+func Check(imageConfig []byte) error {
+	var c config
+	if err := json.Unmarshal(imageConfig, &c); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	_, err := c.finalLayer()
+	return err
+}
+
+// finalLayer returns the number of the last layer of the commit, which a label
+// names by its diffID, or -1 for an image without that label.
+func (c *config) finalLayer() (int, error) {
 	final := c.Config.Labels[labelFinalDiffID]
 	if final == "" {
-		return 0, checkPlain(img)
+		return -1, nil
 	}
-	last := slices.Index(diffIDs, final)
+	last := slices.Index(c.RootFS.DiffIDs, final)
 	if last < 0 {
-		return 0, fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost; build it again without --squash-all (--squash is fine)",
-			labelFinalDiffID, final, len(diffIDs))
+		return -1, fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost; build it again without --squash-all (--squash is fine)",
+			labelFinalDiffID, final, len(c.RootFS.DiffIDs))
 	}
-	return last + 1, nil
+	return last, nil
+}
+
+// Bootable reports whether hosts take an image with these labels for an
+// operating system. Those that were booted from another one refuse it as an
+// update.
+func Bootable(labels map[string]string) bool {
+	for _, name := range []string{"containers.bootc", "ostree.bootable"} {
+		if _, ok := labels[name]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // checkPlain refuses an image that has a commit and nothing that says so.

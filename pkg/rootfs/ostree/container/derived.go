@@ -397,7 +397,7 @@ func (b *builder) linked(target string) (*rootfs.Inode, error) {
 	case n.IsDir():
 		return nil, errors.New("which is a directory")
 	case below && !b.oci:
-		return nil, errors.New("which is in a lower layer only: a container has a copy of the file, ostree refuses the layer, and so will the system at its next upgrade")
+		return nil, errors.New("which is in a lower layer only: a container has a copy of the file, ostree refuses the layer, and so will the system at its next upgrade; --merge oci takes the copy")
 	case below:
 		b.warn(target, "in a lower layer, and linked to by this one: it is a copy of the file here; ostree refuses the layer, and so will the system at its next upgrade")
 	}

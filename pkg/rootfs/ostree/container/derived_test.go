@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -42,8 +43,13 @@ func (e entry) by(uid, gid int, mode int64) entry {
 	return e
 }
 
-func (e entry) xattr(name, value string) entry {
-	e.PAXRecords = map[string]string{"SCHILY.xattr." + name: value}
+func (e entry) xattr(name, value string) entry { return e.pax("SCHILY.xattr."+name, value) }
+
+// pax adds a PAX record to an entry.
+func (e entry) pax(key, value string) entry {
+	records := map[string]string{key: value}
+	maps.Copy(records, e.PAXRecords)
+	e.PAXRecords = records
 	return e
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 func special(name string, kind byte, major, minor int64) entry {
@@ -132,6 +135,11 @@ var hostile = []struct {
 	{name: "redirect of overlayfs", entries: []entry{file("usr/a", "x").xattr("trusted.overlay.redirect", "/etc")}, want: []string{"usr/a", "trusted.overlay.redirect"}},
 	{name: "label of a builder", entries: []entry{file("usr/a", "x").xattr("security.selinux", "evil")}, makes: "usr/ usr/a=x usr/below=y"},
 	{name: "xattr without name", raw: raw(pax("SCHILY.xattr.", "x", block("usr/a", '0', nil))), want: []string{"usr/a", "bad name"}},
+	{name: "xattr of libarchive without name", entries: []entry{file("usr/a", "x").pax("LIBARCHIVE.xattr.", "eA")}, want: []string{"usr/a", "bad name"}},
+	{name: "xattr of libarchive with a NUL", entries: []entry{file("usr/a", "x").pax("LIBARCHIVE.xattr.user.%00", "eA")}, want: []string{"usr/a", "bad name"}},
+	{name: "xattr of libarchive half a code", entries: []entry{file("usr/a", "x").pax("LIBARCHIVE.xattr.user.%4", "eA")}, want: []string{"usr/a", "bad name"}},
+	{name: "xattr of libarchive not base64", entries: []entry{file("usr/a", "x").pax("LIBARCHIVE.xattr.user.a", "*")}, want: []string{"usr/a", "user.a", "not base64"}},
+	{name: "overlayfs by libarchive", entries: []entry{file("usr/a", "x").pax("LIBARCHIVE.xattr.trusted%2eoverlay.redirect", "L2V0Yw")}, want: []string{"usr/a", "trusted.overlay.redirect"}},
 	{name: "xattr with a long name", entries: []entry{file("usr/a", "x").xattr("user."+strings.Repeat("n", 256), "v")}, want: []string{"usr/a", "bad name"}},
 	{name: "xattr too large", entries: []entry{file("usr/a", "x").xattr("user.a", strings.Repeat("x", 1<<16))}, want: []string{"usr/a", "user.a", "65536 bytes"}},
 	{name: "whiteout of nothing", entries: []entry{file("usr/.wh.", "")}, want: []string{"usr/.wh.", "whiteout"}},
@@ -222,6 +230,22 @@ func TestHostile(t *testing.T) {
 	if names, _ := filepath.Glob("*"); len(names) > 0 {
 		t.Errorf("files were written: %q", names)
 	}
+}
+
+// TestHostileTouchesNothing has strace record what all of them do to files.
+func TestHostileTouchesNothing(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	cmd := exec.Command(self, "-test.run=^TestHostile$", "-test.v")
+	cmd.Env = append(os.Environ(), "TMPDIR="+work)
+	trace := treetest.Trace(t, cmd)
+	if out, err := trace.Cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestHostile ") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	trace.OnlyIn(t, work)
 }
 
 // importOver imports a layer on top of a good one, with errors as the command has them.

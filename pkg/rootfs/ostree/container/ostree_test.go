@@ -20,6 +20,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/composefs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/gvariant"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/internal/ostreetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -46,19 +47,57 @@ func TestOSTree(t *testing.T) {
 	}
 }
 
+// TestMergeListing has ostree list the merge of the vector.
+func TestMergeListing(t *testing.T) {
+	img := readImage(t)
+	completeVector(&img.Layers[0])
+	got := mustImport(t, img, Options{})
+	dir := t.TempDir()
+	writeArchive(t, got.Repo, dir, true)
+	if ls := treetest.Run(t, "ostree", "--repo="+dir, "ls", "-RCX", got.Deployed.String()); ls != string(readFile(t, "merge-ls.txt")) {
+		t.Errorf("merge commit:\n%s", ls)
+	}
+}
+
+// TestArchive compares what the real ostree is given here to read with files
+// that it wrote.
+func TestArchive(t *testing.T) {
+	core, _ := ostreetest.Core()
+	for name, id := range map[string]string{
+		"empty":    "cc700d46f407c6c5ab2d5dde474366a928b7398277e61162e7f8ec06f469f07e",
+		"foo.conf": "35b69acec0d7f029e094f189b53f98517a4ef617d10eb316c9bbdaf0428e793c",
+		"link":     "d07e979fdd7331ee17a2f6a653ea0c315ccd1450893f19a2b644432576eca620",
+	} {
+		want, err := os.ReadFile("../testdata/core/archive-" + name + ".filez")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := unarchived(t, archived(t, core.Files[parse(t, id)], true)), unarchived(t, want); a != b {
+			t.Errorf("%s: %q, want %q", name, a, b)
+		}
+	}
+}
+
+// unarchived inflates a file object of an archive.
+func unarchived(t *testing.T, b []byte) string {
+	header := 8 + binary.BigEndian.Uint32(b)
+	if int(header) == len(b) {
+		return string(b)
+	}
+	content, err := io.ReadAll(flate.NewReader(bytes.NewReader(b[header:])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:header]) + string(content)
+}
+
 // TestFixture imports the containers that ci/fixture has made, has ostree
 // judge them, and compares their composefs images with those of ostree.
 func TestFixture(t *testing.T) {
 	for _, size := range []string{"tiny", "full"} {
 		t.Run(size, func(t *testing.T) {
-			dir := newest(filepath.Join(fixtureCache(t), size+"-*", "chunked"))
-			switch {
-			case dir == "" && size == "full": // takes minutes to build; only some need it
-				t.Skip("the full fixture has not been built, see ci/fixture")
-			case dir == "":
-				treetest.Missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
-			}
-			ostree := fixtureOSTree(t)
+			dir := fixtureLayout(t, size)
+			ostree := treetest.Newer(t, "ostree")
 			got, err := Import(readLayout(t, dir), Options{Reference: testReference})
 			if err != nil {
 				t.Fatal(err)
@@ -67,7 +106,7 @@ func TestFixture(t *testing.T) {
 			repo := t.TempDir()
 			writeArchive(t, got.Repo, repo, small)
 			if small {
-				run(t, append(ostree, "--repo="+repo, "fsck")...)
+				run(t, ostree, "--repo="+repo, "fsck")
 			}
 			n := compareComposefs(t, ostree, got.Repo, repo, got.Deployed)
 			t.Logf("%d metadata objects, %d files, composefs image of %d bytes", len(got.Repo.Metadata), len(got.Repo.Files), n)
@@ -78,7 +117,7 @@ func TestFixture(t *testing.T) {
 // TestComposefs compares the composefs image of a tree that no one would
 // make with that of ostree. Files have a size and no content.
 func TestComposefs(t *testing.T) {
-	ostree := fixtureOSTree(t)
+	ostree := treetest.Newer(t, "ostree")
 	repo, commit := strangeTree()
 	dir := t.TempDir()
 	writeArchive(t, repo, dir, false)
@@ -160,7 +199,7 @@ func strangeTree() (*ostree.Repo, ostree.Checksum) {
 
 // compareComposefs returns the size of the composefs image of a commit, which
 // must be the one that ostree makes of the same repository in dir.
-func compareComposefs(t *testing.T, tool []string, repo *ostree.Repo, dir string, commit ostree.Checksum) int {
+func compareComposefs(t *testing.T, tool string, repo *ostree.Repo, dir string, commit ostree.Checksum) int {
 	t.Helper()
 	root, err := repo.Tree(commit)
 	if err != nil {
@@ -171,7 +210,7 @@ func compareComposefs(t *testing.T, tool []string, repo *ostree.Repo, dir string
 		t.Fatal(err)
 	}
 	blob := filepath.Join(t.TempDir(), "cfs")
-	run(t, append(tool, "--repo="+dir, "checkout", "--composefs-noverity", commit.String(), blob)...)
+	run(t, tool, "--repo="+dir, "checkout", "--composefs-noverity", commit.String(), blob)
 	want, err := os.ReadFile(blob)
 	if err != nil {
 		t.Fatal(err)
@@ -199,29 +238,21 @@ func newest(pattern string) (name string) {
 	return name
 }
 
-func fixtureCache(t *testing.T) string {
+// fixtureLayout returns the OCI layout of a container of the fixture, in several layers.
+func fixtureLayout(t *testing.T, size string) string {
+	t.Helper()
+	if testing.Short() && size == "full" {
+		t.Skip("-short leaves the full fixture out")
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(cache, "ohp-assemble-fixture")
-}
-
-// fixtureOSTree returns how to run the ostree of the fixture, which knows
-// composefs: a program of another root, with that root's libraries.
-func fixtureOSTree(t *testing.T) []string {
-	t.Helper()
-	tool := newest(filepath.Join(fixtureCache(t), "tools-*", "*", "usr", "bin", "ostree"))
-	if tool == "" {
-		treetest.Missing(t, "OHP_FIXTURE", "the tools of the fixture have not been unpacked, see ci/fixture")
+	dir := newest(filepath.Join(cache, "ohp-assemble-fixture", size+"-*", "chunked"))
+	if dir == "" {
+		treetest.Missing(t, "OHP_FIXTURE", "the "+size+" fixture has not been built, see ci/fixture")
 	}
-	root := strings.TrimSuffix(tool, "/usr/bin/ostree")
-	loaders, _ := filepath.Glob(root + "/lib*/ld-linux-*.so.*")
-	libs, _ := filepath.Glob(root + "/usr/lib/*-linux-gnu")
-	if len(loaders) == 0 || len(libs) == 0 {
-		t.Fatalf("%s has no dynamic loader", root)
-	}
-	return []string{loaders[0], "--library-path", libs[0], tool}
+	return dir
 }
 
 func run(t *testing.T, command ...string) string {

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
@@ -19,12 +22,12 @@ import (
 // do. It needs root, because files get owners and labels.
 type realImport struct {
 	t    *testing.T
-	tool []string
+	tool string
 	dir  string
 }
 
 func newRealImport(t *testing.T) *realImport {
-	r := &realImport{t, fixtureOSTree(t), t.TempDir()}
+	r := &realImport{t, treetest.Newer(t, "ostree"), t.TempDir()}
 	probe := filepath.Join(r.dir, "probe")
 	if err := os.WriteFile(probe, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -42,7 +45,7 @@ func (r *realImport) path(elem ...string) string {
 
 func (r *realImport) ostree(verb string, args ...string) string {
 	r.t.Helper()
-	return strings.TrimSpace(run(r.t, append(append(r.tool, "--repo="+r.path("repo"), verb), args...)...))
+	return strings.TrimSpace(run(r.t, append([]string{r.tool, "--repo=" + r.path("repo"), verb}, args...)...))
 }
 
 // commitOf returns a commit of the real repository.
@@ -149,7 +152,7 @@ func (r *realImport) difference(repo *ostree.Repo, ours ostree.Checksum, theirs 
 	only.Refs = map[string]ostree.Checksum{"ours": ours}
 	writeArchive(r.t, &only, archive, false)
 	list := func(repo, rev string) []string {
-		return strings.Split(run(r.t, append(r.tool, "--repo="+repo, "ls", "-RCX", rev)...), "\n")
+		return strings.Split(run(r.t, append([]string{r.tool}, "--repo="+repo, "ls", "-RCX", rev)...), "\n")
 	}
 	count := map[string]int{}
 	a, b := list(archive, "ours"), list(r.path("repo"), theirs)
@@ -197,6 +200,7 @@ func strangeLayers() [][]entry {
 	return [][]entry{
 		append(policyEntries(),
 			dir("."), dir("proc"), dir("run").by(0, 0, 0o700), dir("usr/bin"), file("usr/bin/su", "su").by(0, 0, 0o4755), file("usr/bin/ping", "ping").xattr("security.capability", capability),
+			file("usr/bin/bsdtar", "x").pax("LIBARCHIVE.xattr.user.a%20b", "dmFsdWU"), file("usr/bin/both", "x").pax("LIBARCHIVE.xattr.user.a", "dmFsdWU=").xattr("user.b", "c"),
 			symlink("usr/bin/sh", "bash"), symlink("usr/lib64", "lib"), file("usr/lib/a", "1"), file("usr/lib/empty", ""), file("usr/lib/empty2", ""),
 			file("opt/x/y", "opt").by(7, 8, 0), file("etc/hostname", ""), file("etc/resolv.conf", "x"), file("run/secret", "s"),
 			file("usr/lib/none/a", "1"), file("usr/lib/both/a", "1"), hardlink("usr/lib/both/b", "usr/lib/both/c"), file("usr/lib/both/c", "2"),
@@ -262,18 +266,14 @@ func TestRealDerived(t *testing.T) {
 func TestRealFixture(t *testing.T) {
 	for _, size := range []string{"tiny", "full"} {
 		t.Run(size, func(t *testing.T) {
-			dir := newest(filepath.Join(fixtureCache(t), size+"-*", "chunked"))
-			switch {
-			case size == "full" && os.Getenv("OHP_FIXTURE") != "required": // takes a minute
+			if size == "full" && os.Getenv("OHP_FIXTURE") != "required" { // takes a minute
 				t.Skip("set OHP_FIXTURE=required to compare the full fixture")
-			case dir == "":
-				treetest.Missing(t, "OHP_FIXTURE", "the fixture has not been built, see ci/fixture")
 			}
 			entries := [][]entry{
 				{file("etc/motd", "derived\n"), file("usr/bin/derived", "#!/bin/sh\n").by(0, 0, 0o755), file("opt/x/y", "1").by(7, 8, 0), file("run/x", "1")},
 				{file("etc/.wh.motd", ""), file("usr/share/derived/.wh..wh..opq", ""), file("usr/share/derived/a", "2"), hardlink("usr/share/derived/b", "usr/share/derived/a")},
 			}
-			base := readLayout(t, dir)
+			base := readLayout(t, fixtureLayout(t, size))
 			img := makeImage(t, len(base.Layers)-1, append(base.Layers, layersOf(t, entries)...)...)
 			got, err := Import(img, Options{Reference: testReference})
 			if err != nil {
@@ -283,7 +283,7 @@ func TestRealFixture(t *testing.T) {
 			if len(got.Repo.Files) < 5000 {
 				repo := t.TempDir()
 				writeArchive(t, got.Repo, repo, true)
-				run(t, append(fixtureOSTree(t), "--repo="+repo, "fsck")...)
+				run(t, treetest.Newer(t, "ostree"), "--repo="+repo, "fsck")
 			}
 		})
 	}
@@ -291,16 +291,80 @@ func TestRealFixture(t *testing.T) {
 
 // TestFsckDerived has ostree check a repository of every kind of commit.
 func TestFsckDerived(t *testing.T) {
-	tool := fixtureOSTree(t)
+	tool := treetest.Newer(t, "ostree")
 	for _, img := range []*Image{makeImage(t, -1, layersOf(t, strangeLayers())...), derivedImage(t, layersOf(t, strangeLayers())...)} {
 		got := mustImport(t, img, Options{})
 		dir := t.TempDir()
 		writeArchive(t, got.Repo, dir, true)
-		run(t, append(tool, "--repo="+dir, "fsck")...)
+		run(t, tool, "--repo="+dir, "fsck")
 		for name, commit := range got.Repo.Refs {
-			if rev := run(t, append(tool, "--repo="+dir, "rev-parse", name)...); rev != commit.String()+"\n" {
+			if rev := run(t, tool, "--repo="+dir, "rev-parse", name); rev != commit.String()+"\n" {
 				t.Errorf("%s: %s", name, rev)
 			}
 		}
 	}
+}
+
+// TestFixtureLabels asks libselinux about every path of the fixture, with the
+// policy that is in there.
+func TestFixtureLabels(t *testing.T) {
+	treetest.Tool(t, "matchpathcon")
+	for _, size := range []string{"tiny", "full"} {
+		t.Run(size, func(t *testing.T) {
+			got, err := Import(readLayout(t, fixtureLayout(t, size)), Options{Reference: testReference})
+			if err != nil {
+				t.Fatal(err)
+			}
+			policy, err := selinux.Load(got.Root)
+			if err != nil || policy == nil {
+				t.Fatalf("policy %v: %v", policy, err)
+			}
+			contexts := policyOf(t, got.Root)
+			kinds := map[uint32]string{rootfs.ModeFile: "file", rootfs.ModeDir: "dir", rootfs.ModeLink: "lnk_file"}
+			paths := map[uint32][]string{}
+			for name, n := range got.Root.Walk() {
+				paths[n.Type()] = append(paths[n.Type()], path.Join("/", name))
+			}
+			count := 0
+			for kind, names := range paths {
+				for some := range slices.Chunk(names, 4000) {
+					out := treetest.Run(t, "matchpathcon", append([]string{"-n", "-m", kinds[kind], "-f", contexts, "--"}, some...)...)
+					lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+					if len(lines) != len(some) {
+						t.Fatalf("%d lines for %d paths", len(lines), len(some))
+					}
+					for i, want := range lines {
+						context, ok := policy.Lookup(some[i], kind)
+						if !ok {
+							context = "<<none>>"
+						}
+						if context != want {
+							t.Errorf("%s: %s, want %s", some[i], context, want)
+						}
+					}
+					count += len(some)
+				}
+			}
+			t.Logf("%d paths", count)
+		})
+	}
+}
+
+// policyOf writes the policy of a system to files and returns the first one.
+func policyOf(t *testing.T, root *rootfs.Inode) string {
+	t.Helper()
+	to := t.TempDir()
+	for name, n := range root.Lookup("usr/etc/selinux").Walk() {
+		if !strings.Contains(name, "/contexts/files/file_contexts") || !n.IsFile() || path.Ext(name) == ".bin" { // which is of another libselinux
+			continue
+		}
+		b, err := rootfs.ReadAll(n.Content, 1<<24)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, path.Base(name)), b, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(to, "file_contexts")
 }

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// diffed runs diff on two things and returns what it says, and its exit code.
+func diffed(t *testing.T, env []string, args ...string) (*difference, int) {
+	t.Helper()
+	p := finish(t, start(t, env, append([]string{"diff", "--format", "json", "--exit-code"}, args...)...))
+	d := &difference{}
+	if err := json.Unmarshal([]byte(p.stdout), d); err != nil {
+		t.Fatalf("diff %q: %v: %s%s", args, err, p.stdout, p.stderr)
+	}
+	if want := map[bool]int{true: 0, false: exitVerify}[d.Equal]; p.code != want {
+		t.Errorf("diff %q: exit code %d, equal %v", args, p.code, d.Equal)
+	}
+	return d, p.code
+}
+
+// names returns the names of properties that differ.
+func names(all []change) (names []string) {
+	for _, c := range all {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// paths returns the files that differ, and how.
+func paths(all []fileChange) (paths []string) {
+	for _, c := range all {
+		paths = append(paths, c.Path+": "+strings.Join(c.What, ", "))
+	}
+	return paths
+}
+
+func copyFile(t *testing.T, from, to string) string {
+	t.Helper()
+	treetest.Run(t, "cp", "--sparse=always", from, to)
+	return to
+}
+
+// TestDiffFormats: what QEMU makes of an image in another format differs in
+// nothing but that, and everything can look into it.
+func TestDiffFormats(t *testing.T) {
+	dir := t.TempDir()
+	r := built(t, nil, fixture(t, "tiny-base"), "--out", dir, "--cache", filepath.Join(dir, "cache"))
+	image := r.Images[0].Path
+	if d, code := diffed(t, nil, image, copyFile(t, image, filepath.Join(dir, "copy"))); !d.Equal || code != 0 {
+		t.Errorf("a copy: %+v", d)
+	}
+	p := program(t, nil, "diff", image, image)
+	if !strings.HasPrefix(p.stdout, "no differences: 4 partitions, kernel arguments, Ignition, ") || strings.Count(p.stdout, "\n") != 1 {
+		t.Errorf("with itself: %s", p.stdout)
+	}
+	for format, args := range map[string][]string{
+		"raw": {"raw"}, "vmdk": {"vmdk", "-o", "subformat=streamOptimized"}, "vhdx": {"vhdx"},
+		"vhd": {"vpc", "-o", "force_size=on"}, "vhd fixed": {"vpc", "-o", "force_size=on,subformat=fixed"},
+	} {
+		other := filepath.Join(dir, "other")
+		treetest.Run(t, "qemu-img", slices.Concat([]string{"convert", "-O"}, args, []string{image, other})...)
+		d, _ := diffed(t, nil, image, other)
+		want := []change{{"format", "qcow2", strings.Fields(format)[0]}}
+		if !slices.Equal(d.About, want) || len(d.Partitions)+len(d.Kargs)+len(d.Packages)+len(d.Files)+len(d.Ignition)+len(d.NotCompared) > 0 {
+			t.Errorf("%s: %+v", format, d)
+		}
+		for _, s := range d.Sizes {
+			if s.Name != sizeFile && s.Name != sizeAllocated {
+				t.Errorf("%s: %+v", format, s)
+			}
+		}
+		if p := program(t, nil, "cat", other, "/etc/os-release"); !strings.Contains(p.stdout, "ID=") {
+			t.Errorf("%s: cat: %s", format, p.stdout)
+		}
+	}
+}
+
+// TestDiffOptions finds what options of build change, each in its place.
+func TestDiffOptions(t *testing.T) {
+	dir := t.TempDir()
+	build := func(out string, args ...string) string {
+		return built(t, nil, append([]string{fixture(t, "tiny-base"), "--out", filepath.Join(dir, out), "--cache", filepath.Join(dir, "cache")}, args...)...).Images[0].Path
+	}
+	a := build("a", "--karg", "one", "--karg", "two")
+	b := build("b", "--karg", "two", "--karg", "three=3", "--karg", "two", "--ignition", writeConfig(t), "--size", "3GiB")
+	d, _ := diffed(t, nil, a, b)
+	if len(d.Kargs) != 1 || !slices.Equal(d.Kargs[0].Removed, []string{"one"}) || !slices.Equal(d.Kargs[0].Added, []string{"three=3", "two"}) || len(d.Kargs[0].Other) > 0 {
+		t.Errorf("kernel arguments: %+v", d.Kargs)
+	}
+	if len(d.Ignition) != 1 || d.Ignition[0].A != "not embedded" || !strings.HasPrefix(d.Ignition[0].B, fmt.Sprint(len(config), " bytes, SHA-256 ")) {
+		t.Errorf("Ignition: %+v", d.Ignition)
+	}
+	if got := paths(d.Files); len(got) != 2 || got[0] != "boot/ignition: added" || !strings.HasPrefix(got[1], "boot/loader.1/entries/ostree-1.conf: size, content") {
+		t.Errorf("files: %q", got)
+	}
+	for _, p := range d.Partitions { // each disk has its own GUIDs
+		grown := int64(0)
+		if p.Number == 4 {
+			grown = 1 << 30
+		}
+		if p.A.GUID == p.B.GUID || p.A.Size+grown != p.B.Size || p.A.UUID != p.B.UUID || p.Content {
+			t.Errorf("partition %d: %+v, %+v", p.Number, p.A, p.B)
+		}
+	}
+	p := program(t, nil, "diff", a, b) // without --exit-code it is no failure
+	for _, want := range []string{"\nkernel arguments (1)\n", "\n    - one\n    + three=3\n", "\n  + /boot/ignition/ and 1 more in it\n", "\n  ~ virtual: 2 GiB -> 3 GiB (+1073741824 bytes)\n"} {
+		if !strings.Contains(p.stdout, want) {
+			t.Errorf("no %q in\n%s", want, p.stdout)
+		}
+	}
+	order := &difference{}
+	order.kargs([]bootEntry{{File: "x", Options: "a b a"}}, []bootEntry{{File: "x", Options: "b a a", Title: "new"}})
+	if len(order.Kargs) != 1 || !slices.Equal(names(order.Kargs[0].Other), []string{"title", "order"}) {
+		t.Errorf("order: %+v", order.Kargs)
+	}
+}
+
+// TestDiffContainers: of two containers, what differs is found by checksums.
+// In images of the same two, it is found by reading them, and is the same.
+func TestDiffContainers(t *testing.T) {
+	dir := t.TempDir()
+	base, derived := fixture(t, "tiny-base"), fixture(t, "tiny-derived")
+	cache := []string{"--cache", filepath.Join(dir, "cache")}
+	image := func(ref, out string) string {
+		return built(t, nil, slices.Concat([]string{ref, "--out", filepath.Join(dir, out)}, cache)...).Images[0].Path
+	}
+	imageA, imageB := image(base, "a"), image(derived, "b")
+	d, _ := diffed(t, nil, slices.Concat([]string{base, derived}, cache)...)
+	got := paths(d.Files)
+	for _, want := range []string{"usr/bin/derived-suid: added", "usr/share/nasty/sizes/1: removed", "usr/lib/ohp-fixture/manifest: size, content"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if !slices.Contains(names(d.About), "commit") || !slices.Contains(names(d.About), "digest") || len(d.NotCompared) > 0 {
+		t.Errorf("%+v", d)
+	}
+	inVar := func(s string) bool { return strings.HasPrefix(s, "var/") } // an image has more of it than a container
+	onDisk := func(s string) bool {
+		return inVar(s) || strings.HasPrefix(s, "boot") || strings.HasPrefix(s, "sysroot")
+	}
+	for name, args := range map[string][]string{"images": {imageA, imageB}, "an image and a container": {imageA, derived}, "a container and an image": {base, imageB}} {
+		other, _ := diffed(t, nil, append(args, cache...)...)
+		if diff := cmp.Diff(slices.DeleteFunc(slices.Clone(got), inVar), slices.DeleteFunc(paths(other.Files), onDisk)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	for image, ref := range map[string]string{imageA: base, imageB: derived} {
+		if d, _ := diffed(t, nil, append([]string{image, ref}, cache...)...); !d.Equal {
+			t.Errorf("%s and its container: %+v", image, d)
+		}
+	}
+	one, two := program(t, []string{"GOMAXPROCS=1"}, "diff", "--format", "json", imageA, imageB), program(t, []string{"GOMAXPROCS=3"}, "diff", "--format", "json", imageA, imageB)
+	if one.stdout != two.stdout {
+		t.Error("one core and three tell differently")
+	}
+}
+
+// TestDiffDamage changes one byte of a disk, where it is hard to see.
+func TestDiffDamage(t *testing.T) {
+	plan := diskOf(t, fixture(t, "tiny-base"), "metal")
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good")
+	f, err := os.Create(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := raw.WriteFile(f, plan.Image, nil); err != nil {
+		t.Fatal(err)
+	}
+	found, err := inspect(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A byte in the middle of the largest file, wherever that is.
+	_, system := firstDeployment(plan.Root)
+	var path string
+	var file *rootfs.Inode
+	for name, in := range system.Walk() {
+		if in.IsFile() && (file == nil || in.Size() > file.Size()) {
+			path, file = name, in
+		}
+	}
+	inFile := int64(0)
+	for _, e := range plan.Extents() {
+		if e.Blob.Size() != file.Size() {
+			continue
+		}
+		if same, err := rootfs.SameContent(file, rootfs.File(0, e.Blob)); err == nil && same {
+			inFile = e.Off + e.Blob.Size()/2
+		}
+	}
+	if inFile == 0 {
+		t.Fatalf("%s is not in one piece", path)
+	}
+	for what, at := range map[string]int64{"boot code": 400, "partition": found.Partitions[0].Start + 100, "file": inFile, "superblock": found.Partitions[3].Start + 7} {
+		bad := copyFile(t, good, filepath.Join(dir, "bad"))
+		w, err := os.OpenFile(bad, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b [1]byte
+		w.ReadAt(b[:], at)
+		b[0] ^= 1
+		w.WriteAt(b[:], at)
+		w.Close()
+		d, _ := diffed(t, nil, good, bad)
+		switch {
+		case d.Equal:
+			t.Errorf("%s: nothing is found", what)
+		case what == "boot code" && !slices.Equal(names(d.About), []string{"boot code"}):
+			t.Errorf("%s: %+v", what, d)
+		case what == "superblock" && (len(d.NotCompared) != 2 || !strings.Contains(d.NotCompared[1], bad+": files: ") || len(d.Partitions)+len(d.Files) > 0):
+			t.Errorf("%s: %+v", what, d)
+		case what == "partition" && (len(d.Partitions) != 1 || !d.Partitions[0].Content || d.Partitions[0].Number != 1):
+			t.Errorf("%s: %+v", what, d)
+		case what == "file" && (!slices.Equal(paths(d.Files), []string{path + ": content"}) || d.Files[0].A.SHA256 == d.Files[0].B.SHA256 || len(d.Files[0].B.SHA256) != 64):
+			t.Errorf("%s: %+v", what, d)
+		}
+	}
+}
+
+// TestDiffBuilds compares folders with meta.json, and one platform inside.
+func TestDiffBuilds(t *testing.T) {
+	dir := t.TempDir()
+	build := func(name string, karg string) (string, *stream.Meta) {
+		out := filepath.Join(dir, name)
+		r := built(t, nil, fixture(t, "tiny-base"), "--karg", karg, "--out", out, "--cache", filepath.Join(dir, "cache"))
+		m := &stream.Meta{BuildID: "1", Name: "os", OSTreeCommit: r.Commit, BaseArch: "x86_64", Images: map[string]stream.Artifact{}}
+		for _, i := range r.Images {
+			m.Images[i.Platform] = stream.Artifact{Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size}
+		}
+		m.Images["metal"] = stream.Artifact{Path: "metal.raw", SHA256: strings.Repeat(name, 64)}
+		return out, m
+	}
+	a, ma := build("a", "one")
+	b, mb := build("b", "two")
+	meta := func(dir string, m *stream.Meta) {
+		if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	platforms := func(d *difference) (all []string) {
+		for _, c := range d.Images {
+			all = append(all, fmt.Sprintf("%s %v %v", c.Platform, c.A != nil, c.B != nil))
+		}
+		return all
+	}
+	meta(a, ma)
+	meta(b, mb)
+	d, _ := diffed(t, nil, a, b)
+	if got, want := platforms(d), []string{"metal true true", "qemu true true"}; !slices.Equal(got, want) || d.Platform != "qemu" || len(d.Kargs) != 1 || len(d.Files) != 1 || len(d.About) > 0 {
+		t.Errorf("%q, %+v", got, d)
+	}
+	if d, _ := diffed(t, nil, a, a); !d.Equal {
+		t.Errorf("a build and itself: %+v", d)
+	}
+	mb.BuildID = "2"
+	image := mb.Images["metal"]
+	image.Compression = "xz"
+	mb.Images = map[string]stream.Artifact{"metal": image, "new": image}
+	meta(b, mb)
+	d, _ = diffed(t, nil, a, b)
+	if got, want := platforms(d), []string{"metal true true", "new false true", "qemu true false"}; !slices.Equal(got, want) || d.Platform != "metal" || !slices.Equal(d.About, []change{{"build", "1", "2"}}) ||
+		len(d.NotCompared) != 1 || d.NotCompared[0] != image.Path+": inside: it is compressed with xz" || len(d.Kargs)+len(d.Files) > 0 {
+		t.Errorf("%q, %+v", got, d)
+	}
+	p := program(t, nil, "diff", a, b)
+	for _, want := range []string{"\nabout (1)\n  ~ build: 1 -> 2\n", "\nimages (3)\n  ~ metal: SHA-256 ", "compression none -> xz\n  + new: ", "\n  - qemu: ", "\nnot compared (1)\n"} {
+		if !strings.Contains(p.stdout, want) {
+			t.Errorf("no %q in\n%s", want, p.stdout)
+		}
+	}
+}
+
+// TestDiffPackages has dpkg read the database of a system beside us.
+func TestDiffPackages(t *testing.T) {
+	plan := diskOf(t, fixture(t, "full-base"), "metal")
+	_, system := firstDeployment(plan.Root)
+	got, err := packages.Read(system)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := readFile(system, "usr/lib/sysimage/dpkg/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "status"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, p := range got {
+		said = append(said, p.Name+" "+p.Version+" "+p.Arch+"\n")
+	}
+	out := treetest.Run(t, "dpkg-query", "--admindir", dir, "-W", "-f", "${Package} ${Version} ${Architecture}\n")
+	if diff := cmp.Diff(slices.Sorted(strings.Lines(out)), slices.Sorted(slices.Values(said))); diff != "" || len(got) < 100 {
+		t.Errorf("%d packages: %s", len(got), diff)
+	}
+}
+
+// TestDiffFiles tells every way in which files can differ.
+func TestDiffFiles(t *testing.T) {
+	make := func(change func(root, file *rootfs.Inode)) *rootfs.Inode {
+		root := rootfs.Dir(0o755)
+		file := rootfs.Text(0o644, "hello")
+		for name, in := range map[string]*rootfs.Inode{
+			"dir/file": file, "dir/link": rootfs.Link("a"), "dir/hard": file, "dir/device": {Mode: rootfs.ModeChar | 0o600, Rdev: 0x103},
+		} {
+			if err := root.Place(name, in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change(root, file)
+		return root
+	}
+	nothing := func(root, file *rootfs.Inode) {}
+	for want, change := range map[string]func(root, file *rootfs.Inode){
+		"": func(root, file *rootfs.Inode) {
+			file.MTime.Sec = 5
+			root.Children["dir"].Children["hard"] = rootfs.Text(0o644, "hello")
+		},
+		"  ~ /dir/file: mode -rw-r--r-- -> -rwsr-xr-x|  ~ /dir/hard: mode -rw-r--r-- -> -rwsr-xr-x": func(_, file *rootfs.Inode) { file.Mode |= 0o4111 },
+		"  ~ /: owner 0:0 -> 0:7":              func(root, _ *rootfs.Inode) { root.GID = 7 },
+		"  ~ /dir/link: target a -> b":         func(root, _ *rootfs.Inode) { root.Lookup("dir/link").Target = "b" },
+		"  ~ /dir/link: target a -> \"b\\nc\"": func(root, _ *rootfs.Inode) { root.Lookup("dir/link").Target = "b\nc" },
+		"  ~ /dir/device: device":              func(root, _ *rootfs.Inode) { root.Lookup("dir/device").Rdev++ },
+		"  ~ /dir: xattr user.x, flags": func(root, _ *rootfs.Inode) {
+			d := root.Children["dir"]
+			d.Xattrs, d.Immutable = map[string]string{"user.x": "1"}, true
+		},
+		"  ~ /dir/link: xattr security.selinux none -> a:b:c": func(root, _ *rootfs.Inode) {
+			root.Lookup("dir/link").Xattrs = map[string]string{"security.selinux": "a:b:c\x00"}
+		},
+		"  ~ /dir/link: type lrwxrwxrwx -> -rwxrwxrwx, target a -> none": func(root, _ *rootfs.Inode) {
+			root.Children["dir"].Children["link"] = rootfs.Text(0o777, "")
+		},
+		"  ~ /dir/hard: size 5 -> 6 bytes": func(root, _ *rootfs.Inode) { root.Children["dir"].Children["hard"] = rootfs.Text(0o644, "hello!") },
+		"  ~ /dir/hard: content":           func(root, _ *rootfs.Inode) { root.Children["dir"].Children["hard"] = rootfs.Text(0o644, "hallo") },
+		"  - /dir/ and 4 more in it":       func(root, _ *rootfs.Inode) { delete(root.Children, "dir") },
+		"  + /new, 1 B|  + /newlink -> x": func(root, _ *rootfs.Inode) {
+			root.Children["new"], root.Children["newlink"] = rootfs.Text(0, "x"), rootfs.Link("x")
+		},
+		"  ~ /dir/file: size 5 -> 0 bytes|  ~ /dir/hard: size 5 -> 0 bytes": func(_, file *rootfs.Inode) { file.Content = nil },
+	} {
+		d := &difference{}
+		if err := d.files(make(nothing), make(change), nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		for _, f := range d.Files {
+			f.print(&out)
+		}
+		if got := strings.ReplaceAll(strings.TrimRight(out.String(), "\n"), "\n", "|"); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// meta is what meta.json says of a build.
+func (s *system) meta(r *request, res *result) *stream.Meta {
+	image, _, _ := strings.Cut(s.image.Reference, "@")
+	m := &stream.Meta{
+		BuildID: s.version, Name: s.name, OSTreeCommit: s.commit.String(), OSTreeVersion: s.version,
+		OSTreeTimestamp: time.Unix(s.created().Sec, 0).UTC().Format(time.RFC3339), BaseArch: s.arch, Imported: true,
+		Container: &stream.Container{Image: strings.TrimPrefix(image, "docker://"), Digest: s.image.Digest.String()},
+		Images:    map[string]stream.Artifact{},
+	}
+	for _, i := range res.Images {
+		a := stream.Artifact{
+			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published,
+			Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil,
+		}
+		if i.Compression != string(compress.None) {
+			a.Compression, a.UncompressedSHA256, a.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
+		}
+		if i.SectorSize != 512 {
+			a.SectorSize = i.SectorSize
+		}
+		m.Images[i.Platform] = a
+	}
+	return m
+}
+
+// writeMeta writes meta.json. Images that an earlier run made of the same
+// operating system stay in it, as long as their files are there.
+func writeMeta(dir string, m *stream.Meta) error {
+	lock, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // and with it the lock
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return &fs.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	old, err := stream.ReadMeta(os.DirFS(dir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case old.BuildID == m.BuildID && old.Name == m.Name && old.OSTreeCommit == m.OSTreeCommit && old.BaseArch == m.BaseArch:
+		for platform, a := range old.Images {
+			if _, err := os.Stat(filepath.Join(dir, a.Path)); err != nil {
+				delete(old.Images, platform)
+			}
+		}
+		maps.Copy(old.Images, m.Images)
+		m.Images = old.Images
+	}
+	return writeText(filepath.Join(dir, stream.MetaFile), stream.Marshal(m))
+}

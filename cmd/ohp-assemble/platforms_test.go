@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// TestPlatforms has real tools turn the file of every format back into a disk,
+// which must be the one that was planned.
+func TestPlatforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what reads many disks")
+	}
+	ref, dir := fixture(t, "tiny-base"), t.TempDir()
+	r := requested(t, dir, ref, cloud.All, "--size", "1GiB")
+	ctx, quiet := context.Background(), newUI(true)
+	res, err := build(ctx, quiet, r, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Images) != len(cloud.Platforms) {
+		t.Errorf("%d images of %d platforms", len(res.Images), len(cloud.Platforms))
+	}
+	system, err := load(ctx, quiet, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer system.Close()
+	disks, err := system.plan(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged := map[string]bool{} // platforms of one format have one writer
+	for i, img := range res.Images {
+		if fileSum(t, img.Path) != img.SHA256 || img.UncompressedSHA256 != img.SHA256 {
+			t.Errorf("%s: the file is not what the result says", img.Path)
+		}
+		if key := img.Format + map[string]string{"nutanix": "compressed", "metal4k": "4k"}[img.Platform]; judged[key] {
+			continue
+		} else {
+			judged[key] = true
+		}
+		h := sha256.New()
+		if err := raw.Write(h, disks[i].disk.Image); err != nil {
+			t.Fatal(err)
+		}
+		back := diskIn(t, img)
+		if want := hex.EncodeToString(h.Sum(nil)); fileSum(t, back) != want {
+			t.Errorf("%s: the disk in it is not the one that was planned", img.Path)
+		}
+		if img.Format != "raw" {
+			os.Remove(back)
+		}
+	}
+	if len(judged) != 10 {
+		t.Errorf("judged were %v", judged)
+	}
+	checkMeta(t, dir, res)
+}
+
+// diskIn returns the raw disk in the file of an image, as real tools find it.
+func diskIn(t *testing.T, img imageResult) string {
+	t.Helper()
+	dir := t.TempDir()
+	to := filepath.Join(dir, "disk.raw")
+	convert := func(format, from string) { treetest.Run(t, "qemu-img", "convert", "-f", format, "-O", "raw", from, to) }
+	switch img.Format {
+	case "raw":
+		return img.Path
+	case "vhd":
+		convert("vpc", img.Path)
+	case "tar.gz":
+		treetest.Run(t, "tar", "-C", dir, "-xSzf", img.Path, "disk.raw")
+	case "ova":
+		treetest.Run(t, "tar", "-C", dir, "-xf", img.Path, "disk.vmdk")
+		convert("vmdk", filepath.Join(dir, "disk.vmdk"))
+	case "ociarchive":
+		treetest.Run(t, "skopeo", "copy", "-q", "oci-archive:"+img.Path, "dir:"+dir)
+		var m struct{ Layers []struct{ Digest string } }
+		text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+		if err == nil {
+			err = json.Unmarshal(text, &m)
+		}
+		if err != nil || len(m.Layers) != 1 {
+			t.Fatalf("%s: %v", text, err)
+		}
+		name := strings.TrimSuffix(filepath.Base(img.Path), ".ociarchive") + ".qcow2"
+		treetest.Run(t, "tar", "-C", dir, "-xf", filepath.Join(dir, strings.TrimPrefix(m.Layers[0].Digest, "sha256:")), "disk/"+name)
+		convert("qcow2", filepath.Join(dir, "disk", name))
+	default:
+		convert(img.Format, img.Path)
+	}
+	return to
+}
+
+// checkMeta holds meta.json and the upload documents against a result.
+func checkMeta(t *testing.T, dir string, res *result) {
+	t.Helper()
+	m, err := stream.ReadMeta(os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.OSTreeCommit != res.Commit || m.BuildID != res.Version || m.BaseArch != res.Arch || m.Container.Digest != res.Digest || len(m.Images) != len(res.Images) {
+		t.Errorf("meta.json: %+v", m)
+	}
+	for _, i := range res.Images {
+		a := m.Images[i.Platform]
+		if a.Path != filepath.Base(i.Path) || a.SHA256 != i.SHA256 || a.Size != i.Size || a.VirtualSize != i.VirtualSize || a.Format != i.Format || !a.Ignition {
+			t.Errorf("meta.json: images.%s: %+v", i.Platform, a)
+		}
+		text, err := os.ReadFile(upload.FileName(i.Path))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		var doc upload.Document
+		if err := json.Unmarshal(text, &doc); err != nil || doc.Image.SHA256 != i.SHA256 || (doc.Snapshot != nil) != (i.Platform == "aws") {
+			t.Errorf("%s: %+v, %v", upload.FileName(i.Path), doc.Image, err)
+		}
+	}
+}
+
+// TestCompress compresses a build at once and afterwards, with the same result,
+// and undoes it.
+func TestCompress(t *testing.T) {
+	ref := fixture(t, "tiny-base")
+	at := func(dir string, args ...string) result {
+		return built(t, nil, append([]string{ref, "--platform", "qemu,digitalocean,gcp", "--out", dir, "--cache", filepath.Join(dir, "cache")}, args...)...)
+	}
+	once, later := t.TempDir(), t.TempDir()
+	packed, plain := at(once, "--compress", "zstd"), at(later)
+	out := program(t, nil, "compress", later, "--compress", "zstd", "--format", "json").stdout
+	for i, img := range packed.Images {
+		if plain.Images[i].SHA256 != img.UncompressedSHA256 || plain.Images[i].Size != img.UncompressedSize {
+			t.Errorf("%s: uncompressed it is %s, %d bytes", img.Path, img.UncompressedSHA256, img.UncompressedSize)
+		}
+		if img.Platform == "gcp" {
+			if img.Compression != "none" {
+				t.Errorf("%s is compressed twice", img.Path)
+			}
+			continue
+		}
+		if got := fileSum(t, filepath.Join(later, filepath.Base(img.Path))); got != img.SHA256 || !strings.Contains(out, got) || !strings.HasSuffix(img.Path, ".qcow2.zst") {
+			t.Errorf("%s: build --compress and compress differ", img.Path)
+		}
+		if _, err := os.Stat(plain.Images[i].Path); err == nil {
+			t.Errorf("%s is still there", plain.Images[i].Path)
+		}
+	}
+	same := func(what string) {
+		t.Helper()
+		for _, name := range []string{stream.MetaFile, upload.FileName(filepath.Base(packed.Images[0].Path))} {
+			if a, b := fileSum(t, filepath.Join(once, name)), fileSum(t, filepath.Join(later, name)); a != b {
+				t.Errorf("%s: %s differs", what, name)
+			}
+		}
+	}
+	same("compressed")
+	program(t, nil, "compress", later) // there is nothing to do
+	same("again")
+	program(t, nil, "decompress", later)
+	for _, img := range plain.Images {
+		if fileSum(t, img.Path) != img.SHA256 {
+			t.Errorf("%s is another", img.Path)
+		}
+	}
+	program(t, nil, "compress", later, "--compress", "platform", "--keep")
+	m, err := stream.ReadMeta(os.DirFS(later))
+	if err != nil || m.Images["digitalocean"].Compression != string(compress.Gzip) || m.Images["qemu"].Compression != string(compress.Xz) {
+		t.Errorf("%+v, %v", m.Images, err)
+	}
+	// What is not what meta.json says is left as it is.
+	name := filepath.Join(later, m.Images["qemu"].Path)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("damage"), m.Images["qemu"].Size/2); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(later, strings.TrimSuffix(m.Images["qemu"].Path, ".xz")))
+	if p := finish(t, start(t, nil, "decompress", later)); p.code == 0 || !strings.Contains(p.stderr, "xz") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
+	if _, err := os.Stat(strings.TrimSuffix(name, ".xz")); err == nil {
+		t.Error("a damaged image was decompressed")
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+)
+
+// streamFile is the name of stream metadata in a folder of builds.
+const streamFile = "stream.json"
+
+// A published result is what publish prints.
+type published struct{ *publish.Result }
+
+// print shows what was published to a person.
+func (r published) print(w io.Writer) {
+	rows := [][]string{{"FILE", "ARCH", "SIZE", "DIGEST", "BLOB"}}
+	for _, e := range r.Entries {
+		rows = append(rows, []string{e.File, e.Arch, size(e.Size), e.Digest, e.Blobs})
+	}
+	table(w, rows)
+	fmt.Fprintln(w)
+	rows = [][]string{{"TAG", "FOR", "DIGEST"}}
+	for _, t := range r.Tags {
+		rows = append(rows, []string{t.Tag, t.For, t.Digest})
+	}
+	table(w, rows)
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "note: %s\n", n)
+	}
+	fmt.Fprintf(w, "\n%s\nform: %s, rung %d of 4\n", r.Reference, r.Form, r.Rung)
+}
+
+func publishCommand() *cobra.Command {
+	var o buildOptions
+	var p publish.Options
+	quiet := false
+	cmd := &cobra.Command{
+		Use:   "publish FOLDER REPOSITORY[:TAG]",
+		Short: "Put the images of a build into a container registry",
+		Long: `Publish puts what build made into a container registry: an artifact for each
+image, an index that lists them under the tag (VERSION-images if none is given),
+and what else is in the folder to tell about them. Beside the operating system's
+own container, in its repository, images are found as its referrers.
+
+A registry that does not take artifacts gets containers with the images in them.
+Which form it took is remembered in the cache; --as artifact tries again.
+
+Views are the same images once more, for tools that look for them in their own
+way; each has tags of its own:
+` + viewHelp(),
+		Example: `  ohp-assemble publish images registry.example/os:43-images
+  ohp-assemble publish images registry.example/os:43-images --view all --format json`,
+		Args: exactArgs(2, "a folder and a repository"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			res, err := o.publish(cmd.Context(), newUI(quiet), args[0], args[1], p)
+			if err != nil {
+				return err
+			}
+			return show(cmd.OutOrStdout(), o.format, published{res})
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&p.Views, "view", nil, "`views` to publish as well, or all that apply")
+	f.StringVar(&p.As, "as", "auto", "`form`: artifact, container, or auto for what the registry takes")
+	f.StringVar(&p.MountFrom, "mount-from", "", "`repository` in the same registry that may have the images already")
+	f.StringVar(&o.cache, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
+	f.StringVar(&o.authFile, "authfile", "", "`file` of registry credentials")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
+	f.BoolVarP(&quiet, "quiet", "q", false, "say nothing but the result and errors")
+	formatFlag(cmd, &o.format)
+	cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{"auto", "artifact", "container"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("view", cobra.FixedCompletions(viewNames(), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func viewHelp() string {
+	var b strings.Builder
+	for _, v := range publish.Views {
+		fmt.Fprintf(&b, "  %-16s %s\n", v.Name, v.For)
+	}
+	return b.String()
+}
+
+func viewNames() []string {
+	names := []string{"all"}
+	for _, v := range publish.Views {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+// publish publishes what is in a folder.
+func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p publish.Options) (_ *publish.Result, err error) {
+	if err := checkFormat(o.format); err != nil {
+		return nil, err
+	}
+	if o.cache, err = cacheDir(o.cache); err != nil {
+		return nil, err
+	}
+	if err := checkAuthFile(o.authFile); err != nil {
+		return nil, err
+	}
+	p.Registry = registry.Options{AuthFile: o.authFile, CertDirs: certDirs()}
+	if !o.tlsVerify {
+		p.Registry.TLSVerify = &o.tlsVerify
+	}
+	text, err := os.ReadFile(filepath.Join(dir, streamFile))
+	if err == nil {
+		p.Documents = append(p.Documents, publish.Document{Title: streamFile, MediaType: stream.StreamType, Bytes: text})
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	p.Memory = filepath.Join(o.cache, "registries.json")
+	p.Planned = func(r *publish.Result) { ui.say("will be %s, as %s", r.Reference, r.Form) }
+	defer ui.wait()
+	s := ui.begin("publish", "publish "+to, 0)
+	p.Progress = s
+	res, err := publish.Publish(ctx, dir, to, p)
+	s.end(err)
+	return res, err
+}
+
+// certDirs are where certificates of registries are, see containers-certs.d(5).
+func certDirs() []string {
+	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	if config, err := os.UserConfigDir(); err == nil {
+		dirs = append([]string{filepath.Join(config, "containers/certs.d")}, dirs...)
+	}
+	return dirs
+}

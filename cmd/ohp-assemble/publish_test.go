@@ -1,0 +1,188 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+)
+
+// makeOutput writes what build would: one image of so many bytes.
+func makeOutput(t *testing.T, size int64) string {
+	t.Helper()
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "os-1-metal.x86_64.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hash := newSink(t.Context(), f)
+	if _, err := io.Copy(hash, io.NewSectionReader(treetest.Pattern{Seed: 1, Length: size}, 0, size)); err != nil {
+		t.Fatal(err)
+	}
+	meta := &stream.Meta{
+		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeTimestamp: "2026-01-02T03:04:05Z", OSTreeVersion: "1", BaseArch: "x86_64",
+		Images: map[string]stream.Artifact{"metal": {Path: filepath.Base(f.Name()), SHA256: hash.Sum(), Size: size, Format: "raw", VirtualSize: size}},
+	}
+	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(meta), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, streamFile), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// dockerRegistry starts the registry that Debian has.
+func dockerRegistry(t *testing.T) (host string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host = l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "config.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(treetest.Tool(t, "docker-registry"), "serve", conf)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for range 500 {
+		if resp, err := http.Get("http://" + host + "/v2/"); err == nil {
+			resp.Body.Close()
+			return host
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the registry does not start")
+	return ""
+}
+
+// TestPublish publishes a large file, is killed while it does, and publishes
+// again, all in little memory.
+func TestPublish(t *testing.T) {
+	const size = 96 << 20
+	host := dockerRegistry(t)
+	dir := makeOutput(t, size)
+	args := func(n int) []string {
+		return []string{"publish", dir, fmt.Sprintf("%s/os%d", host, n), "--tls-verify=false", "--format", "json", "--view", "all"}
+	}
+	r := rand.New(rand.NewPCG(7, 8))
+	for i := range 4 {
+		cmd := start(t, nil, args(i)...)
+		timer := time.AfterFunc(time.Duration(50+r.IntN(400))*time.Millisecond, func() { cmd.Process.Kill() })
+		p := finish(t, cmd)
+		timer.Stop()
+		if p.code != 0 && p.code != -1 {
+			t.Errorf("exit code %d: %s", p.code, p.stderr)
+		}
+		p = program(t, nil, args(i)...)
+		if p.rss > 64<<20 {
+			t.Errorf("%d MiB of memory for a file of %d", p.rss>>20, size>>20)
+		}
+		var res publish.Result
+		if err := json.Unmarshal([]byte(p.stdout), &res); err != nil {
+			t.Fatal(err)
+		}
+		files := []string{}
+		for _, e := range res.Entries {
+			files = append(files, e.File)
+		}
+		if strings.Join(files, " ") != "os-1-metal.x86_64.raw meta.x86_64.json stream.json" || res.Tag != "1-images" || res.Rung != 1 {
+			t.Errorf("%+v", res)
+		}
+		if !strings.Contains(p.stderr, "will be "+res.Reference) {
+			t.Errorf("stderr: %s", p.stderr)
+		}
+		resp, err := http.Get(fmt.Sprintf("http://%s/v2/os%d/blobs/%s", host, i, res.Entries[0].Blob))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := newSink(t.Context(), nil)
+		io.Copy(hash, resp.Body)
+		resp.Body.Close()
+		if "sha256:"+hash.Sum() != res.Entries[0].Blob {
+			t.Error("the registry has something else")
+		}
+	}
+	p := program(t, nil, "publish", dir, host+"/text:1", "--tls-verify=false", "--as", "container")
+	if !strings.Contains(p.stdout, "form: container, rung 4 of 4") || p.rss > 64<<20 {
+		t.Errorf("%d MiB, %s", p.rss>>20, p.stdout)
+	}
+}
+
+// TestPublishFails tells failures apart by the exit code.
+func TestPublishFails(t *testing.T) {
+	denied := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer denied.Close()
+	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.Header().Set("Location", "/v2/upload")
+			w.WriteHeader(http.StatusAccepted)
+		} else if r.Method == http.MethodPatch {
+			io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusAccepted)
+		} else if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusCreated)
+		} else if r.URL.Path != "/v2/" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer empty.Close()
+	host := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
+	good, bad, short := makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20)
+	name := "os-1-metal.x86_64.raw"
+	if err := os.WriteFile(filepath.Join(bad, name), make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(short, name), 1<<19); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		code   int
+		stderr string
+		args   []string
+	}{
+		{exitAccess, "access denied", []string{good, host(denied) + "/os:1"}},
+		{exitVerify, "is not what meta.json says", []string{bad, host(empty) + "/os:1"}},
+		{exitVerify, "has 524288 bytes, not 1048576", []string{short, host(empty) + "/os:1"}},
+		{exitUsage, "names no registry", []string{good, "os:1"}},
+		{exitUsage, "2 arguments|takes a folder and a repository", []string{good}},
+		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
+		{exitUsage, `form "tape"`, []string{good, host(empty) + "/os:1", "--as", "tape"}},
+		{exitUsage, "there are text and json", []string{good, host(empty) + "/os:1", "--format", "xml"}},
+		{exitFailed, "no output of build", []string{t.TempDir(), host(empty) + "/os:1"}},
+		{exitFailed, "authfile: ", []string{good, host(empty) + "/os:1", "--authfile", "/none"}},
+	} {
+		p := finish(t, start(t, nil, append([]string{"publish", "--tls-verify=false"}, tc.args...)...))
+		said := false
+		for want := range strings.SplitSeq(tc.stderr, "|") {
+			said = said || strings.Contains(p.stderr, want)
+		}
+		if p.code != tc.code || !said || p.stdout != "" {
+			t.Errorf("%q: exit code %d, want %d and %q\n%s", tc.args, p.code, tc.code, tc.stderr, p.stderr)
+		}
+	}
+}

@@ -1,0 +1,64 @@
+// Package schematest helps the tests of documents that have a JSON Schema: it
+// makes the schema of Go types, with their comments for descriptions, and has
+// a schema judge documents.
+package schematest
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path"
+	"strings"
+	"testing"
+
+	schema "github.com/invopop/jsonschema"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Shipped fails the test unless the schema in a file of the working directory,
+// as it was embedded, is that of a type of the package there. tag is the kind
+// of struct tags with the names of keys. With update it writes the file.
+func Shipped(t testing.TB, pkg, file string, embedded []byte, v any, tag string, update bool) {
+	t.Helper()
+	r := schema.Reflector{FieldNameTag: tag, Anonymous: true, ExpandedStruct: true, DoNotReference: true, RequiredFromJSONSchemaTags: true}
+	if err := r.AddGoComments(pkg, "."); err != nil {
+		t.Fatal(err)
+	}
+	for key, comment := range r.CommentMap {
+		r.CommentMap[strings.Replace(key, path.Base(pkg)+"/./", path.Base(pkg), 1)] = strings.ReplaceAll(comment, "\n", " ")
+	}
+	got, err := json.MarshalIndent(r.Reflect(v), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if !bytes.Equal(got, embedded) {
+		t.Errorf("%s is not that of the types, write it with -update:\n%s", file, got)
+	}
+}
+
+// Valid has a schema judge a document in JSON.
+func Valid(t testing.TB, schema, text []byte) error {
+	t.Helper()
+	doc, err := validator.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := validator.NewCompiler()
+	if err := c.AddResource("schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := validator.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	return s.Validate(v)
+}

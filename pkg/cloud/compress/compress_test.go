@@ -1,0 +1,507 @@
+package compress
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/ulikunitz/xz"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+var kinds = []Kind{Gzip, Xz, Zstd, Zip}
+
+// pack compresses what is written in pieces of odd lengths.
+func pack(t testing.TB, kind Kind, o Options, content ...[]byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if o.Name == "" {
+		o.Name = "disk.raw"
+	}
+	w, err := NewWriter(&out, kind, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range content {
+		for piece := range slices.Chunk(b, 300001) {
+			if n, err := w.Write(piece); n != len(piece) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// unpack reads what is in a file, at most limit bytes of it.
+func unpack(r io.Reader, limit int64) ([]byte, Kind, error) {
+	in, kind, err := NewReader(r)
+	if err != nil {
+		return nil, kind, err
+	}
+	defer in.Close()
+	b, err := io.ReadAll(io.LimitReader(in, limit))
+	return b, kind, err
+}
+
+func read(t testing.TB, r io.Reader) []byte {
+	t.Helper()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// contents are files at the edges of blocks of all kinds, and disks with holes.
+func contents(t testing.TB) map[string][]byte {
+	text, noise, hole := read(t, disktest.Text(3<<19)), read(t, disktest.Noise(5<<18)), make([]byte, 17<<20)
+	return map[string][]byte{
+		"nothing":       nil,
+		"a byte":        noise[:1],
+		"a zero":        hole[:1],
+		"a block - 1":   text[:1<<20-1],
+		"a block":       noise[:1<<20],
+		"a block + 1":   text[:1<<20+1],
+		"zeros":         hole,
+		"zeros + 1":     hole[:16<<20+1],
+		"text":          text,
+		"noise":         noise,
+		"a disk":        slices.Concat(text, hole, noise[:5000], hole[:2<<20], text[:100], hole[:5<<20]),
+		"begins hollow": slices.Concat(hole[:1<<20-1], noise[:1<<20], hole[:3<<19]),
+	}
+}
+
+// judges are the commands that say whether a file is good, and those that print
+// what is in it.
+var judges = map[Kind][2][]string{
+	Gzip: {{"gzip", "-t"}, {"gzip", "-dc"}},
+	Xz:   {{"xz", "-t"}, {"xz", "-dc"}},
+	Zstd: {{"zstd", "-qt"}, {"zstd", "-qdc"}},
+	Zip:  {{"unzip", "-t"}, {"unzip", "-p"}},
+}
+
+// TestTools has the kind's own tool read each file, and our reader.
+func TestTools(t *testing.T) {
+	for name, want := range contents(t) {
+		for _, kind := range kinds {
+			t.Run(fmt.Sprintf("%s/%s", kind, name), func(t *testing.T) {
+				packed := pack(t, kind, Options{}, want)
+				if got, k, err := unpack(iotest.HalfReader(bytes.NewReader(packed)), 1<<30); err != nil || k != kind || !bytes.Equal(got, want) {
+					t.Errorf("reader: %d bytes of %d, kind %s: %v", len(got), len(want), k, err)
+				}
+				path := filepath.Join(t.TempDir(), "file"+kind.Suffix())
+				if err := os.WriteFile(path, packed, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				treetest.Run(t, judges[kind][0][0], append(judges[kind][0][1:], path)...)
+				if got := treetest.Run(t, judges[kind][1][0], append(judges[kind][1][1:], path)...); got != string(want) {
+					t.Errorf("%s: %d bytes of %d, or others", judges[kind][1], len(got), len(want))
+				}
+			})
+		}
+	}
+}
+
+// TestOneMember: an importer that reads the first member of a gzip has it all.
+func TestOneMember(t *testing.T) {
+	want := contents(t)["a disk"]
+	packed := bytes.NewReader(pack(t, Gzip, Options{}, want))
+	r, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Multistream(false)
+	if got := read(t, r); !bytes.Equal(got, want) || packed.Len() != 0 {
+		t.Errorf("%d bytes of %d, %d behind the member", len(got), len(want), packed.Len())
+	}
+	if r.Name != "" || !r.ModTime.IsZero() || len(r.Extra) > 0 {
+		t.Errorf("header %+v", r.Header)
+	}
+}
+
+// TestXzList has xz find one stream, and in it the blocks that can be read on
+// several cores.
+func TestXzList(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file.xz")
+	if err := os.WriteFile(path, pack(t, Xz, Options{}, make([]byte, 9<<20)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	list := treetest.Run(t, "xz", "--robot", "-lvv", path)
+	var blocks, sized int
+	for line := range strings.Lines(list) {
+		f := strings.Split(strings.TrimSpace(line), "\t")
+		switch f[0] {
+		case "file":
+			if f[1] != "1" || f[2] != "3" || f[6] != "CRC64" {
+				t.Errorf("not one stream of three blocks: %q", f)
+			}
+		case "block":
+			blocks++
+			if f[12] == "cu" { // both sizes are in the header
+				sized++
+			}
+		}
+	}
+	if blocks != 3 || sized != 3 {
+		t.Errorf("%d blocks, %d with sizes:\n%s", blocks, sized, list)
+	}
+}
+
+// TestZip has Python read an archive: one member with a name and a date.
+func TestZip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file.zip")
+	want := contents(t)["a disk"]
+	if err := os.WriteFile(path, pack(t, Zip, Options{Name: "a name.vhdx"}, want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := treetest.Run(t, "python3", "-c", `
+import sys, zipfile, hashlib
+z = zipfile.ZipFile(sys.argv[1])
+assert z.testzip() is None
+for m in z.infolist():
+    print(m.filename, m.date_time, m.file_size, m.compress_type, oct(m.external_attr >> 16), hashlib.sha256(z.read(m)).hexdigest())
+`, path)
+	if want := fmt.Sprintf("a name.vhdx (1980, 1, 1, 0, 0, 0) %d 8 0o100644 %x\n", len(want), sha256.Sum256(want)); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+}
+
+// TestLarge: more bytes than 32 bits can count. Zeros take hardly any time.
+func TestLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("4 GiB in -short")
+	}
+	const size = 4<<30 + 5
+	for _, kind := range []Kind{Gzip, Zip} {
+		path := filepath.Join(t.TempDir(), "file"+kind.Suffix())
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		w, err := NewWriter(f, kind, Options{Name: "large"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(w, io.LimitReader(zeroReader{}, size)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		in, _, err := NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		if n, err := io.Copy(io.Discard, in); n != size || err != nil {
+			t.Errorf("%s: %d bytes: %v", kind, n, err)
+		}
+		if kind == Zip {
+			if out := treetest.Run(t, "unzip", "-l", path); !strings.Contains(out, fmt.Sprint(size)) {
+				t.Errorf("no %d in\n%s", size, out)
+			}
+		}
+	}
+}
+
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestDeterminism: the number of cores does not show.
+func TestDeterminism(t *testing.T) {
+	content := contents(t)["a disk"]
+	for _, kind := range kinds {
+		sums := map[[32]byte]bool{}
+		for _, procs := range []int{1, 2, 5} {
+			before := runtime.GOMAXPROCS(procs)
+			sums[sha256.Sum256(pack(t, kind, Options{}, content))] = true
+			runtime.GOMAXPROCS(before)
+		}
+		if len(sums) != 1 {
+			t.Errorf("%s: %d different files", kind, len(sums))
+		}
+	}
+}
+
+// TestLevels: all levels make good files, and those that take longer smaller ones.
+func TestLevels(t *testing.T) {
+	want := slices.Concat(read(t, disktest.Text(100_000)), read(t, disktest.Noise(200_000)), read(t, disktest.Text(100_000)), read(t, disktest.Noise(200_000)))
+	for _, f := range forms {
+		last := len(want)
+		for level := 1; level <= f.highest; level++ {
+			packed := pack(t, f.kind, Options{Level: level}, want)
+			if got, _, err := unpack(bytes.NewReader(packed), 1<<30); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s, level %d: %d bytes of %d: %v", f.kind, level, len(got), len(want), err)
+			}
+			if len(packed) > last+last/100 {
+				t.Errorf("%s, level %d: %d bytes, the level below makes %d", f.kind, level, len(packed), last)
+			}
+			last = len(packed)
+		}
+	}
+}
+
+// TestForeign reads what other tools make.
+func TestForeign(t *testing.T) {
+	want := slices.Concat(read(t, disktest.Text(1<<20)), read(t, disktest.Noise(300_000)), make([]byte, 1<<20))
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		kind    Kind
+		command []string
+	}{
+		{Gzip, []string{"gzip", "-9c", plain}},
+		{Xz, []string{"xz", "-9c", plain}},
+		{Xz, []string{"xz", "-c", "-T2", "--block-size=300KiB", plain}},
+		{Xz, []string{"xz", "-c", "--check=crc32", "--lzma2=dict=4KiB", plain}},
+		{Xz, []string{"xz", "-c", "--check=sha256", plain}},
+		{Zstd, []string{"zstd", "-qc", "-19", plain}},
+		{Zstd, []string{"zstd", "-qc", "--long=27", "--no-check", plain}},
+		{Zip, []string{"python3", "-c", "import sys, zipfile; z = zipfile.ZipFile(sys.stdout.buffer, 'w', 8); z.write(sys.argv[1]); z.close()", plain}},
+		{Zip, []string{"python3", "-c", "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]+'.zip', 'w', 8); z.write(sys.argv[1]); z.close(); sys.stdout.buffer.write(open(z.filename, 'rb').read())", plain}},
+		{None, []string{"cat", plain}},
+	} {
+		packed := []byte(treetest.Run(t, c.command[0], c.command[1:]...))
+		if got, kind, err := unpack(bytes.NewReader(packed), 1<<30); kind != c.kind || err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: kind %s, %d bytes of %d: %v", c.command, kind, len(got), len(want), err)
+		}
+		if c.kind == Zip || c.kind == None {
+			continue
+		}
+		twice := slices.Concat(packed, packed)
+		if c.kind == Xz {
+			twice = slices.Concat(packed, make([]byte, 8), packed, make([]byte, 4))
+		}
+		if got, _, err := unpack(bytes.NewReader(twice), 1<<30); err != nil || !bytes.Equal(got, slices.Concat(want, want)) {
+			t.Errorf("%s twice: %d bytes of %d: %v", c.command, len(got), 2*len(want), err)
+		}
+	}
+}
+
+// TestDamage: a file that is cut off, goes on, or has a bit that is wrong is
+// refused, unless it still is the same inside.
+func TestDamage(t *testing.T) {
+	want := slices.Concat(read(t, disktest.Text(700)), read(t, disktest.Noise(200)))
+	for _, c := range []struct {
+		kind   Kind
+		packed []byte
+	}{
+		{Gzip, pack(t, Gzip, Options{}, want)},
+		{Xz, pack(t, Xz, Options{}, want)},
+		{Xz, unsized(t, want)},
+		{Zstd, pack(t, Zstd, Options{}, want)},
+		{Zip, pack(t, Zip, Options{}, want)},
+	} {
+		kind, packed := c.kind, c.packed
+		for n := range len(packed) {
+			if n < 6 && kind != Gzip || n < 2 {
+				continue // too little to tell the kind
+			}
+			if got, _, err := unpack(bytes.NewReader(packed[:n]), 1<<20); err == nil || len(got) > len(want) {
+				t.Errorf("%s: %d bytes of %d: no error", kind, n, len(packed))
+			} else if !strings.Contains(err.Error(), "compress: "+string(kind)) {
+				t.Errorf("%s: an error that does not tell the kind: %v", kind, err)
+			}
+		}
+		for _, garbage := range []string{"x", "\x00", "garbage, and enough of it to be anything"} {
+			if _, _, err := unpack(strings.NewReader(string(packed)+garbage), 1<<20); err == nil {
+				t.Errorf("%s: followed by %q: no error", kind, garbage)
+			}
+		}
+		for bit := 0; bit < 8*len(packed); bit += 3 {
+			bad := bytes.Clone(packed)
+			bad[bit/8] ^= 1 << (bit % 8)
+			if got, k, err := unpack(bytes.NewReader(bad), 1<<20); err == nil && k != None && !bytes.Equal(got, want) {
+				t.Errorf("%s: bit %d of byte %d: other content, and no error", kind, bit%8, bit/8)
+			}
+		}
+	}
+}
+
+// unsized makes a stream of blocks that do not tell their sizes ahead.
+func unsized(t *testing.T, content []byte) []byte {
+	var out bytes.Buffer
+	w, err := xz.WriterConfig{BlockSize: 500, DictCap: 1 << 16}.NewWriter(&out)
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestHostile: files that are well formed and still refused.
+func TestHostile(t *testing.T) {
+	treetest.Tool(t, "python3")
+	two := treetest.Run(t, "python3", "-c", "import sys, zipfile; z = zipfile.ZipFile(sys.stdout.buffer, 'w', 8); z.writestr('a', b'a'); z.writestr('b', b'b'); z.close()")
+	stored := treetest.Run(t, "python3", "-c", "import sys, zipfile; z = zipfile.ZipFile(sys.stdout.buffer, 'w'); z.writestr('a', b'a'); z.close()")
+	dict := pack(t, Xz, Options{}, []byte("a"))
+	at := bytes.IndexByte(dict, xzLZMA2)
+	dict[at+2] = 40 // 4 GiB
+	head := dict[12:][:(int(dict[12])+1)*4]
+	copy(head, withCRC(head[:len(head)-4:len(head)-4]))
+	for _, c := range []struct{ file, want string }{
+		{two, "more than one member"},
+		{stored, "method 0 is not supported"},
+		{string(dict), "a dictionary of 4294967295 bytes"},
+		{"\x28\xb5\x2f\xfd\x00\xf8\x01\x00\x00", "window size exceeded"},
+	} {
+		if _, _, err := unpack(strings.NewReader(c.file), 1<<20); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v", c.want, err)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		kind Kind
+		o    Options
+		want string
+	}{
+		{"lzip", Options{}, `compression "lzip" is not known, these are: none, gzip, xz, zstd, zip`},
+		{Gzip, Options{Level: 10}, "level 10 is not between 1 and 9"},
+		{Zstd, Options{Level: -1}, "level -1 is not between 1 and 22"},
+		{Zip, Options{}, "the member has no name"},
+	} {
+		if _, err := NewWriter(io.Discard, c.kind, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %+v: %v", c.kind, c.o, err)
+		}
+	}
+	for _, kind := range append(kinds, None) {
+		if k, err := Parse(string(kind)); k != kind || err != nil {
+			t.Errorf("%s: %s, %v", kind, k, err)
+		}
+	}
+	if _, _, err := NewReader(iotest.ErrReader(errors.New("broken"))); err == nil || err.Error() != "broken" {
+		t.Errorf("a file that cannot be read: %v", err)
+	}
+}
+
+// full is a file on a disk that has only so much room.
+type full struct{ room int }
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.room -= len(p); f.room < 0 {
+		return 0, errors.New("no space left")
+	}
+	return len(p), nil
+}
+
+// TestFull: what cannot be written is told, nothing waits for ever, and
+// closing again does nothing.
+func TestFull(t *testing.T) {
+	content := slices.Concat(read(t, disktest.Noise(200_000)), make([]byte, 300<<20))
+	for _, kind := range append(kinds, None) {
+		for _, room := range []int{0, 20, 100_000} {
+			w, err := NewWriter(&full{room}, kind, Options{Name: "disk.raw", Level: 1})
+			if err == nil {
+				_, written := w.Write(content)
+				err = cmp.Or(written, w.Close())
+				if again := w.Close(); written != nil && again == nil && kind != None {
+					t.Errorf("%s: an error is forgotten", kind)
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), "no space left") {
+				t.Errorf("%s: room for %d bytes: %v", kind, room, err)
+			}
+		}
+	}
+	var out bytes.Buffer
+	for _, kind := range kinds {
+		w, err := NewWriter(&out, kind, Options{Name: "disk.raw"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.Close()
+		n := out.Len()
+		if again := w.Close(); err != nil || again != nil || out.Len() != n {
+			t.Errorf("%s: closed twice: %v, %v, %d bytes and then %d", kind, err, again, n, out.Len())
+		}
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	for _, kind := range kinds {
+		f.Add(pack(f, kind, Options{}, []byte("some text and some text")))
+		f.Add(pack(f, kind, Options{}))
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		content, kind, err := unpack(bytes.NewReader(file), 1<<20)
+		if err == nil && kind == None && !bytes.Equal(content, file[:min(len(file), 1<<20)]) {
+			t.Error("what is not compressed is not read as it is")
+		}
+	})
+}
+
+func BenchmarkWriter(b *testing.B) {
+	for _, kind := range kinds {
+		b.Run(string(kind), func(b *testing.B) {
+			content := slices.Concat(read(b, disktest.Text(8<<20)), read(b, disktest.Noise(8<<20)), make([]byte, 16<<20))
+			b.SetBytes(int64(len(content)))
+			for b.Loop() {
+				pack(b, kind, Options{}, content)
+			}
+		})
+	}
+}
+
+func BenchmarkZeros(b *testing.B) {
+	zero := make([]byte, 256<<10)
+	for _, kind := range kinds {
+		b.Run(string(kind), func(b *testing.B) {
+			w, err := NewWriter(io.Discard, kind, Options{Name: "disk.raw"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(zero)))
+			for b.Loop() {
+				w.Write(zero)
+			}
+			if err := w.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+func BenchmarkReader(b *testing.B) {
+	content := slices.Concat(read(b, disktest.Text(8<<20)), read(b, disktest.Noise(8<<20)), make([]byte, 16<<20))
+	for _, kind := range kinds {
+		packed := pack(b, kind, Options{}, content)
+		b.Run(string(kind), func(b *testing.B) {
+			b.SetBytes(int64(len(content)))
+			for b.Loop() {
+				if _, _, err := unpack(bytes.NewReader(packed), 1<<30); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

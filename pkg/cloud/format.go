@@ -1,0 +1,187 @@
+package cloud
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/gcp"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/kubevirt"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/ova"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhd"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhdx"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vmdk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+)
+
+// A Format is what a disk becomes in a file. It has one of Plan and Write.
+type Format struct {
+	Suffix string // of the file's name
+
+	// Plan returns the file as a plan: the disk as it is, with little around it.
+	Plan func(*disk.Image, Facts) (*disk.Image, error)
+	// Write writes the file from start to end.
+	Write func(io.Writer, *disk.Image, Facts) error
+	// Size returns how many bytes that are; nil if only writing them tells.
+	Size func(*disk.Image) int64
+	// Check returns why a disk of a size in bytes cannot be in this format; nil
+	// if every one can.
+	Check func(size int64) error
+}
+
+// Facts are what some formats tell of a disk.
+type Facts struct {
+	ID      [16]byte // of the disk
+	Time    rootfs.Time
+	Name    string // of the file, without its suffix
+	OS      string // name of the operating system
+	Version string // of the operating system
+	Arch    string // as the machine calls itself
+	Cloud   coreos.Cloud
+	Spool   Spool
+}
+
+// A Spool is where formats put what they know the size of only once it is
+// made: an empty temporary file.
+type Spool interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+var (
+	rawDisk = Format{Suffix: "raw", Plan: func(img *disk.Image, _ Facts) (*disk.Image, error) { return img, nil }}
+
+	qcow2Plain = Format{Suffix: "qcow2", Size: qcow2.Size, Write: func(w io.Writer, img *disk.Image, _ Facts) error {
+		return qcow2.Write(w, img, qcow2.Options{})
+	}}
+
+	// Deflate is the compression that every reader of the format knows.
+	qcow2Packed = Format{Suffix: "qcow2", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+		return qcow2.Write(w, img, qcow2.Options{Compression: qcow2.Deflate, Spool: f.Spool})
+	}}
+
+	vmdkStream = Format{Suffix: "vmdk", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+		return vmdk.Write(w, img, vmdk.Options{ID: f.contentID()})
+	}}
+
+	vhdFixed = Format{Suffix: "vhd", Check: azureSize, Plan: func(img *disk.Image, f Facts) (*disk.Image, error) {
+		return vhd.Fixed(img, vhd.Options{ID: f.ID, Time: f.Time})
+	}}
+
+	vhdxDynamic = Format{Suffix: "vhdx", Size: vhdx.Size, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+		return vhdx.Write(w, img, vhdx.Options{ID: f.ID})
+	}}
+
+	gcpTar = Format{Suffix: "tar.gz", Check: gcp.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+		return gcp.Write(w, img, gcp.Options{Time: f.Time.Sec})
+	}}
+
+	containerDisk = Format{Suffix: "ociarchive", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+		return kubevirt.Write(w, img, kubevirt.Options{
+			Name: f.Name + ".qcow2", Arch: goArch(f.Arch), Version: f.Version, Time: f.time(),
+		})
+	}}
+
+	ovaVMware     = appliance(ova.VMware)
+	ovaVirtualBox = appliance(ova.VirtualBox)
+)
+
+// contentID is the id that VMware's disks have.
+func (f Facts) contentID() uint32 {
+	return binary.LittleEndian.Uint32(f.ID[:]) >> 1 // none of the two numbers that say that there is none
+}
+
+func (f Facts) time() time.Time { return time.Unix(f.Time.Sec, int64(f.Time.Nsec)).UTC() }
+
+// appliance returns the format of a hypervisor's OVA.
+func appliance(h ova.Hypervisor) Format {
+	return Format{Suffix: "ova", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+		return ova.Write(w, img, h, ova.Options{
+			Name: f.OS + "-" + f.Version, Product: f.OS, Vendor: f.OS, Version: f.Version,
+			OSType: f.Cloud.VMwareOSType, HardwareVersion: f.Cloud.VMwareHardware, SecureBoot: f.Cloud.VMwareSecureBoot,
+			DiskID: f.contentID(), Time: f.time(), Spool: f.Spool,
+		})
+	}}
+}
+
+// goArch returns the name that OCI has for an architecture.
+func goArch(machine string) string {
+	switch machine {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return machine
+}
+
+// azureSize is Azure's rule: "The virtual size must be a multiple of 1 MB" and
+// no larger than 2040 GiB, which the format has for a limit, too.
+func azureSize(size int64) error {
+	if size%(1<<20) != 0 {
+		return fmt.Errorf("a disk of %d bytes: Azure takes whole MiB", size)
+	}
+	return vhd.Check(size)
+}
+
+// Output is where an image's file goes.
+type Output struct {
+	File        *os.File      // empty
+	Compression compress.Kind // of the file
+	Level       int           // of the compression; zero is its default
+
+	// Plain is written every byte of the file as it is before compression, and
+	// Packed every byte as it is in the file, if it is compressed.
+	Plain, Packed io.Writer
+}
+
+// WriteFile writes the file of a disk. An image that is a plan and not compressed
+// is written with its holes.
+func (f Format) WriteFile(out Output, img *disk.Image, facts Facts) error {
+	write := func(w io.Writer) error { return f.Write(w, img, facts) }
+	if f.Plan != nil {
+		plan, err := f.Plan(img, facts)
+		if err != nil {
+			return err
+		}
+		if out.Compression == compress.None {
+			return raw.WriteFile(out.File, plan, out.Plain)
+		}
+		write = func(w io.Writer) error { return raw.Write(w, plan) }
+	}
+	if out.Compression == compress.None {
+		t := newTee(out.File, out.Plain)
+		defer t.close()
+		return write(t)
+	}
+	z, err := compress.NewWriter(io.MultiWriter(out.File, out.Packed), out.Compression, compress.Options{Level: out.Level, Name: facts.Name + "." + f.Suffix})
+	if err != nil {
+		return err
+	}
+	t := newTee(z, out.Plain)
+	defer t.close()
+	if err := write(t); err != nil {
+		z.Close()
+		return err
+	}
+	return z.Close()
+}
+
+// Total is how much there is to do for the file of a disk: bytes to write, or
+// to read where what is written is not known before.
+func (f Format) Total(img *disk.Image) int64 {
+	switch {
+	case f.Size != nil:
+		return f.Size(img)
+	case f.Plan != nil:
+		return img.Size()
+	}
+	return img.Allocated()
+}

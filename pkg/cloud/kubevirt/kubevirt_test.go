@@ -1,0 +1,111 @@
+package kubevirt
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+var options = Options{
+	Name:    "fedora-coreos-44.1.0-kubevirt.x86_64.qcow2",
+	Arch:    "amd64",
+	Version: "44.1.0",
+	Time:    time.Unix(1700000000, 5),
+}
+
+// write writes an archive of the size that was said before.
+func write(t testing.TB, img *disk.Image) string {
+	t.Helper()
+	path := disktest.Write(t, "image.ociarchive", func(w io.Writer) error { return Write(w, img, options) })
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, err := Size(img, options); size != info.Size() || err != nil {
+		t.Errorf("%d bytes, %d were said, %v", info.Size(), size, err)
+	}
+	return path
+}
+
+// TestSkopeo: skopeo copies the image, for which it verifies every digest and
+// size, and tells what it is.
+func TestSkopeo(t *testing.T) {
+	path := write(t, disktest.Images(t, 512)["text and noise"])
+	var seen struct {
+		Architecture, Os, Created string
+		Labels                    map[string]string
+		Layers                    []string
+	}
+	if err := json.Unmarshal([]byte(treetest.Run(t, "skopeo", "inspect", "oci-archive:"+path)), &seen); err != nil {
+		t.Fatal(err)
+	}
+	if seen.Architecture != "amd64" || seen.Os != "linux" || seen.Labels["version"] != "44.1.0" || len(seen.Layers) != 1 || seen.Created != "2023-11-14T22:13:20Z" {
+		t.Errorf("%+v", seen)
+	}
+	var config struct{ Config struct{ Entrypoint []string } }
+	if err := json.Unmarshal([]byte(treetest.Run(t, "skopeo", "inspect", "--config", "oci-archive:"+path)), &config); err != nil {
+		t.Fatal(err)
+	}
+	if len(config.Config.Entrypoint) != 1 {
+		t.Errorf("%+v", config)
+	}
+	dir := filepath.Join(t.TempDir(), "dir")
+	treetest.Run(t, "skopeo", "--insecure-policy", "copy", "oci-archive:"+path+":44.1.0", "dir:"+dir)
+	list := treetest.Run(t, "tar", "--numeric-owner", "--full-time", "-tvf", filepath.Join(dir, strings.TrimPrefix(seen.Layers[0], "sha256:")))
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "drwxr-xr-x 107/107 ") || !strings.HasSuffix(lines[0], " 2023-11-14 22:13:20 disk/") ||
+		!strings.HasPrefix(lines[1], "-r--r--r-- 107/107 ") || !strings.HasSuffix(lines[1], " disk/"+options.Name) {
+		t.Errorf("%s", list)
+	}
+}
+
+// TestUmoci: umoci unpacks the image, and QEMU finds the disk in it.
+func TestUmoci(t *testing.T) {
+	for name, img := range disktest.Images(t, 512) {
+		t.Run(name, func(t *testing.T) {
+			path, dir := write(t, img), t.TempDir()
+			layout, bundle := filepath.Join(dir, "layout"), filepath.Join(dir, "bundle")
+			if err := os.Mkdir(layout, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			treetest.Run(t, "tar", "-C", layout, "-xf", path)
+			treetest.Run(t, "umoci", "unpack", "--rootless", "--image", layout+":44.1.0", bundle)
+			unpacked := filepath.Join(bundle, "rootfs", "disk", options.Name)
+			if out := treetest.Run(t, "qemu-img", "check", "-f", "qcow2", unpacked); !strings.Contains(out, "No errors") {
+				t.Error(out)
+			}
+			disktest.Compare(t, unpacked, "qcow2", img)
+		})
+	}
+}
+
+func TestErrors(t *testing.T) {
+	img := disktest.Images(t, 512)["small"]
+	for _, change := range []func(*Options){
+		func(o *Options) { o.Name = "a/b.qcow2" },
+		func(o *Options) { o.Name = "../b.qcow2" },
+		func(o *Options) { o.Name = "disk.raw" },
+		func(o *Options) { o.Arch = "" },
+		func(o *Options) { o.Version = "" },
+	} {
+		o := options
+		change(&o)
+		var b bytes.Buffer
+		if err := Write(&b, img, o); err == nil || b.Len() > 0 {
+			t.Errorf("%+v: %v, %d bytes", o, err, b.Len())
+		}
+		if _, err := Size(img, o); err == nil {
+			t.Errorf("%+v has a size", o)
+		}
+	}
+	disktest.Refuses(t, func(w io.Writer, img *disk.Image) error { return Write(w, img, options) })
+}

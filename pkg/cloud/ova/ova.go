@@ -1,0 +1,167 @@
+// Package ova writes the virtual appliances that VMware's and VirtualBox's
+// hypervisors import, as the Open Virtualization Format Specification (DMTF
+// DSP0243, version 1.1) describes them.
+//
+// A file is a tar archive in the form ustar of
+//
+//	coreos.ovf   the machine, in XML: made from templates.xml
+//	coreos.mf    the SHA-256 of the other two
+//	disk.vmdk    the disk, compressed
+//
+// in this order, which is one of the two that the specification has: the
+// manifest follows the descriptor, or stands at the end. The first lets an
+// importer verify the disk while it comes in, and is how ovftool packs.
+//
+// The digests are SHA-256, which ovftool writes and hypervisors of today want,
+// where version 1.1 knows only SHA-1.
+//
+// What stands before the disk tells its size and its digest, which are known
+// when it is compressed: so it waits in a spool.
+package ova
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vmdk"
+)
+
+// A Hypervisor is what an appliance is for.
+type Hypervisor string
+
+// The hypervisors.
+const (
+	VMware     Hypervisor = "vmware"
+	VirtualBox Hypervisor = "virtualbox"
+)
+
+// What a machine has that is not told otherwise: Fedora CoreOS's.
+const (
+	DefaultOSType          = "fedora64Guest"
+	DefaultHardwareVersion = 17
+)
+
+// Options say what an appliance tells of itself.
+type Options struct {
+	Name    string // of the machine, such as fedora-coreos-44.20260801.1.0
+	Product string // of the operating system
+	Vendor  string
+	Version string
+
+	// VMware's settings.
+	OSType          string // DefaultOSType if empty
+	HardwareVersion int    // DefaultHardwareVersion if zero
+	SecureBoot      bool   // the firmware verifies the boot loader
+
+	DiskID uint32    // content id of the disk, see vmdk.Options
+	Time   time.Time // of the files; the epoch if zero
+
+	Spool Spool // must be there
+}
+
+// A Spool keeps the disk until its size is known. A temporary file is one.
+// Whatever was in it is overwritten, and it is left for the caller to remove.
+type Spool interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+//go:embed templates.xml
+var templates string
+
+// descriptors has a template for each hypervisor.
+var descriptors = template.Must(template.New("").Funcs(template.FuncMap{"xml": escape}).Parse(templates))
+
+// escape returns what XML has for a text.
+func escape(s string) (string, error) {
+	var b strings.Builder
+	err := xml.EscapeText(&b, []byte(s))
+	return b.String(), err
+}
+
+// Write writes an appliance of the disk to w from start to end.
+func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
+	if o.Spool == nil {
+		return errors.New("ova: the disk needs a spool")
+	}
+	spooled, sum := io.NewOffsetWriter(o.Spool, 0), sha256.New()
+	if err := vmdk.Write(io.MultiWriter(spooled, sum), img, vmdk.Options{ID: o.DiskID}); err != nil {
+		return fmt.Errorf("ova: %w", err)
+	}
+	size, err := spooled.Seek(0, io.SeekCurrent)
+	if err != nil {
+		panic(err) // which asks for no more than where it is
+	}
+	descriptor, err := describe(img, size, h, o)
+	if err != nil {
+		return fmt.Errorf("ova: %w", err)
+	}
+	manifest := fmt.Sprintf("SHA256(coreos.ovf)= %x\nSHA256(disk.vmdk)= %x\n", sha256.Sum256(descriptor), sum.Sum(nil))
+	t := tar.NewWriter(w)
+	for _, f := range []struct {
+		name string
+		size int64
+		r    io.Reader
+	}{
+		{"coreos.ovf", int64(len(descriptor)), bytes.NewReader(descriptor)},
+		{"coreos.mf", int64(len(manifest)), strings.NewReader(manifest)},
+		{"disk.vmdk", size, io.NewSectionReader(o.Spool, 0, size)},
+	} {
+		// A disk of 8 GiB or more, compressed, is what ustar has no number for.
+		err := t.WriteHeader(&tar.Header{Format: tar.FormatUSTAR, Name: f.name, Size: f.size, Mode: 0o644, ModTime: modTime(o)})
+		if err == nil {
+			_, err = io.Copy(t, f.r)
+		}
+		if err != nil {
+			return fmt.Errorf("ova: %s of %d bytes: %w", f.name, f.size, err)
+		}
+	}
+	if err := t.Close(); err != nil {
+		return fmt.Errorf("ova: %w", err)
+	}
+	return nil
+}
+
+func modTime(o Options) time.Time {
+	if o.Time.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return o.Time
+}
+
+// describe returns the descriptor of a machine whose disk is a file of size
+// bytes.
+func describe(img *disk.Image, size int64, h Hypervisor, o Options) ([]byte, error) {
+	if o.OSType == "" {
+		o.OSType = DefaultOSType
+	}
+	if o.HardwareVersion == 0 {
+		o.HardwareVersion = DefaultHardwareVersion
+	}
+	t := descriptors.Lookup(string(h))
+	if t == nil {
+		return nil, fmt.Errorf("hypervisor %q is not known", h)
+	}
+	if o.Name == "" {
+		return nil, errors.New("the machine has no name")
+	}
+	if o.HardwareVersion < 0 {
+		return nil, fmt.Errorf("hardware version %d", o.HardwareVersion)
+	}
+	var b bytes.Buffer
+	err := t.Execute(&b, struct {
+		Options
+		FileSize, Capacity, Populated int64
+	}{o, size, img.Size(), img.Allocated()})
+	return b.Bytes(), err
+}

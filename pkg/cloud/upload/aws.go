@@ -1,0 +1,194 @@
+package upload
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"iter"
+	"regexp"
+	"slices"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+)
+
+// importSnapshot is the request of EC2's ImportSnapshot. Its DiskContainer is
+// what examples have in a file containers.json.
+type importSnapshot struct {
+	Description   string
+	DiskContainer diskContainer
+}
+
+type diskContainer struct {
+	Description string
+	Format      string
+	UserBucket  userBucket
+}
+
+type userBucket struct{ S3Bucket, S3Key string }
+
+// registerImage is the request of EC2's RegisterImage.
+type registerImage struct {
+	Name                string
+	Description         string
+	Architecture        string
+	VirtualizationType  string
+	RootDeviceName      string
+	BlockDeviceMappings []deviceMapping
+	EnaSupport          bool
+	SriovNetSupport     string
+	BootMode            string
+	ImdsSupport         string `json:",omitempty"`
+}
+
+type deviceMapping struct {
+	DeviceName  string
+	Ebs         *ebsDevice `json:",omitempty"`
+	VirtualName string     `json:",omitempty"`
+}
+
+type ebsDevice struct {
+	SnapshotId          string
+	VolumeSize          int64 // GiB
+	VolumeType          string
+	DeleteOnTermination bool
+}
+
+// volumes are how many GiB the volumes of a type may have.
+var volumes = map[string]struct{ min, max int64 }{
+	"standard": {1, 1024}, "gp2": {1, 16384}, "gp3": {1, 65536}, "io1": {4, 16384}, "io2": {4, 65536},
+}
+
+var (
+	bootModes = []string{"legacy-bios", "uefi", "uefi-preferred"}
+	amiName   = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
+)
+
+func prepareAWS(d *Document, w words) error {
+	m := d.Image
+	kind, boot := m.AWS.VolumeType, m.AWS.BootMode
+	if kind == "" {
+		kind = "gp3"
+	}
+	if boot == "" {
+		boot = "uefi-preferred"
+	}
+	if m.Arch == "aarch64" {
+		boot = "uefi" // there is no other
+	}
+	size, ok := volumes[kind]
+	switch {
+	case !ok:
+		return fmt.Errorf("volume type %q cannot be that of a root volume", kind)
+	case m.gibibytes() < size.min || m.gibibytes() > size.max:
+		return fmt.Errorf("a disk of %d GiB: a volume of %s has %d to %d", m.gibibytes(), kind, size.min, size.max)
+	case !slices.Contains(bootModes, boot):
+		return fmt.Errorf("boot mode %q is not one of %q", boot, bootModes)
+	case !amiName.MatchString(w["name"]):
+		return fmt.Errorf("name %q: must be 3 to 128 letters, digits and ()[] ./-'@_", w["name"])
+	}
+	d.request(w, "import-snapshot", importSnapshot{w["title"], diskContainer{w["title"], "VMDK", userBucket{"${BUCKET}", w["file"]}}})
+	r := registerImage{
+		Name: w["name"], Description: w["title"], Architecture: w["cloud-arch"], VirtualizationType: "hvm",
+		RootDeviceName: "/dev/xvda",
+		BlockDeviceMappings: []deviceMapping{
+			{DeviceName: "/dev/xvda", Ebs: &ebsDevice{"${SNAPSHOT}", m.gibibytes(), kind, true}},
+			{DeviceName: "/dev/xvdb", VirtualName: "ephemeral0"},
+		},
+		EnaSupport: true, SriovNetSupport: "simple", BootMode: boot,
+	}
+	if m.AWS.IMDSv2Only {
+		r.ImdsSupport = "v2.0"
+	}
+	d.request(w, "register-image", r)
+	return nil
+}
+
+// BlockSize is the only size of blocks that EBS's direct APIs have.
+const BlockSize = 512 << 10
+
+// A Snapshot is what of a disk is uploaded by EBS's direct APIs: StartSnapshot
+// with the size, PutSnapshotBlock for each block, and CompleteSnapshot with
+// the number of blocks and the checksum. Blocks that are not here have only
+// zeros.
+type Snapshot struct {
+	// The size of the volume in GiB.
+	VolumeSize int64 `json:"volume-size" jsonschema:"required"`
+	// The size of a block in bytes. What of the last one is behind the end of the disk is zeros.
+	BlockSize int `json:"block-size" jsonschema:"required"`
+	// The checksum of all blocks: SHA-256 of the SHA-256 of each block, which EBS calls LINEAR; in base64.
+	Checksum []byte `json:"checksum" jsonschema:"required"`
+	// The blocks that are not all zeros, ascending.
+	Blocks []Block `json:"blocks" jsonschema:"required"`
+}
+
+// A Block is one of a disk.
+type Block struct {
+	// The number of the block: its offset in the disk, divided by the size of a block.
+	Index int64 `json:"index" jsonschema:"required"`
+	// The block's SHA-256, in base64.
+	Checksum []byte `json:"checksum" jsonschema:"required"`
+}
+
+// maxVolume is EBS's limit of 64 TiB.
+const maxVolume = 64 << 40
+
+// Blocks returns what of a disk is uploaded by EBS's direct APIs. It reads what
+// is not a hole, and hashes on all cores.
+func Blocks(img *disk.Image) (*Snapshot, error) {
+	if img.Size() == 0 || img.Size() > maxVolume {
+		return nil, fmt.Errorf("upload: a disk of %d bytes: must have 1 to %d", img.Size(), int64(maxVolume))
+	}
+	s := &Snapshot{VolumeSize: (img.Size() + gib - 1) / gib, BlockSize: BlockSize, Blocks: []Block{}}
+	all := sha256.New()
+	for b, err := range disk.InOrder(indexes(img), func() func(int64) hashed { return hasher(img) }) {
+		if err = cmp.Or(err, b.err); err != nil {
+			return nil, fmt.Errorf("upload: %w", err)
+		}
+		if b.Checksum != nil {
+			s.Blocks = append(s.Blocks, b.Block)
+			all.Write(b.Checksum)
+		}
+	}
+	s.Checksum = all.Sum(nil)
+	return s, nil
+}
+
+// indexes yields the blocks that are not holes, by number.
+func indexes(img *disk.Image) iter.Seq2[int64, error] {
+	return func(yield func(int64, error) bool) {
+		for r := range img.Runs(BlockSize) {
+			for i := r.Off / BlockSize; !r.Hole && i*BlockSize < r.End(); i++ {
+				if !yield(i, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// hashed is a block, without a checksum if it has only zeros.
+type hashed struct {
+	Block
+	err error
+}
+
+var zeros [BlockSize]byte
+
+// hasher returns what reads a block and hashes it. It is for one goroutine.
+func hasher(img *disk.Image) func(int64) hashed {
+	data := make([]byte, BlockSize)
+	return func(i int64) hashed {
+		n, err := img.ReadAt(data, i*BlockSize)
+		if err != nil && err != io.EOF {
+			return hashed{err: err}
+		}
+		clear(data[n:]) // the last block of the disk may be short
+		if bytes.Equal(data, zeros[:]) {
+			return hashed{}
+		}
+		sum := sha256.Sum256(data)
+		return hashed{Block: Block{i, sum[:]}}
+	}
+}

@@ -1,0 +1,152 @@
+package upload
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/manifests/schematest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+// TestBlocks: the blocks are those of the disk that are not zeros, and what a
+// plain reader makes of them.
+func TestBlocks(t *testing.T) {
+	for name, img := range disktest.Images(t, 512) {
+		t.Run(name, func(t *testing.T) {
+			s, err := Blocks(img)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[int64][32]byte{}
+			zeros, block := make([]byte, BlockSize), make([]byte, BlockSize)
+			for _, e := range img.Extents() {
+				for i := e.Off / BlockSize; i*BlockSize < e.End(); i++ {
+					clear(block)
+					if _, err := img.ReadAt(block, i*BlockSize); err != nil && err != io.EOF {
+						t.Fatal(err)
+					}
+					if !bytes.Equal(block, zeros) {
+						want[i] = sha256.Sum256(block)
+					}
+				}
+			}
+			all, last := sha256.New(), int64(-1)
+			for _, b := range s.Blocks {
+				if sum := want[b.Index]; b.Index <= last || !bytes.Equal(b.Checksum, sum[:]) {
+					t.Errorf("block %d after %d: %x", b.Index, last, b.Checksum)
+				}
+				last = b.Index
+				all.Write(b.Checksum)
+			}
+			if len(s.Blocks) != len(want) || !bytes.Equal(s.Checksum, all.Sum(nil)) || s.BlockSize != BlockSize {
+				t.Errorf("%d blocks of %d bytes, want %d; checksum %x", len(s.Blocks), s.BlockSize, len(want), s.Checksum)
+			}
+			// "EBS, StartSnapshot: VolumeSize: the size of the volume, in GiB"
+			if s.VolumeSize*gib < img.Size() || (s.VolumeSize-1)*gib >= img.Size() {
+				t.Errorf("%d GiB for %d bytes", s.VolumeSize, img.Size())
+			}
+		})
+	}
+}
+
+// TestBlockChecksum: a block's checksum is what the command line of EBS's
+// documentation makes of it.
+func TestBlockChecksum(t *testing.T) {
+	img := disktest.Images(t, 512)["odd"] // 33.5 KiB: a block that must be filled up with zeros
+	s, err := Blocks(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "raw")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := raw.WriteFile(f, img, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := treetest.Run(t, "sh", "-c", "truncate -s 512K "+path+" && openssl dgst -sha256 -binary "+path+" | base64")
+	if len(s.Blocks) != 1 || base64.StdEncoding.EncodeToString(s.Blocks[0].Checksum)+"\n" != want {
+		t.Errorf("%+v, want %s", s.Blocks, want)
+	}
+	d, err := New(image("aws", "x86_64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Snapshot = s
+	text := d.Marshal()
+	if err := schematest.Valid(t, Schema, text); err != nil || !bytes.Contains(text, []byte(strings.TrimSpace(want))) {
+		t.Errorf("%v in\n%s", err, text)
+	}
+}
+
+// TestBlocksCores: nothing tells how many cores there were.
+func TestBlocksCores(t *testing.T) {
+	img := disktest.Images(t, 512)["text and noise"]
+	var made [2]string
+	for i := range made {
+		old := runtime.GOMAXPROCS(1 + i)
+		defer runtime.GOMAXPROCS(old)
+		s, err := Blocks(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[i] = string(encode(s, ""))
+	}
+	if made[0] != made[1] || !strings.Contains(made[0], `"index":18432`) {
+		t.Errorf("%s\n%s", made[0], made[1])
+	}
+}
+
+type broken struct{}
+
+func (broken) Size() int64                       { return 1 << 20 }
+func (broken) ReadAt([]byte, int64) (int, error) { return 0, errors.New("a bad sector") }
+
+func TestBlocksErrors(t *testing.T) {
+	for _, tc := range []struct {
+		size    int64
+		extents []disk.Extent
+		want    string
+	}{
+		{0, nil, "a disk of 0 bytes"},
+		{64<<40 + 512, nil, "must have 1 to 70368744177664"}, // "EBS: a snapshot has at most 64 TiB"
+		{1 << 20, []disk.Extent{{Blob: broken{}}}, "a bad sector"},
+	} {
+		img, err := disk.New(tc.size, tc.extents...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Blocks(img); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v, want %s", err, tc.want)
+		}
+	}
+}
+
+// BenchmarkBlocks reads and hashes 256 MiB.
+func BenchmarkBlocks(b *testing.B) {
+	const size = 256 << 20
+	img, err := disk.New(10*gib, disk.Extent{Off: mib, Blob: disktest.Noise(size)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Blocks(img); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,306 @@
+package upload
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ohp-assemble/ohp-assemble/manifests/schematest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+var update = flag.Bool("update", false, "write the schema and the documents of testdata")
+
+// image returns an image as coreos-assembler publishes it for a platform.
+func image(platform, arch string) Image {
+	m := Image{
+		Platform: platform, SHA256: strings.Repeat("1", 64), Size: 1 << 30, VirtualSize: 10 * gib,
+		Arch: arch, OS: "fedora-coreos", Version: "44.20260801.1.0", SecureBoot: true,
+	}
+	for _, c := range clouds {
+		if slices.Contains(c.platforms, platform) {
+			m.Format = c.format
+		}
+	}
+	if !slices.Contains([]string{"ova", "tar.gz", "ociarchive"}, m.Format) {
+		m.Compression, m.UncompressedSHA256, m.UncompressedSize = "xz", strings.Repeat("2", 64), 10*gib
+	}
+	switch platform {
+	case "azure", "azurestack":
+		m.UncompressedSize += 512
+	case "digitalocean", "applehv":
+		m.Compression = "gzip"
+	case "hyperv":
+		m.Compression = "zip"
+	case "aws":
+		m.AWS = AWS{IMDSv2Only: true}
+	}
+	m.File = "fedora-coreos-44.20260801.1.0-" + platform + "." + arch + "." + m.Format + suffixes[m.Compression]
+	return m
+}
+
+// documents calls a function with the document of every platform on every
+// architecture.
+func documents(t *testing.T, f func(t *testing.T, d *Document)) {
+	for _, platform := range Platforms() {
+		for _, arch := range []string{"x86_64", "aarch64", "ppc64le", "s390x"} {
+			d, err := New(image(platform, arch))
+			if err != nil && arch != "x86_64" && strings.Contains(err.Error(), "has no machines of") {
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Run(platform+"."+arch, func(t *testing.T) { f(t, d) })
+		}
+	}
+}
+
+// TestGolden: the documents are those of testdata, and as the schema says.
+func TestGolden(t *testing.T) {
+	documents(t, func(t *testing.T, d *Document) {
+		got := d.Marshal()
+		path := filepath.Join("testdata", d.Image.Platform+"."+d.Image.Arch+".json")
+		if *update {
+			if err := os.WriteFile(path, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("not as in %s, write it with -update:\n%s", path, diff)
+		}
+		if err := schematest.Valid(t, Schema, got); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestShell: a shell takes each line for the command that it is, whatever the
+// placeholders stand for.
+func TestShell(t *testing.T) {
+	documents(t, func(t *testing.T, d *Document) {
+		dir := t.TempDir()
+		values := map[string]string{}
+		env := []string{"PATH=" + dir, "OUT=" + filepath.Join(dir, "argv")}
+		for _, p := range d.Placeholders {
+			values[p.Name] = p.Name + ` 'a' "b" $c \d *` + "\n."
+			env = append(env, p.Name+"="+values[p.Name])
+		}
+		for _, s := range d.Steps {
+			want := []string{}
+			for _, arg := range s.Argv {
+				want = append(want, os.Expand(arg, func(name string) string { return values[name] }))
+			}
+			stub := "#!/bin/sh\nprintf '%s\\0' \"${0##*/}\" \"$@\" >\"$OUT\"\necho printed\n"
+			if err := os.WriteFile(filepath.Join(dir, s.Argv[0]), []byte(stub), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			line := s.Line
+			if s.Gives != "" {
+				line += `; test "$` + s.Gives + `" = printed`
+			}
+			cmd := exec.Command("/bin/sh", "-euc", line)
+			cmd.Env = env
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v\n%s", line, err, out)
+			}
+			out, err := os.ReadFile(filepath.Join(dir, "argv"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s:\n%s", line, diff)
+			}
+		}
+	})
+}
+
+// TestPlaceholders: all that are used are listed, and nothing else looks like
+// something to be filled in.
+func TestPlaceholders(t *testing.T) {
+	used := map[string]bool{}
+	documents(t, func(t *testing.T, d *Document) {
+		var listed, found []string
+		gives := map[string]bool{}
+		for _, p := range d.Placeholders {
+			listed = append(listed, p.Name)
+			used[p.Name] = true
+		}
+		for _, s := range d.Steps {
+			for _, m := range placeholder.FindAllStringSubmatch(strings.Join(s.Argv, " "), -1) {
+				found = append(found, m[1])
+			}
+			gives[s.Gives] = true
+		}
+		slices.Sort(listed)
+		slices.Sort(found)
+		if found = slices.Compact(found); !slices.Equal(listed, found) {
+			t.Errorf("%q are listed, %q are used", listed, found)
+		}
+		for _, p := range d.Placeholders {
+			if p.Printed != gives[p.Name] {
+				t.Errorf("%+v", p)
+			}
+		}
+		for _, m := range regexp.MustCompile(`\$\{[^}]*\}|\{[a-z-]*\}|<[a-z]+>`).FindAllString(string(d.Marshal()), -1) {
+			if !placeholder.MatchString(m) {
+				t.Errorf("%s is left in the document", m)
+			}
+		}
+	})
+	for name := range meanings {
+		if !used[name] && name != "IMAGE" {
+			t.Errorf("nothing uses %s", name)
+		}
+	}
+}
+
+// TestRules holds what is refused against what the clouds say.
+func TestRules(t *testing.T) {
+	long := strings.Repeat("a", 70)
+	for _, tc := range []struct {
+		rule     string // of the cloud's documentation, at the time of writing
+		platform string
+		change   func(*Image)
+		want     string
+	}{
+		{"Azure, prepare a VHD: All VHDs on Azure must have a virtual size aligned to 1 MB (1024 x 1024 bytes).", "azure",
+			func(m *Image) { m.VirtualSize++; m.UncompressedSize++ }, "must be whole MiB"},
+		{"Azure, prepare a VHD: The VHDX format isn't supported in Azure, only fixed VHD.", "azure",
+			func(m *Image) { m.Format = "vhdx"; m.File = "a.vhdx.xz" }, "takes vhd, not vhdx"},
+		{"(the same)", "azure",
+			func(m *Image) { m.UncompressedSize = 2 * gib }, "must be a fixed VHD"},
+		{"Azure, resource name rules, images: 1-80. Alphanumerics, underscores, periods, and hyphens. Start with alphanumeric. End with alphanumeric or underscore.", "azure",
+			func(m *Image) { m.File = long + long + ".vhd.xz" }, "at most 80"},
+		{"Azure Stack Hub: the VHD must be fixed, and its size a multiple of 1 MB.", "azurestack",
+			func(m *Image) { m.VirtualSize++; m.UncompressedSize++ }, "must be whole MiB"},
+		{"Google, manually import boot disks: The RAW image file must have a size in an increment of 1 GB. For example, the file must be either 10 GB or 11 GB but not 10.5 GB.", "gcp",
+			func(m *Image) { m.VirtualSize += mib }, "must be whole GiB"},
+		{"Google, images.insert: name must be 1-63 characters long and match [a-z]([-a-z0-9]*[a-z0-9])?", "gcp",
+			func(m *Image) { m.File = long + ".tar.gz" }, "at most 63"},
+		{"Google, images.insert: the first character must be a lowercase letter", "gcp",
+			func(m *Image) { m.File = "9.tar.gz" }, "begin with a letter"},
+		{"Google, manually import boot disks: The compressed file must be a .tar.gz file that uses gzip compression", "gcp",
+			func(m *Image) { m.Format = "raw"; m.File = "a.raw" }, "takes tar.gz"},
+		{"EC2, RegisterImage: Constraints: 3-128 alphanumeric characters, parentheses (()), square brackets ([]), spaces ( ), periods (.), slashes (/), dashes (-), single quotes ('), at-signs (@), or underscores(_)", "aws",
+			func(m *Image) { m.File = long + long + ".vmdk.xz" }, "3 to 128"},
+		{"(the same)", "aws", func(m *Image) { m.File = "a.vmdk.xz" }, "3 to 128"},
+		{"EC2, EbsBlockDevice, VolumeSize: gp2: 1 - 16,384 GiB", "aws",
+			func(m *Image) { m.AWS.VolumeType = "gp2"; m.VirtualSize = 16384*gib + 1 }, "of gp2 has 1 to 16384"},
+		{"EC2, EbsBlockDevice, VolumeSize: io1: 4 - 16,384 GiB", "aws",
+			func(m *Image) { m.AWS.VolumeType = "io1"; m.VirtualSize = gib }, "of io1 has 4 to 16384"},
+		{"EC2, EbsBlockDevice, VolumeSize: gp3: 1 - 65,536 GiB", "aws",
+			func(m *Image) { m.VirtualSize = 65536*gib + 1 }, "of gp3 has 1 to 65536"},
+		{"EC2, BlockDeviceMapping: st1 and sc1 volumes cannot be root volumes", "aws",
+			func(m *Image) { m.AWS.VolumeType = "st1" }, "cannot be that of a root volume"},
+		{"EC2, RegisterImage, BootMode: Valid Values: legacy-bios | uefi | uefi-preferred", "aws",
+			func(m *Image) { m.AWS.BootMode = "bios" }, `boot mode "bios"`},
+		{"EC2, RegisterImage, Architecture: Valid Values: i386 | x86_64 | arm64 | x86_64_mac | arm64_mac", "aws",
+			func(m *Image) { m.Arch = "ppc64le" }, "no machines of ppc64le"},
+		{"IBM Cloud, creating a Linux custom image: Make sure that the image has a boot disk size between 10 GB and 250 GB. Images below 10 GB are rounded up to 10 GB.", "ibmcloud",
+			func(m *Image) { m.VirtualSize = 251 * gib }, "at most 250 GiB"},
+		{"IBM Cloud, is image-create: the name has lower-case alphanumeric characters and hyphens, at most 63", "ibmcloud",
+			func(m *Image) { m.File = long + ".qcow2.xz" }, "at most 63"},
+		{"DigitalOcean, custom images: Images must be 100 GB or less when uncompressed, including the filesystem.", "digitalocean",
+			func(m *Image) { m.VirtualSize = 101 * gib }, "at most 100 GiB"},
+		{"Oracle, Linux source image requirements: The maximum image size is 400 GB.", "oraclecloud",
+			func(m *Image) { m.VirtualSize = 401 * gib }, "at most 400 GiB"},
+		{"Proxmox VE, qm: --name is a dns-name", "proxmoxve",
+			func(m *Image) { m.File = long + ".qcow2.xz" }, "at most 63"},
+
+		{"", "aws", func(m *Image) { m.Platform = "cloud9" }, `platform "cloud9" is not known`},
+		{"", "aws", func(m *Image) { m.File = "-rf.vmdk" }, "file"},
+		{"", "aws", func(m *Image) { m.File = "a/b.vmdk" }, "file"},
+		{"", "aws", func(m *Image) { m.OS = "$(id)" }, "os"},
+		{"", "aws", func(m *Image) { m.Version = "1\n2" }, "version"},
+		{"", "aws", func(m *Image) { m.Compression = "lzip" }, `compression "lzip"`},
+		{"", "aws", func(m *Image) { m.Compression = "gzip" }, `compression "gzip"`},
+		{"", "aws", func(m *Image) { m.VirtualSize = 0 }, "a disk of 0 bytes"},
+	} {
+		m := image(tc.platform, "x86_64")
+		if _, err := New(m); err != nil {
+			t.Fatal(err)
+		}
+		tc.change(&m)
+		if _, err := New(m); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %s", tc.rule, err, tc.want)
+		}
+	}
+}
+
+// TestSettings: what a container chooses for AWS is what is asked of it, as
+// far as the architecture has a choice.
+func TestSettings(t *testing.T) {
+	for _, tc := range []struct {
+		arch string
+		AWS
+		boot, kind, imds string
+	}{
+		{"x86_64", AWS{}, "uefi-preferred", "gp3", ""},
+		{"x86_64", AWS{BootMode: "legacy-bios", VolumeType: "gp2", IMDSv2Only: true}, "legacy-bios", "gp2", "v2.0"},
+		{"aarch64", AWS{BootMode: "legacy-bios"}, "uefi", "gp3", ""},
+	} {
+		m := image("aws", tc.arch)
+		m.AWS = tc.AWS
+		d, err := New(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := d.Requests["register-image"].(registerImage)
+		if r.BootMode != tc.boot || r.BlockDeviceMappings[0].Ebs.VolumeType != tc.kind || r.ImdsSupport != tc.imds {
+			t.Errorf("%+v: %+v", tc, r)
+		}
+	}
+}
+
+// TestAWS: the AWS CLI takes the requests, whose parameters it checks before it
+// would send them.
+func TestAWS(t *testing.T) {
+	d, err := New(image("aws", "x86_64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Blocks(disktest.Images(t, 512)["edges"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for call, request := range map[string]any{
+		"ec2 import-snapshot": d.Requests["import-snapshot"],
+		"ec2 register-image":  d.Requests["register-image"],
+		"ebs complete-snapshot": map[string]any{"SnapshotId": "snap-0", "ChangedBlocksCount": len(s.Blocks), "Checksum": s.Checksum,
+			"ChecksumAlgorithm": "SHA256", "ChecksumAggregationMethod": "LINEAR"},
+	} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			treetest.Run(t, "aws", append(strings.Fields(call), "--region", "us-east-1", "--cli-input-json", string(encode(request, "")), "--generate-cli-skeleton", "output")...)
+		})
+	}
+}
+
+// TestSchema: the schema that is shipped is that of the types, and does not let
+// everything pass.
+func TestSchema(t *testing.T) {
+	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "upload.schema.json", Schema, &Document{}, "json", *update)
+	if n := bytes.Count(Schema, []byte(`"description"`)); n < 30 {
+		t.Errorf("%d descriptions", n)
+	}
+	for _, text := range []string{`{}`, `{"format-version": 2}`, `{"format-version": 1, "image": {}, "placeholders": null, "steps": []}`} {
+		if schematest.Valid(t, Schema, []byte(text)) == nil {
+			t.Errorf("the schema allows %s", text)
+		}
+	}
+}

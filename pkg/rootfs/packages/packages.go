@@ -1,0 +1,113 @@
+// Package packages tells what is installed in a tree, from the databases that
+// package managers leave there:
+//
+//	dpkg  status, a text file of paragraphs
+//	rpm   rpmdb.sqlite, whose table Packages has the header of every package
+//
+// Nothing is executed and nothing is unpacked: databases are read where they
+// are. Left out are the older forms of the rpm database (Berkeley DB, ndb),
+// which are refused, and everything but what a package is called.
+package packages
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+// A Package is one that is installed.
+type Package struct {
+	Kind    string // rpm or dpkg
+	Name    string
+	Version string // as its manager writes it: [EPOCH:]VERSION-RELEASE
+	Arch    string
+}
+
+// Where databases are. rpm-ostree has its own in /usr/share, and dpkg has
+// none for images: theirs is moved from /var by who makes one.
+var (
+	rpmDirs  = []string{"usr/share/rpm", "usr/lib/sysimage/rpm", "var/lib/rpm"}
+	dpkgDirs = []string{"var/lib/dpkg", "usr/lib/sysimage/dpkg"}
+)
+
+// Read returns what the databases in a tree say is installed, in order. A
+// tree without databases has no packages.
+func Read(root *rootfs.Inode) ([]Package, error) {
+	var all []Package
+	for _, db := range []struct {
+		dirs []string
+		file string
+		read func(dir *rootfs.Inode) ([]Package, error)
+	}{
+		{rpmDirs, rpmFile, readRPM},
+		{dpkgDirs, dpkgFile, readDpkg},
+	} {
+		for _, dir := range db.dirs {
+			in := root.Resolve(dir)
+			if in == nil || !in.IsDir() {
+				continue
+			}
+			found, err := db.read(in)
+			if errors.Is(err, errNone) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", path.Join(dir, db.file), err)
+			}
+			all = append(all, found...)
+			break
+		}
+	}
+	slices.SortFunc(all, func(a, b Package) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch), cmp.Compare(a.Version, b.Version))
+	})
+	return all, nil
+}
+
+// errNone says that a folder has no database.
+var errNone = errors.New("no database")
+
+// A Change is a package that two trees do not have alike. Some packages, such
+// as kernels, may be installed in several versions.
+type Change struct {
+	Kind string   `json:"kind"` // rpm or dpkg
+	Name string   `json:"name"`
+	Arch string   `json:"arch"`
+	A    []string `json:"a"` // versions in the first tree; empty if it is not there
+	B    []string `json:"b"`
+}
+
+// Diff returns the changes from a to b, in order.
+func Diff(a, b []Package) []Change {
+	type key struct{ kind, name, arch string }
+	both := map[key]*Change{}
+	change := func(p Package) *Change {
+		k := key{p.Kind, p.Name, p.Arch}
+		if both[k] == nil {
+			both[k] = &Change{Kind: p.Kind, Name: p.Name, Arch: p.Arch, A: []string{}, B: []string{}}
+		}
+		return both[k]
+	}
+	for _, p := range a {
+		c := change(p)
+		c.A = append(c.A, p.Version)
+	}
+	for _, p := range b {
+		c := change(p)
+		c.B = append(c.B, p.Version)
+	}
+	changes := []Change{}
+	for _, k := range slices.SortedFunc(maps.Keys(both), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name), cmp.Compare(a.arch, b.arch))
+	}) {
+		if c := both[k]; !slices.Equal(c.A, c.B) {
+			changes = append(changes, *c)
+		}
+	}
+	return changes
+}

@@ -1,0 +1,265 @@
+package publish
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// A build is a folder that build has made.
+type build struct {
+	dir    string
+	meta   *stream.Meta
+	arch   string              // as Go calls it
+	system *imgspec.Descriptor // the operating system's manifest, if it is in the repository
+}
+
+// An item is one file with a manifest of its own: a disk, or a document.
+type item struct {
+	build     *build // nil for a document of all builds
+	platform  string // empty for a document
+	mediaType string
+	file      blob
+
+	annotations map[string]string
+	manifest    // as the form has it
+}
+
+// notDisks are entries of meta.json that are not an image of a disk. KubeVirt's
+// is a container, which is published as a view.
+var notDisks = []string{"ostree", "oci-manifest", "ignition-gpg-key", "kubevirt"}
+
+// read reads what is to be published.
+func (p *publication) read(dir string) error {
+	dirs := []string{dir}
+	if _, err := os.Stat(filepath.Join(dir, stream.MetaFile)); errors.Is(err, fs.ErrNotExist) {
+		if dirs, err = filepath.Glob(filepath.Join(escape(dir), "*", stream.MetaFile)); err != nil {
+			return err
+		}
+		for i := range dirs {
+			dirs[i] = filepath.Dir(dirs[i])
+		}
+	}
+	if len(dirs) == 0 {
+		return fmt.Errorf("has no %s, nor has any folder in it: it is no output of build", stream.MetaFile)
+	}
+	for _, d := range dirs {
+		meta, err := stream.ReadMeta(os.DirFS(d))
+		if err != nil {
+			return err
+		}
+		p.builds = append(p.builds, &build{dir: d, meta: meta, arch: goArch(meta.BaseArch)})
+	}
+	slices.SortStableFunc(p.builds, func(a, b *build) int { return cmp.Compare(a.arch, b.arch) })
+	for i, b := range p.builds[1:] {
+		if a := p.builds[i]; a.arch == b.arch {
+			return fmt.Errorf("%s and %s are of one architecture, %s", a.dir, b.dir, b.arch)
+		} else if a.meta.OSTreeVersion != b.meta.OSTreeVersion {
+			return fmt.Errorf("%s is version %q, %s is %q", a.dir, a.meta.OSTreeVersion, b.dir, b.meta.OSTreeVersion)
+		}
+	}
+	for _, b := range p.builds {
+		if err := p.disks(b); err != nil {
+			return err
+		}
+	}
+	if len(p.items) == 0 {
+		return errors.New("there are no images of disks in it")
+	}
+	for _, b := range p.builds {
+		text, err := os.ReadFile(filepath.Join(b.dir, stream.MetaFile))
+		if err != nil {
+			return err
+		}
+		p.document(b, Document{"meta." + b.meta.BaseArch + ".json", stream.MetaType, text})
+	}
+	for _, d := range p.o.Documents {
+		p.document(nil, d)
+	}
+	return p.name()
+}
+
+// escape makes a path a pattern that matches it alone.
+func escape(path string) string {
+	return strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`).Replace(path)
+}
+
+// goArch returns the name that Go, and so OCI, has for an architecture.
+func goArch(machine string) string {
+	switch machine {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return machine
+}
+
+// name gives what is published a tag, if it has none.
+func (p *publication) name() (err error) {
+	if reference.IsNameOnly(p.named) {
+		p.named, err = reference.WithTag(p.named, tagName(p.builds[0].meta.OSTreeVersion+"-images"))
+	}
+	return err
+}
+
+// tagName makes a version a tag.
+func tagName(s string) string {
+	return strings.TrimLeft(strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)) {
+			return r
+		}
+		return '_'
+	}, s), ".-")
+}
+
+// disks adds the images of a build.
+func (p *publication) disks(b *build) error {
+	platforms := b.meta.Platforms()
+	slices.SortStableFunc(platforms, func(x, y string) int { return -cmp.Compare(count(x == "qemu"), count(y == "qemu")) })
+	for _, platform := range platforms {
+		if slices.Contains(notDisks, platform) {
+			continue
+		}
+		it, err := newDisk(b, platform)
+		if err != nil {
+			return fmt.Errorf("%s: %w", platform, err)
+		}
+		p.items = append(p.items, it)
+	}
+	return nil
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// newDisk returns the image for one platform.
+func newDisk(b *build, platform string) (*item, error) {
+	a := b.meta.Images[platform]
+	format, compression := encoding(platform, a)
+	path := filepath.Join(b.dir, a.Path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if info.Size() != a.Size {
+		return nil, fmt.Errorf("%s: %w: it has %d bytes, not %d", path, ErrFile, info.Size(), a.Size)
+	}
+	if err := checkMagic(f, cmp.Or(compression, format)); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrFile, err)
+	}
+	it := &item{
+		build: b, platform: platform, mediaType: stream.MediaType(format, compression),
+		annotations: common(b, a.Path),
+		file: blob{name: a.Path, path: path, desc: imgspec.Descriptor{
+			Digest: digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(a.SHA256)), Size: a.Size,
+		}},
+	}
+	it.annotations[stream.AnnotationPlatform] = platform
+	it.annotations[stream.AnnotationUncompressed] = strings.ToLower(cmp.Or(a.UncompressedSHA256, a.SHA256))
+	it.annotations[stream.AnnotationDiskType] = format
+	if slices.Contains(machines, platform) {
+		it.annotations[stream.AnnotationDiskType] = platform
+	}
+	if a.VirtualSize > 0 {
+		it.annotations[stream.AnnotationVirtualSize] = strconv.FormatInt(a.VirtualSize, 10)
+		it.annotations[stream.AnnotationSectorSize] = strconv.Itoa(cmp.Or(a.SectorSize, 512))
+	}
+	return it, nil
+}
+
+// machines are the platforms that podman machine knows.
+var machines = []string{"qemu", "applehv", "hyperv"}
+
+// common returns the annotations that everything has.
+func common(b *build, title string) map[string]string {
+	a := map[string]string{imgspec.AnnotationTitle: title, imgspec.AnnotationVersion: b.meta.OSTreeVersion}
+	set := func(key, value string) {
+		if value != "" {
+			a[key] = value
+		}
+	}
+	set(imgspec.AnnotationCreated, b.meta.OSTreeTimestamp)
+	if c := b.meta.Container; c != nil {
+		set(imgspec.AnnotationBaseImageDigest, c.Digest)
+		// What is not in a registry has a name that means nothing elsewhere.
+		if _, err := reference.ParseNormalizedNamed(c.Image); err == nil {
+			set(imgspec.AnnotationBaseImageName, c.Image)
+		}
+	}
+	return a
+}
+
+// document adds a small file. One of all builds has what they have in common.
+func (p *publication) document(b *build, d Document) {
+	annotations := common(cmp.Or(b, p.builds[0]), d.Title)
+	if b == nil && len(p.builds) > 1 {
+		delete(annotations, imgspec.AnnotationBaseImageDigest)
+	}
+	p.items = append(p.items, &item{
+		build: b, mediaType: d.MediaType, annotations: annotations,
+		file: bytesBlob(d.Title, d.Bytes),
+	})
+}
+
+// compressions are the endings that coreos-assembler gives compressed files.
+var compressions = map[string]string{".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
+
+// encoding returns the format and compression of a file. Other builders than
+// ours tell them by its name only.
+func encoding(platform string, a stream.Artifact) (format, compression string) {
+	if part, ok := strings.CutPrefix(platform, "live-"); ok && part != "iso" {
+		return part, a.Compression // kernel, initramfs or rootfs
+	}
+	if a.Format != "" {
+		return a.Format, a.Compression
+	}
+	name := a.Path
+	if strings.HasSuffix(name, ".tar.gz") {
+		return "tar.gz", ""
+	}
+	if compression = compressions[filepath.Ext(name)]; compression != "" {
+		name = strings.TrimSuffix(name, filepath.Ext(name))
+	}
+	return strings.TrimPrefix(filepath.Ext(name), "."), compression
+}
+
+// magics are what files of some formats begin with.
+var magics = map[string]string{
+	"gzip": "\x1f\x8b", "xz": "\xfd7zXZ\x00", "zstd": "\x28\xb5\x2f\xfd", "zip": "PK\x03\x04",
+	"tar.gz": "\x1f\x8b", "qcow2": "QFI\xfb", "vmdk": "KDMV", "vhdx": "vhdxfile",
+}
+
+// checkMagic sees that a file is what its media type will say. Readers go by that.
+func checkMagic(r io.ReaderAt, format string) error {
+	if format == "" {
+		return errors.New("neither meta.json nor the file's name tells a format")
+	}
+	want := magics[format]
+	head := make([]byte, len(want))
+	if n, _ := r.ReadAt(head, 0); n < len(head) || !bytes.Equal(head, []byte(want)) {
+		return fmt.Errorf("it does not begin as %s does", format)
+	}
+	return nil
+}

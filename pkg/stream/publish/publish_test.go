@@ -1,0 +1,303 @@
+package publish
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// system is a container's manifest that builds are made of.
+var system = []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}`)
+
+// An image is a file for a test's build.
+type image struct {
+	platform, path string
+	stream.Artifact
+	content []byte
+}
+
+// noise returns bytes that begin as a format does.
+func noise(magic string, size int) []byte {
+	b := make([]byte, size)
+	r := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, magic, size)))
+	r.Read(b)
+	copy(b, magic)
+	return b
+}
+
+func sum(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
+
+// images are the disks of the build that most tests publish.
+func images(arch string, size int) []image {
+	gz := noise("\x1f\x8b", size)
+	return []image{
+		{platform: "metal", path: "os-1-metal." + arch + ".raw.gz", content: gz, Artifact: stream.Artifact{
+			Format: "raw", Compression: "gzip", UncompressedSHA256: strings.Repeat("ab", 32), UncompressedSize: 1 << 30, VirtualSize: 1 << 30}},
+		{platform: "qemu", path: "os-1-qemu." + arch + ".qcow2", content: noise("QFI\xfb", size+1), Artifact: stream.Artifact{Format: "qcow2", VirtualSize: 10 << 30}},
+		{platform: "applehv", path: "os-1-applehv." + arch + ".raw.gz", content: gz, Artifact: stream.Artifact{Format: "raw", Compression: "gzip"}},
+		{platform: "metal4k", path: "os-1-metal4k." + arch + ".raw", content: noise("", size/2), Artifact: stream.Artifact{Format: "raw", VirtualSize: 1 << 30, SectorSize: 4096}},
+		{platform: "live-kernel", path: "os-1-live-kernel-" + arch, content: noise("MZ", 1000)},
+		{platform: "live-initramfs", path: "os-1-live-initramfs." + arch + ".img", content: noise("070701", 2000)},
+		{platform: "live-rootfs", path: "os-1-live-rootfs." + arch + ".img", content: noise("070701", 3000)},
+	}
+}
+
+// makeBuild writes a build.
+func makeBuild(t testing.TB, dir, arch string, images []image, container *stream.Container) {
+	t.Helper()
+	m := &stream.Meta{
+		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeVersion: "43.1+x", OSTreeTimestamp: "2026-01-02T03:04:05Z",
+		BaseArch: arch, Container: container, Images: map[string]stream.Artifact{},
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range images {
+		a := i.Artifact
+		a.Path, a.SHA256, a.Size = i.path, sum(i.content), int64(len(i.content))
+		m.Images[i.platform] = a
+		write(t, filepath.Join(dir, i.path), i.content)
+	}
+	write(t, filepath.Join(dir, stream.MetaFile), stream.Marshal(m))
+}
+
+func write(t testing.TB, name string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// container is what builds of a test are made of, if it is in a registry.
+func container(host string) *stream.Container {
+	return &stream.Container{Image: host + "/os", Digest: digest.FromBytes(system).String()}
+}
+
+func options(t testing.TB) Options { return Options{Registry: insecure(t)} }
+
+// publish publishes and expects that to succeed.
+func publish(t testing.TB, dir, to string, o Options) *Result {
+	t.Helper()
+	r, err := Publish(t.Context(), dir, to, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (f *fake) index(t testing.TB, repo, name string) (x imgspec.Index) {
+	t.Helper()
+	f.read(t, repo, name, &x)
+	return x
+}
+
+func (f *fake) read(t testing.TB, repo, name string, v any) {
+	t.Helper()
+	key := repo + "@" + name
+	if !strings.Contains(name, ":") {
+		key = f.tags[repo+":"+name]
+	}
+	b, ok := f.manifests[key]
+	if !ok {
+		t.Fatalf("no %s in %s", name, repo)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLayout publishes two architectures beside their operating system and looks
+// at every manifest.
+func TestLayout(t *testing.T) {
+	reg := newFake(t)
+	reg.put("os", system)
+	dir := t.TempDir()
+	for _, arch := range []string{"x86_64", "aarch64"} {
+		makeBuild(t, filepath.Join(dir, arch), arch, images(arch, 10000), container(reg.host))
+	}
+	o := options(t)
+	o.Documents = []Document{{"stream.json", stream.StreamType, []byte(`{"stream":"stable"}`)}}
+	var planned *Result
+	o.Planned = func(r *Result) {
+		if n := reg.count("POST "); n != 0 {
+			t.Errorf("%d uploads had begun before the digests were told", n)
+		}
+		planned = r
+	}
+	got := publish(t, dir, reg.host+"/os", o)
+	if got.Tag != "43.1_x-images" || got.Form != Artifact || got.Rung != 1 || planned.Digest != got.Digest {
+		t.Errorf("%+v", got)
+	}
+	x := reg.index(t, "os", got.Tag)
+	if x.ArtifactType != stream.IndexType || x.Annotations[imgspec.AnnotationCreated] != "2026-01-02T03:04:05Z" {
+		t.Errorf("%+v", x)
+	}
+	want := []string{}
+	for _, arch := range []string{"amd64", "arm64"} {
+		for _, p := range []string{"qemu qcow2 qcow2", "applehv raw.gzip applehv", "live-initramfs initramfs initramfs", "live-kernel kernel kernel", "live-rootfs rootfs rootfs", "metal raw.gzip raw", "metal4k raw raw"} {
+			p, rest, _ := strings.Cut(p, " ")
+			typ, disk, _ := strings.Cut(rest, " ")
+			if p == "qemu" {
+				disk = "qemu"
+			}
+			want = append(want, strings.Join([]string{"linux", arch, p, stream.MediaTypePrefix + typ, disk}, " "))
+		}
+	}
+	for _, d := range []string{"application/vnd.ohp.build.v1+json", "application/vnd.ohp.build.v1+json", "application/vnd.ohp.stream.v1+json"} {
+		want = append(want, "unknown unknown  "+d+" ")
+	}
+	entries := []string{}
+	for _, d := range x.Manifests {
+		entries = append(entries, strings.Join([]string{d.Platform.OS, d.Platform.Architecture, d.Annotations[stream.AnnotationPlatform], d.ArtifactType, d.Annotations[stream.AnnotationDiskType]}, " "))
+		var m imgspec.Manifest
+		reg.read(t, "os", d.Digest.String(), &m)
+		if m.ArtifactType != d.ArtifactType || len(m.Layers) != 1 || m.Layers[0].MediaType != d.ArtifactType ||
+			m.Config.MediaType != imgspec.MediaTypeEmptyJSON || m.Layers[0].Annotations[imgspec.AnnotationTitle] != d.Annotations[imgspec.AnnotationTitle] {
+			t.Errorf("%+v", m)
+		}
+		if diff := cmp.Diff(m.Annotations, d.Annotations); diff != "" {
+			t.Error(diff)
+		}
+		if of := m.Subject; (of == nil) != (d.ArtifactType == stream.StreamType) || of != nil && of.Digest != digest.FromBytes(system) {
+			t.Errorf("%s: subject %+v", d.Annotations[imgspec.AnnotationTitle], of)
+		}
+	}
+	if diff := cmp.Diff(want, entries); diff != "" {
+		t.Error(diff)
+	}
+	metal := x.Manifests[5].Annotations
+	if diff := cmp.Diff(map[string]string{
+		"disktype": "raw", "org.opencontainers.image.title": "os-1-metal.x86_64.raw.gz", "org.opencontainers.image.version": "43.1+x",
+		"org.opencontainers.image.created": "2026-01-02T03:04:05Z", "org.opencontainers.image.base.name": reg.host + "/os",
+		"org.opencontainers.image.base.digest": digest.FromBytes(system).String(), "dev.ohp.platform": "metal",
+		"dev.ohp.uncompressed-sha256": strings.Repeat("ab", 32), "dev.ohp.virtual-size": "1073741824", "dev.ohp.sector-size": "512",
+	}, metal); diff != "" {
+		t.Error(diff)
+	}
+	if s := x.Manifests[6].Annotations[stream.AnnotationSectorSize]; s != "4096" {
+		t.Errorf("metal4k has sectors of %s", s)
+	}
+	pxe := reg.index(t, "os", got.Tag+"-pxe")
+	if len(pxe.Manifests) != 6 || pxe.ArtifactType != stream.PXEType || pxe.Manifests[0].Annotations[stream.AnnotationPlatform] != "live-kernel" {
+		t.Errorf("%+v", pxe)
+	}
+	// Blobs that are the same in both architectures were sent once, and a second
+	// run sends nothing.
+	o.Planned = nil
+	posts := reg.count("POST ")
+	if want := len(slices.Compact(slices.Sorted(blobDigests(got)))) + 1; posts != want {
+		t.Errorf("%d uploads, there are %d blobs", posts, want)
+	}
+	again := publish(t, dir, "docker://"+reg.host+"/os", o)
+	if again.Digest != got.Digest || reg.count("POST ") != posts {
+		t.Errorf("the second run sent blobs, or another index")
+	}
+	for _, e := range again.Entries {
+		if e.Blobs != "there" {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func blobDigests(r *Result) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, e := range r.Entries {
+			if !yield(e.Blob) {
+				return
+			}
+		}
+	}
+}
+
+// TestElsewhere publishes into another repository: no subject, but annotations.
+func TestElsewhere(t *testing.T) {
+	reg := newFake(t)
+	reg.put("os", system)
+	dir := t.TempDir()
+	makeBuild(t, dir, "x86_64", images("x86_64", 5000), container(reg.host))
+	got := publish(t, dir, reg.host+"/disks:1", options(t))
+	if len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "is not in this repository") {
+		t.Errorf("%q", got.Notes)
+	}
+	for _, d := range reg.index(t, "disks", "1").Manifests {
+		var m imgspec.Manifest
+		if reg.read(t, "disks", d.Digest.String(), &m); m.Subject != nil || m.Annotations[imgspec.AnnotationBaseImageDigest] == "" {
+			t.Errorf("%+v", m)
+		}
+	}
+	// What another repository has is not sent, from where it is named.
+	o := options(t)
+	o.MountFrom = reg.host + "/disks"
+	posts := reg.count("PATCH ")
+	for _, e := range publish(t, dir, reg.host+"/prod:1", o).Entries {
+		if e.Blobs != "mounted" {
+			t.Errorf("%s: %s", e.File, e.Blobs)
+		}
+	}
+	if n := reg.count("PATCH ") - posts; n != 0 {
+		t.Errorf("%d blobs were sent", n)
+	}
+}
+
+// TestChanged has files that are not what meta.json says.
+func TestChanged(t *testing.T) {
+	for name, change := range map[string]func([]byte) []byte{
+		"bit":       func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+		"shorter":   func(b []byte) []byte { return b[:len(b)-1] },
+		"magic":     func(b []byte) []byte { b[0]++; return b },
+		"container": func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+	} {
+		reg := newFake(t)
+		dir := t.TempDir()
+		i := images("x86_64", 200000)[:2]
+		makeBuild(t, dir, "x86_64", i, nil)
+		write(t, filepath.Join(dir, i[1].path), change(bytes.Clone(i[1].content)))
+		o := options(t)
+		if name == "container" {
+			o.As = name
+		}
+		_, err := Publish(t.Context(), dir, reg.host+"/os:1", o)
+		if err == nil || !strings.Contains(err.Error(), ErrFile.Error()) || !strings.Contains(err.Error(), i[1].path) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(reg.tags) != 0 {
+			t.Errorf("%s: it was published", name)
+		}
+		for key, b := range reg.blobs {
+			if !strings.HasSuffix(key, sum(b)) {
+				t.Errorf("%s: blob %s", name, key)
+			}
+		}
+	}
+}
+
+// TestTaken sees that a container keeps its tag.
+func TestTaken(t *testing.T) {
+	reg := newFake(t)
+	reg.put("os", system)
+	reg.tags["os:1"] = "os@" + digest.FromBytes(system).String()
+	dir := t.TempDir()
+	makeBuild(t, dir, "x86_64", images("x86_64", 5000), container(reg.host))
+	_, err := Publish(t.Context(), dir, reg.host+"/os:1", options(t))
+	if err == nil || !strings.Contains(err.Error(), "choose another tag") || reg.count("POST ") != 0 {
+		t.Error(err)
+	}
+	// One of ours is replaced.
+	publish(t, dir, reg.host+"/os:2", options(t))
+	makeBuild(t, dir, "x86_64", images("x86_64", 6000), container(reg.host))
+	publish(t, dir, reg.host+"/os:2", options(t))
+}

@@ -1,0 +1,288 @@
+package pull
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+const (
+	maxReferrers = 16 // manifests that are read of those that refer to one
+	maxListed    = 40 // entries in an error
+)
+
+// An entry is an image that a repository offers. What is not known of it is
+// empty.
+type entry struct {
+	platform, arch string
+	format         string // with its compression: raw.gzip
+	digest         digest.Digest
+	size           int64 // of the manifest; 0 is not known
+	annotations    map[string]string
+	alone          bool // it is what the reference names
+	first          bool // the image is the first layer, if there are several
+}
+
+func (e entry) String() string {
+	return cmp.Or(e.platform, "?") + "/" + cmp.Or(e.arch, "?") + "/" + cmp.Or(e.format, "?")
+}
+
+// matches reports whether an entry may be what is wanted. The format shows
+// later where the entry does not say it.
+func (e entry) matches(o Options) bool {
+	return (o.Platform == "" || e.platform == o.Platform || e.alone && e.platform == "") &&
+		(e.arch == "" || e.arch == o.Arch) &&
+		(o.Format == "" || e.format == "" || sameFormat(e.format, o.Format))
+}
+
+// list shows what there is.
+func list(entries []entry) string {
+	var all []string
+	for _, e := range entries {
+		if s := e.String(); !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	if n := len(all) - maxListed; n > 0 {
+		all = append(all[:maxListed], fmt.Sprintf("and %d more", n))
+	}
+	return cmp.Or(strings.Join(all, ", "), "none")
+}
+
+// entries lists the images that are in what a reference names, or belong to it.
+func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry, error) {
+	if doc.Manifests == nil {
+		return r.ofManifest(ctx, doc)
+	}
+	disks, containers, err := ofIndex(doc)
+	if err != nil || len(disks) > 0 {
+		return disks, err
+	}
+	if disks, err = r.ofReferrers(ctx, doc); err != nil || len(disks) > 0 {
+		return disks, err
+	}
+	for _, c := range containers {
+		if c.arch == arch {
+			if doc, err = r.manifest(ctx, c.digest.String()); err != nil {
+				return nil, err
+			}
+			return r.ofManifest(ctx, doc)
+		}
+	}
+	return nil, fmt.Errorf("an index without disk images, nor a container for %s that could have some", arch)
+}
+
+// ofIndex lists the disks in an index, and what else is in there.
+func ofIndex(doc *manifest) (disks, others []entry, err error) {
+	for _, d := range doc.Manifests {
+		if err := checkDigest(d.Digest); err != nil {
+			return nil, nil, fmt.Errorf("index %s: %w", doc.digest, err)
+		}
+		e := entryOf(d)
+		if e.format != "" || d.Annotations[stream.AnnotationPlatform] != "" || d.Annotations[stream.AnnotationDiskType] != "" {
+			disks = append(disks, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	return disks, others, nil
+}
+
+// entryOf reads a descriptor as each of the producers writes it.
+func entryOf(d imgspec.Descriptor) entry {
+	e := entry{digest: d.Digest, size: d.Size, annotations: d.Annotations, format: formatOfType(d.ArtifactType)}
+	e.platform = cmp.Or(d.Annotations[stream.AnnotationPlatform], d.Annotations[stream.AnnotationDiskType])
+	e.first = e.platform == ""
+	if p := d.Platform; p != nil {
+		if p.Architecture != "" && p.Architecture != "unknown" {
+			e.arch = oci.GoArch(p.Architecture)
+		}
+		if e.platform == "" && p.OS != "linux" && p.OS != "unknown" {
+			e.platform = p.OS
+		}
+	}
+	return e
+}
+
+// ofManifest lists what a manifest of one thing is, or has belonging to it.
+func (r *repo) ofManifest(ctx context.Context, doc *manifest) ([]entry, error) {
+	if doc.kind() == stream.StreamType {
+		return r.ofStream(ctx, doc)
+	}
+	e := entryOf(imgspec.Descriptor{Digest: doc.digest, Size: doc.size, Annotations: doc.Annotations, ArtifactType: doc.kind()})
+	e.alone = true
+	titled := len(doc.Layers) > 0 && doc.Layers[0].Annotations[imgspec.AnnotationTitle] != ""
+	if e.format != "" || e.platform != "" || titled {
+		return []entry{e}, nil
+	}
+	if !isContainer(doc) {
+		return nil, fmt.Errorf("manifest %s: type %q is none of a disk image", doc.digest, doc.kind())
+	}
+	all, err := r.ofReferrers(ctx, doc)
+	if err != nil || len(all) > 0 {
+		return all, err
+	}
+	if len(doc.Layers) != 1 {
+		return nil, fmt.Errorf("manifest %s: a container image of %d layers, and no disk image refers to it: %w", doc.digest, len(doc.Layers), oci.ErrNotFound)
+	}
+	return []entry{e}, nil
+}
+
+// kind returns the type of what a manifest describes.
+func (m *manifest) kind() string { return cmp.Or(m.ArtifactType, m.Config.MediaType) }
+
+// isContainer reports whether a manifest is one of a container image.
+func isContainer(m *manifest) bool {
+	return m.ArtifactType == "" && (m.Config.MediaType == imgspec.MediaTypeImageConfig || m.Config.MediaType == "application/vnd.docker.container.image.v1+json")
+}
+
+// labels returns the labels of a container image.
+func (r *repo) labels(ctx context.Context, m *manifest) (map[string]string, error) {
+	raw, err := r.content(ctx, m.Config)
+	if err != nil {
+		return nil, err
+	}
+	var config imgspec.Image
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return config.Config.Labels, nil
+}
+
+// ofReferrers lists the images that refer to a manifest: on their own, in an
+// index, or in stream metadata.
+func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err error) {
+	refs, err := r.referrers(ctx, doc)
+	if err != nil {
+		return nil, err
+	}
+	read := 0
+	for _, d := range refs {
+		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
+		if !index && d.ArtifactType != stream.StreamType && formatOfType(d.ArtifactType) == "" {
+			continue // a signature, or the like
+		}
+		if err := checkDigest(d.Digest); err != nil {
+			return nil, fmt.Errorf("referrers of %s: %w", doc.digest, err)
+		}
+		if !index && d.ArtifactType != stream.StreamType {
+			all = append(all, entryOf(d))
+			continue
+		}
+		if read++; read > maxReferrers {
+			return nil, fmt.Errorf("more than %d indexes refer to %s", maxReferrers, doc.digest)
+		}
+		ref, err := r.manifest(ctx, d.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		var more []entry
+		if index {
+			more, _, err = ofIndex(ref)
+		} else {
+			more, err = r.ofStream(ctx, ref)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	return all, nil
+}
+
+// ofStream lists what stream metadata names by digest. It is looked for in the
+// repository where the metadata is: a mirror has both.
+func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err error) {
+	if len(doc.Layers) == 0 {
+		return nil, fmt.Errorf("stream metadata %s: has no layer", doc.digest)
+	}
+	raw, err := r.content(ctx, doc.Layers[0])
+	if err != nil {
+		return nil, fmt.Errorf("stream metadata: %w", err)
+	}
+	var meta struct {
+		Architectures map[string]struct {
+			Artifacts map[string]struct {
+				Formats map[string]map[string]struct {
+					OCI struct {
+						DigestRef string `json:"digest-ref"`
+					} `json:"oci"`
+				} `json:"formats"`
+			} `json:"artifacts"`
+		} `json:"architectures"`
+	}
+	if err := json.Unmarshal(raw, &meta); err != nil {
+		return nil, fmt.Errorf("stream metadata: %w", err)
+	}
+	for _, arch := range slices.Sorted(maps.Keys(meta.Architectures)) {
+		artifacts := meta.Architectures[arch].Artifacts
+		for _, platform := range slices.Sorted(maps.Keys(artifacts)) {
+			formats := artifacts[platform].Formats
+			for _, format := range slices.Sorted(maps.Keys(formats)) {
+				for _, part := range slices.Sorted(maps.Keys(formats[format])) {
+					_, at, ok := strings.Cut(formats[format][part].OCI.DigestRef, "@")
+					if !ok || checkDigest(digest.Digest(at)) != nil {
+						continue // it is on a web server
+					}
+					e := entry{platform: platform, arch: oci.GoArch(arch), format: format, digest: digest.Digest(at)}
+					if part != "disk" {
+						e.format = part
+					}
+					all = append(all, e)
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.New("stream metadata: names no image by digest")
+	}
+	return all, nil
+}
+
+// formatOfType returns the format that a media type names.
+func formatOfType(mediaType string) string {
+	format, ok := strings.CutPrefix(mediaType, stream.MediaTypePrefix)
+	if !ok {
+		return ""
+	}
+	return normal(format)
+}
+
+// formatOfName returns the format that the name of a file tells.
+func formatOfName(name string) string {
+	words := strings.Split(name, ".")
+	n := 1
+	if compression(name) != "" && !strings.HasSuffix(name, ".tgz") {
+		n = 2
+	}
+	if len(words) <= n {
+		return ""
+	}
+	return normal(strings.Join(words[len(words)-n:], "."))
+}
+
+// normal gives compressions the names that media types have.
+func normal(format string) string {
+	name, packed, ok := strings.Cut(format, ".")
+	if long := compressions[packed]; ok && long != "" && packed != "tgz" {
+		return name + "." + long
+	}
+	return format
+}
+
+// sameFormat reports whether an image is of a format: raw is raw.gzip as well.
+func sameFormat(have, want string) bool {
+	name, _, _ := strings.Cut(have, ".")
+	return have == normal(want) || name == want
+}

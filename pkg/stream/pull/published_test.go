@@ -1,0 +1,92 @@
+package pull
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+)
+
+// TestPublished pulls what publish has published, in every form and view, from
+// the tag and from the operating system: bit for bit what it was.
+func TestPublished(t *testing.T) {
+	for _, form := range []publish.Form{publish.ArtifactTag, publish.ConfigType, publish.Container} {
+		t.Run(string(form), func(t *testing.T) {
+			s := newShop(t)
+			refs := pushBuild(t, s, form)
+			for _, ref := range refs {
+				for platform, want := range map[string][]byte{"qemu": qcow2Content, "metal": rawContent} {
+					if strings.Contains(ref, "podman-machine") && platform == "metal" || strings.Contains(ref, "tink") && platform == "qemu" {
+						continue
+					}
+					o := options(t)
+					o.Platform, o.Decompress = platform, true
+					got, err := get(t, temp(t), ref, o)
+					if err != nil {
+						t.Errorf("%s: %s: %v", ref, platform, err)
+						continue
+					}
+					name := map[string]string{"qemu": "os-1-qemu.x86_64.qcow2", "metal": "os-1-metal.x86_64.raw"}[platform]
+					if got.Name != name || !bytes.Equal(got.content, want) || got.Uncompressed != hexOf(want) || got.Platform != platform {
+						t.Errorf("%s: %s: %+v", ref, platform, got.File)
+					}
+				}
+			}
+		})
+	}
+}
+
+// pushBuild publishes a build in a form, and returns where its images can be found.
+func pushBuild(t *testing.T, s *shop, form publish.Form) (refs []string) {
+	t.Helper()
+	dir := t.TempDir()
+	meta := stream.Meta{
+		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeVersion: "1", OSTreeTimestamp: "2026-01-02T03:04:05Z",
+		BaseArch: "x86_64", Container: &stream.Container{Image: s.name, Digest: s.os.Digest.String()},
+		Images: map[string]stream.Artifact{
+			"qemu": {Format: "qcow2", Path: "os-1-qemu.x86_64.qcow2", SHA256: hexOf(qcow2Content), Size: int64(len(qcow2Content))},
+			"metal": {Format: "raw", Compression: "gzip", Path: "os-1-metal.x86_64.raw.gz", SHA256: hexOf(gzipped(rawContent)), Size: int64(len(gzipped(rawContent))),
+				UncompressedSHA256: hexOf(rawContent), UncompressedSize: int64(len(rawContent))},
+		},
+	}
+	for name, content := range map[string][]byte{"os-1-qemu.x86_64.qcow2": qcow2Content, "os-1-metal.x86_64.raw.gz": gzipped(rawContent), stream.MetaFile: stream.Marshal(&meta)} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.failing(func(w http.ResponseWriter, req *http.Request, _ int) bool {
+		if req.Method != http.MethodPut || !strings.Contains(req.URL.Path, "/manifests/") {
+			return false
+		}
+		body, _ := io.ReadAll(req.Body)
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		if form == publish.ConfigType && bytes.Contains(body, []byte(`"artifactType"`)) ||
+			form == publish.Container && bytes.Contains(body, []byte(stream.MediaTypePrefix)) {
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}
+		return false
+	})
+	o := publish.Options{Registry: options(t).Registry, Views: []string{"all"}, As: "auto"}
+	res, err := publish.Publish(t.Context(), dir, s.name+":x", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.failing(nil)
+	if res.Form != form {
+		t.Errorf("published as %s: %v", res.Form, res.Notes)
+	}
+	for _, tag := range res.Tags {
+		refs = append(refs, s.name+":"+tag.Tag)
+	}
+	if form == publish.ArtifactTag {
+		refs = append(refs, s.name+"@"+s.os.Digest.String())
+	}
+	return refs
+}

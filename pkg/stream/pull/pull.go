@@ -1,0 +1,263 @@
+// Package pull fetches one disk image from a registry.
+//
+// Images are in registries in several shapes, and all of them are understood. A
+// reference may name
+//
+//	an index whose entries are disks       ours: annotation dev.ohp.platform
+//	                                       Fedora's pipeline: platform.os is the platform
+//	                                       podman machine: annotation disktype
+//	a manifest of one file                 type application/vnd.diskimage.*, or a layer with a title
+//	a container image of one layer         with one file in the folder /disk, as KubeVirt has it
+//	an operating system container          whose referrers are one of these
+//	stream metadata                        which names manifests by digest
+//	an index of containers                 of which the architecture's is taken
+//
+// In each the first entry is taken that matches what is wanted.
+//
+// Nothing of what a registry says is trusted: manifests and blobs are checked
+// against their digests and sizes, what is decompressed against the digest that
+// a manifest gives it, and the name of a file must be one that does no harm. A
+// download goes on where a connection was cut, or an earlier run ended; credentials
+// are sent to the registry only, not to where it redirects to.
+package pull
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+)
+
+// Options say which image is wanted and how it may be fetched.
+type Options struct {
+	Platform   string // as qemu or metal; may be empty where there is no choice
+	Arch       string // as Go or as uname(1) calls it; default is the host's
+	Format     string // as qcow2, raw or raw.gzip; default is the first that there is
+	Decompress bool   // what is compressed with gzip, xz, zstd or zip
+
+	Registry registry.Options // its ReadTimeout is two minutes by default
+	Progress oci.Progress     // may be nil
+}
+
+// An Image is one file in a registry.
+type Image struct {
+	Reference              string // with the digest of its manifest
+	Manifest               digest.Digest
+	Platform, Arch, Format string // as far as they are known
+	Title                  string // name of the file; empty if it is in a container image, whose layer tells
+	Size                   int64  // of the blob that is to be fetched
+
+	repo         *repo
+	o            Options
+	blob         imgspec.Descriptor
+	inTar        bool
+	uncompressed string // SHA-256 that the publisher gives; may be empty
+}
+
+// Find returns the image that is wanted of what a reference names.
+func Find(ctx context.Context, ref string, o Options) (*Image, error) {
+	o.Arch = oci.GoArch(o.Arch)
+	if o.Registry.ReadTimeout <= 0 {
+		o.Registry.ReadTimeout = 2 * time.Minute
+	}
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	sys := &types.SystemContext{SystemRegistriesConfPath: o.Registry.RegistryConf}
+	named, err := oci.Named(ref, sys)
+	if err != nil {
+		return nil, err
+	}
+	m, err := find(ctx, named, sys, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return m, nil
+}
+
+type silent struct{}
+
+func (silent) Expect(int64) {}
+func (silent) Done(int64)   {}
+
+func find(ctx context.Context, named reference.Named, sys *types.SystemContext, o Options) (*Image, error) {
+	r, top, err := open(ctx, named, sys, o)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := r.entries(ctx, top, o.Arch)
+	if err != nil {
+		return nil, err
+	}
+	platforms := []string{}
+	var found *Image
+	for _, e := range entries {
+		if !e.matches(o) {
+			continue
+		}
+		if found == nil || e.format == "" && o.Format != "" {
+			m, err := r.image(ctx, e, o)
+			if err != nil {
+				return nil, err
+			}
+			if o.Format != "" && m.Format != "" && !sameFormat(m.Format, o.Format) {
+				continue
+			}
+			if found == nil {
+				found = m
+			}
+		}
+		if o.Platform != "" {
+			break
+		}
+		if !slices.Contains(platforms, e.platform) {
+			platforms = append(platforms, e.platform)
+		}
+	}
+	switch {
+	case found == nil:
+		return nil, fmt.Errorf("no image for %s; there is %s", wanted(o), list(entries))
+	case o.Platform == "" && len(platforms) > 1:
+		return nil, fmt.Errorf("images for several platforms, name one: %s", list(entries))
+	}
+	return found, nil
+}
+
+// wanted says what Options ask for.
+func wanted(o Options) string {
+	return entry{platform: o.Platform, arch: o.Arch, format: o.Format}.String()
+}
+
+// BlobDigest is the digest of the blob that is to be fetched.
+func (m *Image) BlobDigest() digest.Digest { return m.blob.Digest }
+
+// Expected returns the file that will come of the image, as far as that is known
+// before: a name and a SHA-256 may be missing.
+func (m *Image) Expected() File {
+	switch {
+	case m.inTar:
+		return File{}
+	case m.o.Decompress && m.packed():
+		f := m.unpackedFile(plainName(m.Title))
+		f.SHA256 = m.uncompressed
+		return f
+	}
+	return m.packedFile()
+}
+
+// packed reports whether anything says that the file is compressed.
+func (m *Image) packed() bool { return compression(m.Title) != "" || compression(m.Format) != "" }
+
+// image reads the manifest of an entry.
+func (r *repo) image(ctx context.Context, e entry, o Options) (*Image, error) {
+	doc, err := r.manifest(ctx, e.digest.String())
+	if err != nil {
+		return nil, err
+	}
+	ref := r.Reference.Registry + "/" + r.Reference.Repository + "@" + e.digest.String()
+	if e.size > 0 && e.size != doc.size {
+		return nil, fmt.Errorf("manifest %s: has %d bytes, the index says %d: %w", e.digest, doc.size, e.size, oci.ErrVerify)
+	}
+	if len(doc.Layers) == 0 {
+		return nil, fmt.Errorf("manifest %s: has no layer", e.digest)
+	}
+	if len(doc.Layers) > 1 && !e.first {
+		return nil, fmt.Errorf("manifest %s: has %d layers: a disk is one", e.digest, len(doc.Layers))
+	}
+	m := &Image{Reference: ref, Manifest: e.digest, Platform: e.platform, Arch: e.arch, Format: e.format,
+		repo: r, o: o, blob: doc.Layers[0], Size: doc.Layers[0].Size}
+	if err := checkDigest(m.blob.Digest); err != nil {
+		return nil, fmt.Errorf("manifest %s: layer: %w", e.digest, err)
+	}
+	if m.Size < 0 || m.Size > maxImage {
+		return nil, fmt.Errorf("manifest %s: layer of %d bytes", e.digest, m.Size)
+	}
+	if err := m.describe(ctx, doc, e); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", e.digest, err)
+	}
+	return m, nil
+}
+
+// describe fills in what an image's manifest and its entry in an index say.
+func (m *Image) describe(ctx context.Context, doc *manifest, e entry) error {
+	title, titled := m.blob.Annotations[imgspec.AnnotationTitle]
+	notes := []map[string]string{m.blob.Annotations, doc.Annotations, e.annotations}
+	switch {
+	case titled:
+		m.Title = title
+	case isContainer(doc):
+		m.inTar = true
+		labels, err := m.repo.labels(ctx, doc)
+		if err != nil {
+			return err
+		}
+		notes = append(notes, labels)
+	}
+	for _, n := range notes {
+		if m.Platform == "" {
+			m.Platform = n[stream.AnnotationPlatform]
+		}
+		if m.uncompressed == "" {
+			m.uncompressed = strings.TrimPrefix(n[stream.AnnotationUncompressed], "sha256:")
+		}
+	}
+	if b, err := hex.DecodeString(m.uncompressed); err != nil || len(b) != 32 && len(b) != 0 {
+		return fmt.Errorf("%s %q is no SHA-256", stream.AnnotationUncompressed, m.uncompressed)
+	}
+	m.Format = cmp.Or(m.Format, formatOfType(doc.kind()), formatOfType(m.blob.MediaType), formatOfName(m.Title))
+	if m.inTar {
+		return nil
+	}
+	if !titled {
+		m.Title = m.makeTitle()
+	}
+	return checkTitle(m.Title)
+}
+
+// makeTitle returns a name for a file that has none.
+func (m *Image) makeTitle() string {
+	base := m.repo.Reference.Repository
+	name := base[strings.LastIndex(base, "/")+1:]
+	for _, part := range []string{m.Platform, m.Arch} {
+		if part != "" {
+			name += "-" + part
+		}
+	}
+	format, packed, _ := strings.Cut(m.Format, ".")
+	if format == "" {
+		format = "img"
+	}
+	for _, suffix := range []string{"gz", "xz", "zst"} {
+		if packed != "" && compressions[suffix] == packed {
+			format += "." + suffix
+		}
+	}
+	return name + "." + format
+}
+
+// maxTitle leaves room for what temporary files add.
+const maxTitle = 200
+
+// checkTitle refuses names that are no names of files, or of files that nobody
+// sees: whoever publishes an image chooses its name, not its place.
+func checkTitle(s string) error {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '/' || r == '\\' || r == utf8.RuneError }
+	if s == "" || s[0] == '.' || len(s) > maxTitle || strings.ContainsFunc(s, odd) {
+		return fmt.Errorf("file name %q is refused: want 1 to %d printable characters without / and no dot in front", s, maxTitle)
+	}
+	return nil
+}
