@@ -125,13 +125,15 @@ func (o *makeOptions) make(ctx context.Context, args []string) (*stream.Document
 			return nil, err
 		}
 		switch o.document {
-		case "release":
-			docs = append(docs, d)
 		case "releases":
-			docs = append(docs, stream.NewDocument(d.Name, r.Index(stream.Expand(o.releaseURL, r.Release, r.Stream, ""))))
+			d, err = stream.NewDocument(d.Name, r.Index(stream.Expand(o.releaseURL, r.Release, r.Stream, "")))
 		case "stream":
-			docs = append(docs, stream.NewDocument(d.Name, r.Current()))
+			d, err = stream.NewDocument(d.Name, r.Current())
 		}
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, d)
 	}
 	d, err := stream.Merge(docs...)
 	if err == nil && o.lastModified != "" {
@@ -206,7 +208,11 @@ func (o *makeOptions) releases(ctx context.Context, args []string) (all []*strea
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			add(r.Release, stream.NewDocument(name, r))
+			d, err := stream.NewDocument(name, r)
+			if err != nil {
+				return nil, err
+			}
+			add(r.Release, d)
 		}
 	}
 	for _, version := range versions {

@@ -238,14 +238,9 @@ func compact(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// NewDocument returns one of the types of this package as a document.
-func NewDocument(name string, v any) *Document {
-	d, err := Parse(name, Marshal(v))
-	if err != nil {
-		panic(err) // what was just made
-	}
-	return d
-}
+// NewDocument returns one of the types of this package as a document, if it is
+// not too large for one.
+func NewDocument(name string, v any) (*Document, error) { return Parse(name, Marshal(v)) }
 
 // Decode reads the document into one of the types of this package.
 func (d *Document) Decode(v any) error {

@@ -7,6 +7,12 @@ import (
 	"testing"
 )
 
+// documented is NewDocument of what is not too large.
+func documented(t *testing.T, name string, v any) *Document {
+	t.Helper()
+	return parsed(t, name, string(Marshal(v)))
+}
+
 func parsed(t *testing.T, name, text string) *Document {
 	t.Helper()
 	d, err := Parse(name, []byte(text))

@@ -131,7 +131,7 @@ type SingleObject struct {
 // GcpImage is an image of Google's cloud.
 type GcpImage struct {
 	Release string `json:"release" jsonschema:"required"`
-	Project string `json:"project" jsonschema:"required,minLength=1"`
+	Project string `json:"project" jsonschema:"required"`
 	Family  string `json:"family,omitempty"`
 	Name    string `json:"name" jsonschema:"required,minLength=1"`
 }

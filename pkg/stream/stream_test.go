@@ -33,7 +33,7 @@ func released(t *testing.T, where Projection) *Document {
 		if err != nil {
 			t.Fatal(err)
 		}
-		docs = append(docs, NewDocument(b.Dir, r))
+		docs = append(docs, documented(t, b.Dir, r))
 	}
 	d, err := Merge(docs...)
 	if err != nil {
@@ -70,10 +70,10 @@ func TestGolden(t *testing.T) {
 		if err := release.Decode(r); err != nil {
 			t.Fatal(err)
 		}
-		stream := NewDocument("stream.json", r.Current())
+		stream := documented(t, "stream.json", r.Current())
 		for file, d := range map[string]*Document{
 			"release.json": release, "stream.json": stream,
-			"releases.json": NewDocument("releases.json", r.Index("https://builds.example/release.json")),
+			"releases.json": documented(t, "releases.json", r.Index("https://builds.example/release.json")),
 		} {
 			if wrong, err := Check(d); err != nil || len(wrong) > 0 {
 				t.Errorf("%s %s: %q, %v", name, file, wrong, err)
@@ -253,7 +253,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s -> %s: %s, want %s", tc.old, tc.new, all, tc.want)
 		}
 	}
-	if _, err := Check(NewDocument("x", map[string]any{"a": 1})); err == nil {
+	if _, err := Check(documented(t, "x", map[string]any{"a": 1})); err == nil {
 		t.Error("of no kind, and taken")
 	}
 }
