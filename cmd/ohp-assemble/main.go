@@ -131,6 +131,8 @@ func hint(err error) string {
 	switch {
 	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
 		return "ohp-assemble --help, or ohp-assemble COMMAND --help"
+	case errors.Is(err, publish.ErrSecret):
+		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
 	case errors.Is(err, publish.ErrFile):
 		return "the file has changed since it was built, or is damaged: build it again"
 	case errors.Is(err, oci.ErrVerify):

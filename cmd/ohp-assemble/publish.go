@@ -61,7 +61,7 @@ Views are the same images once more, for tools that look for them in their own
 way; each has tags of its own:
 ` + viewHelp(),
 		Example: `  ohp-assemble publish images registry.example/os:43-images
-  ohp-assemble publish images registry.example/os:43-images --view all --format json`,
+  ohp-assemble publish images registry.example/os:43-images --stream stable --view all --format json`,
 		Args: exactArgs(2, "a folder and a repository"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			res, err := o.publish(cmd.Context(), newUI(quiet), args[0], args[1], p)
@@ -73,6 +73,8 @@ way; each has tags of its own:
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&p.Views, "view", nil, "`views` to publish as well, or all that apply")
+	f.StringVar(&p.Stream, "stream", "", "`name` of the stream: its metadata, in which this is the current release, is published with the images")
+	f.BoolVar(&p.Secrets, "allow-secret", false, "publish images that have an Ignition config in them")
 	f.StringVar(&p.As, "as", "auto", "`form`: artifact, container, or auto for what the registry takes")
 	f.StringVar(&p.MountFrom, "mount-from", "", "`repository` in the same registry that may have the images already")
 	f.StringVar(&o.cache, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
@@ -117,9 +119,11 @@ func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p pu
 		p.Registry.TLSVerify = &o.tlsVerify
 	}
 	text, err := os.ReadFile(filepath.Join(dir, streamFile))
-	if err == nil {
+	switch {
+	case p.Stream != "": // it is made anew
+	case err == nil:
 		p.Documents = append(p.Documents, publish.Document{Title: streamFile, MediaType: stream.StreamType, Bytes: text})
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
 	p.Memory = filepath.Join(o.cache, "registries.json")

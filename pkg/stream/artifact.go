@@ -15,6 +15,8 @@ const (
 	MediaTypePrefix = "application/vnd.diskimage."
 	// StreamType is the type of stream metadata.
 	StreamType = "application/vnd.ohp.stream.v1+json"
+	// ReleaseType is the type of release metadata.
+	ReleaseType = "application/vnd.ohp.release.v1+json"
 	// MetaType is the type of [Meta].
 	MetaType = "application/vnd.ohp.build.v1+json"
 	// IndexType is the type of an index of all that was made of a system.

@@ -34,6 +34,7 @@ type item struct {
 	platform  string // empty for a document
 	mediaType string
 	file      blob
+	made      bool // for the form that the publication is in
 
 	annotations map[string]string
 	manifest    // as the form has it
@@ -90,7 +91,21 @@ func (p *publication) read(dir string) error {
 	for _, d := range p.o.Documents {
 		p.document(nil, d)
 	}
+	if err := p.checkSecrets(); err != nil {
+		return err
+	}
 	return p.name()
+}
+
+// checkSecrets refuses images with a config in them, unless that is what is
+// wanted: whoever may read the repository would read the config, too.
+func (p *publication) checkSecrets() error {
+	for _, it := range p.items {
+		if it.platform != "" && it.build.meta.Images[it.platform].Ignition && !p.o.Secrets {
+			return fmt.Errorf("%s: %w", it.file.name, ErrSecret)
+		}
+	}
+	return nil
 }
 
 // escape makes a path a pattern that matches it alone.
@@ -212,15 +227,17 @@ func common(b *build, title string) map[string]string {
 }
 
 // document adds a small file. One of all builds has what they have in common.
-func (p *publication) document(b *build, d Document) {
+func (p *publication) document(b *build, d Document) *item {
 	annotations := common(cmp.Or(b, p.builds[0]), d.Title)
 	if b == nil && len(p.builds) > 1 {
 		delete(annotations, imgspec.AnnotationBaseImageDigest)
 	}
-	p.items = append(p.items, &item{
+	it := &item{
 		build: b, mediaType: d.MediaType, annotations: annotations,
 		file: bytesBlob(d.Title, d.Bytes),
-	})
+	}
+	p.items = append(p.items, it)
+	return it
 }
 
 // compressions are the endings that coreos-assembler gives compressed files.

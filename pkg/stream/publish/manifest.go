@@ -45,9 +45,30 @@ func (p *publication) plan(ctx context.Context) error {
 	if err := p.findSystems(ctx); err != nil {
 		return err
 	}
+	p.items = slices.DeleteFunc(p.items, func(it *item) bool { return it.made })
 	for _, it := range p.items {
 		if err := p.render(it); err != nil {
 			return err
+		}
+	}
+	p.tops = []*top{{tag: p.tag(), use: "images"}}
+	if err := p.pxe(); err != nil {
+		return err
+	}
+	if err := p.views(); err != nil {
+		return err
+	}
+	if p.o.Stream != "" {
+		docs, err := p.metadata()
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			it := p.document(nil, d)
+			it.made = true
+			if err := p.render(it); err != nil {
+				return err
+			}
 		}
 	}
 	all := make([]imgspec.Descriptor, 0, len(p.items))
@@ -57,11 +78,8 @@ func (p *publication) plan(ctx context.Context) error {
 	if len(all) > maxEntries {
 		return fmt.Errorf("%d images, limit is %d", len(all), maxEntries)
 	}
-	p.tops = []*top{{tag: p.tag(), use: "images", manifest: p.index(stream.IndexType, all)}}
-	if err := p.pxe(); err != nil {
-		return err
-	}
-	return p.views()
+	p.tops[0].manifest = p.index(stream.IndexType, all)
+	return nil
 }
 
 // findSystems looks for the operating systems' containers in the repository.

@@ -9,6 +9,7 @@
 //	  ...
 //	  meta.x86_64.json   manifest, application/vnd.ohp.build.v1+json
 //	  stream.json        manifest, application/vnd.ohp.stream.v1+json
+//	  release.json       manifest, application/vnd.ohp.release.v1+json
 //	REPO:TAG-pxe       index of kernel, initramfs and rootfs, where the build has them
 //	REPO:TAG-VIEW...   the same blobs as others look for them, see [Views]
 //
@@ -57,6 +58,7 @@ import (
 var (
 	ErrFile    = errors.New("is not what meta.json says") // a file that was to be published
 	ErrOptions = errors.New("not understood")             // what was asked for
+	ErrSecret  = errors.New("an Ignition config is embedded in it, which everybody could read who may pull it")
 )
 
 // Options say how a build is published.
@@ -66,6 +68,8 @@ type Options struct {
 	As        string     // artifact, container, or auto, which is the default: what the registry takes
 	MountFrom string     // a repository in the same registry that may have some of the blobs
 	Documents []Document // listed with the images
+	Stream    string     // if it is not empty, stream and release metadata of that name are listed, too
+	Secrets   bool       // images with an Ignition config in them are published
 	Memory    string     // a file that remembers what registries take; default is none
 
 	Progress oci.Progress         // may be nil
