@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -172,7 +169,7 @@ func TestStreamOCI(t *testing.T) {
 			t.Errorf("no %s in %s", want, made)
 		}
 	}
-	doc := s.artifact("stream", streamType, streamTitle, []byte(made))
+	doc := s.artifact("stream", stream.StreamType, streamFile, []byte(made))
 	s.index("all", qemu, doc)
 	for _, ref := range []string{repo + ":stream", repo + ":all", repo + "@" + doc.Digest.String(), "docker://" + repo + ":tag@" + doc.Digest.String()} {
 		out := filepath.Join(t.TempDir(), "disk")
@@ -187,6 +184,8 @@ func TestStreamOCI(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
+	s.index("hostile", imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: "nonsense", Size: 1})
+	s.put("md5", imgspec.MediaTypeImageManifest, []byte(`{"layers": [{"digest": "md5:0", "size": -1}]}`))
 	for _, b := range [][]byte{disk, []byte(made)} {
 		s.content[digest.FromBytes(b).String()] = append([]byte("X"), b[1:]...)
 	}
@@ -199,6 +198,8 @@ func TestStreamOCI(t *testing.T) {
 		{with("get", local, "qemu", "--arch", "x86_64", "--out", filepath.Join(t.TempDir(), "x")), exitVerify, "has sha256 "},
 		{with("show", repo+":stream"), exitVerify, "mismatched digest"},
 		{with("show", repo+":images"), exitFailed, repo + ":images: no stream.json is published there"},
+		{with("show", repo+":hostile"), exitFailed, `digest "nonsense" in it`},
+		{with("make", dir, "--stream", "s", "--repository", repo+":md5"), exitFailed, `digest "md5:0" in it`},
 		{with("show", repo+":none"), exitFailed, "not found"},
 		{with("make", dir, "--stream", "s", "--repository", repo+":stream"), exitFailed, "images.qemu: " + file + ": not in " + repo},
 		{[]string{"stream", "show", repo + ":all", "--tls-verify=false"}, exitAccess, "access denied"},
@@ -207,34 +208,6 @@ func TestStreamOCI(t *testing.T) {
 		if p.code != tc.code || !strings.Contains(p.stderr, tc.err) || p.stdout != "" {
 			t.Errorf("%q: %d, %s", tc.args, p.code, p.stderr)
 		}
-	}
-}
-
-// TestImpatient: a server that sends nothing more is given up, one that is slow
-// is not.
-func TestImpatient(t *testing.T) {
-	for _, stalls := range []bool{false, true} {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			for range 5 {
-				w.Write([]byte("x"))
-				w.(http.Flusher).Flush()
-				time.Sleep(50 * time.Millisecond)
-			}
-			if stalls {
-				<-r.Context().Done()
-			}
-		}))
-		body, err := get(t.Context(), s.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body.(*impatient).patience = 200 * time.Millisecond
-		b, err := io.ReadAll(body)
-		if string(b) != "xxxxx" || (err != nil) != stalls || stalls && !errors.Is(err, errStalled) {
-			t.Errorf("%q, %v", b, err)
-		}
-		body.Close()
-		s.Close()
 	}
 }
 
