@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -208,6 +209,50 @@ func TestStreamOCI(t *testing.T) {
 		if p.code != tc.code || !strings.Contains(p.stderr, tc.err) || p.stdout != "" {
 			t.Errorf("%q: %d, %s", tc.args, p.code, p.stderr)
 		}
+	}
+}
+
+// TestStreamPublished goes the whole way with a real registry: what is published
+// there gets a stream, which is published beside it and leads to it again, as
+// does the location for those who know no registries.
+func TestStreamPublished(t *testing.T) {
+	host := dockerRegistry(t)
+	dir := makeOutput(t, 1<<20)
+	document := filepath.Join(dir, streamFile)
+	if err := os.Remove(document); err != nil {
+		t.Fatal(err)
+	}
+	ref := host + "/os:1-images"
+	program(t, nil, "publish", dir, ref, "--tls-verify=false")
+	program(t, nil, "stream", "make", dir, "--stream", "s", "--repository", ref, "--tls-verify=false", "--out", document)
+	program(t, nil, "stream", "check", document)
+	program(t, nil, "publish", dir, ref, "--tls-verify=false")
+
+	out := filepath.Join(t.TempDir(), "disk")
+	p := program(t, nil, "stream", "get", ref, "metal", "--arch", "x86_64", "--out", out, "--tls-verify=false", "--format", "json")
+	var g got
+	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil {
+		t.Fatal(err)
+	}
+	body, err := get(t.Context(), strings.Replace(g.Location, "https:", "http:", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	plain, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetched, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(dir, "os-1-metal.x86_64.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(fetched, want) || !bytes.Equal(plain, want) {
+		t.Errorf("%d and %d bytes of %d are not those of the file", len(fetched), len(plain), len(want))
 	}
 }
 
