@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,15 +18,11 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
-	dockerconfig "go.podman.io/image/v5/pkg/docker/config"
-	"go.podman.io/image/v5/types"
 	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/registry/remote"
-	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 // A source is where documents and images are fetched from: files, web servers
@@ -42,13 +38,9 @@ func (s *source) flags(cmd *cobra.Command) {
 }
 
 const (
-	streamType  = "application/vnd.ohp.stream.v1+json" // of the artifact
-	streamTitle = "stream.json"                        // of its layer
-
-	answerTimeout = time.Minute // for a server to begin
-	stallTimeout  = time.Minute // for it to go on, or to end with what is small
-	maxDownload   = 64 << 30
-	maxListed     = 1000 // manifests of an index
+	readTimeout = time.Minute // that a server may send nothing
+	maxDownload = 64 << 30
+	maxListed   = 1000 // manifests of an index
 )
 
 // documents reads what an argument names: a file, - for the standard input, a
@@ -129,75 +121,66 @@ func registryReference(arg string) (reference.Named, bool) {
 	return reference.TagNameOnly(named), true
 }
 
-// repository opens a repository with the credentials that podman and skopeo use.
-func (s *source) repository(named reference.Named) (*remote.Repository, error) {
-	repo, err := remote.NewRepository(reference.TrimNamed(named).String())
-	if err != nil {
+// repository opens the repository of a reference.
+func (s *source) repository(ctx context.Context, named reference.Named) (*registry.Repo, error) {
+	if err := checkAuthFile(s.authFile); err != nil {
 		return nil, err
 	}
-	repo.PlainHTTP = !s.tlsVerify
-	repo.Client = &auth.Client{
-		Client: client,
-		Cache:  auth.NewCache(),
-		Credential: func(_ context.Context, host string) (auth.Credential, error) {
-			if host != repo.Reference.Host() {
-				return auth.EmptyCredential, nil
-			}
-			c, err := dockerconfig.GetCredentialsForRef(&types.SystemContext{AuthFilePath: s.authFile}, named)
-			return auth.Credential{Username: c.Username, Password: c.Password, RefreshToken: c.IdentityToken}, err
-		},
+	o := registry.Options{AuthFile: s.authFile, CertDirs: certDirs(), ReadTimeout: readTimeout}
+	if !s.tlsVerify {
+		o.TLSVerify = &s.tlsVerify
 	}
-	return repo, nil
+	return registry.Open(ctx, named, o)
 }
 
 // published returns the stream that is published under a reference, as such or
 // among the images of an index.
 func (s *source) published(ctx context.Context, named reference.Named) ([]byte, error) {
 	var found []byte
-	err := s.walk(ctx, named, func(repo *remote.Repository, _ imgspec.Descriptor, m imgspec.Manifest) error {
+	err := s.walk(ctx, named, func(repo *registry.Repo, _ imgspec.Descriptor, m imgspec.Manifest) error {
 		for _, layer := range m.Layers {
-			if found == nil && layer.Annotations[imgspec.AnnotationTitle] == streamTitle {
+			if found == nil && layer.Annotations[imgspec.AnnotationTitle] == streamFile {
 				if layer.Size > stream.MaxDocument {
-					return fmt.Errorf("%s: more than %d bytes", streamTitle, stream.MaxDocument)
+					return fmt.Errorf("%s: more than %d bytes", streamFile, stream.MaxDocument)
 				}
 				var err error
-				found, err = fetchSmall(ctx, repo.Blobs(), layer)
+				found, err = content.FetchAll(ctx, repo.Blobs(), layer)
 				return err
 			}
 		}
 		return nil
 	})
 	if err == nil && found == nil {
-		err = fmt.Errorf("no %s is published there", streamTitle)
+		err = fmt.Errorf("%s: no %s is published there", named, streamFile)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", named, err)
-	}
-	return found, nil
+	return found, err
 }
 
 // manifests returns, by the sha256 of a file, the manifest under a reference
 // whose one layer that is.
 func (s *source) manifests(ctx context.Context, named reference.Named) (map[string]digest.Digest, error) {
 	found := map[string]digest.Digest{}
-	err := s.walk(ctx, named, func(_ *remote.Repository, d imgspec.Descriptor, m imgspec.Manifest) error {
+	err := s.walk(ctx, named, func(_ *registry.Repo, d imgspec.Descriptor, m imgspec.Manifest) error {
 		if len(m.Layers) == 1 && found[m.Layers[0].Digest.Encoded()] == "" {
 			found[m.Layers[0].Digest.Encoded()] = d.Digest
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", named, err)
-	}
-	return found, nil
+	return found, err
 }
 
 // walk visits the manifest of a reference, or those that its index lists.
-func (s *source) walk(ctx context.Context, named reference.Named, visit func(*remote.Repository, imgspec.Descriptor, imgspec.Manifest) error) error {
-	repo, err := s.repository(named)
+func (s *source) walk(ctx context.Context, named reference.Named, visit func(*registry.Repo, imgspec.Descriptor, imgspec.Manifest) error) (err error) {
+	repo, err := s.repository(ctx, named)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if errors.Is(err, content.ErrMismatchedDigest) {
+			err = fmt.Errorf("%w: %w", oci.ErrVerify, err)
+		}
+		err = registry.Explain(named.String(), err)
+	}()
 	at := ""
 	switch named := named.(type) {
 	case reference.Digested: // the tag beside it, if any, is for people
@@ -207,7 +190,7 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 	}
 	top, err := repo.Resolve(ctx, at)
 	if err != nil {
-		return marked(err)
+		return err
 	}
 	listed := []imgspec.Descriptor{top}
 	for n := 0; n < len(listed); n++ {
@@ -215,7 +198,7 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 		if n == maxListed || d.Size > stream.MaxDocument {
 			return fmt.Errorf("%s: an index or a manifest of unreasonable size", top.Digest)
 		}
-		text, err := fetchSmall(ctx, repo.Manifests(), d)
+		text, err := content.FetchAll(ctx, repo.Manifests(), d)
 		if err != nil {
 			return err
 		}
@@ -226,6 +209,11 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 		if err := json.Unmarshal(text, &m); err != nil {
 			return fmt.Errorf("%s: %w", d.Digest, err)
 		}
+		for _, in := range slices.Concat(m.Manifests, m.Layers) {
+			if err := in.Digest.Validate(); err != nil {
+				return fmt.Errorf("%s: digest %.100q in it: %w", d.Digest, in.Digest, err)
+			}
+		}
 		if d.MediaType == imgspec.MediaTypeImageIndex {
 			listed = append(listed, m.Manifests...)
 		} else if err := visit(repo, d, m.Manifest); err != nil {
@@ -235,43 +223,10 @@ func (s *source) walk(ctx context.Context, named reference.Named, visit func(*re
 	return nil
 }
 
-// fetchSmall fetches what may be at most a document.
-func fetchSmall(ctx context.Context, from content.Fetcher, d imgspec.Descriptor) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, stallTimeout, errStalled)
-	defer cancel()
-	text, err := content.FetchAll(ctx, from, d)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = context.Cause(ctx)
-	}
-	return text, marked(err)
-}
-
-// marked says of an error of a registry what the exit code is to tell.
-func marked(err error) error {
-	e := (*errcode.ErrorResponse)(nil)
-	switch {
-	case errors.Is(err, content.ErrMismatchedDigest):
-		return fmt.Errorf("%w: %w", oci.ErrVerify, err)
-	case errors.Is(err, auth.ErrBasicCredentialNotFound),
-		errors.As(err, &e) && (e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden):
-		return fmt.Errorf("%w: %w", oci.ErrAccess, err)
-	}
-	return err
-}
-
-var errStalled = errors.New("the server has stalled")
-
 // client waits for no server for ever, and takes no compression that would
 // change what is hashed.
 var client = &http.Client{
-	Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: answerTimeout}).DialContext,
-		TLSHandshakeTimeout:   answerTimeout,
-		ResponseHeaderTimeout: answerTimeout,
-		DisableCompression:    true,
-		ForceAttemptHTTP2:     true,
-	},
+	Transport: oci.Patient(&http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true, ForceAttemptHTTP2: true}, readTimeout),
 	CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) == 10 || via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
 			return fmt.Errorf("redirected to %s", req.URL.Redacted())
@@ -280,52 +235,25 @@ var client = &http.Client{
 	},
 }
 
-// get fetches a URL. Reading it fails when the server stalls.
+// get fetches a URL.
 func get(ctx context.Context, url string) (io.ReadCloser, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		cancel(nil)
 		return nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		cancel(nil)
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
-		cancel(nil)
 		err := fmt.Errorf("%s: %s", req.URL.Redacted(), resp.Status)
 		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
 			err = fmt.Errorf("%w: %w", err, oci.ErrAccess)
 		}
 		return nil, err
 	}
-	return &impatient{resp.Body, ctx, cancel, stallTimeout}, nil
-}
-
-// An impatient reader gives a server up that stalls.
-type impatient struct {
-	io.ReadCloser
-	ctx      context.Context // of the request
-	cancel   context.CancelCauseFunc
-	patience time.Duration
-}
-
-func (r *impatient) Read(p []byte) (int, error) {
-	t := time.AfterFunc(r.patience, func() { r.cancel(errStalled) })
-	defer t.Stop()
-	n, err := r.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && context.Cause(r.ctx) != nil {
-		err = context.Cause(r.ctx)
-	}
-	return n, err
-}
-
-func (r *impatient) Close() error {
-	r.cancel(nil)
-	return r.ReadCloser.Close()
+	return resp.Body, nil
 }
 
 // open opens a file of a stream, from its registry if it has one.
@@ -337,17 +265,12 @@ func (s *source) open(ctx context.Context, d *stream.Download) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	repo, err := s.repository(named)
+	repo, err := s.repository(ctx, named)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
 	_, body, err := repo.Blobs().FetchReference(ctx, "sha256:"+d.SHA256)
-	if err != nil {
-		cancel(nil)
-		return nil, fmt.Errorf("%s: %w", d.OCI.Image, marked(err))
-	}
-	return &impatient{body, ctx, cancel, stallTimeout}, nil
+	return body, registry.Explain(d.OCI.Image, err)
 }
 
 // download writes a file of a stream to a file, which appears when it is whole

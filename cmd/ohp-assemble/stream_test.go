@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -172,7 +170,7 @@ func TestStreamOCI(t *testing.T) {
 			t.Errorf("no %s in %s", want, made)
 		}
 	}
-	doc := s.artifact("stream", streamType, streamTitle, []byte(made))
+	doc := s.artifact("stream", stream.StreamType, streamFile, []byte(made))
 	s.index("all", qemu, doc)
 	for _, ref := range []string{repo + ":stream", repo + ":all", repo + "@" + doc.Digest.String(), "docker://" + repo + ":tag@" + doc.Digest.String()} {
 		out := filepath.Join(t.TempDir(), "disk")
@@ -187,6 +185,8 @@ func TestStreamOCI(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
+	s.index("hostile", imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: "nonsense", Size: 1})
+	s.put("md5", imgspec.MediaTypeImageManifest, []byte(`{"layers": [{"digest": "md5:0", "size": -1}]}`))
 	for _, b := range [][]byte{disk, []byte(made)} {
 		s.content[digest.FromBytes(b).String()] = append([]byte("X"), b[1:]...)
 	}
@@ -199,6 +199,8 @@ func TestStreamOCI(t *testing.T) {
 		{with("get", local, "qemu", "--arch", "x86_64", "--out", filepath.Join(t.TempDir(), "x")), exitVerify, "has sha256 "},
 		{with("show", repo+":stream"), exitVerify, "mismatched digest"},
 		{with("show", repo+":images"), exitFailed, repo + ":images: no stream.json is published there"},
+		{with("show", repo+":hostile"), exitFailed, `digest "nonsense" in it`},
+		{with("make", dir, "--stream", "s", "--repository", repo+":md5"), exitFailed, `digest "md5:0" in it`},
 		{with("show", repo+":none"), exitFailed, "not found"},
 		{with("make", dir, "--stream", "s", "--repository", repo+":stream"), exitFailed, "images.qemu: " + file + ": not in " + repo},
 		{[]string{"stream", "show", repo + ":all", "--tls-verify=false"}, exitAccess, "access denied"},
@@ -210,31 +212,47 @@ func TestStreamOCI(t *testing.T) {
 	}
 }
 
-// TestImpatient: a server that sends nothing more is given up, one that is slow
-// is not.
-func TestImpatient(t *testing.T) {
-	for _, stalls := range []bool{false, true} {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			for range 5 {
-				w.Write([]byte("x"))
-				w.(http.Flusher).Flush()
-				time.Sleep(50 * time.Millisecond)
-			}
-			if stalls {
-				<-r.Context().Done()
-			}
-		}))
-		body, err := get(t.Context(), s.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body.(*impatient).patience = 200 * time.Millisecond
-		b, err := io.ReadAll(body)
-		if string(b) != "xxxxx" || (err != nil) != stalls || stalls && !errors.Is(err, errStalled) {
-			t.Errorf("%q, %v", b, err)
-		}
-		body.Close()
-		s.Close()
+// TestStreamPublished goes the whole way with a real registry: what is published
+// there gets a stream, which is published beside it and leads to it again, as
+// does the location for those who know no registries.
+func TestStreamPublished(t *testing.T) {
+	host := dockerRegistry(t)
+	dir := makeOutput(t, 1<<20)
+	document := filepath.Join(dir, streamFile)
+	if err := os.Remove(document); err != nil {
+		t.Fatal(err)
+	}
+	ref := host + "/os:1-images"
+	program(t, nil, "publish", dir, ref, "--tls-verify=false")
+	program(t, nil, "stream", "make", dir, "--stream", "s", "--repository", ref, "--tls-verify=false", "--out", document)
+	program(t, nil, "stream", "check", document)
+	program(t, nil, "publish", dir, ref, "--tls-verify=false")
+
+	out := filepath.Join(t.TempDir(), "disk")
+	p := program(t, nil, "stream", "get", ref, "metal", "--arch", "x86_64", "--out", out, "--tls-verify=false", "--format", "json")
+	var g got
+	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil {
+		t.Fatal(err)
+	}
+	body, err := get(t.Context(), strings.Replace(g.Location, "https:", "http:", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	plain, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetched, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(dir, "os-1-metal.x86_64.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(fetched, want) || !bytes.Equal(plain, want) {
+		t.Errorf("%d and %d bytes of %d are not those of the file", len(fetched), len(plain), len(want))
 	}
 }
 
