@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,11 +42,8 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui) (*oci.Image, error) {
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}
-	if o.authFile != "" {
-		// The image library takes a file that is missing for one that is empty.
-		if _, err := os.Stat(o.authFile); err != nil {
-			return nil, fmt.Errorf("authfile: %w", err)
-		}
+	if err := o.checkAuthFile(); err != nil {
+		return nil, err
 	}
 	s := ui.begin("pull", "pull", 0)
 	options.Progress = s

@@ -109,11 +109,8 @@ func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	if o.cache, err = cacheDir(o.cache); err != nil {
 		return nil, err
 	}
-	if o.authFile != "" {
-		// The image library takes a file that is missing for one that is empty.
-		if _, err := os.Stat(o.authFile); err != nil {
-			return nil, fmt.Errorf("authfile: %w", err)
-		}
+	if err := o.checkAuthFile(); err != nil {
+		return nil, err
 	}
 	p.Registry = registry.Options{AuthFile: o.authFile, CertDirs: certDirs()}
 	if !o.tlsVerify {

@@ -257,6 +257,18 @@ func (r *request) warn(format string, args ...any) {
 	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
 }
 
+// checkAuthFile sees that the file of credentials is there. The image library
+// takes one that is missing for one that is empty.
+func (o *buildOptions) checkAuthFile() error {
+	if o.authFile == "" {
+		return nil
+	}
+	if _, err := os.Stat(o.authFile); err != nil {
+		return fmt.Errorf("authfile: %w", err)
+	}
+	return nil
+}
+
 // cacheDir returns the folder of the cache: the one that was named, or the user's.
 func cacheDir(name string) (string, error) {
 	if name != "" {
