@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // makeOutput writes what build would: one image of so many bytes.
@@ -46,45 +45,11 @@ func makeOutput(t *testing.T, size int64) string {
 	return dir
 }
 
-// dockerRegistry starts the registry that Debian has.
-func dockerRegistry(t *testing.T) (host string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host = l.Addr().String()
-	l.Close()
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(treetest.Tool(t, "docker-registry"), "serve", conf)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	for range 500 {
-		if resp, err := http.Get("http://" + host + "/v2/"); err == nil {
-			resp.Body.Close()
-			return host
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("the registry does not start")
-	return ""
-}
-
 // TestPublish publishes a large file, is killed while it does, and publishes
 // again, all in little memory.
 func TestPublish(t *testing.T) {
 	const size = 96 << 20
-	host := dockerRegistry(t)
+	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, size)
 	args := func(n int) []string {
 		return []string{"publish", dir, fmt.Sprintf("%s/os%d", host, n), "--tls-verify=false", "--format", "json", "--view", "all"}

@@ -18,6 +18,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // A testServer is a web server, and a registry that has the same content by
@@ -216,7 +217,7 @@ func TestStreamOCI(t *testing.T) {
 // there gets a stream, which is published beside it and leads to it again, as
 // does the location for those who know no registries.
 func TestStreamPublished(t *testing.T) {
-	host := dockerRegistry(t)
+	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 1<<20)
 	document := filepath.Join(dir, streamFile)
 	if err := os.Remove(document); err != nil {

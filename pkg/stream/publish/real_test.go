@@ -5,83 +5,30 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
-
-// A daemon is a registry as a process of its own, which can be killed.
-type daemon struct {
-	t      testing.TB
-	binary string
-	conf   string
-	host   string
-	cmd    *exec.Cmd
-}
-
-// run starts a registry of which Debian has an old version. With a password it
-// asks for that.
-func run(t testing.TB, binary, password string) *daemon {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	l.Close()
-	dir := t.TempDir()
-	d := &daemon{t: t, binary: binary, conf: filepath.Join(dir, "config.yml"), host: host}
-	conf := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q, secret: s}\n", dir, host)
-	if password != "" {
-		write(t, filepath.Join(dir, "htpasswd"), []byte(password))
-		conf += fmt.Sprintf("auth: {htpasswd: {realm: test, path: %s/htpasswd}}\n", dir)
-	}
-	write(t, d.conf, []byte(conf))
-	t.Cleanup(d.kill)
-	d.start()
-	return d
-}
-
-func (d *daemon) start() {
-	d.cmd = exec.Command(d.binary, "serve", d.conf)
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	for range 500 {
-		if resp, err := http.Get("http://" + d.host + "/v2/"); err == nil {
-			resp.Body.Close()
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	d.t.Fatal("the registry does not start")
-}
-
-func (d *daemon) kill() {
-	d.cmd.Process.Kill()
-	d.cmd.Wait()
-}
 
 // registries are implementations that may be installed. The second is called as
 // distribution 3 is when it is built.
 func registries(t *testing.T, test func(t *testing.T, binary string)) {
-	t.Run("docker-registry", func(t *testing.T) { test(t, treetest.Tool(t, "docker-registry")) })
+	t.Run("docker-registry", func(t *testing.T) { test(t, registrytest.Debian) })
 	t.Run("registry", func(t *testing.T) {
-		binary, err := exec.LookPath("registry")
-		if err != nil {
+		if _, err := exec.LookPath("registry"); err != nil {
 			t.Skip("distribution 3 is not installed: go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2")
 		}
-		test(t, binary)
+		test(t, "registry")
 	})
 }
 
@@ -90,9 +37,9 @@ func registries(t *testing.T, test func(t *testing.T, binary string)) {
 func TestRealRegistries(t *testing.T) {
 	registries(t, func(t *testing.T, binary string) {
 		const me = "me:$2a$05$EjJgBgh3pFcq.kjItK8YzOHzcg3/guKy2s7RcZR6QjuD5hH8/OtIK\n"
-		reg := run(t, binary, me)
+		reg := registrytest.Start(t, binary, me)
 		o := options(t)
-		write(t, o.Registry.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":"bWU6c2VjcmV0"}}}`, reg.host))
+		write(t, o.Registry.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":"bWU6c2VjcmV0"}}}`, reg.Host))
 		skopeo := func(args ...string) string {
 			t.Helper()
 			return treetest.Run(t, "skopeo", append([]string{"--insecure-policy"}, args...)...)
@@ -101,34 +48,34 @@ func TestRealRegistries(t *testing.T) {
 		tmp := t.TempDir()
 		tarball, _ := archive(noise("layer", 5000))
 		write(t, filepath.Join(tmp, "os.ociarchive"), tarball)
-		skopeo("copy", "-q", "--dest-tls-verify=false", "--authfile", o.Registry.AuthFile, "oci-archive:"+filepath.Join(tmp, "os.ociarchive"), "docker://"+reg.host+"/os:stable")
-		image := digest.FromString(skopeo("inspect", "--raw", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.host+"/os:stable"))
+		skopeo("copy", "-q", "--dest-tls-verify=false", "--authfile", o.Registry.AuthFile, "oci-archive:"+filepath.Join(tmp, "os.ociarchive"), "docker://"+reg.Host+"/os:stable")
+		image := digest.FromString(skopeo("inspect", "--raw", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os:stable"))
 		dir := t.TempDir()
 		disks := images("x86_64", 1<<20)
 		kubevirt, _ := archive(noise("kubevirt", 5000))
 		disks = append(disks, image2("kubevirt", kubevirt))
-		makeBuild(t, dir, "x86_64", disks, &stream.Container{Image: reg.host + "/os", Digest: image.String()})
+		makeBuild(t, dir, "x86_64", disks, &stream.Container{Image: reg.Host + "/os", Digest: image.String()})
 
-		if _, err := Publish(t.Context(), dir, reg.host+"/os:denied", options(t)); !isAccess(err) {
+		if _, err := Publish(t.Context(), dir, reg.Host+"/os:denied", options(t)); !isAccess(err) {
 			t.Errorf("without a password: %v", err)
 		}
 		o.Views = []string{"all"}
 		o.Documents = []Document{{"stream.json", stream.StreamType, []byte("{}")}}
 		for _, as := range []string{"auto", "container"} {
 			o.As = as
-			r := publish(t, dir, reg.host+"/os:"+as, o)
+			r := publish(t, dir, reg.Host+"/os:"+as, o)
 			if want := map[string]Form{"auto": ArtifactTag, "container": Container}[as]; r.Form != want {
 				t.Errorf("%s: %s %q", as, r.Form, r.Notes)
 			}
 			for _, tag := range r.Tags {
-				raw := skopeo("inspect", "--raw", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.host+"/os:"+tag.Tag)
+				raw := skopeo("inspect", "--raw", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os:"+tag.Tag)
 				if got := "sha256:" + sum([]byte(raw)); got != tag.Digest {
 					t.Errorf("%s is %s, not %s", tag.Tag, got, tag.Digest)
 				}
 			}
 			for _, e := range r.Entries {
 				to := filepath.Join(tmp, as+e.File)
-				skopeo("copy", "-q", "--src-tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.host+"/os@"+e.Digest, "dir:"+to)
+				skopeo("copy", "-q", "--src-tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os@"+e.Digest, "dir:"+to)
 				b, err := os.ReadFile(filepath.Join(to, strings.TrimPrefix(e.Blob, "sha256:")))
 				if err != nil {
 					t.Fatal(err)
@@ -141,16 +88,16 @@ func TestRealRegistries(t *testing.T) {
 			}
 		}
 		// A mirror takes the whole index with everything in it.
-		skopeo("copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.host+"/os:auto", "docker://"+reg.host+"/mirror:auto")
+		skopeo("copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os:auto", "docker://"+reg.Host+"/mirror:auto")
 		// What a machine of that architecture finds in the view for cosa import is the container.
 		var config imgspec.Image
-		text := skopeo("inspect", "--config", "--override-arch", "amd64", "--override-os", "linux", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.host+"/os:auto-fcos")
+		text := skopeo("inspect", "--config", "--override-arch", "amd64", "--override-os", "linux", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os:auto-fcos")
 		if json.Unmarshal([]byte(text), &config); len(config.RootFS.DiffIDs) != 1 {
 			t.Errorf("the view for cosa import is no container: %s", text)
 		}
 		// The images are found from the operating system, by the tag.
 		var x imgspec.Index
-		json.Unmarshal([]byte(skopeo("inspect", "--raw", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.host+"/os:"+strings.Replace(image.String(), ":", "-", 1))), &x)
+		json.Unmarshal([]byte(skopeo("inspect", "--raw", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os:"+strings.Replace(image.String(), ":", "-", 1))), &x)
 		if len(x.Manifests) != 8 {
 			t.Errorf("%d referrers", len(x.Manifests))
 		}
@@ -168,7 +115,7 @@ func TestRegistryKilled(t *testing.T) {
 		disks := images("x86_64", 1<<20)
 		dir := t.TempDir()
 		makeBuild(t, dir, "x86_64", disks, nil)
-		reg := run(t, binary, "")
+		reg := registrytest.Start(t, binary, "")
 		r := rand.New(rand.NewPCG(5, 6))
 		var want string
 		rounds := 20
@@ -190,10 +137,10 @@ func TestRegistryKilled(t *testing.T) {
 			go func() {
 				defer close(done)
 				<-hit
-				reg.kill()
-				reg.start()
+				reg.Kill()
+				reg.Restart()
 			}()
-			to := fmt.Sprintf("%s/os%d:1", reg.host, i)
+			to := fmt.Sprintf("%s/os%d:1", reg.Host, i)
 			res, err := Publish(t.Context(), dir, to, o)
 			select {
 			case hit <- struct{}{}: // it ended before that
@@ -211,7 +158,7 @@ func TestRegistryKilled(t *testing.T) {
 				t.Errorf("index %s, want %s", res.Digest, want)
 			}
 			for _, e := range res.Entries {
-				resp, err := http.Get("http://" + reg.host + fmt.Sprintf("/v2/os%d/blobs/", i) + e.Blob)
+				resp, err := http.Get("http://" + reg.Host + fmt.Sprintf("/v2/os%d/blobs/", i) + e.Blob)
 				if err != nil {
 					t.Fatal(err)
 				}
