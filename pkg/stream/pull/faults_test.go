@@ -250,13 +250,15 @@ func TestWrongBlobs(t *testing.T) {
 			}
 		}
 	}
-	// And manifests.
+	// And manifests, one letter of which is another.
 	r.failing(func(w http.ResponseWriter, req *http.Request, n int) bool {
-		if strings.Contains(req.URL.Path, "/manifests/sha256:") {
-			w.Write([]byte(`{"layers":[]}`))
-			return true
+		if !strings.Contains(req.URL.Path, "/manifests/sha256:") {
+			return false
 		}
-		return false
+		real := httptest.NewRecorder()
+		r.app.ServeHTTP(real, req)
+		w.Write(bytes.Replace(real.Body.Bytes(), []byte("disk.raw"), []byte("dusk.raw"), 1))
+		return true
 	})
 	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, oci.ErrVerify) {
 		t.Error(err)
@@ -569,6 +571,18 @@ func TestUntar(t *testing.T) {
 		if tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestFollower reads where the file has a hole at its end, and so does not reach.
+func TestFollower(t *testing.T) {
+	d := &download{file: temp(t), n: 10_000, ended: true}
+	d.cond.L = &d.mu
+	d.file.WriteString("x")
+	got := bytes.Repeat([]byte("garbage"), 2000)
+	n, err := io.ReadFull(&follower{d: d}, got)
+	if n != 10_000 || err != io.ErrUnexpectedEOF || got[0] != 'x' || !bytes.Equal(got[1:n], make([]byte, n-1)) {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }
 
