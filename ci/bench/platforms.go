@@ -36,17 +36,15 @@ func (b *bench) platforms(rounds int) {
 	build := func(platforms ...string) []string {
 		return []string{b.program, "build", b.ref, "--cache", cache, "--out", out, "--format", "json", "--quiet", "--platform", strings.Join(platforms, ",")}
 	}
-	var plain, packed, others []string
+	var plain, others []string
 	for range rounds {
 		b.run("container to the first platform", build("metal"))
 		os.RemoveAll(out)
 		all := images(b.run("all platforms", build("all")))
-		plain, packed, others = nil, nil, nil
+		plain, others = nil, nil
 		var bounds []string
 		for _, i := range all {
-			if slices.Contains(compressing, i.Platform) {
-				packed = append(packed, i.Platform)
-			} else {
+			if !slices.Contains(compressing, i.Platform) {
 				plain = append(plain, i.Platform)
 			}
 		}

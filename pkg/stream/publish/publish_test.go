@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -282,6 +285,83 @@ func TestChanged(t *testing.T) {
 				t.Errorf("%s: blob %s", name, key)
 			}
 		}
+	}
+}
+
+// TestStream publishes the stream's metadata with the images, which leads to
+// them, in every form that a registry takes.
+func TestStream(t *testing.T) {
+	for _, as := range []string{"artifact", "container"} {
+		reg := newFake(t)
+		dir := t.TempDir()
+		disks := images("x86_64", 3000)
+		makeBuild(t, dir, "x86_64", disks, nil)
+		o := options(t)
+		o.Stream, o.As = "testing", as
+		r := publish(t, dir, reg.host+"/os:1", o)
+		digests := map[string]string{}
+		for _, e := range r.Entries {
+			digests[e.File] = e.Digest
+		}
+		var m imgspec.Manifest
+		reg.read(t, "os", digests["stream.json"], &m)
+		text := reg.blobs["os@"+m.Layers[0].Digest.String()]
+		if as == "container" { // it is a tar of this one file
+			text = text[bytes.IndexByte(text, '{') : bytes.LastIndexByte(text, '}')+1]
+		}
+		var s stream.Stream
+		if err := json.Unmarshal(text, &s); err != nil {
+			t.Fatalf("%s: %v: %q", as, err, text)
+		}
+		d := s.Architectures["x86_64"].Artifacts["qemu"].Formats["qcow2"].Disk
+		if s.Stream != "testing" || d == nil || d.OCI.DigestRef != reg.host+"/os@"+digests["os-1-qemu.x86_64.qcow2"] || d.SHA256 != sum(disks[1].content) {
+			t.Errorf("%s: %s", as, text)
+		}
+		if digests["release.json"] == "" {
+			t.Errorf("%s: no release.json", as)
+		}
+	}
+}
+
+// TestSecret: an image with a config in it is published only on demand.
+func TestSecret(t *testing.T) {
+	reg := newFake(t)
+	dir := t.TempDir()
+	disks := images("x86_64", 3000)
+	disks[1].Ignition = true
+	makeBuild(t, dir, "x86_64", disks, nil)
+	o := options(t)
+	if _, err := Publish(t.Context(), dir, reg.host+"/os:1", o); !errors.Is(err, ErrSecret) || !strings.Contains(err.Error(), disks[1].path) || len(reg.log) != 0 {
+		t.Errorf("%v, after %d requests", err, len(reg.log))
+	}
+	o.Secrets = true
+	publish(t, dir, reg.host+"/os:1", o)
+}
+
+// TestSame publishes the same bytes from one processor and from many.
+func TestSame(t *testing.T) {
+	dir := t.TempDir()
+	disks := images("x86_64", 30000)
+	makeBuild(t, dir, "x86_64", disks, nil)
+	var all []map[string][]byte
+	for _, n := range []int{1, 2, 7} {
+		old := runtime.GOMAXPROCS(n)
+		reg := newFake(t)
+		o := options(t)
+		o.Views = []string{"all"}
+		o.Stream = "stable"
+		publish(t, dir, reg.host+"/os:1", o)
+		runtime.GOMAXPROCS(old)
+		all = append(all, reg.manifests)
+	}
+	// The name of the registry, which has another port each time, is in the stream.
+	for _, manifests := range all {
+		maps.DeleteFunc(manifests, func(_ string, b []byte) bool {
+			return strings.Contains(string(b), "vnd.ohp.stream") || strings.Contains(string(b), "vnd.ohp.release") || strings.Contains(string(b), "vnd.ohp.images")
+		})
+	}
+	if len(all[0]) < 10 || !maps.EqualFunc(all[0], all[1], bytes.Equal) || !maps.EqualFunc(all[0], all[2], bytes.Equal) {
+		t.Errorf("%d, %d and %d manifests", len(all[0]), len(all[1]), len(all[2]))
 	}
 }
 

@@ -35,6 +35,7 @@ func registries(t *testing.T, test func(t *testing.T, binary string)) {
 // TestRealRegistries publishes in all forms beside a real container, and reads
 // back with skopeo.
 func TestRealRegistries(t *testing.T) {
+	t.Parallel() // with the next, which waits for registries to start
 	registries(t, func(t *testing.T, binary string) {
 		const me = "me:$2a$05$EjJgBgh3pFcq.kjItK8YzOHzcg3/guKy2s7RcZR6QjuD5hH8/OtIK\n"
 		reg := registrytest.Start(t, binary, me)
@@ -111,6 +112,7 @@ func image2(platform string, content []byte) image {
 // TestRegistryKilled kills a real registry at points of an upload, some of them
 // several times, and starts it again at once.
 func TestRegistryKilled(t *testing.T) {
+	t.Parallel()
 	registries(t, func(t *testing.T, binary string) {
 		disks := images("x86_64", 1<<20)
 		dir := t.TempDir()

@@ -2,11 +2,14 @@ package publish
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -242,12 +245,10 @@ func TestRedirect(t *testing.T) {
 			if r.Header.Get("Authorization") != "" {
 				leaked.Add(1)
 			}
-			reg.allow = nil
 			reg.ServeHTTP(w, r)
 		}))
 		t.Cleanup(other.Close)
 		var mu sync.Mutex
-		reg.allow = nil
 		reg.before = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Host != reg.host {
 				return false
@@ -279,6 +280,81 @@ func TestRedirect(t *testing.T) {
 		if elsewhere.Load() == 0 || leaked.Load() != 0 {
 			t.Errorf("%s: %d requests went elsewhere, %d with a password", how, elsewhere.Load(), leaked.Load())
 		}
+	}
+}
+
+// TestStalled has a registry that takes a blob no further.
+func TestStalled(t *testing.T) {
+	dir := t.TempDir()
+	makeBuild(t, dir, "x86_64", images("x86_64", 16<<20)[1:2], nil)
+	reg := newFake(t)
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	reg.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch && r.ContentLength > 1<<20 {
+			<-over
+			return true
+		}
+		return false
+	}
+	o := options(t)
+	o.Registry.IdleTimeout = 50 * time.Millisecond
+	begun := time.Now()
+	_, err := Publish(t.Context(), dir, reg.host+"/os:1", o)
+	if err == nil || !strings.Contains(err.Error(), "the registry took nothing for 50ms") {
+		t.Error(err)
+	}
+	if d := time.Since(begun); d > 20*time.Second {
+		t.Errorf("that took %v", d)
+	}
+}
+
+// TestTLS has a registry whose certificate is known from a folder, or not at all;
+// and a helper that has its password.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	makeBuild(t, dir, "x86_64", images("x86_64", 1000)[:2], nil)
+	reg := newFake(t)
+	reg.allow = func(r *http.Request) (string, bool) {
+		user, password, _ := r.BasicAuth()
+		return `Basic realm="x"`, user == "me" && password == "secret"
+	}
+	secure := httptest.NewTLSServer(reg)
+	defer secure.Close()
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	host := strings.TrimPrefix(secure.URL, "https://")
+	certs := t.TempDir()
+	if err := os.Mkdir(filepath.Join(certs, host), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(certs, host, "ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
+	bin := t.TempDir()
+	helper := "#!/bin/sh\nread server\n[ \"$1 $server\" = \"get " + host + "\" ] && echo '{\"ServerURL\":\"'$server'\",\"Username\":\"me\",\"Secret\":\"secret\"}'\n"
+	if err := os.WriteFile(filepath.Join(bin, "docker-credential-test"), []byte(helper), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	yes, no := true, false
+	for _, tc := range []struct {
+		verify *bool
+		certs  []string
+		want   string
+	}{
+		{nil, nil, "certificate"}, {&yes, nil, "certificate"}, {nil, []string{certs}, ""}, {&yes, []string{"/none", certs}, ""}, {&no, nil, ""},
+	} {
+		o := options(t)
+		o.Registry.TLSVerify, o.Registry.CertDirs = tc.verify, tc.certs
+		write(t, o.Registry.AuthFile, fmt.Appendf(nil, `{"credHelpers":{%q:"test"}}`, host))
+		_, err := Publish(t.Context(), dir, host+"/os:1", o)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+	// Where TLS is wanted, nothing goes out without it.
+	o := options(t)
+	o.Registry.TLSVerify = nil
+	if _, err := Publish(t.Context(), dir, reg.host+"/os:1", o); err == nil || !strings.Contains(err.Error(), "HTTPS") {
+		t.Error(err)
 	}
 }
 

@@ -161,9 +161,20 @@ type patientConn struct {
 
 func (c patientConn) Write(p []byte) (int, error) {
 	timer := time.AfterFunc(c.idle, func() { c.Close() })
-	defer timer.Stop()
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if !timer.Stop() && err != nil {
+		err = stalled(c.idle)
+	}
+	return n, err
 }
+
+// stalled is the error of a connection that was closed for that.
+type stalled time.Duration
+
+func (s stalled) Error() string {
+	return fmt.Sprintf("the registry took nothing for %v", time.Duration(s))
+}
+func (s stalled) Unwrap() error { return net.ErrClosed }
 
 // speaksTLS reports whether a host that need not does.
 func speaksTLS(ctx context.Context, t http.RoundTripper, host string) bool {
