@@ -24,7 +24,7 @@
 # "make test" passes and a stranger could use it by the README alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup fixture fixture-ref demo test check unit race boot bench reference fuzz clean
+.PHONY: help build setup fixture fixture-ref demo release test check unit race boot bench reference fuzz clean
 
 export CGO_ENABLED = 0
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -50,7 +50,10 @@ fixture-ref: ## Print a fixture's reference: make -s fixture-ref FIXTURE=tiny-ba
 demo: build fixture ## Build images of the full fixture, boot them, show what they say
 	@ci/demo
 
-test: setup fixture check unit race boot ## Everything: what CI runs
+release: build fixture ## From a Containerfile over a registry to a machine that boots
+	@ci/release
+
+test: setup fixture check unit race boot release ## Everything: what CI runs
 
 check: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l cmd pkg ci | tee /dev/stderr)"

@@ -70,8 +70,8 @@ type Spec struct {
 	Ignition []string `yaml:"ignition,omitempty"`
 	// The folder of the files that Butane configs refer to, relative to the definition.
 	FilesDir string `yaml:"filesDir,omitempty"`
-	// How the images' files are compressed. Default: what the platform's users expect.
-	Compression string `yaml:"compression,omitempty" jsonschema:"enum=none,enum=gzip,enum=xz,enum=zstd"`
+	// How the images' files are compressed; platform is as the images of each platform are published. Default: none.
+	Compression string `yaml:"compression,omitempty" jsonschema:"enum=none,enum=gzip,enum=xz,enum=zstd,enum=zip,enum=platform"`
 	// Whether warnings are errors.
 	Strict  bool    `yaml:"strict,omitempty"`
 	Publish Publish `yaml:"publish,omitempty"`
@@ -87,8 +87,10 @@ type Disk struct {
 
 // Publish says where the images go.
 type Publish struct {
-	// A repository, with or without a tag.
+	// A repository, with or without a tag, that publish -m puts the images into.
 	Repository string `yaml:"repository,omitempty"`
+	// The name of the stream, whose metadata is published with the images.
+	Stream string `yaml:"stream,omitempty"`
 }
 
 // Parse reads a definition; name is the file's, for errors and for the paths

@@ -391,7 +391,7 @@ func TestMemory(t *testing.T) {
 					args = append(args, "--platform", "aws,gcp,nutanix,hyperv,kubevirt,vmware,azure", "--compress", "zstd")
 				}
 				p := program(t, nil, args...)
-				if t.Logf("%s: peak RSS is %d MiB", what, p.rss>>20); p.rss > limit {
+				if t.Logf("%s: peak RSS is %d MiB", what, p.rss>>20); p.rss > limit || p.rss == 0 {
 					t.Errorf("more than %d MiB", limit>>20)
 				}
 			}

@@ -26,16 +26,14 @@ const (
 	exitAccess = 4
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+// run is main that returns its exit code, so that tests can call it.
+func run() int {
 	// A tree's metadata is tens of megabytes: collecting garbage less often costs
 	// little, until there is much of it.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(200 << 20)
-	os.Exit(run())
-}
-
-// run is main that returns its exit code, so that tests can call it.
-func run() int {
 	// The first ^C cancels, so that temporary files go; the second one kills.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

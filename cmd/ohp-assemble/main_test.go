@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,9 +19,18 @@ import (
 // process of its own: as another user, in another place, to be killed.
 const asMain = "OHP_TEST_AS_MAIN"
 
+// peakFile names the file where such a process leaves how much memory it had:
+// what wait4(2) tells of a child begins with what its parent had.
+const peakFile = "OHP_TEST_PEAK"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
-		os.Exit(run())
+		code := run()
+		if name := os.Getenv(peakFile); name != "" {
+			status, _ := os.ReadFile("/proc/self/status")
+			os.WriteFile(name, status, 0o600)
+		}
+		os.Exit(code)
 	}
 	testscript.Main(m, map[string]func(){"ohp-assemble": func() { os.Exit(run()) }})
 }
@@ -57,7 +65,7 @@ func fixture(t *testing.T, name string) string {
 type process struct {
 	stdout, stderr string
 	code           int
-	rss            int64 // peak resident set, bytes
+	rss            int64 // peak resident set in bytes, if program ran it
 }
 
 // start prepares a run; the environment holds nothing but HOME and what the
@@ -82,14 +90,24 @@ func finish(t *testing.T, cmd *exec.Cmd) process {
 	if err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)
 	}
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return process{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), usage.Maxrss << 10}
+	return process{stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode()}
+}
+
+// peak returns the peak resident set in a /proc/PID/status, in bytes.
+func peak(name string) (n int64) {
+	status, _ := os.ReadFile(name)
+	if _, after, ok := strings.Cut(string(status), "VmHWM:"); ok {
+		fmt.Sscan(after, &n)
+	}
+	return n << 10
 }
 
 // program runs the program and expects it to succeed.
 func program(t *testing.T, env []string, args ...string) process {
 	t.Helper()
-	p := finish(t, start(t, env, args...))
+	status := filepath.Join(t.TempDir(), "status")
+	p := finish(t, start(t, append(env, peakFile+"="+status), args...))
+	p.rss = peak(status)
 	if p.code != 0 {
 		t.Fatalf("ohp-assemble %s: exit code %d\n%s", strings.Join(args, " "), p.code, p.stderr)
 	}

