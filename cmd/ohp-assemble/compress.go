@@ -192,13 +192,16 @@ func (o *packing) repackOne(ctx context.Context, ui *ui, dir string, old stream.
 		source := io.TeeReader(in, read)
 		var from io.Reader = source
 		if is != compress.None {
-			if from, _, err = compress.NewReader(source); err != nil {
+			z, _, err := compress.NewReader(source)
+			if err != nil {
 				return err
 			}
+			defer z.Close()
+			from = z
 		}
 		var to io.WriteCloser
 		if kind == compress.None {
-			to = raw.NewWriter(f)
+			to = raw.NewWriter(f, 0)
 		} else if to, err = compress.NewWriter(io.MultiWriter(f, packed), kind, compress.Options{
 			Level: o.level, Name: strings.TrimSuffix(old.Path, is.Suffix()),
 		}); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
@@ -47,7 +49,7 @@ func publishCommand() *cobra.Command {
 	var p publish.Options
 	quiet := false
 	cmd := &cobra.Command{
-		Use:   "publish FOLDER REPOSITORY[:TAG]",
+		Use:   "publish FOLDER REPOSITORY[:TAG] | publish FOLDER -m DEFINITION",
 		Short: "Put the images of a build into a container registry",
 		Long: `Publish puts what build made into a container registry: an artifact for each
 image, an index that lists them under the tag (VERSION-images if none is given),
@@ -62,8 +64,12 @@ way; each has tags of its own:
 ` + viewHelp(),
 		Example: `  ohp-assemble publish images registry.example/os:43-images
   ohp-assemble publish images registry.example/os:43-images --stream stable --view all --format json`,
-		Args: exactArgs(2, "a folder and a repository"),
+		Args: rangeArgs(1, 2, "a folder and a repository"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := o.destination(args, &p)
+			if err != nil {
+				return err
+			}
 			res, err := o.publish(cmd.Context(), newUI(quiet), args[0], args[1], p)
 			if err != nil {
 				return err
@@ -72,6 +78,7 @@ way; each has tags of its own:
 		},
 	}
 	f := cmd.Flags()
+	f.StringVarP(&o.manifest, "manifest", "m", "", "image definition, a `file` that says where its images go")
 	f.StringSliceVar(&p.Views, "view", nil, "`views` to publish as well, or all that apply")
 	f.StringVar(&p.Stream, "stream", "", "`name` of the stream: its metadata, in which this is the current release, is published with the images")
 	f.BoolVar(&p.Secrets, "allow-secret", false, "publish images that have an Ignition config in them")
@@ -85,6 +92,29 @@ way; each has tags of its own:
 	cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{"auto", "artifact", "container"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("view", cobra.FixedCompletions(viewNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// destination returns the folder and the repository, of which the definition
+// says what the arguments do not.
+func (o *buildOptions) destination(args []string, p *publish.Options) ([]string, error) {
+	if o.manifest != "" {
+		text, err := os.ReadFile(o.manifest)
+		if err != nil {
+			return nil, err
+		}
+		m, err := manifests.Parse(text, o.manifest)
+		if err != nil {
+			return nil, err
+		}
+		if len(args) == 1 && m.Spec.Publish.Repository != "" {
+			args = append(args, m.Spec.Publish.Repository)
+		}
+		p.Stream = cmp.Or(p.Stream, m.Spec.Publish.Stream)
+	}
+	if len(args) != 2 {
+		return nil, usageError{errors.New("where to? name a repository, or a definition that does")}
+	}
+	return args, nil
 }
 
 func viewHelp() string {

@@ -134,7 +134,7 @@ func TestPublishFails(t *testing.T) {
 		{exitVerify, "is not what meta.json says", []string{bad, host(empty) + "/os:1"}},
 		{exitVerify, "has 524288 bytes, not 1048576", []string{short, host(empty) + "/os:1"}},
 		{exitUsage, "names no registry", []string{good, "os:1"}},
-		{exitUsage, "2 arguments|takes a folder and a repository", []string{good}},
+		{exitUsage, "where to?", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
 		{exitUsage, `form "tape"`, []string{good, host(empty) + "/os:1", "--as", "tape"}},
 		{exitUsage, "there are text and json", []string{good, host(empty) + "/os:1", "--format", "xml"}},

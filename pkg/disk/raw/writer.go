@@ -12,9 +12,12 @@ type Writer struct {
 	off int64
 }
 
-// NewWriter returns a writer to an empty file. It must be closed, which gives
-// the file its size and does not close it.
-func NewWriter(f *os.File) *Writer { return &Writer{f: f} }
+// NewWriter returns a writer to a file of a size in bytes, which it goes on
+// from. It must be closed, which gives the file its size and does not close it.
+func NewWriter(f *os.File, size int64) *Writer { return &Writer{f, size} }
+
+// Size is what the file's size is so far, with what it may end in of holes.
+func (w *Writer) Size() int64 { return w.off }
 
 var zeros [grain]byte
 

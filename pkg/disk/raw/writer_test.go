@@ -26,7 +26,7 @@ func TestWriter(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		w := NewWriter(f)
+		w := NewWriter(f, 0)
 		for rest := want; len(rest) > 0; {
 			n := min(1+random.IntN(most), len(rest))
 			if k, err := w.Write(rest[:n]); k != n || err != nil {

@@ -2,7 +2,6 @@ package pull
 
 import (
 	"archive/tar"
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -22,6 +21,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
@@ -72,7 +73,10 @@ func (m *Image) fetch(ctx context.Context, part, out *os.File) (File, error) {
 	var unpackErr error
 	var wait sync.WaitGroup
 	if m.inTar || m.o.Decompress {
-		unpacked = &unpacker{Image: m, out: &sparse{file: out}, sum: sha256.New()}
+		unpacked = &unpacker{Image: m, out: raw.NewWriter(out, 0), sum: sha256.New()}
+		if err := out.Truncate(0); err != nil {
+			return File{}, err
+		}
 		wait.Go(func() {
 			unpackErr = unpacked.run(ctx, &follower{d: d})
 			if errors.As(unpackErr, new(*fs.PathError)) {
@@ -229,7 +233,7 @@ func (d *download) more(ctx context.Context) error {
 			return err
 		}
 	}
-	w := sparse{file: d.file, n: d.n}
+	w := raw.NewWriter(d.file, d.n)
 	buf := make([]byte, chunk)
 	for d.n < d.want.Size {
 		n, err := body.Read(buf[:min(chunk, d.want.Size-d.n)])
@@ -298,14 +302,11 @@ func (f *follower) Read(p []byte) (int, error) {
 type unpacker struct {
 	*Image
 	name string // empty as long as nothing was unpacked
-	out  *sparse
+	out  *raw.Writer
 	sum  hash.Hash
 }
 
 func (u *unpacker) run(ctx context.Context, r io.Reader) error {
-	if err := u.out.reset(); err != nil {
-		return err
-	}
 	if u.inTar {
 		return u.untar(ctx, r)
 	}
@@ -315,12 +316,12 @@ func (u *unpacker) run(ctx context.Context, r io.Reader) error {
 // decompress writes what r is when it is decompressed. What is not compressed
 // is written only if it must be.
 func (u *unpacker) decompress(ctx context.Context, r io.Reader, name string, always bool) error {
-	z, compressed, err := decompressor(r)
+	z, kind, err := compress.NewReader(r)
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	if !compressed && !always {
+	if kind == compress.None && !always {
 		return nil
 	}
 	u.name = plainName(name)
@@ -338,11 +339,11 @@ func (u *unpacker) copy(ctx context.Context, r io.Reader) error {
 		if _, err := u.out.Write(buf[:n]); err != nil {
 			return err
 		}
-		if u.out.n > maxImage {
+		if u.out.Size() > maxImage {
 			return fmt.Errorf("decompresses to more than %d bytes", int64(maxImage))
 		}
 		if err == io.EOF {
-			return u.out.finish()
+			return u.out.Close()
 		}
 		if err != nil {
 			return err
@@ -352,7 +353,7 @@ func (u *unpacker) copy(ctx context.Context, r io.Reader) error {
 
 // untar takes out the one file in the folder disk of a layer.
 func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
-	z, _, err := decompressor(r)
+	z, _, err := compress.NewReader(r)
 	if err != nil {
 		return err
 	}
@@ -395,7 +396,7 @@ func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 // file returns what was unpacked, once it is whole.
 func (u *unpacker) file() (File, error) {
 	f := u.unpackedFile(u.name)
-	f.Size, f.SHA256 = u.out.n, hex.EncodeToString(u.sum.Sum(nil))
+	f.Size, f.SHA256 = u.out.Size(), hex.EncodeToString(u.sum.Sum(nil))
 	if !u.o.Decompress && compression(u.name) != "" {
 		return f, nil
 	}
@@ -409,50 +410,3 @@ func (m *Image) checkUncompressed(got string) error {
 	}
 	return nil
 }
-
-// A sparse writer leaves zeros out: what is there already is a hole.
-type sparse struct {
-	file *os.File
-	n    int64
-}
-
-// grain is the block size of the file systems that a file is likely to stand
-// on: smaller holes would save nothing.
-const grain = 4096
-
-var zeros [grain]byte
-
-func (s *sparse) Write(p []byte) (int, error) {
-	start := 0 // of what is not zeros and not written yet
-	for at := 0; at < len(p); {
-		next := min(at+grain-int((s.n+int64(at))%grain), len(p))
-		if bytes.Equal(p[at:next], zeros[:next-at]) {
-			if err := s.put(p[:at], start); err != nil {
-				return start, err
-			}
-			start = next
-		}
-		at = next
-	}
-	if err := s.put(p, start); err != nil {
-		return start, err
-	}
-	s.n += int64(len(p))
-	return len(p), nil
-}
-
-func (s *sparse) put(p []byte, start int) error {
-	if start == len(p) {
-		return nil
-	}
-	_, err := s.file.WriteAt(p[start:], s.n+int64(start))
-	return err
-}
-
-func (s *sparse) reset() error {
-	s.n = 0
-	return s.file.Truncate(0)
-}
-
-// finish gives the file its size: it may end in a hole.
-func (s *sparse) finish() error { return s.file.Truncate(s.n) }
