@@ -17,6 +17,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A result is what build prints.
@@ -73,7 +74,7 @@ func buildCommand() *cobra.Command {
 			for _, r := range requests {
 				dir := out
 				if len(requests) > 1 {
-					dir = filepath.Join(out, machine(r.arch))
+					dir = filepath.Join(out, rootfs.MachineArch(r.arch))
 				}
 				ui := newUI(quiet)
 				defer ui.wait()

@@ -87,7 +87,7 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 
 // deployed imports and deploys a pulled image. It is a function of the two.
 func deployed(image *oci.Image, r *request) (*system, error) {
-	s := &system{image: image, arch: machine(image.Arch)}
+	s := &system{image: image, arch: rootfs.MachineArch(image.Arch)}
 	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Manifest, Config: image.Config}
 	for _, l := range image.Layers {
 		pulled.Layers = append(pulled.Layers, container.Layer{
@@ -147,17 +147,6 @@ func (s *system) created() rootfs.Time {
 		return rootfs.Time{}
 	}
 	return rootfs.Time{Sec: s.image.Created.Unix()}
-}
-
-// machine returns the name that a machine has for its own architecture.
-func machine(arch string) string {
-	switch arch {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	}
-	return arch
 }
 
 // fileName makes a label of a container fit for the name of a file.

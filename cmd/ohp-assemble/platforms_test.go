@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
@@ -198,5 +201,38 @@ func TestCompress(t *testing.T) {
 	}
 	if _, err := os.Stat(strings.TrimSuffix(name, ".xz")); err == nil {
 		t.Error("a damaged image was decompressed")
+	}
+}
+
+// TestExamples builds what the definitions to start from define, of a container
+// that there is.
+func TestExamples(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(checkout, "manifests/examples"))); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	source := regexp.MustCompile(`source: .*`)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, source.ReplaceAll(text, []byte("source: "+fixture(t, "tiny-base"))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := built(t, nil, "-m", file, "--out", filepath.Join(dir, "out"), "--cache", filepath.Join(dir, "cache"))
+		m, err := manifests.Parse(text, file)
+		if err != nil || len(r.Images) != len(m.Spec.Platforms) {
+			t.Errorf("%s: %d images, %v", file, len(r.Images), err)
+		}
+		for _, i := range r.Images {
+			if m.Spec.Compression != "" && i.Compression != m.Spec.Compression || !strings.HasPrefix(filepath.Base(i.Path), cmp.Or(m.Metadata.Name, "ohpfixture")+"-") {
+				t.Errorf("%s: %+v", file, i)
+			}
+		}
 	}
 }

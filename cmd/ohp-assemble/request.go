@@ -15,6 +15,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
@@ -180,18 +181,18 @@ func (o buildOptions) check() (*request, error) {
 	if o.reference == "" {
 		return nil, usageError{errors.New("the reference is empty")}
 	}
-	if err := layout.Supports(machine(o.arch)); err != nil {
+	if err := layout.Supports(rootfs.MachineArch(o.arch)); err != nil {
 		return nil, usageError{err}
 	}
 	var err error
-	if r.targets, err = cloud.Lookup(machine(o.arch), o.platforms...); err != nil {
+	if r.targets, err = cloud.Lookup(rootfs.MachineArch(o.arch), o.platforms...); err != nil {
 		return nil, usageError{err}
 	}
 	if len(r.targets) == 0 {
 		return nil, usageError{errors.New("no platform")}
 	}
 	for _, p := range r.targets {
-		if !p.Has(machine(o.arch)) {
+		if !p.Has(rootfs.MachineArch(o.arch)) {
 			r.warn("platform %s: Fedora CoreOS has images for it on %s only", p.ID, strings.Join(strings.Fields(p.Arches), " and "))
 		}
 	}

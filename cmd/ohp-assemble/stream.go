@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"golang.org/x/sys/unix"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -469,7 +470,7 @@ says.`,
 				return err
 			}
 			want := append(args[1:], "", "")
-			e, err := st.Find(machine(arch), want[0], want[1], want[2])
+			e, err := st.Find(rootfs.MachineArch(arch), want[0], want[1], want[2])
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -508,7 +509,7 @@ nothing else in it. The values are
 			if err != nil {
 				return usageError{err}
 			}
-			return edit(args[0], func(d *stream.Document) error { return d.SetImage(machine(arch), release, image) })
+			return edit(args[0], func(d *stream.Document) error { return d.SetImage(rootfs.MachineArch(arch), release, image) })
 		},
 	}
 	cmd.Flags().StringVar(&arch, "arch", runtime.GOARCH, "`architecture`")

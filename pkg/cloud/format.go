@@ -85,7 +85,7 @@ var (
 
 	containerDisk = Format{Suffix: "ociarchive", Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return kubevirt.Write(w, img, kubevirt.Options{
-			Name: f.Name + ".qcow2", Arch: goArch(f.Arch), Version: f.Version, Time: f.time(),
+			Name: f.Name + ".qcow2", Arch: rootfs.GoArch(f.Arch), Version: f.Version, Time: f.time(),
 		})
 	}}
 
@@ -109,17 +109,6 @@ func appliance(h ova.Hypervisor) Format {
 			DiskID: f.contentID(), Time: f.time(), Spool: f.Spool,
 		})
 	}}
-}
-
-// goArch returns the name that OCI has for an architecture.
-func goArch(machine string) string {
-	switch machine {
-	case "x86_64":
-		return "amd64"
-	case "aarch64":
-		return "arm64"
-	}
-	return machine
 }
 
 // azureSize is Azure's rule: "The virtual size must be a multiple of 1 MB" and

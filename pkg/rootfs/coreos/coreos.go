@@ -76,7 +76,7 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 		BLSAppend: DefaultBLSAppend,
 		Size:      DefaultSize,
 		Cloud:     defaultCloud,
-		arch:      kernelArch(arch),
+		arch:      rootfs.MachineArch(arch),
 		extraArgs: bls.Args{defaultKarg},
 	}
 	for _, read := range []func(*rootfs.Inode) error{c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readPlatforms} {
@@ -88,17 +88,6 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 		return nil, fmt.Errorf("coreos: stateroot %q cannot be a directory of that name", c.Stateroot)
 	}
 	return c, nil
-}
-
-// kernelArch returns the name that uname(1) and CoreOS have for an architecture.
-func kernelArch(arch string) string {
-	switch arch {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	}
-	return arch
 }
 
 // Kargs returns the kernel command line of an image for a platform. It lacks

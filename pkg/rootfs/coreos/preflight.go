@@ -43,7 +43,7 @@ func Preflight(root *rootfs.Inode, arch string) error {
 		missing = append(missing, err.Error())
 	}
 	for _, n := range needs {
-		if !n.by(kernelArch(arch)) {
+		if !n.by(rootfs.MachineArch(arch)) {
 			continue
 		}
 		if !slices.ContainsFunc(n.paths, func(name string) bool { return root.Resolve(name) != nil }) {

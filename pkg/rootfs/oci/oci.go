@@ -49,6 +49,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 )
 
@@ -169,7 +171,7 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	if err := src.ref.checkBlocked(src.system()); err != nil {
 		return nil, err
 	}
-	img, want, err := resolve(ctx, src, GoArch(o.Arch))
+	img, want, err := resolve(ctx, src, rootfs.GoArch(cmp.Or(o.Arch, runtime.GOARCH)))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", reference, err)
 	}
@@ -239,17 +241,4 @@ func short(d digest.Digest) string {
 		return s[:most] + "…"
 	}
 	return d.String()
-}
-
-// GoArch returns the name that Go, and so OCI, has for an architecture.
-func GoArch(name string) string {
-	switch name {
-	case "":
-		return runtime.GOARCH
-	case "x86_64":
-		return "amd64"
-	case "aarch64":
-		return "arm64"
-	}
-	return name
 }

@@ -17,6 +17,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -63,7 +64,7 @@ func (p *publication) read(dir string) error {
 		if err != nil {
 			return err
 		}
-		p.builds = append(p.builds, &build{dir: d, meta: meta, arch: goArch(meta.BaseArch)})
+		p.builds = append(p.builds, &build{dir: d, meta: meta, arch: rootfs.GoArch(meta.BaseArch)})
 	}
 	slices.SortStableFunc(p.builds, func(a, b *build) int { return cmp.Compare(a.arch, b.arch) })
 	for i, b := range p.builds[1:] {
@@ -111,17 +112,6 @@ func (p *publication) checkSecrets() error {
 // escape makes a path a pattern that matches it alone.
 func escape(path string) string {
 	return strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`).Replace(path)
-}
-
-// goArch returns the name that Go, and so OCI, has for an architecture.
-func goArch(machine string) string {
-	switch machine {
-	case "x86_64":
-		return "amd64"
-	case "aarch64":
-		return "arm64"
-	}
-	return machine
 }
 
 // name gives what is published a tag, if it has none.

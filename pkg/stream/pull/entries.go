@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
@@ -106,7 +107,7 @@ func entryOf(d imgspec.Descriptor) entry {
 	e.first = e.platform == ""
 	if p := d.Platform; p != nil {
 		if p.Architecture != "" && p.Architecture != "unknown" {
-			e.arch = oci.GoArch(p.Architecture)
+			e.arch = rootfs.GoArch(p.Architecture)
 		}
 		if e.platform == "" && p.OS != "linux" && p.OS != "unknown" {
 			e.platform = p.OS
@@ -235,7 +236,7 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 					if !ok || checkDigest(digest.Digest(at)) != nil {
 						continue // it is on a web server
 					}
-					e := entry{platform: platform, arch: oci.GoArch(arch), format: format, digest: digest.Digest(at)}
+					e := entry{platform: platform, arch: rootfs.GoArch(arch), format: format, digest: digest.Digest(at)}
 					if part != "disk" {
 						e.format = part
 					}

@@ -26,6 +26,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
@@ -70,7 +72,7 @@ type Image struct {
 
 // Find returns the image that is wanted of what a reference names.
 func Find(ctx context.Context, ref string, o Options) (*Image, error) {
-	o.Arch = oci.GoArch(o.Arch)
+	o.Arch = rootfs.GoArch(cmp.Or(o.Arch, runtime.GOARCH))
 	if o.Registry.ReadTimeout <= 0 {
 		o.Registry.ReadTimeout = 2 * time.Minute
 	}
