@@ -11,17 +11,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/distribution/reference"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 // meta is what meta.json says of a build.
 func (s *system) meta(r *request, res *result) *stream.Meta {
-	image, _, _ := strings.Cut(s.image.Reference, "@")
 	m := &stream.Meta{
 		BuildID: s.version, Name: s.name, OSTreeCommit: s.commit.String(), OSTreeVersion: s.version,
 		OSTreeTimestamp: time.Unix(s.created().Sec, 0).UTC().Format(time.RFC3339), BaseArch: s.arch, Imported: true,
-		Container: &stream.Container{Image: strings.TrimPrefix(image, "docker://"), Digest: s.image.Digest.String()},
+		Container: s.container(),
 		Images:    map[string]stream.Artifact{},
 	}
 	for _, i := range res.Images {
@@ -38,6 +39,25 @@ func (s *system) meta(r *request, res *result) *stream.Meta {
 		m.Images[i.Platform] = a
 	}
 	return m
+}
+
+// container names the operating system's container, by the registry that it is
+// in or will be: an archive or a folder of this machine has no name elsewhere.
+func (s *system) container() *stream.Container {
+	name, isRegistry := strings.CutPrefix(s.image.Reference, "docker://")
+	if _, after, ok := strings.Cut(s.origin, "-registry:"); ok && !isRegistry {
+		name = after
+	}
+	c := &stream.Container{Image: name, Digest: s.image.Digest.String()}
+	if named, err := reference.ParseNormalizedNamed(name); err == nil {
+		c.Image = reference.TrimNamed(named).String()
+		if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok && !reference.IsNameOnly(named) {
+			c.Tags = []string{tagged.Tag()}
+		}
+	} else if repository, _, ok := strings.Cut(name, "@"); ok {
+		c.Image = repository
+	}
+	return c
 }
 
 // writeMeta writes meta.json. Images that an earlier run made of the same
