@@ -386,8 +386,11 @@ func TestMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			args := []string{"build", "--format", "json", "--cache", filepath.Join(dir, "cache"), "--out", dir, "--platform", "qemu,metal", fixture(t, name)}
-			for _, what := range []string{"cold", "warm", "every format"} {
+			for _, what := range []string{"cold", "every format"} {
 				if what == "every format" {
+					if name != "full-base" {
+						break
+					}
 					args = append(args, "--platform", "aws,gcp,nutanix,hyperv,kubevirt,vmware,azure", "--compress", "zstd")
 				}
 				p := program(t, nil, args...)

@@ -174,6 +174,7 @@ type registry struct {
 	mu     sync.Mutex
 	gets   map[string]int // requests by path
 	pieces atomic.Int64   // sent, when slow
+	most   atomic.Int64   // pieces after which the client hears nothing more; 0 for any number
 }
 
 func serve(t testing.TB, m *testImage, top digest.Digest) *registry {
@@ -226,7 +227,11 @@ func (s *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 	for piece := range slices.Chunk(b, 64<<10) {
 		w.Write(piece)
-		s.pieces.Add(1)
+		if n := s.pieces.Add(1); s.most.Load() > 0 && n >= s.most.Load() {
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
 		time.Sleep(s.slow)
 	}
 }
