@@ -139,6 +139,9 @@ func checkMeta(t *testing.T, dir string, res *result) {
 // TestCompress compresses a build at once and afterwards, with the same result,
 // and undoes it.
 func TestCompress(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what compresses images")
+	}
 	ref := fixture(t, "tiny-base")
 	at := func(dir string, args ...string) result {
 		return built(t, nil, append([]string{ref, "--platform", "qemu,digitalocean,gcp", "--out", dir, "--cache", filepath.Join(dir, "cache")}, args...)...)
@@ -207,6 +210,9 @@ func TestCompress(t *testing.T) {
 // TestExamples builds what the definitions to start from define, of a container
 // that there is.
 func TestExamples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what compresses images")
+	}
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(checkout, "manifests/examples"))); err != nil {
 		t.Fatal(err)

@@ -60,7 +60,16 @@ func newTestServer(t *testing.T) *testServer {
 	return s
 }
 
+// secure makes the server want a password from now on.
+func (s *testServer) secure(password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.password = password
+}
+
 func (s *testServer) put(name, mediaType string, b []byte) imgspec.Descriptor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	d := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}
 	for _, at := range []string{name, d.Digest.String()} {
 		s.content[at], s.types[at] = b, mediaType
@@ -136,7 +145,7 @@ func TestStreamHTTP(t *testing.T) {
 			t.Errorf("%s: left %q", what, left)
 		}
 	}
-	s.password = "secret"
+	s.secure("secret")
 	if p := finish(t, start(t, nil, "stream", "show", s.URL+"/s.json")); p.code != exitAccess {
 		t.Errorf("%d, %s", p.code, p.stderr)
 	}
@@ -157,7 +166,7 @@ func TestStreamOCI(t *testing.T) {
 	if err := os.WriteFile(auth, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.password = "secret"
+	s.secure("secret")
 	with := func(args ...string) []string {
 		return append([]string{"stream"}, append(args, "--tls-verify=false", "--authfile", auth)...)
 	}
@@ -185,9 +194,9 @@ func TestStreamOCI(t *testing.T) {
 	if err := os.WriteFile(local, []byte(made), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	s.mu.Lock()
 	s.index("hostile", imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: "nonsense", Size: 1})
 	s.put("md5", imgspec.MediaTypeImageManifest, []byte(`{"layers": [{"digest": "md5:0", "size": -1}]}`))
+	s.mu.Lock()
 	for _, b := range [][]byte{disk, []byte(made)} {
 		s.content[digest.FromBytes(b).String()] = append([]byte("X"), b[1:]...)
 	}
