@@ -17,13 +17,15 @@ import (
 )
 
 // scrub has xfs_scrub look at the root and at more disks, of which it also
-// changes some. What it says besides its progress is a line of proof.
+// changes some. What it says besides its progress, what it counted and what the
+// kernel could have done better (quotas are not yet in the superblocks behind
+// the first, attributes were added one by one) is a line of proof.
 const scrub = `
 check() { # NAME WHEN
 	local said status
-	said=$(xfs_scrub -n -v /run/scrub 2>&1)
+	said=$(xfs_scrub -n /run/scrub 2>&1)
 	status=$?
-	said=$(grep -v -e '^EXPERIMENTAL' -e '^Phase' -e '^$' -e '/run/scrub: .* found,\|/run/scrub: .* checked\.' <<<"$said" | tr '\n' ' ')
+	said=$(grep -v -e '^EXPERIMENTAL' -e '^Phase' -e '^$' -e '^Info: .*Optimization' -e 'data used;' -e 'data found;' <<<"$said" | tr '\n' ' ')
 	echo "<1>PROOF: scrub $1 $2=$status ${said:0:700}" >/dev/kmsg
 }
 echo on >/proc/sys/kernel/printk_devkmsg

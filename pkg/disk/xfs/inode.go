@@ -17,8 +17,10 @@ const (
 	flag2Bigtime = 8
 	flag2NRExt64 = 0x10
 
-	// minData is the room that a data fork keeps which may become a btree.
-	minData = 56
+	// minData and minAttr are the room that a fork keeps which may become a
+	// btree. The kernel gives attributes no more once there are some, so that one
+	// with less is broken by the next attribute that needs a block of its own.
+	minData, minAttr = 56, 40
 )
 
 // emptyInode writes an inode that is free.
@@ -33,7 +35,7 @@ func (w *writer) emptyInode(group, slot uint64) {
 	seal(b, inodeCRC)
 }
 
-// attrFork says how large a node's attribute fork is in the inode: 0 for none.
+// attrRoom says how large a node's attribute fork is in the inode: 0 for none.
 func (n *node) attrRoom() int {
 	switch {
 	case len(n.attrs) == 0:
@@ -41,9 +43,9 @@ func (n *node) attrRoom() int {
 	case n.isSpecial():
 		return forkRoom - 8 // as the kernel insists
 	case n.attrInline != nil:
-		return (len(n.attrInline) + 7) &^ 7
+		return max(minAttr, (len(n.attrInline)+7)&^7)
 	case len(n.attr.maps) <= 5:
-		return len(n.attr.maps) * mapSize
+		return max(minAttr, len(n.attr.maps)*mapSize)
 	}
 	return 240 // a root of a btree
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
@@ -64,6 +65,11 @@ func TestKernelWrites(t *testing.T) {
 			crowd.Children[fmt.Sprint(i)] = rootfs.Text(0o644, "x")
 		}
 		root.Children["crowd"] = crowd
+		for i := range 70 { // some of which get one more
+			in := rootfs.Text(0o644, "x")
+			in.Xattrs = map[string]string{"user.large": strings.Repeat("v", 300*i)}
+			root.Children[fmt.Sprint("attributes-", i)] = in
+		}
 		o := options(512 << 20)
 		o.Features, o.SectorSize = features, []int{512, 4096}[i%2]
 		path := disktest.WriteSparse(t, mustFormat(t, root, o))
