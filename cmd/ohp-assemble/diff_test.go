@@ -273,7 +273,7 @@ func TestDiffBuilds(t *testing.T) {
 	}
 	mb.BuildID = "2"
 	image := mb.Images["metal"]
-	image.Compression = "xz"
+	image.Path = "metal.raw.xz"
 	mb.Images = map[string]stream.Artifact{"metal": image, "new": image}
 	meta(b, mb)
 	d, _ = diffed(t, nil, a, b)
@@ -282,7 +282,7 @@ func TestDiffBuilds(t *testing.T) {
 		t.Errorf("%q, %+v", got, d)
 	}
 	p := program(t, nil, "diff", a, b)
-	for _, want := range []string{"\nabout (1)\n  ~ build: 1 -> 2\n", "\nimages (3)\n  ~ metal: SHA-256 ", "compression none -> xz\n  + new: ", "\n  - qemu: ", "\nnot compared (1)\n"} {
+	for _, want := range []string{"\nabout (1)\n  ~ build: 1 -> 2\n", "\nimages (3)\n  ~ metal: path metal.raw -> metal.raw.xz, SHA-256 ", "compression none -> xz\n  + new: ", "\n  - qemu: ", "\nnot compared (1)\n"} {
 		if !strings.Contains(p.stdout, want) {
 			t.Errorf("no %q in\n%s", want, p.stdout)
 		}

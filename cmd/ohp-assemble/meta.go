@@ -28,7 +28,7 @@ func (s *system) meta(r *request, res *result) *stream.Meta {
 	for _, i := range res.Images {
 		a := stream.Artifact{
 			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published,
-			Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil,
+			Detail: stream.Detail{Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil},
 		}
 		if i.Compression != string(compress.None) {
 			a.Compression, a.UncompressedSHA256, a.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
@@ -60,8 +60,8 @@ func (s *system) container() *stream.Container {
 	return c
 }
 
-// writeMeta writes meta.json. Images that an earlier run made of the same
-// operating system stay in it, as long as their files are there.
+// writeMeta writes meta.json and images.json. Images that an earlier run made of
+// the same operating system stay in them, as long as their files are there.
 func writeMeta(dir string, m *stream.Meta) error {
 	lock, err := os.Open(dir)
 	if err != nil {
@@ -84,6 +84,9 @@ func writeMeta(dir string, m *stream.Meta) error {
 		}
 		maps.Copy(old.Images, m.Images)
 		m.Images = old.Images
+	}
+	if err := writeText(filepath.Join(dir, stream.DetailsFile), stream.Marshal(m.Details())); err != nil {
+		return err
 	}
 	return writeText(filepath.Join(dir, stream.MetaFile), stream.Marshal(m))
 }

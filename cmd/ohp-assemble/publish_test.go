@@ -36,7 +36,7 @@ func makeOutput(t *testing.T, size int64) string {
 	}
 	meta := &stream.Meta{
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeTimestamp: "2026-01-02T03:04:05Z", OSTreeVersion: "1", BaseArch: "x86_64",
-		Images: map[string]stream.Artifact{"metal": {Path: filepath.Base(f.Name()), SHA256: hash.Sum(), Size: size, Format: "raw", VirtualSize: size}},
+		Images: map[string]stream.Artifact{"metal": {Path: filepath.Base(f.Name()), SHA256: hash.Sum(), Size: size}},
 	}
 	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(meta), 0o644); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +13,15 @@ import (
 	"strings"
 )
 
-// MetaFile is the name of a build's [Meta] in its folder.
-const MetaFile = "meta.json"
+// Names of files in the folder of a build.
+const (
+	MetaFile    = "meta.json"   // its [Meta]
+	DetailsFile = "images.json" // its [Details]
+)
 
 // Meta is meta.json: one build of one architecture. Its schema is
-// coreos-assembler's src/v1.json; fields of an image that this has not are our
-// own, which that schema allows.
+// coreos-assembler's src/v1.json, whose readers refuse all fields that it has
+// not. What more there is to say of images is in [Details] beside it.
 type Meta struct {
 	BuildID         string              `json:"buildid" jsonschema:"required,minLength=1"`
 	Name            string              `json:"name" jsonschema:"required,minLength=1"`
@@ -85,25 +89,39 @@ type Artifact struct {
 	UncompressedSHA256 string `json:"uncompressed-sha256,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
 	UncompressedSize   int64  `json:"uncompressed-size,omitempty"`
 
-	Format      string `json:"format,omitempty"`       // of the uncompressed file: qcow2, raw, vmdk, ...
-	Compression string `json:"compression,omitempty"`  // gzip, xz, zstd or zip
-	VirtualSize int64  `json:"virtual-size,omitempty"` // of the disk in it, in bytes
-	SectorSize  int    `json:"sector-size,omitempty"`  // of the disk in it, if it is not 512
-	Ignition    bool   `json:"ignition,omitempty"`     // a config is embedded: the file is as secret as that
+	Detail `json:"-"`
+}
+
+// Details is images.json: what builds of ours know of an image besides, by the
+// name of its file. Builds of others have none.
+type Details map[string]Detail
+
+// A Detail is what meta.json has no place for. Format and compression are those
+// that the file's name tells, if there is nothing else.
+type Detail struct {
+	Format      string `json:"format"`                // of the uncompressed file: qcow2, raw, vmdk, ...
+	Compression string `json:"compression,omitempty"` // gzip, xz, zstd or zip
+	VirtualSize int64  `json:"virtual-size"`          // of the disk in it, in bytes
+	SectorSize  int    `json:"sector-size,omitempty"` // of the disk in it, if it is not 512
+	Ignition    bool   `json:"ignition,omitempty"`    // a config is embedded: the file is as secret as that
+}
+
+// Details returns what there is to say besides.
+func (m *Meta) Details() Details {
+	d := Details{}
+	for _, a := range m.Images {
+		d[a.Path] = a.Detail
+	}
+	return d
 }
 
 // Platforms returns what there are images for, in order.
 func (m *Meta) Platforms() []string { return slices.Sorted(maps.Keys(m.Images)) }
 
-// ReadMeta reads meta.json of a build's folder and sees that it names no file
-// outside of it.
+// ReadMeta reads meta.json of a build's folder, and images.json if there is
+// one, and sees that they name no file outside of it.
 func ReadMeta(dir fs.FS) (*Meta, error) {
-	f, err := dir.Open(MetaFile)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxDocument+1))
+	text, err := readFile(dir, MetaFile)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +136,48 @@ func ReadMeta(dir fs.FS) (*Meta, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", MetaFile, err)
 	}
+	details := Details{}
+	text, err = readFile(dir, DetailsFile)
+	if err == nil {
+		err = json.Unmarshal(text, &details)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", DetailsFile, err)
+	}
+	for platform, a := range m.Images {
+		if a.Detail = details[a.Path]; a.Format == "" {
+			a.Format, a.Compression = encoding(platform, a.Path)
+		}
+		m.Images[platform] = a
+	}
 	return m, nil
+}
+
+// readFile reads a document of a folder, which [Parse] refuses if it is too large.
+func readFile(dir fs.FS, name string) ([]byte, error) {
+	f, err := dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, MaxDocument+1))
+}
+
+// compressions are the endings that coreos-assembler gives compressed files.
+var compressions = map[string]string{".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
+
+// encoding returns the format and compression that the name of a file tells.
+func encoding(platform, name string) (format, compression string) {
+	if part, ok := strings.CutPrefix(platform, "live-"); ok && part != "iso" {
+		return part, "" // kernel, initramfs or rootfs
+	}
+	if strings.HasSuffix(name, ".tar.gz") {
+		return "tar.gz", ""
+	}
+	if compression = compressions[path.Ext(name)]; compression != "" {
+		name = strings.TrimSuffix(name, path.Ext(name))
+	}
+	return strings.TrimPrefix(path.Ext(name), "."), compression
 }
 
 // A Build is a Meta and the folder it was read from.

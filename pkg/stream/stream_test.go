@@ -97,6 +97,9 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	for _, b := range testBuilds(t) {
+		if b.Images["qemu"].VirtualSize == 0 {
+			t.Errorf("%s: %s was not read", b.Dir, DetailsFile)
+		}
 		text, err := os.ReadFile(filepath.Join("testdata/builds", b.Dir, MetaFile))
 		if err != nil {
 			t.Fatal(err)

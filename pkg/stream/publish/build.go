@@ -159,7 +159,7 @@ func count(b bool) int {
 // newDisk returns the image for one platform.
 func newDisk(b *build, platform string) (*item, error) {
 	a := b.meta.Images[platform]
-	format, compression := encoding(platform, a)
+	format, compression := a.Format, a.Compression
 	path := filepath.Join(b.dir, a.Path)
 	f, err := os.Open(path)
 	if err != nil {
@@ -228,28 +228,6 @@ func (p *publication) document(b *build, d Document) *item {
 	}
 	p.items = append(p.items, it)
 	return it
-}
-
-// compressions are the endings that coreos-assembler gives compressed files.
-var compressions = map[string]string{".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
-
-// encoding returns the format and compression of a file. Other builders than
-// ours tell them by its name only.
-func encoding(platform string, a stream.Artifact) (format, compression string) {
-	if part, ok := strings.CutPrefix(platform, "live-"); ok && part != "iso" {
-		return part, a.Compression // kernel, initramfs or rootfs
-	}
-	if a.Format != "" {
-		return a.Format, a.Compression
-	}
-	name := a.Path
-	if strings.HasSuffix(name, ".tar.gz") {
-		return "tar.gz", ""
-	}
-	if compression = compressions[filepath.Ext(name)]; compression != "" {
-		name = strings.TrimSuffix(name, filepath.Ext(name))
-	}
-	return strings.TrimPrefix(filepath.Ext(name), "."), compression
 }
 
 // magics are what files of some formats begin with.

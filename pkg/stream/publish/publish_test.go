@@ -49,10 +49,10 @@ func images(arch string, size int) []image {
 	gz := noise("\x1f\x8b", size)
 	return []image{
 		{platform: "metal", path: "os-1-metal." + arch + ".raw.gz", content: gz, Artifact: stream.Artifact{
-			Format: "raw", Compression: "gzip", UncompressedSHA256: strings.Repeat("ab", 32), UncompressedSize: 1 << 30, VirtualSize: 1 << 30}},
-		{platform: "qemu", path: "os-1-qemu." + arch + ".qcow2", content: noise("QFI\xfb", size+1), Artifact: stream.Artifact{Format: "qcow2", VirtualSize: 10 << 30}},
-		{platform: "applehv", path: "os-1-applehv." + arch + ".raw.gz", content: gz, Artifact: stream.Artifact{Format: "raw", Compression: "gzip"}},
-		{platform: "metal4k", path: "os-1-metal4k." + arch + ".raw", content: noise("", size/2), Artifact: stream.Artifact{Format: "raw", VirtualSize: 1 << 30, SectorSize: 4096}},
+			Detail: stream.Detail{Format: "raw", Compression: "gzip", VirtualSize: 1 << 30}, UncompressedSHA256: strings.Repeat("ab", 32), UncompressedSize: 1 << 30}},
+		{platform: "qemu", path: "os-1-qemu." + arch + ".qcow2", content: noise("QFI\xfb", size+1), Artifact: stream.Artifact{Detail: stream.Detail{Format: "qcow2", VirtualSize: 10 << 30}}},
+		{platform: "applehv", path: "os-1-applehv." + arch + ".raw.gz", content: gz, Artifact: stream.Artifact{Detail: stream.Detail{Format: "raw", Compression: "gzip"}}},
+		{platform: "metal4k", path: "os-1-metal4k." + arch + ".raw", content: noise("", size/2), Artifact: stream.Artifact{Detail: stream.Detail{Format: "raw", VirtualSize: 1 << 30, SectorSize: 4096}}},
 		{platform: "live-kernel", path: "os-1-live-kernel-" + arch, content: noise("MZ", 1000)},
 		{platform: "live-initramfs", path: "os-1-live-initramfs." + arch + ".img", content: noise("070701", 2000)},
 		{platform: "live-rootfs", path: "os-1-live-rootfs." + arch + ".img", content: noise("070701", 3000)},
@@ -76,6 +76,7 @@ func makeBuild(t testing.TB, dir, arch string, images []image, container *stream
 		write(t, filepath.Join(dir, i.path), i.content)
 	}
 	write(t, filepath.Join(dir, stream.MetaFile), stream.Marshal(m))
+	write(t, filepath.Join(dir, stream.DetailsFile), stream.Marshal(m.Details()))
 }
 
 func write(t testing.TB, name string, b []byte) {

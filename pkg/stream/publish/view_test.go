@@ -14,7 +14,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 // archive returns an OCI archive of a container with one layer.
@@ -242,20 +241,6 @@ func TestArchive(t *testing.T) {
 		}
 		if len(reg.tags) != 0 {
 			t.Errorf("%s: it was published", name)
-		}
-	}
-}
-
-// TestMediaType pins the names, which others look for.
-func TestMediaType(t *testing.T) {
-	for want, a := range map[string]stream.Artifact{
-		"qcow2": {Format: "qcow2"}, "raw.gzip": {Format: "raw", Compression: "gzip"}, "raw.zstd": {Format: "raw", Compression: "zstd"},
-		"qcow2.xz": {Path: "a-43.1-qemu.x86_64.qcow2.xz"}, "vhdx.zip": {Path: "a.vhdx.zip"}, "gce.tgz": {Path: "a-gcp.x86_64.tar.gz"},
-		"iso": {Path: "a-live-iso.x86_64.iso"}, "ova": {Path: "a.ova"}, "raw.gzip ": {Path: "a.raw.gz"},
-	} {
-		format, compression := encoding("some", a)
-		if got := stream.MediaType(format, compression); got != "application/vnd.diskimage."+strings.TrimSpace(want) {
-			t.Errorf("%+v: %s", a, got)
 		}
 	}
 }

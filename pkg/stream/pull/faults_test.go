@@ -510,7 +510,7 @@ func TestDecompress(t *testing.T) {
 		"truncated":      {"d.raw.gz", gzipped(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated xz":   {"d.raw.xz", xzed(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated zstd": {"d.raw.zst", zstded(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
-		"not compressed": {"d.raw.gz", rawContent, hexOf(rawContent), "d.raw", nil},
+		"not compressed": {"d.raw.gz", rawContent, "", "d.raw", nil},
 		"nor as it says": {"d.raw.gz", rawContent, hexOf(nil), "", oci.ErrVerify},
 		"empty":          {"d.raw", nil, "", "d.raw", nil},
 	} {
@@ -537,6 +537,16 @@ func TestDecompress(t *testing.T) {
 		if info, _ := part.Stat(); err != nil && info.Size() != 0 {
 			t.Errorf("%s: useless bytes are kept", name)
 		}
+	}
+	// What is published as it is stays as it is, however it begins.
+	tgz := gzipped(rawContent)
+	r.artifactOf(func(m *imgspec.Manifest) {
+		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(tgz)}
+	}, "d.tar.gz", tgz, "one")
+	o := options(t)
+	o.Decompress = true
+	if got, err := get(t, temp(t), r.name+":one", o); err != nil || got.Name != "d.tar.gz" || !bytes.Equal(got.content, tgz) {
+		t.Errorf("%s, %v", got.Name, err)
 	}
 	// What is not compressed has the digest too, whether or not that is asked for.
 	r.artifactOf(func(m *imgspec.Manifest) {

@@ -378,7 +378,7 @@ func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 			return fmt.Errorf("layer: %w", err)
 		}
 		u.name = name
-		if u.o.Decompress {
+		if u.o.Decompress && compression(name) != "" && !strings.HasSuffix(name, ".tar.gz") {
 			err = u.decompress(ctx, archive, name, true)
 		} else {
 			err = u.copy(ctx, archive)

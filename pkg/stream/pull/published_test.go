@@ -50,8 +50,8 @@ func pushBuild(t *testing.T, s *shop, form publish.Form) (refs []string) {
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeVersion: "1", OSTreeTimestamp: "2026-01-02T03:04:05Z",
 		BaseArch: "x86_64", Container: &stream.Container{Image: s.name, Digest: s.os.Digest.String()},
 		Images: map[string]stream.Artifact{
-			"qemu": {Format: "qcow2", Path: "os-1-qemu.x86_64.qcow2", SHA256: hexOf(qcow2Content), Size: int64(len(qcow2Content))},
-			"metal": {Format: "raw", Compression: "gzip", Path: "os-1-metal.x86_64.raw.gz", SHA256: hexOf(gzipped(rawContent)), Size: int64(len(gzipped(rawContent))),
+			"qemu": {Path: "os-1-qemu.x86_64.qcow2", SHA256: hexOf(qcow2Content), Size: int64(len(qcow2Content))},
+			"metal": {Path: "os-1-metal.x86_64.raw.gz", SHA256: hexOf(gzipped(rawContent)), Size: int64(len(gzipped(rawContent))),
 				UncompressedSHA256: hexOf(rawContent), UncompressedSize: int64(len(rawContent))},
 		},
 	}

@@ -220,6 +220,9 @@ func (m *Image) describe(ctx context.Context, doc *manifest, e entry) error {
 	if b, err := hex.DecodeString(m.uncompressed); err != nil || len(b) != 32 && len(b) != 0 {
 		return fmt.Errorf("%s %q is no SHA-256", stream.AnnotationUncompressed, m.uncompressed)
 	}
+	if !m.inTar && m.uncompressed == m.blob.Digest.Encoded() {
+		m.o.Decompress = false // it is as it should be, however it begins: a tarball for GCP, an initramfs
+	}
 	m.Format = cmp.Or(m.Format, formatOfType(doc.kind()), formatOfType(m.blob.MediaType), formatOfName(m.Title))
 	if m.inTar {
 		return nil
