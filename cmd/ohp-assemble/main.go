@@ -137,6 +137,8 @@ func hint(err error) string {
 		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
 	case errors.Is(err, oci.ErrForbidden):
 		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
+	case errors.Is(err, errWebAccess):
+		return "fetch it as that server wants it, and name the file, or - for the standard input"
 	case errors.Is(err, oci.ErrAccess):
 		return "log in with podman or skopeo, or name a file of credentials with --authfile"
 	case errors.Is(err, syscall.ENOSPC):

@@ -391,7 +391,7 @@ code is 3.`,
 				if err != nil {
 					return err
 				}
-				all = append(all, check(arg, text)...)
+				all = append(all, check(public(arg), text)...)
 			}
 			if err := show(cmd.OutOrStdout(), format, all); err != nil {
 				return err
@@ -472,7 +472,7 @@ says.`,
 			want := append(args[1:], "", "")
 			e, err := st.Find(rootfs.MachineArch(arch), want[0], want[1], want[2])
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return fmt.Errorf("%s: %w", public(args[0]), err)
 			}
 			g := &got{Entry: *e, Path: out}
 			if out != "" {

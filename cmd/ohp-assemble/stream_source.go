@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func (s *source) documents(ctx context.Context, arg string) ([]*stream.Document,
 	if err != nil {
 		return nil, err
 	}
-	return stream.ParseAll(arg, text)
+	return stream.ParseAll(public(arg), text)
 }
 
 // document reads the one document that an argument names.
@@ -86,7 +87,7 @@ func (s *source) text(ctx context.Context, arg string) ([]byte, error) {
 		defer body.Close()
 		text, err := readDocument(body)
 		if err != nil {
-			err = fmt.Errorf("%s: %w", arg, err)
+			err = fmt.Errorf("%s: %w", public(arg), err)
 		}
 		return text, err
 	}
@@ -229,27 +230,49 @@ var client = &http.Client{
 	Transport: oci.Patient(&http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true, ForceAttemptHTTP2: true}, readTimeout),
 	CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) == 10 || via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
-			return fmt.Errorf("redirected to %s", req.URL.Redacted())
+			return fmt.Errorf("redirected to %s", public(req.URL.String()))
 		}
 		return nil
 	},
 }
 
-// get fetches a URL.
-func get(ctx context.Context, url string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
+// errWebAccess is the error of a web server that does not let everybody read.
+var errWebAccess = fmt.Errorf("web server: %w", oci.ErrAccess)
+
+// public returns what a URL looks like to others: passwords are in its user
+// and, where it is signed, in its query.
+func public(arg string) string {
+	scheme, _, isURL := strings.Cut(arg, "://")
+	if !isURL {
+		return arg
 	}
-	resp, err := client.Do(req)
+	u, err := url.Parse(arg)
+	if err != nil {
+		return scheme + "://..."
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// get fetches a URL.
+func get(ctx context.Context, from string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	var resp *http.Response
+	if err == nil {
+		resp, err = client.Do(req)
+	}
+	var located *url.Error
+	if errors.As(err, &located) { // it may be one that was redirected to
+		err = fmt.Errorf("%s: %w", public(from), located.Err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
-		err := fmt.Errorf("%s: %s", req.URL.Redacted(), resp.Status)
+		err := fmt.Errorf("%s: %s", public(from), resp.Status)
 		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-			err = fmt.Errorf("%w: %w", err, oci.ErrAccess)
+			err = fmt.Errorf("%w: %w", err, errWebAccess)
 		}
 		return nil, err
 	}

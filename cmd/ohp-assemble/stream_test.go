@@ -146,8 +146,21 @@ func TestStreamHTTP(t *testing.T) {
 		}
 	}
 	s.secure("secret")
-	if p := finish(t, start(t, nil, "stream", "show", s.URL+"/s.json")); p.code != exitAccess {
+	if p := finish(t, start(t, nil, "stream", "show", s.URL+"/s.json")); p.code != exitAccess || strings.Contains(p.stderr, "--authfile") {
 		t.Errorf("%d, %s", p.code, p.stderr)
+	}
+	s.secure("")
+	s.put("bad.json", "", []byte(`{"stream": "s"}`))
+	away := httptest.NewServer(http.RedirectHandler("http://127.0.0.1:1/x?Signature=hunter2", http.StatusFound))
+	defer away.Close()
+	with := func(url string) string { return strings.Replace(url, "://", "://me:hunter2@", 1) }
+	for _, args := range [][]string{
+		{"show", away.URL}, {"show", with(s.URL) + "/none.json?hunter2"}, {"check", with(s.URL) + "/bad.json"}, {"check", with(s.URL) + "/s.json"},
+		{"show", with(s.URL) + "/%zz"},
+	} {
+		if p := finish(t, start(t, nil, append([]string{"stream"}, args...)...)); strings.Contains(p.stdout+p.stderr, "hunter2") {
+			t.Errorf("%q tells: %s%s", args, p.stdout, p.stderr)
+		}
 	}
 }
 
