@@ -13,7 +13,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
-
 )
 
 // archive returns an OCI archive of a container with one layer.
