@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
@@ -34,20 +32,38 @@ var ladder = []Form{Artifact, ArtifactTag, ConfigType, Container}
 
 func (f Form) rung() int { return slices.Index(ladder, f) + 1 }
 
-// climb publishes in the first form that the registry takes.
+// mark is what an index says of its form: the first two differ in nothing that
+// is listed in it.
+func (f Form) mark() string {
+	if f == ArtifactTag {
+		f = Artifact
+	}
+	return string(f)
+}
+
+// climb publishes in the first form that the registry takes. What is remembered
+// is the first one that it did not refuse for sure: trouble passes.
 func (p *publication) climb(ctx context.Context) error {
 	forms := p.forms()
+	sure := 0
 	for i, form := range forms {
 		p.repo.SetReferrers(form == Artifact)
 		err := p.in(ctx, form)
 		if err == nil {
-			return p.remember(form)
+			if err := p.remember(forms[sure]); err != nil {
+				p.note("what the registry takes is not remembered: %v", err)
+				p.describe()
+			}
+			return nil
 		}
 		var no refused
 		if !errors.As(err, &no) || i == len(forms)-1 {
 			return err
 		}
 		p.note("the registry does not take the form %q: %v", form, no)
+		if sure == i && !registry.Passing(registry.Status(err)) && !registry.Lost(err) {
+			sure++
+		}
 	}
 	return nil
 }
@@ -60,10 +76,8 @@ func (p *publication) forms() []Form {
 	case "container":
 		return ladder[3:]
 	}
-	if i := slices.Index(ladder, p.remembered()); i > 1 { // the API may have come since
-		return ladder[i:]
-	}
-	return ladder
+	// Where the API for referrers comes later, it lists by subjects what is there.
+	return ladder[max(0, slices.Index(ladder, p.remembered())):]
 }
 
 // refused is the error of a registry that does not take a form.
@@ -72,7 +86,8 @@ type refused struct{ error }
 func (r refused) Unwrap() error { return r.error }
 
 // refusal tells a registry that does not take a manifest from one that has
-// other reasons. Quay answers 500 to what it does not know, ECR 405.
+// other reasons. Quay answers 500 to what it does not know, ECR 405. A 500 may
+// be trouble as well, which is why it is not remembered.
 func refusal(err error) error {
 	status := []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusUnsupportedMediaType,
 		http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusNotImplemented}
@@ -98,6 +113,7 @@ func (p *publication) probe(ctx context.Context, it *item) error {
 	if p.form != Artifact || subject == nil {
 		return nil
 	}
+	p.probed = true
 	listed := false
 	err := p.repo.Referrers(ctx, *subject, "", func(some []imgspec.Descriptor) error {
 		listed = listed || slices.ContainsFunc(some, func(d imgspec.Descriptor) bool { return d.Digest == it.desc.Digest })
@@ -131,10 +147,11 @@ func (p *publication) recall() memory {
 	return m
 }
 
-// remember notes what the registry took. A form that was asked for by name is
-// no news, unless it was refused.
+// remember notes what the registry took. That it took what it was not asked
+// about, or what was asked for by name, is no news.
 func (p *publication) remember(form Form) error {
-	if p.o.Memory == "" || p.o.As == "container" || p.remembered() == form {
+	known := p.remembered()
+	if p.o.Memory == "" || p.o.As == "container" || known == form || known == ArtifactTag && form == Artifact && !p.probed {
 		return nil
 	}
 	m := p.recall()
@@ -149,9 +166,14 @@ func (p *publication) remember(form Form) error {
 	if err := os.MkdirAll(filepath.Dir(p.o.Memory), 0o777); err != nil {
 		return err
 	}
-	tmp := fmt.Sprintf("%s.%s.part", p.o.Memory, strings.ReplaceAll(reference.Domain(p.named), ":", "-"))
-	if err := os.WriteFile(tmp, append(text, '\n'), 0o666); err != nil {
+	f, err := os.CreateTemp(filepath.Dir(p.o.Memory), filepath.Base(p.o.Memory)+".*.part")
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, p.o.Memory)
+	defer os.Remove(f.Name())
+	_, err = f.Write(append(text, '\n'))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), p.o.Memory)
 }

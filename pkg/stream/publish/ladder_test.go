@@ -72,9 +72,10 @@ func TestLadder(t *testing.T) {
 			checkForm(t, reg, got, disks)
 			checkReferrers(t, reg, got)
 
-			// The next run begins with what was found.
+			// The next run begins with what was found; a 500 may have been trouble.
+			passing := strings.HasPrefix(tc.name, "500")
 			text, err := os.ReadFile(o.Memory)
-			if err != nil || !strings.Contains(string(text), string(tc.want)) {
+			if err != nil || strings.Contains(string(text), string(tc.want)) == passing {
 				t.Errorf("%s, %v", text, err)
 			}
 			puts := reg.count("PUT /v2/os/manifests/")
@@ -82,13 +83,15 @@ func TestLadder(t *testing.T) {
 			if again.Digest != got.Digest || again.Form != got.Form {
 				t.Errorf("%+v", again)
 			}
-			if n := reg.count("PUT /v2/os/manifests/") - puts; tc.want.rung() > 2 && n > len(got.Entries)+1 {
+			if n := reg.count("PUT /v2/os/manifests/") - puts; !passing && n > len(got.Entries)+1 {
 				t.Errorf("%d manifests were tried, what is refused is known", n)
 			}
 			// A registry that was mended is noticed when that is asked for.
 			if tc.want.rung() > 2 {
 				reg.refuse, reg.noReferrers = nil, false
-				o.As = "artifact"
+				if !passing {
+					o.As = "artifact"
+				}
 				if again = publish(t, dir, reg.host+"/os:1", o); again.Form != Artifact {
 					t.Errorf("%+v", again)
 				}
@@ -112,7 +115,7 @@ func TestLadder(t *testing.T) {
 func checkForm(t *testing.T, reg *fake, r *Result, disks []image) {
 	t.Helper()
 	x := reg.index(t, "os", "1")
-	if (x.ArtifactType != "") != (r.Rung < 3) || x.Annotations[stream.AnnotationForm] != string(r.Form) {
+	if (x.ArtifactType != "") != (r.Rung < 3) || x.Annotations[stream.AnnotationForm] != r.Form.mark() {
 		t.Errorf("%+v", x)
 	}
 	for _, d := range x.Manifests {
@@ -196,5 +199,46 @@ func checkReferrers(t *testing.T, reg *fake, r *Result) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("referrers %q, want %q", got, want)
+	}
+}
+
+// TestSameIndex: the index is the same bytes, whoever lists the referrers, and
+// its digest is told once.
+func TestSameIndex(t *testing.T) {
+	reg := newFake(t)
+	reg.put("os", system)
+	dir := t.TempDir()
+	makeBuild(t, dir, "x86_64", images("x86_64", 5000)[:2], container(reg.host))
+	var told []string
+	o := options(t)
+	o.Planned = func(r *Result) { told = append(told, r.Digest) }
+	one := publish(t, dir, reg.host+"/os:1", o)
+	reg.noReferrers = true
+	two := publish(t, dir, reg.host+"/os:2", o)
+	if one.Form != Artifact || two.Form != ArtifactTag || one.Digest != two.Digest || !slices.Equal(told, []string{one.Digest, two.Digest}) {
+		t.Errorf("%s as %s, %s as %s, told %q", one.Digest, one.Form, two.Digest, two.Form, told)
+	}
+}
+
+// TestMemory: what was not asked about is not remembered, and nothing fails for
+// want of a place to remember it.
+func TestMemory(t *testing.T) {
+	reg := newFake(t)
+	dir := t.TempDir()
+	makeBuild(t, dir, "x86_64", images("x86_64", 5000)[:2], nil) // so that nothing has a subject
+	o := options(t)
+	o.As, o.Memory = "artifact", filepath.Join(t.TempDir(), "registries.json")
+	known := []byte(`{"registries":{"` + reg.host + `":"artifact-tag"}}`)
+	write(t, o.Memory, known)
+	if r := publish(t, dir, reg.host+"/os:1", o); r.Form != Artifact {
+		t.Errorf("%+v", r)
+	}
+	if text, err := os.ReadFile(o.Memory); err != nil || !bytes.Equal(text, known) {
+		t.Errorf("%s, %v", text, err)
+	}
+	o.Memory = filepath.Join(o.Memory, "registries.json") // below a file
+	r := publish(t, dir, reg.host+"/os:2", o)
+	if len(r.Notes) == 0 || !strings.Contains(r.Notes[len(r.Notes)-1], "not remembered: ") {
+		t.Errorf("%q", r.Notes)
 	}
 }

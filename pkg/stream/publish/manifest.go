@@ -170,7 +170,7 @@ func (p *publication) marks() map[string]string {
 	maps.DeleteFunc(a, func(k, _ string) bool {
 		return k == imgspec.AnnotationTitle || k == imgspec.AnnotationBaseImageDigest && len(p.builds) > 1
 	})
-	a[stream.AnnotationForm] = string(p.form)
+	a[stream.AnnotationForm] = p.form.mark()
 	return a
 }
 

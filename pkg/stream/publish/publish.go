@@ -188,6 +188,7 @@ type publication struct {
 	repo   *registry.Repo
 	have   map[digest.Digest]string // blobs that are in the repository, and how they came there
 	notes  []string
+	probed bool // the registry was asked for referrers
 
 	form   Form
 	tops   []*top // what gets a tag; the index of all comes first
@@ -213,8 +214,9 @@ func (p *publication) in(ctx context.Context, form Form) error {
 	if err := p.checkTags(ctx); err != nil {
 		return err
 	}
+	last := p.result
 	p.describe()
-	if p.o.Planned != nil {
+	if p.o.Planned != nil && (last == nil || last.Digest != p.result.Digest) {
 		p.o.Planned(p.result)
 	}
 	// Documents go first: they are small, and tell whether the registry takes

@@ -197,7 +197,7 @@ func (p *publication) tink() (tops []*top, err error) {
 		layer.desc.MediaType, config.desc.MediaType = imgspec.MediaTypeImageLayer, imgspec.MediaTypeImageConfig
 		layer.desc.Annotations = map[string]string{imgspec.AnnotationTitle: it.file.name}
 		annotations := maps.Clone(it.annotations)
-		annotations[stream.AnnotationForm] = string(p.form)
+		annotations[stream.AnnotationForm] = p.form.mark()
 		m := imgspec.Manifest{
 			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest,
 			Config: config.desc, Layers: []imgspec.Descriptor{layer.desc}, Annotations: annotations,
