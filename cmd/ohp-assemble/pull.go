@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -57,6 +58,9 @@ func pullCommand() *cobra.Command {
 pipeline or of podman machine, a KubeVirt containerDisk, or one that belongs to
 the operating system container that is named. Every byte is checked against the
 digest that its manifest has, and the file has its name when it is whole.
+
+Kernel, initramfs and root file system for the network are --platform live-kernel
+and so on, or --platform metal --image-format kernel.
 
 A pull that was cut off leaves a hidden file in the folder, named by the digest
 of what is in it; the next pull of the same image there goes on from it.`,
@@ -122,38 +126,49 @@ func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ 
 		return nil, err
 	}
 	res := &pullResult{Reference: img.Reference, Digest: img.Manifest.String(), Platform: img.Platform, Arch: img.Arch}
-	part, err := openPart(ctx, ui, filepath.Join(o.out, "."+img.BlobDigest().Encoded()+".part"))
+	return res, res.fetch(ctx, ui, img, o.out, "", "")
+}
+
+// fetch fetches an image into a folder, under its own name if it is given none.
+// If it must have a digest, there will be no file that has it not.
+func (r *pullResult) fetch(ctx context.Context, ui *ui, img *pull.Image, dir, name, sha256 string) error {
+	part, err := openPart(ctx, ui, filepath.Join(dir, "."+img.BlobDigest().Encoded()+".part"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer part.Close()
-	if done, err := res.standing(ctx, img.Expected(), o.out); done || err != nil {
+	want := img.Expected()
+	want.Name = cmp.Or(name, want.Name)
+	if done, err := r.standing(ctx, want, dir); done || err != nil {
 		os.Remove(part.Name())
-		return res, err
+		return err
 	}
-	tmp := filepath.Join(o.out, "."+img.BlobDigest().Encoded()+".unpacked.part")
+	tmp := filepath.Join(dir, "."+img.BlobDigest().Encoded()+".unpacked.part")
 	unpacked, err := create(tmp, 0o666)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.Remove(tmp)
 	defer unpacked.Close()
 
 	file, err := img.Fetch(ctx, part, unpacked)
+	if err == nil && sha256 != "" && file.SHA256 != sha256 {
+		err = fmt.Errorf("%w: %s has sha256 %s, not %s", oci.ErrVerify, img.Reference, file.SHA256, sha256)
+	}
 	if err != nil {
-		return nil, leave(ui, part, err)
+		return leave(ui, part, err)
 	}
 	whole := part
 	if file.Unpacked {
 		whole = unpacked
 	}
-	res.Path = filepath.Join(o.out, file.Name)
-	res.Size, res.Allocated, err = commit(whole, whole.Name(), res.Path)
-	res.Format, res.SHA256, res.Uncompressed = file.Format, file.SHA256, file.Uncompressed
+	r.Path = filepath.Join(dir, cmp.Or(name, file.Name))
+	r.Size, r.Allocated, err = commit(whole, whole.Name(), r.Path)
+	r.Format, r.SHA256, r.Uncompressed = file.Format, file.SHA256, file.Uncompressed
 	if err == nil && file.Unpacked {
 		os.Remove(part.Name())
 	}
-	return res, err
+	return err
 }
 
 // standing reports whether the file is there already, from an earlier pull.

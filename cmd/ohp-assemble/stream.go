@@ -356,6 +356,7 @@ type checked struct {
 	Document string      `json:"document"`
 	Kind     stream.Kind `json:"kind,omitempty"`
 	Problems []string    `json:"problems"`
+	Notes    []string    `json:"notes,omitempty"`
 }
 
 type checkedAll []checked
@@ -368,6 +369,9 @@ func (all checkedAll) print(w io.Writer) {
 		for _, p := range c.Problems {
 			fmt.Fprintf(w, "%s: %s\n", oneLine(c.Document), oneLine(p))
 		}
+		for _, n := range c.Notes {
+			fmt.Fprintf(w, "%s: note: %s\n", oneLine(c.Document), n)
+		}
 	}
 }
 
@@ -379,7 +383,7 @@ func streamCheckCommand() *cobra.Command {
 		Short: "Check documents against their schemas, and against what their readers insist on",
 		Long: `Check stream.json, release.json, releases.json or meta.json against its JSON
 Schema, and against what its readers insist on. If something is wrong, the exit
-code is 3.`,
+code is 3. Locations that no plain HTTP client can fetch are noted.`,
 		Args: atLeast(1, "documents"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
@@ -419,7 +423,7 @@ func check(name string, text []byte) (all []checked) {
 		if err != nil {
 			problems = append(problems, err.Error())
 		}
-		all = append(all, checked{d.Name, kind, append([]string{}, problems...)})
+		all = append(all, checked{d.Name, kind, append([]string{}, problems...), stream.Notes(d)})
 	}
 	return all
 }
@@ -457,7 +461,7 @@ func streamGetCommand() *cobra.Command {
 		Long: `Find a file of a stream by platform, format (qcow2.xz) and artifact (disk, kernel,
 initramfs, rootfs). What there is only one of need not be given. With --out the
 file is fetched, and stands there only if it has the digest that the stream
-says.`,
+says. From a registry it is fetched as pull does it: what was cut off goes on.`,
 		Example: `  ohp-assemble stream get stable.json metal pxe kernel --arch aarch64
   ohp-assemble stream get registry.example/os:stable qemu -o disk.qcow2.xz`,
 		Args: rangeArgs(2, 4, "a stream, a platform, a format and an artifact"),

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,18 +10,16 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
+	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
-	"oras.land/oras-go/v2/content"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
@@ -41,7 +38,6 @@ func (s *source) flags(cmd *cobra.Command) {
 const (
 	readTimeout = time.Minute // that a server may send nothing
 	maxDownload = 64 << 30
-	maxListed   = 1000 // manifests of an index
 )
 
 // documents reads what an argument names: a file, - for the standard input, a
@@ -122,106 +118,53 @@ func registryReference(arg string) (reference.Named, bool) {
 	return reference.TagNameOnly(named), true
 }
 
-// repository opens the repository of a reference.
-func (s *source) repository(ctx context.Context, named reference.Named) (*registry.Repo, error) {
-	if err := checkAuthFile(s.authFile); err != nil {
+// options are those for registries.
+func (s *source) options() (pull.Options, error) {
+	o := pull.Options{Registry: registry.Options{AuthFile: s.authFile, CertDirs: certDirs(), ReadTimeout: readTimeout}}
+	if !s.tlsVerify {
+		o.Registry.TLSVerify = &s.tlsVerify
+	}
+	return o, checkAuthFile(s.authFile)
+}
+
+// files lists what is published under a reference.
+func (s *source) files(ctx context.Context, named reference.Named) ([]*pull.Image, error) {
+	o, err := s.options()
+	if err != nil {
 		return nil, err
 	}
-	o := registry.Options{AuthFile: s.authFile, CertDirs: certDirs(), ReadTimeout: readTimeout}
-	if !s.tlsVerify {
-		o.TLSVerify = &s.tlsVerify
-	}
-	return registry.Open(ctx, named, o)
+	return pull.List(ctx, named, o)
 }
 
 // published returns the stream that is published under a reference, as such or
 // among the images of an index.
 func (s *source) published(ctx context.Context, named reference.Named) ([]byte, error) {
-	var found []byte
-	err := s.walk(ctx, named, func(repo *registry.Repo, _ imgspec.Descriptor, m imgspec.Manifest) error {
-		for _, layer := range m.Layers {
-			if found == nil && layer.Annotations[imgspec.AnnotationTitle] == streamFile {
-				if layer.Size > stream.MaxDocument {
-					return fmt.Errorf("%s: more than %d bytes", streamFile, stream.MaxDocument)
-				}
-				var err error
-				found, err = content.FetchAll(ctx, repo.Blobs(), layer)
-				return err
-			}
-		}
-		return nil
-	})
-	if err == nil && found == nil {
-		err = fmt.Errorf("%s: no %s is published there", named, streamFile)
+	all, err := s.files(ctx, named)
+	if err != nil {
+		return nil, err
 	}
-	return found, err
+	for _, f := range all {
+		if f.Title == streamFile {
+			text, err := f.Read(ctx)
+			if err != nil {
+				err = fmt.Errorf("%s: %s: %w", named, streamFile, err)
+			}
+			return text, err
+		}
+	}
+	return nil, fmt.Errorf("%s: no %s is published there: publish --stream does that", named, streamFile)
 }
 
-// manifests returns, by the sha256 of a file, the manifest under a reference
-// whose one layer that is.
-func (s *source) manifests(ctx context.Context, named reference.Named) (map[string]digest.Digest, error) {
-	found := map[string]digest.Digest{}
-	err := s.walk(ctx, named, func(_ *registry.Repo, d imgspec.Descriptor, m imgspec.Manifest) error {
-		if len(m.Layers) == 1 && found[m.Layers[0].Digest.Encoded()] == "" {
-			found[m.Layers[0].Digest.Encoded()] = d.Digest
+// manifests returns where the files under a reference are, by their sha256.
+func (s *source) manifests(ctx context.Context, named reference.Named) (map[string]stream.Published, error) {
+	all, err := s.files(ctx, named)
+	found := map[string]stream.Published{}
+	for _, f := range all {
+		if _, twice := found[f.FileSHA256()]; !twice {
+			found[f.FileSHA256()] = stream.Published{Manifest: f.Manifest, Container: f.InContainer()}
 		}
-		return nil
-	})
+	}
 	return found, err
-}
-
-// walk visits the manifest of a reference, or those that its index lists.
-func (s *source) walk(ctx context.Context, named reference.Named, visit func(*registry.Repo, imgspec.Descriptor, imgspec.Manifest) error) (err error) {
-	repo, err := s.repository(ctx, named)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if errors.Is(err, content.ErrMismatchedDigest) {
-			err = fmt.Errorf("%w: %w", oci.ErrVerify, err)
-		}
-		err = registry.Explain(named.String(), err)
-	}()
-	at := ""
-	switch named := named.(type) {
-	case reference.Digested: // the tag beside it, if any, is for people
-		at = named.Digest().String()
-	case reference.Tagged:
-		at = named.Tag()
-	}
-	top, err := repo.Resolve(ctx, at)
-	if err != nil {
-		return err
-	}
-	listed := []imgspec.Descriptor{top}
-	for n := 0; n < len(listed); n++ {
-		d := listed[n]
-		if n == maxListed || d.Size > stream.MaxDocument {
-			return fmt.Errorf("%s: an index or a manifest of unreasonable size", top.Digest)
-		}
-		text, err := content.FetchAll(ctx, repo.Manifests(), d)
-		if err != nil {
-			return err
-		}
-		var m struct {
-			imgspec.Manifest
-			Manifests []imgspec.Descriptor `json:"manifests"`
-		}
-		if err := json.Unmarshal(text, &m); err != nil {
-			return fmt.Errorf("%s: %w", d.Digest, err)
-		}
-		for _, in := range slices.Concat(m.Manifests, m.Layers) {
-			if err := in.Digest.Validate(); err != nil {
-				return fmt.Errorf("%s: digest %.100q in it: %w", d.Digest, in.Digest, err)
-			}
-		}
-		if d.MediaType == imgspec.MediaTypeImageIndex {
-			listed = append(listed, m.Manifests...)
-		} else if err := visit(repo, d, m.Manifest); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // client waits for no server for ever, and takes no compression that would
@@ -279,36 +222,22 @@ func get(ctx context.Context, from string) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// open opens a file of a stream, from its registry if it has one.
-func (s *source) open(ctx context.Context, d *stream.Download) (io.ReadCloser, error) {
-	if d.OCI == nil {
-		return get(ctx, d.Location)
-	}
-	named, err := reference.ParseNormalizedNamed(d.OCI.Image)
-	if err != nil {
-		return nil, err
-	}
-	repo, err := s.repository(ctx, named)
-	if err != nil {
-		return nil, err
-	}
-	_, body, err := repo.Blobs().FetchReference(ctx, "sha256:"+d.SHA256)
-	return body, registry.Explain(d.OCI.Image, err)
-}
-
 // download writes a file of a stream to a file, which appears when it is whole
 // and what the stream says.
 func (s *source) download(ctx context.Context, ui *ui, d *stream.Download, out string) (size int64, err error) {
 	if b, err := hex.DecodeString(d.SHA256); err != nil || len(b) != 32 {
 		return 0, fmt.Errorf("sha256 %q: not a digest", d.SHA256)
 	}
-	body, err := s.open(ctx, d)
+	step := ui.begin("fetch", "fetch "+out, 0)
+	defer func() { step.end(err) }()
+	if d.OCI != nil {
+		return s.pull(ctx, ui, step, d, out)
+	}
+	body, err := get(ctx, d.Location)
 	if err != nil {
 		return 0, err
 	}
 	defer body.Close()
-	step := ui.begin("fetch", "fetch "+out, 0)
-	defer func() { step.end(err) }()
 	size, _, err = writeFile(out, 0o666, func(f *os.File) error {
 		tap := newSink(ctx, step)
 		n, err := io.Copy(io.MultiWriter(f, tap), io.LimitReader(body, maxDownload+1))
@@ -321,4 +250,28 @@ func (s *source) download(ctx context.Context, ui *ui, d *stream.Download, out s
 		return err
 	})
 	return size, err
+}
+
+// pull downloads a file of a stream from its registry.
+func (s *source) pull(ctx context.Context, ui *ui, progress oci.Progress, d *stream.Download, out string) (int64, error) {
+	o, err := s.options()
+	if err != nil {
+		return 0, err
+	}
+	named, err := reference.ParseNormalizedNamed(d.OCI.DigestRef)
+	if err != nil {
+		return 0, fmt.Errorf("digest-ref %q: %w", d.OCI.DigestRef, err)
+	}
+	o.Progress = progress
+	all, err := pull.List(ctx, named, o)
+	if err != nil {
+		return 0, err
+	}
+	want := strings.ToLower(d.SHA256)
+	if len(all) != 1 || all[0].FileSHA256() != want && all[0].FileSHA256() != "" {
+		return 0, fmt.Errorf("%w: %s is not the file with sha256 %s that the stream says", oci.ErrVerify, d.OCI.DigestRef, want)
+	}
+	res := &pullResult{}
+	err = res.fetch(ctx, ui, all[0], filepath.Dir(out), filepath.Base(out), want)
+	return res.Size, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +19,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
@@ -48,9 +50,6 @@ func newTestServer(t *testing.T) *testServer {
 			return
 		}
 		w.Header().Set("Content-Type", s.types[at])
-		if !strings.HasPrefix(at, "sha256:") { // of these one knows the digest, whatever the server has
-			w.Header().Set("Docker-Content-Digest", digest.FromBytes(b).String())
-		}
 		w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 		if r.Method == http.MethodGet {
 			w.Write(b)
@@ -174,7 +173,11 @@ func TestStreamOCI(t *testing.T) {
 	repo := host + "/os/images"
 	qemu := s.artifact("qemu", "application/vnd.diskimage.qcow2", file, disk)
 	s.index("images", s.artifact("other", "application/x", "x", []byte("x")), qemu)
-	auth := filepath.Join(t.TempDir(), "auth.json")
+	auth, conf := filepath.Join(t.TempDir(), "auth.json"), filepath.Join(t.TempDir(), "registries.conf")
+	mirror := fmt.Sprintf("[[registry]]\nprefix=\"vendor.example\"\nlocation=\"127.0.0.1:1\"\n[[registry.mirror]]\nlocation=%q\n", host)
+	if err := os.WriteFile(conf, []byte(mirror), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	text := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, host, base64.StdEncoding.EncodeToString([]byte("me:secret")))
 	if err := os.WriteFile(auth, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -203,7 +206,25 @@ func TestStreamOCI(t *testing.T) {
 		}
 	}
 
+	// A mirror has what its registry has, under the registry's name.
+	mirrored := func(args ...string) string {
+		p := finish(t, start(t, []string{"CONTAINERS_REGISTRIES_CONF=" + conf}, with(args...)...))
+		if p.code != 0 {
+			t.Errorf("%q: %s", args, p.stderr)
+		}
+		return p.stdout
+	}
+	if s := mirrored("show", "vendor.example/os/images:stream"); !strings.Contains(s, repo+"@") {
+		t.Error(s)
+	}
 	local := filepath.Join(t.TempDir(), "s.json")
+	mirrored("make", dir, "--stream", "s", "--repository", "vendor.example/os/images:images", "--out", local)
+	out := filepath.Join(t.TempDir(), "disk")
+	mirrored("get", local, "qemu", "--arch", "x86_64", "--out", out)
+	if b, err := os.ReadFile(out); err != nil || !bytes.Equal(b, disk) {
+		t.Errorf("from the mirror: %d bytes, %v", len(b), err)
+	}
+
 	if err := os.WriteFile(local, []byte(made), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -219,11 +240,11 @@ func TestStreamOCI(t *testing.T) {
 		code int
 		err  string
 	}{
-		{with("get", local, "qemu", "--arch", "x86_64", "--out", filepath.Join(t.TempDir(), "x")), exitVerify, "has sha256 "},
-		{with("show", repo+":stream"), exitVerify, "mismatched digest"},
+		{with("get", local, "qemu", "--arch", "x86_64", "--out", filepath.Join(t.TempDir(), "x")), exitVerify, "digest mismatch"},
+		{with("show", repo+":stream"), exitVerify, "digest mismatch"},
 		{with("show", repo+":images"), exitFailed, repo + ":images: no stream.json is published there"},
-		{with("show", repo+":hostile"), exitFailed, `digest "nonsense" in it`},
-		{with("make", dir, "--stream", "s", "--repository", repo+":md5"), exitFailed, `digest "md5:0" in it`},
+		{with("show", repo+":hostile"), exitFailed, `"nonsense" is not a digest`},
+		{with("make", dir, "--stream", "s", "--repository", repo+":md5"), exitFailed, `"md5:0" is not a digest`},
 		{with("show", repo+":none"), exitFailed, "not found"},
 		{with("make", dir, "--stream", "s", "--repository", repo+":stream"), exitFailed, "images.qemu: " + file + ": not in " + repo},
 		{[]string{"stream", "show", repo + ":all", "--tls-verify=false"}, exitAccess, "access denied"},
@@ -276,6 +297,83 @@ func TestStreamPublished(t *testing.T) {
 	}
 	if !bytes.Equal(fetched, want) || !bytes.Equal(plain, want) {
 		t.Errorf("%d and %d bytes of %d are not those of the file", len(fetched), len(plain), len(want))
+	}
+}
+
+// TestStreamContainer goes the same way where a registry has nothing but
+// containers: the stream and its files are in them, and no URL leads there.
+func TestStreamContainer(t *testing.T) {
+	host := registrytest.Start(t, registrytest.Debian, "").Host
+	dir := makeOutput(t, 3<<20)
+	want, err := os.ReadFile(filepath.Join(dir, "os-1-metal.x86_64.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, insecure := host+"/os:1", "--tls-verify=false"
+	var res publish.Result
+	text := program(t, nil, "publish", dir, ref, insecure, "--as", "container", "--stream", "stable", "--format", "json").stdout
+	if err := json.Unmarshal([]byte(text), &res); err != nil {
+		t.Fatal(err)
+	}
+	image := host + "/os@" + res.Entries[0].Digest
+	if s := program(t, nil, "stream", "show", ref, insecure).stdout; !strings.Contains(s, image) {
+		t.Errorf("show: %s", s)
+	}
+	if s := program(t, nil, "stream", "check", ref, insecure).stdout; !strings.Contains(s, "no plain HTTP client") {
+		t.Errorf("check: %s", s)
+	}
+	tmp := t.TempDir()
+	document := filepath.Join(tmp, "made.json")
+	program(t, nil, "stream", "make", dir, "--stream", "stable", "--repository", ref, insecure, "--out", document)
+	if b, err := os.ReadFile(document); err != nil || !strings.Contains(string(b), `"location": "docker://`+image) {
+		t.Errorf("%s: %v", b, err)
+	}
+	for i, from := range []string{ref, document} {
+		out := filepath.Join(tmp, fmt.Sprint("disk", i))
+		program(t, nil, "stream", "get", from, "metal", "--arch", "x86_64", "--out", out, insecure)
+		if b, err := os.ReadFile(out); err != nil || !bytes.Equal(b, want) {
+			t.Errorf("%s: %d bytes, %v", from, len(b), err)
+		}
+	}
+	// pull finds the disk through the stream, and not the stream for the disk.
+	for _, e := range res.Entries {
+		if e.File == streamFile {
+			program(t, nil, "pull", host+"/os@"+e.Digest, "--platform", "metal", "--arch", "amd64", "--out", tmp, insecure)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(tmp, "os-1-metal.x86_64.raw")); err != nil || !bytes.Equal(b, want) {
+		t.Errorf("pull: %d bytes, %v", len(b), err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(tmp, ".*.part")); len(left) > 0 {
+		t.Errorf("left %q", left)
+	}
+}
+
+// TestStreamResumes: a file that was cut off goes on where it ended, and has
+// holes where it has nothing.
+func TestStreamResumes(t *testing.T) {
+	blob := make([]byte, 8<<20)
+	rand.NewChaCha8([32]byte{1}).Read(blob[:3<<20])
+	s := shelve(t, "os-1-metal.x86_64.raw", blob, sum(blob))
+	repo := strings.TrimSuffix(s.ref(), ":one")
+	document, dir := filepath.Join(t.TempDir(), "s.json"), t.TempDir()
+	text := fmt.Sprintf(`{"stream": "s", "metadata": {"last-modified": "2026-01-01T00:00:00Z"}, "architectures": {"x86_64": {"artifacts": {"metal": {"release": "1",
+		"formats": {"raw": {"disk": {"location": "https://example.com/x", "sha256": %q, "oci": {"image": %q, "digest-ref": "%s@sha256:%s"}}}}}}}}}`,
+		sum(blob), repo, repo, sum([]byte(s.manifest)))
+	if err := os.WriteFile(document, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "."+sum(blob)+".part"), blob[:2<<20], 0o666); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "disk")
+	program(t, nil, "stream", "get", document, "metal", "--arch", "x86_64", "--out", out, "--tls-verify=false")
+	b, err := os.ReadFile(out)
+	if err != nil || !bytes.Equal(b, blob) || s.sent.Load() != 6<<20 {
+		t.Errorf("%d bytes of %d, %d were sent: %v", len(b), len(blob), s.sent.Load(), err)
+	}
+	if info, err := os.Stat(out); err != nil || onDisk(info) > 4<<20 {
+		t.Errorf("takes %d bytes on the disk", onDisk(info))
 	}
 }
 

@@ -8,6 +8,8 @@ const (
 	AnnotationVirtualSize  = "dev.ohp.virtual-size"        // of the disk, in bytes
 	AnnotationSectorSize   = "dev.ohp.sector-size"         // of the disk, in bytes
 	AnnotationForm         = "dev.ohp.form"                // of an index: how what it lists is put into the registry
+	AnnotationFileType     = "dev.ohp.file-type"           // of a file in a container: the type that it has where it is a layer
+	AnnotationFile         = "dev.ohp.file-sha256"         // of a file in a container: its SHA-256, in hexadecimal
 	AnnotationDiskType     = "disktype"                    // what podman machine and Ironic look for
 
 	// MediaTypePrefix is what types of disk images begin with; a format follows,

@@ -226,7 +226,38 @@ func (c *checker) formats(at string, formats map[string]ImageFormat) {
 	}
 }
 
+// Notes returns what readers of a document should know, though nothing is wrong
+// with it.
+func Notes(d *Document) []string {
+	s := &Stream{}
+	if kind, err := d.Kind(); err != nil || kind != KindStream || d.Decode(s) != nil {
+		return nil
+	}
+	n := 0
+	for _, e := range s.Entries() {
+		if strings.HasPrefix(e.Location, docker) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d of the locations are containers in a registry, which no plain HTTP client such as coreos-installer can fetch: "+
+		"use ohp-assemble pull or stream get", n)}
+}
+
 func (c *checker) download(at string, d *Download) {
+	if d.OCI == nil || d.Location != docker+d.OCI.DigestRef { // which is in a container
+		c.urls(at, d)
+	}
+	if o := d.OCI; o != nil {
+		if repository, _, _ := strings.Cut(o.DigestRef, "@"); repository != o.Image {
+			c.wrong(at+"oci: ", fmt.Errorf("digest-ref %q is not of image %q", o.DigestRef, o.Image))
+		}
+	}
+}
+
+func (c *checker) urls(at string, d *Download) {
 	err := checkURL(d.Location)
 	if u, _ := url.Parse(d.Location); err == nil && (path.Base(u.Path) == "/" || strings.HasSuffix(u.Path, "/") || u.Path == "") {
 		err = fmt.Errorf("%q: no file name at the end", d.Location)
@@ -234,11 +265,6 @@ func (c *checker) download(at string, d *Download) {
 	c.wrong(at+"location: ", err)
 	if d.Signature != "" {
 		c.wrong(at+"signature: ", checkURL(d.Signature))
-	}
-	if o := d.OCI; o != nil {
-		if repository, _, _ := strings.Cut(o.DigestRef, "@"); repository != o.Image {
-			c.wrong(at+"oci: ", fmt.Errorf("digest-ref %q is not of image %q", o.DigestRef, o.Image))
-		}
 	}
 }
 

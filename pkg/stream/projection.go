@@ -35,22 +35,37 @@ func Expand(base, version, stream, arch string) string {
 	return strings.NewReplacer("{version}", url.PathEscape(version), "{stream}", url.PathEscape(stream), "{arch}", url.PathEscape(arch)).Replace(base)
 }
 
-// OCI is the projection of files in a registry. The manifest of each file is
-// found by its sha256.
-func OCI(repository string, manifests map[string]digest.Digest) (Projection, error) {
+// A Published file is in a registry: it is the one layer of a manifest, or it is
+// in that layer, which is a container's.
+type Published struct {
+	Manifest  digest.Digest
+	Container bool
+}
+
+// OCI is the projection of files in a registry, which are found by their sha256.
+func OCI(repository string, files map[string]Published) (Projection, error) {
 	ref, err := registry.ParseReference(repository)
 	if err != nil || ref.Reference != "" {
 		return nil, fmt.Errorf("repository %q: want one without tag and digest: registry.example/path", repository)
 	}
 	return func(m *Meta, stream string, file Artifact) (*Download, error) {
-		manifest, ok := manifests[file.SHA256]
+		f, ok := files[file.SHA256]
 		if !ok {
 			return nil, fmt.Errorf("%s: not in %s (sha256:%s)", file.Path, repository, file.SHA256)
 		}
-		location := "https://" + ref.Host() + "/v2/" + ref.Repository + "/blobs/sha256:" + file.SHA256
-		return download(location, file, &OCIRef{repository, repository + "@" + manifest.String()}), nil
+		oci := &OCIRef{repository, repository + "@" + f.Manifest.String()}
+		if f.Container { // a signature is where cosign puts it
+			d := download(docker+oci.DigestRef, file, oci)
+			d.Signature = docker + repository + ":" + strings.Replace(f.Manifest.String(), ":", "-", 1) + ".sig"
+			return d, nil
+		}
+		return download("https://"+ref.Host()+"/v2/"+ref.Repository+"/blobs/sha256:"+file.SHA256, file, oci), nil
 	}, nil
 }
+
+// docker is what the location of a file in a container begins with, which no
+// plain GET can fetch.
+const docker = "docker://"
 
 func download(location string, file Artifact, oci *OCIRef) *Download {
 	return &Download{location, location + ".sig", file.SHA256, file.UncompressedSHA256, oci}

@@ -31,7 +31,9 @@
 // For them the location is the layer's address by the registry's own protocol:
 // a plain GET is all it takes where the registry serves strangers without a
 // token. Its last segment is a digest, so a file that is downloaded from it has
-// that for a name.
+// that for a name. Where a registry takes nothing but containers, the file is
+// in one, and the location is docker:// with the digest-ref: no plain GET can
+// fetch it, and [Notes] says so.
 //
 // Whoever edits a document edits a [Document], which keeps what it does not
 // know; [Check] says what is wrong with one.
@@ -81,7 +83,7 @@ type ImageFormat struct {
 
 // A Download is a file that can be fetched. The digests are hexadecimal.
 type Download struct {
-	Location           string  `json:"location" jsonschema:"required,pattern=^https?://"`
+	Location           string  `json:"location" jsonschema:"required,pattern=^(https?|docker)://"`
 	Signature          string  `json:"signature"` // the address of a detached one; coreos-installer cannot do without
 	SHA256             string  `json:"sha256" jsonschema:"required,pattern=^[0-9a-f]{64}$"`
 	UncompressedSHA256 string  `json:"uncompressed-sha256,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
@@ -91,7 +93,7 @@ type Download struct {
 // An OCIRef is a file in a registry.
 type OCIRef struct {
 	Image     string `json:"image" jsonschema:"required,minLength=1"`                           // the repository
-	DigestRef string `json:"digest-ref" jsonschema:"required,pattern=^.+@sha256:[0-9a-f]{64}$"` // of the manifest whose one layer the file is
+	DigestRef string `json:"digest-ref" jsonschema:"required,pattern=^.+@sha256:[0-9a-f]{64}$"` // of the manifest whose one layer the file is, or is in
 }
 
 // Images are the images that a cloud has itself.

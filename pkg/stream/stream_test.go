@@ -48,10 +48,10 @@ func projections(t *testing.T) map[string]Projection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifests := map[string]digest.Digest{}
+	manifests := map[string]Published{}
 	for _, b := range testBuilds(t) {
 		for _, a := range b.Images {
-			manifests[a.SHA256] = digest.FromString("manifest of " + a.Path)
+			manifests[a.SHA256] = Published{Manifest: digest.FromString("manifest of " + a.Path)}
 		}
 	}
 	oci, err := OCI("registry.example/os/images", manifests)

@@ -27,6 +27,8 @@ type build struct {
 	meta   *stream.Meta
 	arch   string              // as Go calls it
 	system *imgspec.Descriptor // the operating system's manifest, if it is in the repository
+
+	repository string // the name of that repository
 }
 
 // An item is one file with a manifest of its own: a disk, or a document.
@@ -36,14 +38,17 @@ type item struct {
 	mediaType string
 	file      blob
 	made      bool // for the form that the publication is in
+	container bool // the manifest is that of the archive, in every form
 
 	annotations map[string]string
 	manifest    // as the form has it
 }
 
-// notDisks are entries of meta.json that are not an image of a disk. KubeVirt's
-// is a container, which is published as a view.
-var notDisks = []string{"ostree", "oci-manifest", "ignition-gpg-key", "kubevirt"}
+// notDisks are entries of meta.json that are not an image of a disk.
+var notDisks = []string{"ostree", "oci-manifest", "ignition-gpg-key"}
+
+// kubevirt is the platform whose image is a container, in an archive.
+const kubevirt = "kubevirt"
 
 // read reads what is to be published.
 func (p *publication) read(dir string) error {
@@ -140,12 +145,18 @@ func (p *publication) disks(b *build) error {
 		if slices.Contains(notDisks, platform) {
 			continue
 		}
-		it, err := newDisk(b, platform)
+		add := newDisk
+		if platform == kubevirt {
+			add = newContainerDisk
+		}
+		it, err := add(b, platform)
 		if err != nil {
 			return fmt.Errorf("%s: %w", platform, err)
 		}
 		p.items = append(p.items, it)
 	}
+	// Who looks at nothing but the architecture should not find it first.
+	slices.SortStableFunc(p.items, func(x, y *item) int { return cmp.Compare(count(x.container), count(y.container)) })
 	return nil
 }
 
@@ -209,8 +220,9 @@ func common(b *build, title string) map[string]string {
 	if c := b.meta.Container; c != nil {
 		set(imgspec.AnnotationBaseImageDigest, c.Digest)
 		// What is not in a registry has a name that means nothing elsewhere.
-		if _, err := reference.ParseNormalizedNamed(c.Image); err == nil {
-			set(imgspec.AnnotationBaseImageName, c.Image)
+		name := cmp.Or(b.repository, c.Image)
+		if _, err := reference.ParseNormalizedNamed(name); err == nil {
+			set(imgspec.AnnotationBaseImageName, name)
 		}
 	}
 	return a

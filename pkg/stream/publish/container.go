@@ -25,8 +25,8 @@ const qemuUser = 107
 // renderContainer makes an item a plain container of one layer, in which the
 // file is /disk/NAME. KubeVirt takes disks from such a one, and every registry
 // takes containers.
-func (p *publication) renderContainer(it *item) error {
-	layer, err := wrapTar(it.file, it.annotations[imgspec.AnnotationCreated])
+func (p *publication) renderContainer(it *item, annotations map[string]string) error {
+	layer, err := wrapTar(it.file, annotations[imgspec.AnnotationCreated])
 	if err != nil {
 		return fmt.Errorf("%s: %w", it.file.name, err)
 	}
@@ -37,17 +37,17 @@ func (p *publication) renderContainer(it *item) error {
 	}
 	image := imgspec.Image{
 		Platform: imgspec.Platform{OS: "linux", Architecture: arch},
-		Config:   imgspec.ImageConfig{Labels: it.annotations, Entrypoint: []string{"no-entrypoint"}},
+		Config:   imgspec.ImageConfig{Labels: annotations, Entrypoint: []string{"no-entrypoint"}},
 		RootFS:   imgspec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.desc.Digest}},
 	}
-	if t, err := time.Parse(time.RFC3339, it.annotations[imgspec.AnnotationCreated]); err == nil {
+	if t, err := time.Parse(time.RFC3339, annotations[imgspec.AnnotationCreated]); err == nil {
 		image.Created = &t
 	}
 	config := bytesBlob(it.file.name+" (config)", newManifest("", image).raw)
 	config.desc.MediaType = imgspec.MediaTypeImageConfig
 	m := imgspec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest,
-		Config: config.desc, Layers: []imgspec.Descriptor{layer.desc}, Annotations: it.annotations,
+		Config: config.desc, Layers: []imgspec.Descriptor{layer.desc}, Annotations: annotations,
 	}
 	it.manifest = newManifest(m.MediaType, m, config, layer)
 	return nil

@@ -9,10 +9,12 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
@@ -85,7 +87,7 @@ func (p *publication) plan(ctx context.Context) error {
 // findSystems looks for the operating systems' containers in the repository.
 func (p *publication) findSystems(ctx context.Context) error {
 	for _, b := range p.builds {
-		b.system = nil
+		b.system, b.repository = nil, ""
 		if b.meta.Container == nil {
 			p.note("%s: meta.json names no container, so the images have no subject", b.meta.BaseArch)
 			continue
@@ -98,6 +100,12 @@ func (p *publication) findSystems(ctx context.Context) error {
 			return registry.Explain("container "+b.meta.Container.Digest, err)
 		default:
 			b.system = &imgspec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+			b.repository = reference.TrimNamed(p.named).String()
+		}
+	}
+	for _, it := range p.items { // made when this was not known
+		if it.build != nil && it.build.system != nil {
+			it.annotations[imgspec.AnnotationBaseImageName] = it.build.repository
 		}
 	}
 	return nil
@@ -111,7 +119,7 @@ func (p *publication) note(format string, args ...any) {
 
 // subject returns what an item is about: the operating system's container.
 func (p *publication) subject(it *item) *imgspec.Descriptor {
-	if it.build == nil || p.form == ConfigType || p.form == Container {
+	if it.build == nil || it.container || p.form == ConfigType || p.form == Container {
 		return nil
 	}
 	return it.build.system
@@ -122,8 +130,14 @@ var emptyConfig = bytesBlob("empty config", []byte("{}"))
 
 // render makes the manifest of an item in the publication's form.
 func (p *publication) render(it *item) error {
-	if p.form == Container {
-		if err := p.renderContainer(it); err != nil {
+	annotations := it.annotations
+	if it.container {
+		// It is what it is.
+	} else if p.form == Container {
+		annotations = maps.Clone(annotations)
+		annotations[stream.AnnotationFileType] = it.mediaType
+		annotations[stream.AnnotationFile] = it.file.desc.Digest.Encoded()
+		if err := p.renderContainer(it, annotations); err != nil {
 			return err
 		}
 	} else {
@@ -133,7 +147,7 @@ func (p *publication) render(it *item) error {
 		config.desc.MediaType = imgspec.MediaTypeEmptyJSON
 		m := imgspec.Manifest{
 			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest,
-			ArtifactType: it.mediaType, Subject: p.subject(it), Annotations: it.annotations,
+			ArtifactType: it.mediaType, Subject: p.subject(it), Annotations: annotations,
 		}
 		if p.form == ConfigType {
 			// What was an artifact's type before there was artifactType.
@@ -143,7 +157,7 @@ func (p *publication) render(it *item) error {
 		it.manifest = newManifest(m.MediaType, m, config, layer)
 		it.desc.ArtifactType = m.ArtifactType
 	}
-	it.desc.Annotations = it.annotations
+	it.desc.Annotations = annotations
 	// Documents are for no machine. BuildKit writes that so, and tools know it.
 	it.desc.Platform = &imgspec.Platform{OS: "unknown", Architecture: "unknown"}
 	if it.platform != "" {
@@ -205,11 +219,32 @@ func (p *publication) checkTags(ctx context.Context) error {
 		if err != nil {
 			return registry.Explain("tag "+t.tag, err)
 		}
-		var there struct{ Annotations map[string]string }
+		var there imgspec.Index
 		_ = json.Unmarshal(raw, &there) // what cannot be read is not ours
 		if there.Annotations[stream.AnnotationForm] == "" && d.Digest != t.desc.Digest {
 			return fmt.Errorf("tag %s names something else there, %s %s: choose another tag", t.tag, d.MediaType, d.Digest)
 		}
+		if lost := p.lost(there); t == p.tops[0] && len(lost) > 0 && !p.o.Replace {
+			return fmt.Errorf("tag %s: %w: %s of version %s, which are not in this run; publish the folders of all architectures in one, "+
+				"with the images of all platforms, or replace what is there with --replace", t.tag, ErrLost, strings.Join(lost, ", "), p.builds[0].meta.OSTreeVersion)
+		}
 	}
 	return nil
+}
+
+// lost lists what an index of the same version has, and this publication has not.
+func (p *publication) lost(there imgspec.Index) (all []string) {
+	if there.Annotations[imgspec.AnnotationVersion] != p.builds[0].meta.OSTreeVersion {
+		return nil
+	}
+	for _, d := range there.Manifests {
+		platform := d.Annotations[stream.AnnotationPlatform]
+		if platform == "" || d.Platform == nil {
+			continue
+		}
+		if !slices.ContainsFunc(p.items, func(it *item) bool { return it.platform == platform && it.build.arch == d.Platform.Architecture }) {
+			all = append(all, platform+"/"+d.Platform.Architecture)
+		}
+	}
+	return all
 }

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
@@ -22,36 +21,28 @@ const (
 // which those are, and the manifests know nothing of them.
 func (p *publication) metadata() ([]Document, error) {
 	repository := reference.TrimNamed(p.named).String()
-	manifests := map[string]digest.Digest{}
+	files := map[string]stream.Published{}
 	for _, it := range p.items {
-		if it.platform != "" {
-			manifests[it.file.desc.Digest.Encoded()] = it.desc.Digest
+		if it.platform != "" && !it.container {
+			files[it.file.desc.Digest.Encoded()] = stream.Published{Manifest: it.desc.Digest, Container: p.form == Container}
 		}
 	}
-	oci, err := stream.OCI(repository, manifests)
+	where, err := stream.OCI(repository, files)
 	if err != nil {
 		return nil, err
-	}
-	where := oci
-	if p.form == Container { // in which no blob is the file
-		where = func(m *stream.Meta, name string, file stream.Artifact) (*stream.Download, error) {
-			d, err := oci(m, name, file)
-			if err == nil {
-				d.Location = "https://" + reference.Domain(p.named) + "/v2/" + reference.Path(p.named) + "/manifests/" + manifests[file.SHA256].String()
-				d.Signature = d.Location + ".sig"
-			}
-			return d, err
-		}
 	}
 	var releases []*stream.Document
 	for _, b := range p.builds {
 		m := *b.meta
 		m.Images = maps.Clone(m.Images)
-		maps.DeleteFunc(m.Images, func(platform string, _ stream.Artifact) bool { return slices.Contains(notDisks, platform) })
-		for _, t := range p.tops {
-			if t.use == "containerdisk" {
-				m.KubeVirt = &stream.Container{Image: repository, Digest: t.desc.Digest.String(), Tags: []string{t.tag}}
-			}
+		maps.DeleteFunc(m.Images, func(platform string, _ stream.Artifact) bool {
+			return platform == kubevirt || slices.Contains(notDisks, platform)
+		})
+		if it := p.find(b, kubevirt); it != nil {
+			m.KubeVirt = &stream.Container{Image: repository, Digest: it.desc.Digest.String(), Tags: []string{p.tag() + "-" + containerDisk}}
+		}
+		if m.Container != nil && b.repository != "" && b.repository != m.Container.Image {
+			m.Container = &stream.Container{Image: b.repository, Digest: m.Container.Digest} // tags are those of elsewhere
 		}
 		r, err := stream.NewRelease(&m, p.o.Stream, where)
 		if err != nil {

@@ -7,6 +7,7 @@
 //	  qemu, amd64        manifest, application/vnd.diskimage.qcow2
 //	  metal, amd64       manifest, application/vnd.diskimage.raw.gzip
 //	  ...
+//	  kubevirt, amd64    the containerDisk of the build, as it is, behind all disks
 //	  meta.x86_64.json   manifest, application/vnd.ohp.build.v1+json
 //	  stream.json        manifest, application/vnd.ohp.stream.v1+json
 //	  release.json       manifest, application/vnd.ohp.release.v1+json
@@ -31,7 +32,11 @@
 // must be in the same repository; elsewhere the annotations alone tell.
 //
 // Not every registry takes all this. What one refuses is tried again in the next
-// [Form], down to that of a plain container, and what it took is remembered.
+// [Form], down to that of a plain container, and what it took is remembered. Such
+// a container says in dev.ohp.file-type and dev.ohp.file-sha256 what its file is.
+//
+// A tag that has images of the same version which the build has not keeps them:
+// that is refused, unless they are to be replaced.
 //
 // Digests are known, and told, before the first byte is sent. Files are checked
 // against meta.json while they are sent. What the registry has is not sent
@@ -58,6 +63,7 @@ import (
 var (
 	ErrFile    = errors.New("is not what meta.json says") // a file that was to be published
 	ErrOptions = errors.New("not understood")             // what was asked for
+	ErrLost    = errors.New("there are images that would be lost")
 	ErrSecret  = errors.New("an Ignition config is embedded in it, which everybody could read who may pull it")
 )
 
@@ -70,6 +76,7 @@ type Options struct {
 	Documents []Document // listed with the images
 	Stream    string     // if it is not empty, stream and release metadata of that name are listed, too
 	Secrets   bool       // images with an Ignition config in them are published
+	Replace   bool       // images of the same version that this build has not are dropped from the tag
 	Memory    string     // a file that remembers what registries take; default is none
 
 	Progress oci.Progress         // may be nil
@@ -199,8 +206,7 @@ type publication struct {
 type top struct {
 	manifest
 	tag string
-	use string     // images, pxe or a view
-	of  []manifest // manifests that it lists and nothing else does
+	use string // images, pxe or a view
 }
 
 func (p *publication) tag() string { return p.named.(reference.Tagged).Tag() }
@@ -239,9 +245,6 @@ func (p *publication) in(ctx context.Context, form Form) error {
 		blobs = append(blobs, it.blobs...)
 	}
 	for _, t := range p.tops {
-		for _, m := range t.of {
-			blobs = append(blobs, m.blobs...)
-		}
 		blobs = append(blobs, t.blobs...)
 	}
 	if err := p.send(ctx, blobs...); err != nil {
@@ -255,10 +258,8 @@ func (p *publication) in(ctx context.Context, form Form) error {
 		}
 	}
 	for _, t := range p.tops {
-		for _, m := range append(t.of, t.manifest) {
-			if err := p.push(ctx, m); err != nil {
-				return err
-			}
+		if err := p.push(ctx, t.manifest); err != nil {
+			return err
 		}
 	}
 	// Names come last: what has one is whole.

@@ -382,3 +382,62 @@ func TestTaken(t *testing.T) {
 	makeBuild(t, dir, "x86_64", images("x86_64", 6000), container(reg.host))
 	publish(t, dir, reg.host+"/os:2", options(t))
 }
+
+// TestLost: images of the same version that a tag has are not dropped by
+// accident.
+func TestLost(t *testing.T) {
+	reg := newFake(t)
+	x86, arm, all := t.TempDir(), t.TempDir(), t.TempDir()
+	makeBuild(t, x86, "x86_64", images("x86_64", 5000)[:2], nil)
+	makeBuild(t, arm, "aarch64", images("aarch64", 5000)[:2], nil)
+	o := options(t)
+	publish(t, x86, reg.host+"/ma:1", o)
+	posts := reg.count("POST ")
+	_, err := Publish(t.Context(), arm, reg.host+"/ma:1", o)
+	if !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "qemu/amd64, metal/amd64 of version 43.1+x") || reg.count("POST ") != posts {
+		t.Errorf("%v, %d uploads", err, reg.count("POST ")-posts)
+	}
+	// Both in one run lose nothing.
+	makeBuild(t, filepath.Join(all, "x86_64"), "x86_64", images("x86_64", 5000)[:2], nil)
+	makeBuild(t, filepath.Join(all, "aarch64"), "aarch64", images("aarch64", 5000)[:2], nil)
+	publish(t, all, reg.host+"/ma:1", o)
+	// Fewer platforms are lost as well, unless that is what is wanted.
+	makeBuild(t, all+"/x86_64", "x86_64", images("x86_64", 5000)[:1], nil)
+	if _, err := Publish(t.Context(), all, reg.host+"/ma:1", o); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "qemu/amd64 of") {
+		t.Error(err)
+	}
+	o.Replace = true
+	publish(t, all, reg.host+"/ma:1", o)
+	// Another version replaces what there is.
+	o.Replace = false
+	text, err := os.ReadFile(filepath.Join(arm, stream.MetaFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(arm, stream.MetaFile), bytes.Replace(text, []byte("43.1+x"), []byte("43.2"), 1))
+	publish(t, arm, reg.host+"/ma:1", o)
+}
+
+// TestSystemName: a container that came from no registry is called as the
+// repository that has it.
+func TestSystemName(t *testing.T) {
+	reg := newFake(t)
+	reg.put("os", system)
+	dir := t.TempDir()
+	c := container("localhost")
+	c.Image = "localhost/fixture"
+	makeBuild(t, dir, "x86_64", images("x86_64", 5000)[:2], c)
+	o := options(t)
+	o.Stream = "stable"
+	r := publish(t, dir, reg.host+"/os:1", o)
+	x := reg.index(t, "os", "1")
+	for _, a := range []map[string]string{x.Annotations, x.Manifests[0].Annotations, x.Manifests[len(x.Manifests)-1].Annotations} {
+		if a[imgspec.AnnotationBaseImageName] != reg.host+"/os" {
+			t.Errorf("%q", a)
+		}
+	}
+	last := r.Entries[len(r.Entries)-1]
+	if text := string(reg.blobs["os@"+last.Blob]); last.File != "release.json" || strings.Contains(text, "localhost") || !strings.Contains(text, `"image": "`+reg.host+`/os@`) {
+		t.Errorf("%s: %s", last.File, text)
+	}
+}

@@ -81,7 +81,7 @@ func TestRealRegistries(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, i := range disks {
+				for _, i := range disks[:len(disks)-1] { // the last is an archive, which skopeo read
 					if i.path == e.File && as == "auto" && !bytes.Equal(b, i.content) || !bytes.Contains(b, i.content) && i.path == e.File {
 						t.Errorf("%s: not what was published", e.File)
 					}

@@ -35,10 +35,13 @@ type View struct {
 var Views = []View{
 	{"podman-machine", "podman machine init --image docker://...", (*publication).podmanMachine},
 	{"fcos", "cosa import", (*publication).fcos},
-	{"containerdisk", "KubeVirt and CDI", (*publication).containerDisk},
+	{containerDisk, "KubeVirt and CDI; made of every build for kubevirt", (*publication).containerDisk},
 	{"ironic", "Ironic, oci:// as image_source", (*publication).ironic},
 	{"tink", "Tinkerbell's oci2disk: TAG-tink-ARCH, and the ending that it knows compression by", (*publication).tink},
 }
+
+// containerDisk is the view that a build for KubeVirt has without being asked.
+const containerDisk = "containerdisk"
 
 // allViews is the name of all that apply.
 const allViews = "all"
@@ -49,7 +52,10 @@ func (p *publication) views() error {
 	for _, v := range Views {
 		named := slices.Contains(p.o.Views, v.Name)
 		if !named && !all {
-			continue
+			if v.Name != containerDisk || !slices.ContainsFunc(p.items, func(it *item) bool { return it.container }) {
+				continue
+			}
+			p.note("the image for kubevirt is a container: there is a view for it, %s-%s", p.tag(), v.Name)
 		}
 		tops, err := v.make(p)
 		if err == nil && len(tops) == 0 {
@@ -147,7 +153,7 @@ func (p *publication) fcos() ([]*top, error) {
 		list = append(list, d)
 	}
 	for _, it := range p.items {
-		if it.platform != "" {
+		if it.platform != "" && !it.container {
 			list = append(list, entry(it, it.platform, it.build.arch, it.annotations[stream.AnnotationDiskType]))
 		}
 	}
@@ -207,28 +213,34 @@ func (p *publication) tink() (tops []*top, err error) {
 	return tops, nil
 }
 
-// containerDisk copies the container that a build has for KubeVirt.
+// containerDisk lists the containers that builds have for KubeVirt.
 func (p *publication) containerDisk() ([]*top, error) {
 	var list []imgspec.Descriptor
-	var images []manifest
-	for _, b := range p.builds {
-		a, ok := b.meta.Images["kubevirt"]
-		if !ok {
-			continue
+	for _, it := range p.items {
+		if it.container {
+			d := it.desc
+			d.Annotations = nil
+			list = append(list, d)
 		}
-		m, err := readArchive(filepath.Join(b.dir, a.Path), a)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", a.Path, err)
-		}
-		m.desc.Platform = &imgspec.Platform{OS: "linux", Architecture: b.arch}
-		list = append(list, m.desc)
-		images = append(images, m)
 	}
-	tops := p.list("containerdisk", "", list)
-	for _, t := range tops {
-		t.of = images
+	return p.list(containerDisk, "", list), nil
+}
+
+// newContainerDisk returns the container that a build has for KubeVirt. Its
+// manifest stays as it is; the entry in the index says what it is for.
+func newContainerDisk(b *build, platform string) (*item, error) {
+	a := b.meta.Images[platform]
+	m, err := readArchive(filepath.Join(b.dir, a.Path), a)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a.Path, err)
 	}
-	return tops, nil
+	it := &item{
+		build: b, platform: platform, mediaType: m.desc.MediaType, container: true, manifest: m,
+		file: blob{name: a.Path}, annotations: common(b, ""),
+	}
+	delete(it.annotations, imgspec.AnnotationTitle) // the layer knows the name of the file
+	it.annotations[stream.AnnotationPlatform] = platform
+	return it, nil
 }
 
 // readArchive returns the one image of an OCI archive.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 // archive returns an OCI archive of a container with one layer.
@@ -187,12 +189,20 @@ func TestViews(t *testing.T) {
 	if x := reg.index(t, "os", "1-containerdisk"); len(x.Manifests) != 2 {
 		t.Errorf("containerdisk: %+v", x)
 	}
-	// No consumer of containers that is given the images' tag finds a container
-	// of Linux first that is none.
-	for _, d := range reg.index(t, "os", "1").Manifests {
+	// Whoever is given the images' tag finds no container before the artifacts.
+	var containers, last int
+	for i, d := range reg.index(t, "os", "1").Manifests {
 		if d.ArtifactType == "" {
+			containers++
+		} else if d.Platform.OS == "linux" {
+			last = i
+		}
+		if (d.ArtifactType == "") != (d.Annotations[stream.AnnotationPlatform] == "kubevirt") {
 			t.Errorf("%+v", d)
 		}
+	}
+	if containers != 2 || reg.index(t, "os", "1").Manifests[last+1].ArtifactType != "" {
+		t.Errorf("%d containers, behind entry %d", containers, last)
 	}
 }
 
@@ -240,6 +250,34 @@ func TestArchive(t *testing.T) {
 		}
 		if len(reg.tags) != 0 {
 			t.Errorf("%s: it was published", name)
+		}
+	}
+}
+
+// TestKubeVirt publishes a build that has nothing but a container for KubeVirt,
+// without being asked for the view.
+func TestKubeVirt(t *testing.T) {
+	for _, as := range []string{"auto", "container"} {
+		reg := newFake(t)
+		reg.put("os", system)
+		dir := t.TempDir()
+		oci, want := archive(noise("disk", 5000))
+		makeBuild(t, dir, "x86_64", []image{{platform: "kubevirt", path: "k.ociarchive", content: oci}}, container(reg.host))
+		o := options(t)
+		o.Stream, o.As = "stable", as
+		r := publish(t, dir, reg.host+"/os:1", o)
+		if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "1-containerdisk") || r.Entries[0].Platform != "kubevirt" || r.Entries[0].Digest != want.String() {
+			t.Errorf("%s: %+v", as, r)
+		}
+		for _, tag := range []string{"1", "1-containerdisk"} {
+			if d := reg.index(t, "os", tag).Manifests[0]; d.Digest != want || d.Platform.Architecture != "amd64" {
+				t.Errorf("%s: %s: %+v", as, tag, d)
+			}
+		}
+		for key, b := range reg.blobs {
+			if strings.Contains(string(b), `"generator"`) && !strings.Contains(string(b), `"digest-ref": "`+reg.host+"/os@"+want.String()) {
+				t.Errorf("%s: %s does not name the container: %s", as, key, b)
+			}
 		}
 	}
 }

@@ -39,12 +39,18 @@ func (e entry) String() string {
 	return cmp.Or(e.platform, "?") + "/" + cmp.Or(e.arch, "?") + "/" + cmp.Or(e.format, "?")
 }
 
-// matches reports whether an entry may be what is wanted. The format shows
-// later where the entry does not say it.
+// matches reports whether an entry may be what is wanted, by either of its names.
+// The format shows later where the entry does not say it.
 func (e entry) matches(o Options) bool {
-	return (o.Platform == "" || e.platform == o.Platform || e.alone && e.platform == "") &&
-		(e.arch == "" || e.arch == o.Arch) &&
-		(o.Format == "" || e.format == "" || sameFormat(e.format, o.Format))
+	want := entry{platform: o.Platform, format: o.Format}
+	for _, want := range []entry{want, want.asFile(), want.asStream()} {
+		if (want.platform == "" || e.platform == want.platform || e.alone && e.platform == "") &&
+			(e.arch == "" || e.arch == o.Arch) &&
+			(want.format == "" || e.format == "" && o.Format != "" || sameFormat(e.format, want.format)) {
+			return true
+		}
+	}
+	return false
 }
 
 // list shows what there is.
@@ -102,7 +108,7 @@ func ofIndex(doc *manifest) (disks, others []entry, err error) {
 
 // entryOf reads a descriptor as each of the producers writes it.
 func entryOf(d imgspec.Descriptor) entry {
-	e := entry{digest: d.Digest, size: d.Size, annotations: d.Annotations, format: formatOfType(d.ArtifactType)}
+	e := entry{digest: d.Digest, size: d.Size, annotations: d.Annotations, format: formatOfType(cmp.Or(d.ArtifactType, d.Annotations[stream.AnnotationFileType]))}
 	e.platform = cmp.Or(d.Annotations[stream.AnnotationPlatform], d.Annotations[stream.AnnotationDiskType])
 	e.first = e.platform == ""
 	if p := d.Platform; p != nil {
@@ -141,7 +147,9 @@ func (r *repo) ofManifest(ctx context.Context, doc *manifest) ([]entry, error) {
 }
 
 // kind returns the type of what a manifest describes.
-func (m *manifest) kind() string { return cmp.Or(m.ArtifactType, m.Config.MediaType) }
+func (m *manifest) kind() string {
+	return cmp.Or(m.ArtifactType, m.Annotations[stream.AnnotationFileType], m.Config.MediaType)
+}
 
 // isContainer reports whether a manifest is one of a container image.
 func isContainer(m *manifest) bool {
@@ -205,10 +213,11 @@ func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err
 // ofStream lists what stream metadata names by digest. It is looked for in the
 // repository where the metadata is: a mirror has both.
 func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err error) {
-	if len(doc.Layers) == 0 {
-		return nil, fmt.Errorf("stream metadata %s: has no layer", doc.digest)
+	m, err := r.imageOf(ctx, doc, entry{digest: doc.digest}, Options{})
+	if err != nil {
+		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
-	raw, err := r.content(ctx, doc.Layers[0])
+	raw, err := m.Read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
@@ -221,6 +230,11 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 					} `json:"oci"`
 				} `json:"formats"`
 			} `json:"artifacts"`
+			Images struct {
+				KubeVirt struct {
+					DigestRef string `json:"digest-ref"`
+				} `json:"kubevirt"`
+			} `json:"images"`
 		} `json:"architectures"`
 	}
 	if err := json.Unmarshal(raw, &meta); err != nil {
@@ -232,23 +246,57 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 			formats := artifacts[platform].Formats
 			for _, format := range slices.Sorted(maps.Keys(formats)) {
 				for _, part := range slices.Sorted(maps.Keys(formats[format])) {
-					_, at, ok := strings.Cut(formats[format][part].OCI.DigestRef, "@")
-					if !ok || checkDigest(digest.Digest(at)) != nil {
-						continue // it is on a web server
-					}
-					e := entry{platform: platform, arch: rootfs.GoArch(arch), format: format, digest: digest.Digest(at)}
+					e := entry{platform: platform, arch: rootfs.GoArch(arch), format: format}
 					if part != "disk" {
 						e.format = part
 					}
-					all = append(all, e)
+					if e.digest = pinned(formats[format][part].OCI.DigestRef); e.digest != "" { // or it is on a web server
+						all = append(all, e.asFile())
+					}
 				}
 			}
+		}
+		if at := pinned(meta.Architectures[arch].Images.KubeVirt.DigestRef); at != "" {
+			all = append(all, entry{platform: "kubevirt", arch: rootfs.GoArch(arch), digest: at})
 		}
 	}
 	if len(all) == 0 {
 		return nil, errors.New("stream metadata: names no image by digest")
 	}
 	return all, nil
+}
+
+// pinned returns the digest of a reference, if it has one.
+func pinned(ref string) digest.Digest {
+	_, at, _ := strings.Cut(ref, "@")
+	if checkDigest(digest.Digest(at)) != nil {
+		return ""
+	}
+	return digest.Digest(at)
+}
+
+// liveParts are what a machine boots from a network or from a disc. They, and
+// disks with large sectors, are files of metal in streams; file names have a
+// platform for each.
+var liveParts = []string{"kernel", "initramfs", "rootfs", "iso"}
+
+// asFile gives an entry of a stream the platform that its file has.
+func (e entry) asFile() entry {
+	if e.platform == "metal" && slices.Contains(liveParts, e.format) {
+		e.platform = "live-" + e.format
+	}
+	if format, large := strings.CutPrefix(e.format, "4k."); e.platform == "metal" && large {
+		e.platform, e.format = "metal4k", format
+	}
+	return e
+}
+
+// asStream is the reverse.
+func (e entry) asStream() entry {
+	if part, ok := strings.CutPrefix(e.platform, "live-"); ok && slices.Contains(liveParts, part) {
+		e.platform, e.format = "metal", cmp.Or(e.format, part)
+	}
+	return e
 }
 
 // formatOfType returns the format that a media type names.

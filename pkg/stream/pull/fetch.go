@@ -302,8 +302,14 @@ func (f *follower) Read(p []byte) (int, error) {
 type unpacker struct {
 	*Image
 	name string // empty as long as nothing was unpacked
-	out  *raw.Writer
+	out  sink
 	sum  hash.Hash
+}
+
+// A sink is where an image is unpacked to.
+type sink interface {
+	io.WriteCloser
+	Size() int64
 }
 
 func (u *unpacker) run(ctx context.Context, r io.Reader) error {

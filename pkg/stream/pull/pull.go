@@ -12,7 +12,9 @@
 //	stream metadata                        which names manifests by digest
 //	an index of containers                 of which the architecture's is taken
 //
-// In each the first entry is taken that matches what is wanted.
+// In each the first entry is taken that matches what is wanted. Live parts and
+// disks with large sectors have two names, and answer to both: live-kernel, as
+// their files, and metal with the format kernel, as in streams.
 //
 // Nothing of what a registry says is trusted: manifests and blobs are checked
 // against their digests and sizes, what is decompressed against the digest that
@@ -22,8 +24,10 @@
 package pull
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"runtime"
@@ -60,25 +64,20 @@ type Image struct {
 	Reference              string // with the digest of its manifest
 	Manifest               digest.Digest
 	Platform, Arch, Format string // as far as they are known
-	Title                  string // name of the file; empty if it is in a container image, whose layer tells
+	Title                  string // name of the file; empty if it is in a container image, and only its layer tells
 	Size                   int64  // of the blob that is to be fetched
 
 	repo         *repo
 	o            Options
 	blob         imgspec.Descriptor
 	inTar        bool
+	sha256       string // of the file; empty if it is in a container image that does not tell
 	uncompressed string // SHA-256 that the publisher gives; may be empty
 }
 
 // Find returns the image that is wanted of what a reference names.
 func Find(ctx context.Context, ref string, o Options) (*Image, error) {
-	o.Arch = rootfs.GoArch(cmp.Or(o.Arch, runtime.GOARCH))
-	if o.Registry.ReadTimeout <= 0 {
-		o.Registry.ReadTimeout = 2 * time.Minute
-	}
-	if o.Progress == nil {
-		o.Progress = silent{}
-	}
+	o = o.complete()
 	sys := &types.SystemContext{SystemRegistriesConfPath: o.Registry.RegistryConf}
 	named, err := oci.Named(ref, sys)
 	if err != nil {
@@ -89,6 +88,96 @@ func Find(ctx context.Context, ref string, o Options) (*Image, error) {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	return m, nil
+}
+
+// List returns every file that a reference names: the one of its manifest, or
+// those of all manifests that its index lists, documents as well as images.
+func List(ctx context.Context, named reference.Named, o Options) (all []*Image, err error) {
+	o = o.complete()
+	r, top, err := open(ctx, named, &types.SystemContext{SystemRegistriesConfPath: o.Registry.RegistryConf}, o)
+	if err == nil {
+		all, err = r.files(ctx, top, o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", named, err)
+	}
+	return all, nil
+}
+
+const maxEntries = 1000 // manifests that an index may lead to
+
+func (r *repo) files(ctx context.Context, top *manifest, o Options) (all []*Image, err error) {
+	docs := []*manifest{top}
+	for n := 0; n < len(docs); n++ {
+		doc := docs[n]
+		for _, d := range doc.Manifests {
+			if err := checkDigest(d.Digest); err != nil {
+				return nil, fmt.Errorf("index %s: %w", doc.digest, err)
+			}
+			if len(docs) == maxEntries {
+				return nil, fmt.Errorf("index %s: leads to more than %d manifests", top.digest, maxEntries)
+			}
+			in, err := r.manifest(ctx, d.Digest.String())
+			if err != nil {
+				return nil, err
+			}
+			docs = append(docs, in)
+		}
+		if len(doc.Layers) != 1 {
+			continue // an index, or a container as they usually are
+		}
+		m, err := r.imageOf(ctx, doc, entryOf(imgspec.Descriptor{Digest: doc.digest, Annotations: doc.Annotations, ArtifactType: doc.kind()}), o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// FileSHA256 returns the digest of the file as it is published. It is empty if the
+// file is in a container image that does not tell.
+func (m *Image) FileSHA256() string { return m.sha256 }
+
+// InContainer reports whether the file is in a container image, so that no blob
+// is the file.
+func (m *Image) InContainer() bool { return m.inTar }
+
+// Read returns a file that is a document. It must not be large.
+func (m *Image) Read(ctx context.Context) ([]byte, error) {
+	text, err := m.repo.content(ctx, m.blob)
+	if err != nil || !m.inTar {
+		return text, err
+	}
+	b, doc := &memory{}, *m
+	doc.o.Decompress = false
+	err = (&unpacker{Image: &doc, out: b, sum: sha256.New()}).untar(ctx, bytes.NewReader(text))
+	return b.Bytes(), err
+}
+
+// A memory is where documents are unpacked to.
+type memory struct{ bytes.Buffer }
+
+func (b *memory) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxDocument {
+		return 0, fmt.Errorf("unpacks to more than %d bytes", maxDocument)
+	}
+	return b.Buffer.Write(p)
+}
+
+func (b *memory) Size() int64  { return int64(b.Len()) }
+func (b *memory) Close() error { return nil }
+
+// complete fills in what options leave to us.
+func (o Options) complete() Options {
+	o.Arch = rootfs.GoArch(cmp.Or(o.Arch, runtime.GOARCH))
+	if o.Registry.ReadTimeout <= 0 {
+		o.Registry.ReadTimeout = 2 * time.Minute
+	}
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	return o
 }
 
 type silent struct{}
@@ -116,7 +205,7 @@ func find(ctx context.Context, named reference.Named, sys *types.SystemContext, 
 			if err != nil {
 				return nil, err
 			}
-			if o.Format != "" && m.Format != "" && !sameFormat(m.Format, o.Format) {
+			if o.Format != "" && m.Format != "" && !sameFormat(m.Format, strings.TrimPrefix(o.Format, "4k.")) {
 				continue
 			}
 			if found == nil {
@@ -151,11 +240,15 @@ func (m *Image) BlobDigest() digest.Digest { return m.blob.Digest }
 // before: a name and a SHA-256 may be missing.
 func (m *Image) Expected() File {
 	switch {
-	case m.inTar:
+	case m.inTar && m.sha256 == "":
 		return File{}
 	case m.o.Decompress && m.packed():
 		f := m.unpackedFile(plainName(m.Title))
 		f.SHA256 = m.uncompressed
+		return f
+	case m.inTar:
+		f := m.unpackedFile(m.Title)
+		f.SHA256 = m.sha256
 		return f
 	}
 	return m.packedFile()
@@ -170,6 +263,10 @@ func (r *repo) image(ctx context.Context, e entry, o Options) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.imageOf(ctx, doc, e, o)
+}
+
+func (r *repo) imageOf(ctx context.Context, doc *manifest, e entry, o Options) (*Image, error) {
 	ref := r.Reference.Registry + "/" + r.Reference.Repository + "@" + e.digest.String()
 	if e.size > 0 && e.size != doc.size {
 		return nil, fmt.Errorf("manifest %s: has %d bytes, the index says %d: %w", e.digest, doc.size, e.size, oci.ErrVerify)
@@ -216,18 +313,26 @@ func (m *Image) describe(ctx context.Context, doc *manifest, e entry) error {
 		if m.uncompressed == "" {
 			m.uncompressed = strings.TrimPrefix(n[stream.AnnotationUncompressed], "sha256:")
 		}
+		if m.inTar && m.sha256 == "" && n[stream.AnnotationFile] != "" { // of any other container the title is no file's
+			m.sha256, m.Title = n[stream.AnnotationFile], n[imgspec.AnnotationTitle]
+		}
 	}
-	if b, err := hex.DecodeString(m.uncompressed); err != nil || len(b) != 32 && len(b) != 0 {
-		return fmt.Errorf("%s %q is no SHA-256", stream.AnnotationUncompressed, m.uncompressed)
+	for name, s := range map[string]string{stream.AnnotationUncompressed: m.uncompressed, stream.AnnotationFile: m.sha256} {
+		if b, err := hex.DecodeString(s); err != nil || len(b) != 32 && len(b) != 0 {
+			return fmt.Errorf("%s %q is no SHA-256", name, s)
+		}
 	}
 	if !m.inTar && m.uncompressed == m.blob.Digest.Encoded() {
 		m.o.Decompress = false // it is as it should be, however it begins: a tarball for GCP, an initramfs
 	}
 	m.Format = cmp.Or(m.Format, formatOfType(doc.kind()), formatOfType(m.blob.MediaType), formatOfName(m.Title))
-	if m.inTar {
+	if m.inTar && m.sha256 == "" {
 		return nil
 	}
-	if !titled {
+	if !m.inTar {
+		m.sha256 = m.blob.Digest.Encoded()
+	}
+	if !titled && !m.inTar {
 		m.Title = m.makeTitle()
 	}
 	return checkTitle(m.Title)
