@@ -59,6 +59,10 @@ own container, in its repository, images are found as its referrers.
 A registry that does not take artifacts gets containers with the images in them.
 Which form it took is remembered in the cache; --as artifact tries again.
 
+Images of one version belong together under a tag: if it has some that the folder
+has not, such as those of another architecture, they are lost only with --replace.
+Publish a folder with the folders of all architectures instead.
+
 Views are the same images once more, for tools that look for them in their own
 way; each has tags of its own:
 ` + viewHelp(),
@@ -82,6 +86,7 @@ way; each has tags of its own:
 	f.StringSliceVar(&p.Views, "view", nil, "`views` to publish as well, or all that apply")
 	f.StringVar(&p.Stream, "stream", "", "`name` of the stream: its metadata, in which this is the current release, is published with the images")
 	f.BoolVar(&p.Secrets, "allow-secret", false, "publish images that have an Ignition config in them")
+	f.BoolVar(&p.Replace, "replace", false, "drop images of the same version from the tag that the folder has not")
 	f.StringVar(&p.As, "as", "auto", "`form`: artifact, container, or auto for what the registry takes")
 	f.StringVar(&p.MountFrom, "mount-from", "", "`repository` in the same registry that may have the images already")
 	f.StringVar(&o.cache, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
@@ -148,13 +153,10 @@ func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	if !o.tlsVerify {
 		p.Registry.TLSVerify = &o.tlsVerify
 	}
-	text, err := os.ReadFile(filepath.Join(dir, streamFile))
-	switch {
-	case p.Stream != "": // it is made anew
-	case err == nil:
-		p.Documents = append(p.Documents, publish.Document{Title: streamFile, MediaType: stream.StreamType, Bytes: text})
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+	if p.Stream == "" { // or it is made anew
+		if p.Documents, err = streamOf(dir); err != nil {
+			return nil, err
+		}
 	}
 	p.Memory = filepath.Join(o.cache, "registries.json")
 	p.Planned = func(r *publish.Result) { ui.say("will be %s, as %s", r.Reference, r.Form) }
@@ -164,6 +166,33 @@ func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	res, err := publish.Publish(ctx, dir, to, p)
 	s.end(err)
 	return res, err
+}
+
+// streamOf returns the stream metadata in a folder, if there is some.
+func streamOf(dir string) ([]publish.Document, error) {
+	name := filepath.Join(dir, streamFile)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := stream.Parse(name, text)
+	if err == nil {
+		err = d.Want(stream.KindStream)
+	}
+	var problems []string
+	if err == nil {
+		problems, err = stream.Check(d)
+	}
+	if len(problems) > 0 {
+		err = fmt.Errorf("%s: %s", name, strings.Join(problems, "; "))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: remove it, or make it anew with --stream", err)
+	}
+	return []publish.Document{{Title: streamFile, MediaType: stream.StreamType, Bytes: text}}, nil
 }
 
 // certDirs are where certificates of registries are, see containers-certs.d(5).

@@ -41,7 +41,15 @@ func makeOutput(t *testing.T, size int64) string {
 	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(meta), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, streamFile), []byte("{}"), 0o644); err != nil {
+	where, err := stream.HTTP("https://example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := stream.NewRelease(meta, "s", where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, streamFile), stream.Marshal(release.Current()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -121,7 +129,12 @@ func TestPublishFails(t *testing.T) {
 	}))
 	defer empty.Close()
 	host := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
-	good, bad, short := makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20)
+	good, bad, short, nonsense, other := makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20)
+	for dir, text := range map[string]string{nonsense: `{"stream": "s", "architectures": {}}`, other: `{"a": 1}`} {
+		if err := os.WriteFile(filepath.Join(dir, streamFile), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	name := "os-1-metal.x86_64.raw"
 	if err := os.WriteFile(filepath.Join(bad, name), make([]byte, 1<<20), 0o644); err != nil {
 		t.Fatal(err)
@@ -137,6 +150,8 @@ func TestPublishFails(t *testing.T) {
 		{exitAccess, "access denied", []string{good, host(denied) + "/os:1"}},
 		{exitVerify, "is not what meta.json says", []string{bad, host(empty) + "/os:1"}},
 		{exitVerify, "has 524288 bytes, not 1048576", []string{short, host(empty) + "/os:1"}},
+		{exitFailed, "stream.json: missing propert", []string{nonsense, host(empty) + "/os:1"}},
+		{exitFailed, "stream.json: none of stream.json", []string{other, host(empty) + "/os:1"}},
 		{exitUsage, "names no registry", []string{good, "os:1"}},
 		{exitUsage, "where to?", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
