@@ -157,7 +157,9 @@ func (p *publication) render(it *item) error {
 		it.manifest = newManifest(m.MediaType, m, config, layer)
 		it.desc.ArtifactType = m.ArtifactType
 	}
-	it.desc.Annotations = annotations
+	// With a title in an index, oras takes the manifest for a file of that name.
+	it.desc.Annotations = maps.Clone(annotations)
+	delete(it.desc.Annotations, imgspec.AnnotationTitle)
 	// Documents are for no machine. BuildKit writes that so, and tools know it.
 	it.desc.Platform = &imgspec.Platform{OS: "unknown", Architecture: "unknown"}
 	if it.platform != "" {

@@ -16,7 +16,8 @@
 //
 // Entries are in the order of architectures and then of platforms, with qemu
 // first: who looks at nothing but the architecture takes the first that fits.
-// Each has the platform {GOARCH, linux}, and these annotations, as its manifest has:
+// Each has the platform {GOARCH, linux}, and these annotations, as its manifest has,
+// but for the title:
 //
 //	disktype                           qemu, applehv or hyperv for those platforms, else the format
 //	org.opencontainers.image.title     name of the file

@@ -2,34 +2,57 @@ package publish
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"log"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
-// registries are implementations that may be installed. The second is called as
-// distribution 3 is when it is built.
+// registries are Debian's, and distribution 3, which is this program.
 func registries(t *testing.T, test func(t *testing.T, binary string)) {
 	t.Run("docker-registry", func(t *testing.T) { test(t, registrytest.Debian) })
-	t.Run("registry", func(t *testing.T) {
-		if _, err := exec.LookPath("registry"); err != nil {
-			t.Skip("distribution 3 is not installed: go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2")
+	t.Run("distribution 3", func(t *testing.T) {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
 		}
-		test(t, "registry")
+		test(t, self)
 	})
+}
+
+// TestMain is distribution 3 when it is called as that.
+func TestMain(m *testing.M) {
+	if len(os.Args) != 3 || os.Args[1] != "serve" {
+		os.Exit(m.Run())
+	}
+	f, err := os.Open(os.Args[2])
+	if err == nil {
+		var config *configuration.Configuration
+		if config, err = configuration.Parse(f); err == nil {
+			logrus.SetLevel(logrus.PanicLevel)
+			config.Log.AccessLog.Disabled = true
+			err = http.ListenAndServe(config.HTTP.Addr, handlers.NewApp(context.Background(), config))
+		}
+	}
+	log.Fatal(err)
 }
 
 // TestRealRegistries publishes in all forms beside a real container, and reads

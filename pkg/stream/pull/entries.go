@@ -179,7 +179,8 @@ func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err
 	read := 0
 	for _, d := range refs {
 		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
-		if !index && d.ArtifactType != stream.StreamType && formatOfType(d.ArtifactType) == "" {
+		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list types of configs
+		if !index && d.ArtifactType != stream.StreamType && !disk {
 			continue // a signature, or the like
 		}
 		if err := checkDigest(d.Digest); err != nil {
