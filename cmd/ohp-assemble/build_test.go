@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
@@ -312,6 +315,24 @@ func TestSameBytes(t *testing.T) {
 				t.Errorf("two builds differ:\n%s\n%s", sums[0], sums[1])
 			}
 		})
+	}
+}
+
+// TestDocuments: what is written beside an image has its mode, and is never of
+// another image.
+func TestDocuments(t *testing.T) {
+	dir := t.TempDir()
+	r := built(t, nil, fixture(t, "tiny-base"), "--platform", "aws,digitalocean", "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))
+	names := []string{upload.FileName(r.Images[0].Path), upload.FileName(r.Images[1].Path)}
+	program(t, nil, "compress", dir, "--compress", "zstd", "--keep")
+	for _, name := range append(names, upload.FileName(r.Images[0].Path+".zst")) {
+		if mode := stat(t, name).Mode().Perm(); mode != 0o600 {
+			t.Errorf("%s: mode %o, of an image with a config in it", name, mode)
+		}
+	}
+	p := program(t, nil, "build", fixture(t, "tiny-base"), "--platform", "digitalocean", "--size", "200GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
+	if _, err := os.Stat(names[1]); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(p.stderr, "must be of at most 100 GiB") {
+		t.Errorf("%s of a disk that is too large: %v: %s", names[1], err, p.stderr)
 	}
 }
 

@@ -159,7 +159,7 @@ func rewriteUpload(dir string, old, now stream.Artifact) error {
 		return err
 	}
 	doc.Snapshot = was.Snapshot
-	return writeText(filepath.Join(dir, upload.FileName(now.Path)), doc.Marshal())
+	return writeDocument(filepath.Join(dir, now.Path), doc)
 }
 
 // plainSum is the digest of an image without compression.
