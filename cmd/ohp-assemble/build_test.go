@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
@@ -24,6 +25,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 // built runs build and returns what it says it made.
@@ -295,24 +297,30 @@ func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
 	}
 }
 
-// TestSameBytes builds twice, with everything different that may be.
+// TestSameBytes builds twice, with everything different that may be: images of
+// every format, and what is told of them.
 func TestSameBytes(t *testing.T) {
-	for _, name := range []string{"tiny-base", "tiny-chunked"} {
+	for name, platforms := range map[string]string{
+		"tiny-base":    "qemu,metal,aws,azure,gcp,hyperv,kubevirt,nutanix,virtualbox,vmware",
+		"tiny-chunked": "qemu,metal",
+	} {
 		t.Run(name, func(t *testing.T) {
 			ref := fixture(t, name)
-			var sums [2]string
+			var sums [2]map[string]string
 			for i, threads := range []string{"1", "2"} {
 				dir, tmp := t.TempDir(), t.TempDir()
 				old := syscall.Umask([]int{0o022, 0o077}[i])
 				r := built(t, []string{"GOMAXPROCS=" + threads, "TMPDIR=" + tmp, "TZ=" + []string{"UTC", "Asia/Kathmandu"}[i], "LANG=" + []string{"C", "de_DE.UTF-8"}[i]},
-					ref, "--platform", "qemu,metal", "--out", dir, "--cache", filepath.Join(dir, "cache"))
+					ref, "--platform", platforms, "--size", "1GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
 				syscall.Umask(old)
+				sums[i] = map[string]string{stream.MetaFile: fileSum(t, filepath.Join(dir, stream.MetaFile))}
 				for _, img := range r.Images {
-					sums[i] += img.SHA256 + " "
+					document := upload.FileName(img.Path)
+					sums[i][filepath.Base(img.Path)], sums[i][filepath.Base(document)] = img.SHA256, fileSum(t, document)
 				}
 			}
-			if sums[0] != sums[1] {
-				t.Errorf("two builds differ:\n%s\n%s", sums[0], sums[1])
+			if diff := cmp.Diff(sums[0], sums[1]); diff != "" || len(sums[0]) != 1+2*len(strings.Split(platforms, ",")) {
+				t.Errorf("two builds differ: %s", diff)
 			}
 		})
 	}
