@@ -201,7 +201,11 @@ func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResul
 		return ui.warn([]string{err.Error()}, r.strict)
 	}
 	if i.Platform == "aws" {
-		if doc.Snapshot, err = upload.Blocks(d.disk.Image); err != nil {
+		blocks, err := upload.Blocks(d.disk.Image)
+		if err != nil {
+			return err
+		}
+		if err := doc.Direct(blocks); err != nil {
 			return err
 		}
 	}

@@ -170,7 +170,11 @@ func rewriteUpload(dir string, old, now stream.Artifact) error {
 	if err != nil {
 		return err
 	}
-	doc.Snapshot = was.Snapshot
+	if was.Snapshot != nil {
+		if err := doc.Direct(was.Snapshot); err != nil {
+			return err
+		}
+	}
 	return writeDocument(filepath.Join(dir, now.Path), doc)
 }
 
