@@ -2,20 +2,20 @@
 // operating system, in a small YAML file that is reviewed in Git.
 //
 // The files in examples are definitions to start from; image.schema.json is
-// their JSON Schema, for editors and other programs. A definition is strict: a
-// key that is not known is an error, with its line and the name that was
-// probably meant.
+// their JSON Schema, for editors and other programs, and what a definition is
+// judged by here. It is strict: a key that is not known is an error, with its
+// line and the name that was probably meant.
 package manifests
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -43,6 +43,9 @@ type Image struct {
 	Kind     string   `yaml:"kind" jsonschema:"required,enum=Image"`
 	Metadata Metadata `yaml:"metadata,omitempty"`
 	Spec     Spec     `yaml:"spec" jsonschema:"required"`
+
+	file string
+	body ast.Node
 }
 
 // Metadata names the images.
@@ -60,14 +63,14 @@ type Spec struct {
 	// Where the system takes its updates from, as in ostree's container-image-reference.
 	Origin string `yaml:"origin,omitempty"`
 	// The architectures to make images for, as in OCI. Default: that of this machine.
-	Architectures []string `yaml:"architectures,omitempty" jsonschema:"minItems=1,uniqueItems=true"`
+	Architectures []string `yaml:"architectures,omitempty" jsonschema:"minItems=1,uniqueItems=true,pattern=^[a-z0-9_]+$"`
 	// The platforms to make images for, or all.
-	Platforms []string `yaml:"platforms" jsonschema:"required,minItems=1,uniqueItems=true"`
+	Platforms []string `yaml:"platforms" jsonschema:"required,minItems=1,uniqueItems=true,pattern=^[a-z0-9]+$"`
 	Disk      Disk     `yaml:"disk,omitempty"`
 	// More kernel arguments.
-	KernelArguments []string `yaml:"kernelArguments,omitempty"`
+	KernelArguments []string `yaml:"kernelArguments,omitempty" jsonschema:"minLength=1"`
 	// Ignition configs, or Butane configs (.bu), to embed; several are merged. Paths are relative to the definition.
-	Ignition []string `yaml:"ignition,omitempty"`
+	Ignition []string `yaml:"ignition,omitempty" jsonschema:"minLength=1"`
 	// The folder of the files that Butane configs refer to, relative to the definition.
 	FilesDir string `yaml:"filesDir,omitempty"`
 	// How the images' files are compressed; platform is as the images of each platform are published. Default: none.
@@ -87,8 +90,8 @@ type Disk struct {
 
 // Publish says where the images go.
 type Publish struct {
-	// A repository, with or without a tag, that publish -m puts the images into.
-	Repository string `yaml:"repository,omitempty"`
+	// A repository with its registry, with or without a tag, that publish -m puts the images into.
+	Repository string `yaml:"repository,omitempty" jsonschema:"pattern=^(docker://)?([^/@ ]*[.:][^/@ ]*|localhost)(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"`
 	// The name of the stream, whose metadata is published with the images.
 	Stream string `yaml:"stream,omitempty"`
 }
@@ -96,18 +99,32 @@ type Publish struct {
 // Parse reads a definition; name is the file's, for errors and for the paths
 // in it, which are returned relative to the working directory as name is.
 func Parse(text []byte, name string) (*Image, error) {
-	m := &Image{}
-	if err := yaml.UnmarshalWithOptions(text, m, yaml.Strict()); err != nil {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
 		return nil, explain(err, name)
 	}
-	if m.APIVersion != APIVersion || m.Kind != Kind {
-		return nil, fmt.Errorf("%s: apiVersion %q, kind %q: want %s, %s", name, m.APIVersion, m.Kind, APIVersion, Kind)
+	m := &Image{file: name}
+	for _, doc := range file.Docs {
+		switch {
+		case doc.Body == nil:
+		case m.body != nil:
+			return nil, fmt.Errorf("%s: a second document: each definition is a file", place(name, doc.Body))
+		default:
+			m.body = doc.Body
+		}
 	}
-	if err := m.Spec.checkSource(); err != nil {
-		return nil, fmt.Errorf("%s: spec.source: %w", name, err)
+	if m.body == nil {
+		return nil, fmt.Errorf("%s: there is no definition in it: manifest init writes one to begin with", name)
 	}
-	if len(m.Spec.Platforms) == 0 {
-		return nil, fmt.Errorf("%s: spec.platforms: none", name)
+	var v any
+	if err := yaml.NodeToValue(m.body, &v); err != nil {
+		return nil, explain(err, name)
+	}
+	if err := m.judge(v); err != nil {
+		return nil, err
+	}
+	if err := yaml.NodeToValue(m.body, m, yaml.Strict()); err != nil {
+		return nil, explain(err, name)
 	}
 	for i, file := range m.Spec.Ignition {
 		m.Spec.Ignition[i] = beside(name, file)
@@ -120,13 +137,13 @@ func Parse(text []byte, name string) (*Image, error) {
 
 // checkSource sees that the source can never be another one: a definition is
 // reviewed, and what was reviewed is what is built.
-func (s *Spec) checkSource() error {
-	at := strings.LastIndex(s.Source, "@")
+func checkSource(source string) error {
+	at := strings.LastIndex(source, "@")
 	if at < 0 {
-		return fmt.Errorf("%q has no digest: write NAME@sha256:... (inspect shows the digest of a reference)", s.Source)
+		return fmt.Errorf("%q has no digest: write NAME@sha256:... (inspect shows the digest of a reference)", source)
 	}
-	if d := digest.Digest(s.Source[at+1:]); d.Validate() != nil || d.Algorithm() != digest.SHA256 {
-		return fmt.Errorf("%q: %q is not a digest of SHA-256", s.Source, d)
+	if d := digest.Digest(source[at+1:]); d.Validate() != nil || d.Algorithm() != digest.SHA256 {
+		return fmt.Errorf("%q: %q is not a digest of SHA-256", source, d)
 	}
 	return nil
 }
@@ -136,66 +153,4 @@ func beside(name, file string) string {
 		return file
 	}
 	return filepath.Join(filepath.Dir(name), file)
-}
-
-// explain puts the place in front of an error, and the name that was meant
-// behind it.
-func explain(err error, name string) error {
-	var at yaml.Error
-	if !errors.As(err, &at) || at.GetToken() == nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	tok := at.GetToken()
-	text := fmt.Sprintf("%s:%d:%d: %s", name, tok.Position.Line, tok.Position.Column, at.GetMessage())
-	if unknown := (*yaml.UnknownFieldError)(nil); errors.As(err, &unknown) {
-		if meant := nearest(tok.Value, keys(reflect.TypeFor[Image]())); meant != "" {
-			text += fmt.Sprintf(", is %q meant?", meant)
-		}
-	}
-	return errors.New(text)
-}
-
-// keys returns every key of a definition.
-func keys(t reflect.Type) (all []string) {
-	for f := range t.Fields() {
-		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		all = append(all, key)
-		if f.Type.Kind() == reflect.Struct {
-			all = append(all, keys(f.Type)...)
-		}
-	}
-	return all
-}
-
-// nearest returns the name that takes the fewest edits to make of a wrong one,
-// if it is not another word altogether.
-func nearest(wrong string, names []string) string {
-	best, fewest := "", len(wrong)/2+1
-	for _, name := range names {
-		if n := edits(strings.ToLower(wrong), strings.ToLower(name)); n < fewest {
-			best, fewest = name, n
-		}
-	}
-	return best
-}
-
-// edits is the Levenshtein distance of two words.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

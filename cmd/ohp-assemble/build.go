@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -178,7 +180,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 }
 
 // writeUpload writes, beside an image, how it gets into its cloud. If it breaks
-// a rule of its cloud, it does not.
+// a rule of its cloud, it does not, and what an earlier image had there goes.
 func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResult) error {
 	image := upload.Image{
 		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
@@ -193,14 +195,35 @@ func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResul
 	}
 	doc, err := upload.New(image)
 	if err != nil {
+		if err := os.Remove(upload.FileName(i.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return ui.warn([]string{err.Error()}, r.strict)
 	}
 	if i.Platform == "aws" {
-		if doc.Snapshot, err = upload.Blocks(d.disk.Image); err != nil {
+		blocks, err := upload.Blocks(d.disk.Image)
+		if err != nil {
+			return err
+		}
+		if err := doc.Direct(blocks); err != nil {
 			return err
 		}
 	}
-	return writeText(upload.FileName(i.Path), doc.Marshal())
+	return writeDocument(i.Path, doc)
+}
+
+// writeDocument writes the document of an image, for those who may read the
+// image: of AWS, it has digests of what is in there.
+func writeDocument(image string, doc *upload.Document) error {
+	info, err := os.Stat(image)
+	if err != nil {
+		return err
+	}
+	_, _, err = writeFile(upload.FileName(image), info.Mode().Perm(), func(f *os.File) error {
+		_, err := f.Write(doc.Marshal())
+		return err
+	})
+	return err
 }
 
 // hasShim reports whether the boot loader can be one that Secure Boot lets

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,13 +16,16 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 // built runs build and returns what it says it made.
@@ -292,26 +297,50 @@ func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
 	}
 }
 
-// TestSameBytes builds twice, with everything different that may be.
+// TestSameBytes builds twice, with everything different that may be: images of
+// every format, and what is told of them.
 func TestSameBytes(t *testing.T) {
-	for _, name := range []string{"tiny-base", "tiny-chunked"} {
+	for name, platforms := range map[string]string{
+		"tiny-base":    "qemu,metal,aws,azure,gcp,hyperv,kubevirt,nutanix,virtualbox,vmware",
+		"tiny-chunked": "qemu,metal",
+	} {
 		t.Run(name, func(t *testing.T) {
 			ref := fixture(t, name)
-			var sums [2]string
+			var sums [2]map[string]string
 			for i, threads := range []string{"1", "2"} {
 				dir, tmp := t.TempDir(), t.TempDir()
 				old := syscall.Umask([]int{0o022, 0o077}[i])
 				r := built(t, []string{"GOMAXPROCS=" + threads, "TMPDIR=" + tmp, "TZ=" + []string{"UTC", "Asia/Kathmandu"}[i], "LANG=" + []string{"C", "de_DE.UTF-8"}[i]},
-					ref, "--platform", "qemu,metal", "--out", dir, "--cache", filepath.Join(dir, "cache"))
+					ref, "--platform", platforms, "--size", "1GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
 				syscall.Umask(old)
+				sums[i] = map[string]string{stream.MetaFile: fileSum(t, filepath.Join(dir, stream.MetaFile))}
 				for _, img := range r.Images {
-					sums[i] += img.SHA256 + " "
+					document := upload.FileName(img.Path)
+					sums[i][filepath.Base(img.Path)], sums[i][filepath.Base(document)] = img.SHA256, fileSum(t, document)
 				}
 			}
-			if sums[0] != sums[1] {
-				t.Errorf("two builds differ:\n%s\n%s", sums[0], sums[1])
+			if diff := cmp.Diff(sums[0], sums[1]); diff != "" || len(sums[0]) != 1+2*len(strings.Split(platforms, ",")) {
+				t.Errorf("two builds differ: %s", diff)
 			}
 		})
+	}
+}
+
+// TestDocuments: what is written beside an image has its mode, and is never of
+// another image.
+func TestDocuments(t *testing.T) {
+	dir := t.TempDir()
+	r := built(t, nil, fixture(t, "tiny-base"), "--platform", "aws,digitalocean", "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))
+	names := []string{upload.FileName(r.Images[0].Path), upload.FileName(r.Images[1].Path)}
+	program(t, nil, "compress", dir, "--compress", "zstd", "--keep")
+	for _, name := range append(names, upload.FileName(r.Images[0].Path+".zst")) {
+		if mode := stat(t, name).Mode().Perm(); mode != 0o600 {
+			t.Errorf("%s: mode %o, of an image with a config in it", name, mode)
+		}
+	}
+	p := program(t, nil, "build", fixture(t, "tiny-base"), "--platform", "digitalocean", "--size", "200GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
+	if _, err := os.Stat(names[1]); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(p.stderr, "must be of at most 100 GiB") {
+		t.Errorf("%s of a disk that is too large: %v: %s", names[1], err, p.stderr)
 	}
 }
 

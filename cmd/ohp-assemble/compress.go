@@ -41,7 +41,8 @@ func compressCommand() *cobra.Command {
 		Short: "Compress the images of a build, as they are published",
 		Long: `compress takes the images that build has left in a folder, compresses those that
 are not yet, and says in meta.json what they are now. What is published as it
-is, such as an OVA, stays. It may be interrupted, and run again.`,
+is, such as an OVA, stays. Of several architectures, each has a folder in the
+folder. It may be interrupted, and run again.`,
 		Example: `  ohp-assemble build registry.example/os@sha256:... --platform all --out images
   ohp-assemble compress images`,
 		Args: exactArgs(1, "the folder of a build"),
@@ -92,13 +93,25 @@ func (o *packing) repack(cmd *cobra.Command, dir string, want func(stream.Artifa
 	if err := checkFormat(o.format); err != nil {
 		return err
 	}
-	m, err := stream.ReadMeta(os.DirFS(dir))
+	builds, err := stream.ReadBuilds(os.DirFS(dir))
 	if err != nil {
 		return fmt.Errorf("%s: no build: %w", dir, err)
 	}
 	ui := newUI(o.quiet)
 	defer ui.wait()
 	res := &repacked{Images: []imageResult{}}
+	for _, b := range builds {
+		if err := o.repackBuild(cmd.Context(), ui, filepath.Join(dir, b.Dir), b.Meta, want, res); err != nil {
+			return err
+		}
+	}
+	ui.wait()
+	return show(cmd.OutOrStdout(), o.format, res)
+}
+
+// repackBuild does that in the folder of one architecture, and adds to res
+// what it made.
+func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream.Meta, want func(stream.Artifact, string) compress.Kind, res *repacked) error {
 	for _, platform := range m.Platforms() {
 		old := m.Images[platform]
 		kind := want(old, platform)
@@ -112,7 +125,7 @@ func (o *packing) repack(cmd *cobra.Command, dir string, want func(stream.Artifa
 		if is == kind {
 			continue
 		}
-		a, allocated, err := o.repackOne(cmd.Context(), ui, dir, old, is, kind)
+		a, allocated, err := o.repackOne(ctx, ui, dir, old, is, kind)
 		if err != nil {
 			return err
 		}
@@ -134,8 +147,7 @@ func (o *packing) repack(cmd *cobra.Command, dir string, want func(stream.Artifa
 			UncompressedSize: max(a.UncompressedSize, old.UncompressedSize), UncompressedSHA256: plainSum(a),
 		})
 	}
-	ui.wait()
-	return show(cmd.OutOrStdout(), o.format, res)
+	return nil
 }
 
 // rewriteUpload says how the new file of an image gets into its cloud, if that
@@ -158,8 +170,12 @@ func rewriteUpload(dir string, old, now stream.Artifact) error {
 	if err != nil {
 		return err
 	}
-	doc.Snapshot = was.Snapshot
-	return writeText(filepath.Join(dir, upload.FileName(now.Path)), doc.Marshal())
+	if was.Snapshot != nil {
+		if err := doc.Direct(was.Snapshot); err != nil {
+			return err
+		}
+	}
+	return writeDocument(filepath.Join(dir, now.Path), doc)
 }
 
 // plainSum is the digest of an image without compression.

@@ -29,6 +29,7 @@ import (
 
 // A difference is what diff prints. Lists are empty where nothing differs.
 type difference struct {
+	Arch        string            `json:"arch,omitempty"` // of one of several
 	A           string            `json:"a"`
 	B           string            `json:"b"`
 	Equal       bool              `json:"equal"`              // all that can be compared was, and is the same
@@ -41,7 +42,8 @@ type difference struct {
 	Files       []fileChange      `json:"files"`
 	Ignition    []change          `json:"ignition"`
 	Sizes       []sizeChange      `json:"sizes"`
-	NotCompared []string          `json:"not_compared"` // what should have been, and why it was not
+	NotCompared []string          `json:"not_compared"`            // what should have been, and why it was not
+	Arches      []*difference     `json:"architectures,omitempty"` // of two builds of several, those that both have
 
 	same []string // for people: how much of what is the same
 }
@@ -106,7 +108,11 @@ how it is linked.
 Of two images, the systems are compared as they are when they are booted, with
 /boot and /boot/efi; /sysroot/ostree is left out, whose objects are those files
 again. Of a container it is the system that it would be on a disk. Of two builds,
-images are compared by what meta.json says, and those of one platform inside.
+images are compared by what meta.json says, and those of one platform inside;
+of several architectures, each is compared with itself.
+
+Images may be of any format but those that are compressed as a whole: decompress
+them first. Google's tar.gz is one of these, its disk.raw is none.
 
 The room that a file takes on this machine's disk is shown, and is no difference.
 The exit code is 0 whether or not they differ. With --exit-code it is 3 if they
@@ -139,34 +145,99 @@ do: 1 stays what says that they could not be compared.`,
 
 // diff compares whatever the two names are of.
 func (o *buildOptions) diff(ctx context.Context, a, b string) (*difference, error) {
-	d := &difference{
-		A: a, B: b, About: []change{}, Images: []imageChange{}, Partitions: []partitionChange{}, Kargs: []kargChange{},
-		Packages: []packages.Change{}, Files: []fileChange{}, Ignition: []change{}, Sizes: []sizeChange{}, NotCompared: []string{},
-	}
+	ui := newUI(false)
+	defer ui.wait()
 	if isFolder(a) != isFolder(b) {
 		return nil, usageError{errors.New("the folder of a build is compared with that of another")}
 	}
+	d := newDifference(a, b)
+	compare := o.images
 	if isFolder(a) {
-		var err error
-		if a, b, err = d.builds(a, b); err != nil || a == "" {
-			return d.judge(), err
+		compare = o.folders
+	}
+	if err := compare(ctx, ui, d, a, b); err != nil {
+		return nil, err
+	}
+	return d.judge(), nil
+}
+
+func newDifference(a, b string) *difference {
+	return &difference{
+		A: a, B: b, About: []change{}, Images: []imageChange{}, Partitions: []partitionChange{}, Kargs: []kargChange{},
+		Packages: []packages.Change{}, Files: []fileChange{}, Ignition: []change{}, Sizes: []sizeChange{}, NotCompared: []string{},
+	}
+}
+
+// folders compares the builds in two folders: one in each, or those of the
+// architectures that both have.
+func (o *buildOptions) folders(ctx context.Context, ui *ui, d *difference, a, b string) error {
+	var byArch [2]map[string]stream.Build
+	for i, dir := range []string{a, b} {
+		builds, err := stream.ReadBuilds(os.DirFS(dir))
+		if err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+		byArch[i] = map[string]stream.Build{}
+		for _, build := range builds {
+			build.Dir = filepath.Join(dir, build.Dir)
+			if other, ok := byArch[i][build.BaseArch]; ok {
+				return fmt.Errorf("%s and %s are both builds of %s: compare one of them", other.Dir, build.Dir, build.BaseArch)
+			}
+			byArch[i][build.BaseArch] = build
 		}
 	}
-	ui := newUI(false)
-	defer ui.wait()
+	if len(byArch[0]) == 1 && len(byArch[1]) == 1 {
+		for _, buildA := range byArch[0] {
+			for _, buildB := range byArch[1] {
+				return o.builds(ctx, ui, d, buildA, buildB)
+			}
+		}
+	}
+	arches := func(i int) string { return strings.Join(slices.Sorted(maps.Keys(byArch[i])), " ") }
+	d.about("architectures", arches(0), arches(1))
+	for _, arch := range union(byArch[0], byArch[1]) {
+		buildA, inA := byArch[0][arch]
+		buildB, inB := byArch[1][arch]
+		if !inA || !inB {
+			continue
+		}
+		one := newDifference(buildA.Dir, buildB.Dir)
+		one.Arch = arch
+		if err := o.builds(ctx, ui, one, buildA, buildB); err != nil {
+			return err
+		}
+		d.Arches = append(d.Arches, one.judge())
+	}
+	return nil
+}
+
+// builds compares what two builds say of themselves, and inside what one
+// platform has.
+func (o *buildOptions) builds(ctx context.Context, ui *ui, d *difference, a, b stream.Build) error {
+	platform := d.builds(a.Meta, b.Meta)
+	if platform == "" {
+		return nil
+	}
+	err := o.images(ctx, ui, d, filepath.Join(a.Dir, a.Images[platform].Path), filepath.Join(b.Dir, b.Images[platform].Path))
+	if errors.Is(err, errPacked) {
+		d.NotCompared = append(d.NotCompared, err.Error())
+		return nil
+	}
+	return err
+}
+
+// images compares two images or containers.
+func (o *buildOptions) images(ctx context.Context, ui *ui, d *difference, a, b string) error {
 	var views [2]*view
 	for i, name := range []string{a, b} {
 		v, err := o.view(ctx, ui, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer v.close()
 		views[i] = v
 	}
-	if err := d.views(views[0], views[1]); err != nil {
-		return nil, err
-	}
-	return d.judge(), nil
+	return d.views(views[0], views[1])
 }
 
 func isFolder(name string) bool {
@@ -179,7 +250,8 @@ func (d *difference) judge() *difference {
 	if len(d.Sizes) == 1 && d.Sizes[0].Name == sizeAllocated {
 		d.Sizes = d.Sizes[:0]
 	}
-	d.Equal = len(d.About)+len(d.Images)+len(d.Partitions)+len(d.Kargs)+len(d.Packages)+len(d.Files)+len(d.Ignition)+len(d.Sizes)+len(d.NotCompared) == 0
+	differs := func(one *difference) bool { return !one.Equal }
+	d.Equal = !slices.ContainsFunc(d.Arches, differs) && len(d.About)+len(d.Images)+len(d.Partitions)+len(d.Kargs)+len(d.Packages)+len(d.Files)+len(d.Ignition)+len(d.Sizes)+len(d.NotCompared) == 0
 	return d
 }
 
@@ -190,16 +262,9 @@ func (d *difference) agree(differences int, format string, args ...any) {
 	}
 }
 
-// builds compares what two builds say of themselves. It returns the images
-// that are to be compared inside, or "" for none.
-func (d *difference) builds(dirA, dirB string) (a, b string, err error) {
-	var metas [2]*stream.Meta
-	for i, dir := range []string{dirA, dirB} {
-		if metas[i], err = stream.ReadMeta(os.DirFS(dir)); err != nil {
-			return "", "", fmt.Errorf("%s: %w", dir, err)
-		}
-	}
-	ma, mb := metas[0], metas[1]
+// builds compares what two builds say of themselves. It returns the platform
+// whose images are to be compared inside, or "" for none.
+func (d *difference) builds(ma, mb *stream.Meta) string {
 	d.about("build", ma.BuildID, mb.BuildID)
 	d.about("name", ma.Name, mb.Name)
 	d.about("architecture", ma.BaseArch, mb.BaseArch)
@@ -207,7 +272,7 @@ func (d *difference) builds(dirA, dirB string) (a, b string, err error) {
 	d.about("commit", ma.OSTreeCommit, mb.OSTreeCommit)
 	d.about("commit time", ma.OSTreeTimestamp, mb.OSTreeTimestamp)
 	var from [2]stream.Container
-	for i, m := range metas {
+	for i, m := range []*stream.Meta{ma, mb} {
 		if m.Container != nil {
 			from[i] = *m.Container
 		}
@@ -233,23 +298,17 @@ func (d *difference) builds(dirA, dirB string) (a, b string, err error) {
 	}
 	d.agree(len(d.Images), "%d images", len(common))
 	if len(common) == 0 {
-		return "", "", nil
+		return ""
 	}
-	d.Platform = common[0]
 	if slices.Contains(common, "qemu") {
-		d.Platform = "qemu"
+		common = slices.Insert(common, 0, "qemu")
 	}
-	imageA, imageB := ma.Images[d.Platform], mb.Images[d.Platform]
-	if imageA.SHA256 == imageB.SHA256 {
-		return "", "", nil
+	open := func(a stream.Artifact) bool { return a.Compression == "" && a.Format != "tar.gz" }
+	d.Platform = common[max(0, slices.IndexFunc(common, func(p string) bool { return open(ma.Images[p]) && open(mb.Images[p]) }))]
+	if ma.Images[d.Platform].SHA256 == mb.Images[d.Platform].SHA256 {
+		return ""
 	}
-	for _, image := range []stream.Artifact{imageA, imageB} {
-		if image.Compression != "" {
-			d.NotCompared = append(d.NotCompared, fmt.Sprintf("%s: inside: it is compressed with %s", image.Path, image.Compression))
-			return "", "", nil
-		}
-	}
-	return filepath.Join(dirA, imageA.Path), filepath.Join(dirB, imageB.Path), nil
+	return d.Platform
 }
 
 // union returns the keys of both maps, in order.

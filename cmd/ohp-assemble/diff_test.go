@@ -251,6 +251,11 @@ func TestDiffBuilds(t *testing.T) {
 	}
 	a, ma := build("a", "one")
 	b, mb := build("b", "two")
+	for _, dir := range []string{a, b} {
+		if err := os.WriteFile(filepath.Join(dir, "metal.raw"), []byte("\xfd7zXZ\x00 and no more"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	meta := func(dir string, m *stream.Meta) {
 		if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
 			t.Fatal(err)
@@ -278,7 +283,7 @@ func TestDiffBuilds(t *testing.T) {
 	meta(b, mb)
 	d, _ = diffed(t, nil, a, b)
 	if got, want := platforms(d), []string{"metal true true", "new false true", "qemu true false"}; !slices.Equal(got, want) || d.Platform != "metal" || !slices.Equal(d.About, []change{{"build", "1", "2"}}) ||
-		len(d.NotCompared) != 1 || d.NotCompared[0] != image.Path+": inside: it is compressed with xz" || len(d.Kargs)+len(d.Files) > 0 {
+		len(d.NotCompared) != 1 || !strings.HasPrefix(d.NotCompared[0], filepath.Join(a, image.Path)+": is compressed with xz: run decompress on the folder of its build") || len(d.Kargs)+len(d.Files) > 0 {
 		t.Errorf("%q, %+v", got, d)
 	}
 	p := program(t, nil, "diff", a, b)
@@ -286,6 +291,104 @@ func TestDiffBuilds(t *testing.T) {
 		if !strings.Contains(p.stdout, want) {
 			t.Errorf("no %q in\n%s", want, p.stdout)
 		}
+	}
+}
+
+// TestDiffArchives: a disk is found in an archive, and where it is compressed
+// there, that is said.
+func TestDiffArchives(t *testing.T) {
+	dir := t.TempDir()
+	build := func(out, karg, platforms string) (string, []imageResult) {
+		out = filepath.Join(dir, out)
+		return out, built(t, nil, fixture(t, "tiny-base"), "--platform", platforms, "--karg", karg, "--out", out, "--cache", filepath.Join(dir, "cache")).Images
+	}
+	a, images := build("a", "one", "qemu,gcp,vmware,kubevirt")
+	for _, i := range images[2:] {
+		d, _ := diffed(t, nil, images[0].Path, i.Path)
+		if len(d.About) == 0 || d.About[0] != (change{"format", "qcow2", i.Format}) || len(d.NotCompared)+len(d.Packages) > 0 || len(d.same) > 0 {
+			t.Errorf("%s: %+v", i.Format, d)
+		}
+		for _, f := range d.Files { // the platform's settings
+			if !strings.HasPrefix(f.Path, "boot/") {
+				t.Errorf("%s: %+v", i.Format, f)
+			}
+		}
+		if p := program(t, nil, "cat", i.Path, "/etc/os-release"); !strings.Contains(p.stdout, "ID=") {
+			t.Errorf("%s: cat: %s", i.Format, p.stdout)
+		}
+	}
+	if p := finish(t, start(t, nil, "diff", images[0].Path, images[1].Path)); p.code != exitFailed || !strings.Contains(p.stderr, images[1].Path+": tar.gz: the disk in it is compressed: extract it with tar --sparse") {
+		t.Errorf("tar.gz: exit code %d: %s", p.code, p.stderr)
+	}
+	b, _ := build("b", "two", "gcp")
+	d, _ := diffed(t, nil, a, b) // which share nothing that can be read
+	if d.Platform != "gcp" || len(d.NotCompared) != 1 || !strings.Contains(d.NotCompared[0], ": tar.gz: ") || len(d.Images) != 4 {
+		t.Errorf("builds that share tar.gz: %+v", d)
+	}
+	build("b", "two", "vmware")
+	if d, _ := diffed(t, nil, a, b); d.Platform != "vmware" || len(d.NotCompared) > 0 || len(d.Kargs) != 1 {
+		t.Errorf("builds that share an OVA: %+v", d)
+	}
+}
+
+// TestArches: where a build has several architectures, each is compared with
+// itself, and all are compressed.
+func TestArches(t *testing.T) {
+	dir := t.TempDir()
+	copyBuild := func(from, to, arch string) {
+		t.Helper()
+		if err := os.CopyFS(filepath.Join(dir, to), os.DirFS(filepath.Join(dir, from))); err != nil {
+			t.Fatal(err)
+		}
+		m, err := stream.ReadMeta(os.DirFS(filepath.Join(dir, to)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.BaseArch = arch
+		if err := os.WriteFile(filepath.Join(dir, to, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, karg := range []string{"one", "two"} {
+		built(t, nil, fixture(t, "tiny-base"), "--karg", karg, "--out", filepath.Join(dir, karg), "--cache", filepath.Join(dir, "cache"))
+	}
+	copyBuild("one", "a/x86_64", "x86_64")
+	copyBuild("one", "a/aarch64", "aarch64")
+	copyBuild("two", "b/x86_64", "x86_64")
+	copyBuild("one", "b/aarch64", "aarch64")
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	d, _ := diffed(t, nil, a, b)
+	if d.Equal || len(d.Arches) != 2 || d.Arches[0].Arch != "aarch64" || !d.Arches[0].Equal || d.Arches[1].Arch != "x86_64" || d.Arches[1].A != filepath.Join(a, "x86_64") || len(d.Arches[1].Kargs) != 1 {
+		t.Errorf("%+v", d)
+	}
+	p := program(t, nil, "diff", a, b)
+	for _, want := range []string{"\naarch64: no differences: 1 images\n", "\n- x86_64: " + a + "/x86_64\n+ x86_64: " + b + "/x86_64\n"} {
+		if !strings.Contains(p.stdout, want) {
+			t.Errorf("no %q in\n%s", want, p.stdout)
+		}
+	}
+	if d, _ := diffed(t, nil, a, a); !d.Equal || len(d.Arches) != 2 {
+		t.Errorf("with itself: %+v", d)
+	}
+	if d, _ := diffed(t, nil, a, filepath.Join(dir, "two")); d.Equal || len(d.Arches) != 1 || !slices.Equal(d.About, []change{{"architectures", "aarch64 x86_64", "x86_64"}}) {
+		t.Errorf("with one of them: %+v", d)
+	}
+	copyBuild("one", "b/again", "x86_64")
+	if p := finish(t, start(t, nil, "diff", a, b)); p.code != exitFailed || !strings.Contains(p.stderr, b+"/again and "+b+"/x86_64 are both builds of x86_64") {
+		t.Errorf("one twice: exit code %d: %s", p.code, p.stderr)
+	}
+	images := func(suffix string) (n int) {
+		all, err := filepath.Glob(filepath.Join(a, "*", "*.qcow2"+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	if p := program(t, nil, "compress", a, "--compress", "zstd"); images(".zst") != 2 || images("") != 0 || strings.Count(p.stdout, ".zst") != 2 {
+		t.Errorf("%d are compressed: %s", images(".zst"), p.stdout)
+	}
+	if program(t, nil, "decompress", a); images("") != 2 || images(".zst") != 0 {
+		t.Errorf("%d are decompressed", images(""))
 	}
 }
 

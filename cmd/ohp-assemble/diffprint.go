@@ -14,11 +14,17 @@ import (
 // print shows a difference to a person: - is what only A has, + what only B
 // has, and ~ what both have and not alike.
 func (d *difference) print(w io.Writer) {
-	if d.Equal {
-		fmt.Fprintf(w, "no differences: %s\n", strings.Join(d.same, ", "))
+	of := ""
+	if d.Arch != "" {
+		of = d.Arch + ": "
+	}
+	if d.Equal && d.Arches == nil {
+		fmt.Fprintf(w, "%sno differences: %s\n", of, strings.Join(d.same, ", "))
 		return
 	}
-	fmt.Fprintf(w, "- %s\n+ %s\n", oneLine(d.A), oneLine(d.B))
+	if d.Arches == nil || !d.Equal {
+		fmt.Fprintf(w, "- %s%s\n+ %[1]s%[3]s\n", of, oneLine(d.A), oneLine(d.B))
+	}
 	section(w, "about", d.About, func(c change) { c.print(w) })
 	section(w, "images", d.Images, func(c imageChange) { c.print(w) })
 	if d.Platform != "" {
@@ -35,6 +41,12 @@ func (d *difference) print(w io.Writer) {
 	section(w, "not compared", d.NotCompared, func(s string) { fmt.Fprintf(w, "  %s\n", oneLine(s)) })
 	if d.same != nil {
 		fmt.Fprintf(w, "\nthe same: %s\n", strings.Join(d.same, ", "))
+	}
+	for _, one := range d.Arches {
+		if !d.Equal {
+			fmt.Fprintln(w)
+		}
+		one.print(w)
 	}
 }
 

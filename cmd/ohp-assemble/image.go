@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
@@ -8,14 +9,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/filesystem/fat16"
 	"github.com/diskfs/go-diskfs/filesystem/fat32"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
@@ -35,23 +39,124 @@ func openImage(f *os.File) (disk rootfs.Blob, format string, err error) {
 	if !info.Mode().IsRegular() {
 		return nil, "", errors.New("not a regular file")
 	}
+	file := io.NewSectionReader(f, 0, info.Size())
+	if isTar(file) {
+		return openArchive(file)
+	}
+	if err := packed(file); err != nil {
+		return nil, "", err
+	}
+	return openDisk(file)
+}
+
+// openDisk returns the disk in a file that has nothing else in it.
+func openDisk(r *io.SectionReader) (disk rootfs.Blob, format string, err error) {
 	magic := make([]byte, 8)
-	f.ReadAt(magic, 0)
+	r.ReadAt(magic, 0)
 	switch {
 	case string(magic[:4]) == "QFI\xfb":
-		disk, err = qcow2.Open(f)
+		disk, err = qcow2.Open(r)
 		return disk, "qcow2", err
 	case string(magic[:4]) == "KDMV":
-		disk, err = vmdk.Open(f, info.Size())
+		disk, err = vmdk.Open(r, r.Size())
 		return disk, "vmdk", err
 	case string(magic) == "vhdxfile":
-		disk, err = vhdx.Open(f, info.Size())
+		disk, err = vhdx.Open(r, r.Size())
 		return disk, "vhdx", err
-	case vhd.Is(f, info.Size()):
-		disk, err = vhd.Open(f, info.Size())
+	case vhd.Is(r, r.Size()):
+		disk, err = vhd.Open(r, r.Size())
 		return disk, "vhd", err
 	}
-	return io.NewSectionReader(f, 0, info.Size()), "raw", nil
+	return r, "raw", nil
+}
+
+// errPacked is why there is no looking into a file where it is: a disk is read
+// at any offset.
+var errPacked = errors.New("is compressed")
+
+// packed returns an error if a file is compressed as a whole.
+func packed(file *io.SectionReader) error {
+	inside, kind, err := compress.NewReader(io.NewSectionReader(file, 0, file.Size()))
+	if err == nil {
+		defer inside.Close()
+	}
+	if kind == compress.None {
+		return nil
+	}
+	head := make([]byte, tarBlock)
+	if err == nil && kind == compress.Gzip {
+		io.ReadFull(inside, head)
+	}
+	if isTar(bytes.NewReader(head)) {
+		return fmt.Errorf("tar.gz: the disk in it %w: extract it with tar --sparse, and name the disk.raw", errPacked)
+	}
+	return fmt.Errorf("%w with %s: run decompress on the folder of its build, or %s, and name what that leaves", errPacked, kind, decompressors[kind])
+}
+
+// decompressors are what other programs decompress a file by.
+var decompressors = map[compress.Kind]string{
+	compress.Gzip: "gzip --decompress", compress.Xz: "xz --decompress", compress.Zstd: "zstd --decompress", compress.Zip: "unzip",
+}
+
+const tarBlock = 512
+
+// isTar reports whether a file is a tar archive, by its first header.
+func isTar(file io.ReaderAt) bool {
+	magic := make([]byte, 5)
+	file.ReadAt(magic, 257)
+	return string(magic) == "ustar"
+}
+
+// openArchive returns the disk in an OVA, or in an archive of a containerDisk.
+func openArchive(file *io.SectionReader) (disk rootfs.Blob, format string, err error) {
+	for m, err := range members(file) {
+		switch {
+		case err != nil:
+			return nil, "", fmt.Errorf("tar: %w", err)
+		case strings.HasSuffix(m.name, ".vmdk"):
+			disk, _, err := openDisk(m.content)
+			return disk, "ova", err
+		case strings.HasPrefix(m.name, "blobs/") && isTar(m.content):
+			for m, err := range members(m.content) {
+				if err != nil {
+					return nil, "", fmt.Errorf("ociarchive: layer: %w", err)
+				}
+				if path.Dir(m.name) == "disk" {
+					disk, _, err := openDisk(m.content)
+					return disk, "ociarchive", err
+				}
+			}
+		}
+	}
+	return nil, "", errors.New("tar: no disk of an OVA or of a containerDisk is in it, or it is compressed there")
+}
+
+// A member is a file in a tar archive.
+type member struct {
+	name    string
+	content *io.SectionReader
+}
+
+// members yields the files of a tar archive that are there in one piece.
+func members(archive *io.SectionReader) iter.Seq2[member, error] {
+	return func(yield func(member, error) bool) {
+		in := io.NewSectionReader(archive, 0, archive.Size())
+		t := tar.NewReader(in)
+		for {
+			h, err := t.Next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(member{}, err)
+				return
+			}
+			at, err := in.Seek(0, io.SeekCurrent) // it reads no further than it has told of
+			if err != nil || h.Typeflag == tar.TypeReg && !yield(member{path.Clean(h.Name), io.NewSectionReader(archive, at, h.Size)}, nil) {
+				return
+			}
+		}
+	}
 }
 
 // identify tells a file system by its superblock.

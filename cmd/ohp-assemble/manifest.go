@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -71,5 +72,16 @@ func validate(name string) error {
 	if err != nil {
 		return err
 	}
-	return newUI(false).warn(requests[0].warnings, o.strict)
+	var warnings []string
+	for _, r := range requests { // most are the same for each architecture
+		for _, w := range r.warnings {
+			if !slices.Contains(warnings, w) {
+				warnings = append(warnings, w)
+			}
+		}
+	}
+	if err := newUI(false).warn(warnings, o.strict); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }

@@ -24,8 +24,9 @@ import (
 // buildOptions are what build and plan are asked for.
 type buildOptions struct {
 	reference string
-	manifest  string // file of the image definition; the options that are given go before what it says
-	name      string // of the images' files
+	manifest  string            // file of the image definition; the options that are given go before what it says
+	places    map[string]string // where in it the options stand that are its own
+	name      string            // of the images' files
 	platforms []string
 	arch      string
 	ignition  []string // files
@@ -129,7 +130,12 @@ func (o *buildOptions) requests(cmd *cobra.Command, args []string) (all []*reque
 	if err != nil {
 		return nil, err
 	}
+	seen := map[string]bool{}
 	for arch := range strings.SplitSeq(o.arch, ",") {
+		if seen[rootfs.MachineArch(arch)] {
+			return nil, o.wrong("arch", fmt.Errorf("architecture %s is there twice", arch))
+		}
+		seen[rootfs.MachineArch(arch)] = true
 		one := *o
 		one.arch = arch
 		r, err := one.check()
@@ -152,25 +158,47 @@ func (o *buildOptions) define(cmd *cobra.Command) error {
 		return err
 	}
 	spec := &m.Spec
-	for flag, values := range map[string][]string{
-		"name": {m.Metadata.Name}, "merge": {spec.Merge}, "origin": {spec.Origin}, "arch": {strings.Join(spec.Architectures, ",")},
-		"platform": spec.Platforms, "size": {spec.Disk.Size}, "root-fs": {spec.Disk.RootFilesystem}, "karg": spec.KernelArguments,
-		"compress": {spec.Compression}, "ignition": spec.Ignition, "files-dir": {spec.FilesDir}, "strict": {strconv.FormatBool(spec.Strict)},
+	o.places = map[string]string{}
+	for _, d := range []struct {
+		flag, key string
+		values    []string
+	}{
+		{"name", "metadata.name", []string{m.Metadata.Name}},
+		{"merge", "spec.merge", []string{spec.Merge}},
+		{"origin", "spec.origin", []string{spec.Origin}},
+		{"arch", "spec.architectures", []string{strings.Join(spec.Architectures, ",")}},
+		{"platform", "spec.platforms", spec.Platforms},
+		{"size", "spec.disk.size", []string{spec.Disk.Size}},
+		{"root-fs", "spec.disk.rootFilesystem", []string{spec.Disk.RootFilesystem}},
+		{"karg", "spec.kernelArguments", spec.KernelArguments},
+		{"ignition", "spec.ignition", spec.Ignition},
+		{"files-dir", "spec.filesDir", []string{spec.FilesDir}},
+		{"compress", "spec.compression", []string{spec.Compression}},
+		{"strict", "spec.strict", []string{strconv.FormatBool(spec.Strict)}},
 	} {
-		if cmd.Flags().Changed(flag) {
+		if cmd.Flags().Changed(d.flag) {
 			continue
 		}
-		for _, v := range values {
+		o.places[d.flag] = m.At(d.key)
+		for _, v := range d.values {
 			if v == "" {
 				continue
 			}
-			if err := cmd.Flags().Set(flag, v); err != nil {
-				return usageError{fmt.Errorf("%s: %w", o.manifest, err)}
+			if err := cmd.Flags().Set(d.flag, v); err != nil {
+				return o.wrong(d.flag, err)
 			}
 		}
 	}
 	o.reference = m.Spec.Source
 	return nil
+}
+
+// wrong is the error of an option, with its place if it is the definition's.
+func (o *buildOptions) wrong(flag string, err error) error {
+	if at := o.places[flag]; at != "" {
+		err = fmt.Errorf("%s: %w", at, err)
+	}
+	return usageError{err}
 }
 
 func (o buildOptions) check() (*request, error) {
@@ -182,14 +210,14 @@ func (o buildOptions) check() (*request, error) {
 		return nil, usageError{errors.New("the reference is empty")}
 	}
 	if err := layout.Supports(rootfs.MachineArch(o.arch)); err != nil {
-		return nil, usageError{err}
+		return nil, o.wrong("arch", err)
 	}
 	var err error
 	if r.targets, err = cloud.Lookup(rootfs.MachineArch(o.arch), o.platforms...); err != nil {
-		return nil, usageError{err}
+		return nil, o.wrong("platform", err)
 	}
 	if len(r.targets) == 0 {
-		return nil, usageError{errors.New("no platform")}
+		return nil, o.wrong("platform", errors.New("no platform"))
 	}
 	for _, p := range r.targets {
 		if !p.Has(rootfs.MachineArch(o.arch)) {
@@ -197,28 +225,28 @@ func (o buildOptions) check() (*request, error) {
 		}
 	}
 	if err := o.checkCompression(); err != nil {
-		return nil, usageError{err}
+		return nil, o.wrong("compress", err)
 	}
 	if o.name != fileName(o.name) {
-		return nil, usageError{fmt.Errorf("name %q does not fit into a file's name", o.name)}
+		return nil, o.wrong("name", fmt.Errorf("name %q does not fit into a file's name", o.name))
 	}
 	if o.merge != container.MergeOSTree && o.merge != container.MergeOCI {
-		return nil, usageError{fmt.Errorf("merge %q: there are ostree and oci", o.merge)}
+		return nil, o.wrong("merge", fmt.Errorf("merge %q: there are ostree and oci", o.merge))
 	}
 	if o.rootFS != "" && o.rootFS != "xfs" && o.rootFS != "ext4" {
-		return nil, usageError{fmt.Errorf("root file system %q: there are xfs and ext4", o.rootFS)}
+		return nil, o.wrong("root-fs", fmt.Errorf("root file system %q: there are xfs and ext4", o.rootFS))
 	}
 	for _, k := range o.kargs {
 		if strings.Contains(k, "$") {
 			r.warn("--karg %s: GRUB replaces $NAME by its own variable of that name", k)
 		}
 		if strings.TrimSpace(k) == "" || strings.ContainsAny(k, "\n\r\x00") {
-			return nil, usageError{fmt.Errorf("kernel argument %q does not fit on the command line", k)}
+			return nil, o.wrong("karg", fmt.Errorf("kernel argument %q does not fit on the command line", k))
 		}
 		for word := range strings.FieldsSeq(k) {
 			switch name, _, _ := strings.Cut(word, "="); name {
 			case "ostree", "ignition.platform.id":
-				return nil, usageError{fmt.Errorf("kernel argument %q: %s= is the image's own", k, name)}
+				return nil, o.wrong("karg", fmt.Errorf("kernel argument %q: %s= is the image's own", k, name))
 			case "root", "boot":
 				r.warn("--karg %s: with it the first boot keeps the file systems' UUIDs, which all machines then share", k)
 			}
@@ -226,10 +254,10 @@ func (o buildOptions) check() (*request, error) {
 	}
 	if o.size != "" {
 		if r.bytes, err = parseBytes(o.size); err != nil {
-			return nil, usageError{err}
+			return nil, o.wrong("size", err)
 		}
 		if r.bytes%(1<<20) != 0 {
-			return nil, usageError{fmt.Errorf("size %q: not a whole number of MiB", o.size)}
+			return nil, o.wrong("size", fmt.Errorf("size %q: not a whole number of MiB", o.size))
 		}
 	}
 	if r.config, err = r.readConfigs(); err != nil {
@@ -272,7 +300,9 @@ func (r *request) readConfigs() ([]byte, error) {
 	var configs [][]byte
 	for _, name := range r.ignition {
 		text, err := os.ReadFile(name)
-		if err != nil {
+		if err != nil && r.places["ignition"] != "" {
+			return nil, fmt.Errorf("%s: %w", r.places["ignition"], err)
+		} else if err != nil {
 			return nil, err
 		}
 		if strings.HasSuffix(name, ".bu") {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"iter"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
@@ -119,9 +121,53 @@ type Snapshot struct {
 	BlockSize int `json:"block-size" jsonschema:"required"`
 	// The checksum of all blocks: SHA-256 of the SHA-256 of each block, which EBS calls LINEAR; in base64.
 	Checksum []byte `json:"checksum" jsonschema:"required"`
+	// The commands that upload it, in the place of the document's other ones.
+	Steps []Step `json:"steps" jsonschema:"required,minItems=1"`
 	// The blocks that are not all zeros, ascending.
 	Blocks []Block `json:"blocks" jsonschema:"required"`
 }
+
+// Direct adds to a document what of the disk is uploaded by EBS's direct APIs,
+// and the commands that do it.
+func (d *Document) Direct(s *Snapshot) error {
+	m := d.Image
+	w := words{
+		"file": m.uncompressed(), "raw": m.name() + ".raw", "title": m.OS + " " + m.Version, "document": FileName(m.File),
+		"gib": strconv.FormatInt(s.VolumeSize, 10), "put-blocks": putBlocks,
+		"count": strconv.Itoa(len(s.Blocks)), "checksum": base64.StdEncoding.EncodeToString(s.Checksum),
+		"register-image": string(encode(d.Requests["register-image"], "")),
+	}
+	d.Snapshot, s.Steps = s, nil
+	if m.Compression != "" {
+		s.Steps = append(s.Steps, decompressing(m))
+	}
+	for _, step := range directSteps {
+		s.Steps = append(s.Steps, step.made(w))
+	}
+	return d.list()
+}
+
+var directSteps = []step{
+	{what: "Make a raw disk of the image.", command: "qemu-img convert -f vmdk -O raw {file} {raw}"},
+	{what: "Start a snapshot.", gives: "SNAPSHOT",
+		command: "aws ebs start-snapshot --volume-size {gib} --description {title} --query SnapshotId --output text"},
+	{what: "Put the blocks of this document's list into it, from the folder that has the document.",
+		command: "sh -euc {put-blocks} put-blocks {document} {raw} ${SNAPSHOT}"},
+	{what: "Complete it.",
+		command: "aws ebs complete-snapshot --snapshot-id ${SNAPSHOT} --changed-blocks-count {count} --checksum {checksum} --checksum-algorithm SHA256 --checksum-aggregation-method LINEAR"},
+	{what: "Wait for it.", command: "aws ec2 wait snapshot-completed --snapshot-ids ${SNAPSHOT}"},
+	registerAMI,
+}
+
+// putBlocks is a program for a POSIX shell: it takes a document, a raw disk and
+// a snapshot. The last block of the disk may be short, and is filled up. EBS
+// sees that each block has its checksum.
+const putBlocks = `blocks=$(jq -r '."ebs-snapshot".blocks[] | "\(.index) \(.checksum)"' "$1"); ` +
+	`printf '%s\n' "$blocks" | while read -r index checksum; do ` +
+	`dd if="$2" of="$2.block" bs=524288 count=1 skip="$index" conv=sync status=none; ` +
+	`aws ebs put-snapshot-block --snapshot-id "$3" --block-index "$index" --block-data "$2.block" --data-length 524288 ` +
+	`--checksum "$checksum" --checksum-algorithm SHA256 </dev/null >/dev/null; ` +
+	`done; rm "$2.block"`
 
 // A Block is one of a disk.
 type Block struct {

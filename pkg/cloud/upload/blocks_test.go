@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vmdk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -85,10 +87,101 @@ func TestBlockChecksum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Snapshot = s
+	if err := d.Direct(s); err != nil {
+		t.Fatal(err)
+	}
 	text := d.Marshal()
 	if err := schematest.Valid(t, Schema, text); err != nil || !bytes.Contains(text, []byte(strings.TrimSpace(want))) {
 		t.Errorf("%v in\n%s", err, text)
+	}
+}
+
+// ebs is an aws that keeps a snapshot in a file, and takes no block that has
+// not its checksum.
+const ebs = `#!/bin/sh
+set -e
+echo "$2" >>"$EBS/calls"
+case "$1 $2" in
+"ebs start-snapshot") echo snap-1 ;;
+"ebs put-snapshot-block")
+	while [ $# -gt 0 ]; do
+		case "$1" in
+		--snapshot-id) test "$2" = snap-1 ;;
+		--block-index) index=$2 ;;
+		--block-data) block=$2 ;;
+		--data-length) test "$2" = "$(stat -c %s "$block")" ;;
+		--checksum) test "$2" = "$(openssl dgst -sha256 -binary "$block" | base64)" ;;
+		esac
+		shift
+	done
+	dd if="$block" of="$EBS/snap-1" bs=512K seek="$index" conv=notrunc status=none
+	;;
+esac
+`
+
+// TestDirect runs the commands for EBS's direct APIs as they stand, and finds
+// the disk in the snapshot.
+func TestDirect(t *testing.T) {
+	for _, tool := range []string{"jq", "qemu-img", "openssl"} {
+		treetest.Tool(t, tool)
+	}
+	for _, name := range []string{"odd", "edges"} {
+		t.Run(name, func(t *testing.T) {
+			img, dir, account := disktest.Images(t, 512)[name], t.TempDir(), t.TempDir()
+			m := image("aws", "x86_64")
+			m.VirtualSize, m.File, m.Compression = img.Size(), "os-aws.vmdk", ""
+			d, err := New(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := Blocks(img)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Direct(s); err != nil {
+				t.Fatal(err)
+			}
+			var file bytes.Buffer
+			if err := vmdk.Write(&file, img, vmdk.Options{ID: 1}); err != nil {
+				t.Fatal(err)
+			}
+			for path, text := range map[string][]byte{
+				filepath.Join(dir, m.File): file.Bytes(), filepath.Join(dir, FileName(m.File)): d.Marshal(), filepath.Join(account, "aws"): []byte(ebs),
+			} {
+				if err := os.WriteFile(path, text, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var lines []string
+			for _, step := range s.Steps {
+				lines = append(lines, step.Line)
+			}
+			cmd := exec.Command("/bin/sh", "-euc", strings.Join(lines, "\n"))
+			cmd.Dir, cmd.Env = dir, append(os.Environ(), "EBS="+account, "PATH="+account+":"+os.Getenv("PATH"))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			calls, err := os.ReadFile(filepath.Join(account, "calls"))
+			want := "start-snapshot\n" + strings.Repeat("put-snapshot-block\n", len(s.Blocks)) + "complete-snapshot\nwait\nregister-image\n"
+			if err != nil || string(calls) != want {
+				t.Errorf("called was %q, %v", calls, err)
+			}
+			snapshot := filepath.Join(account, "snap-1")
+			if err := os.Truncate(snapshot, img.Size()); err != nil {
+				t.Fatal(err)
+			}
+			disktest.Compare(t, snapshot, "raw", img)
+			// A block that is not as it was is the end.
+			d.Snapshot.Blocks[0].Checksum[0]++
+			if err := os.WriteFile(filepath.Join(dir, FileName(m.File)), d.Marshal(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			cmd = exec.Command("/bin/sh", "-euc", strings.Join(lines, "\n"))
+			cmd.Dir, cmd.Env = dir, append(os.Environ(), "EBS="+account, "PATH="+account+":"+os.Getenv("PATH"))
+			if out, err := cmd.CombinedOutput(); err == nil {
+				t.Errorf("a wrong block is passed over:\n%s", out)
+			}
+		})
 	}
 }
 

@@ -63,6 +63,10 @@ var (
 	bothArchs = map[string]string{"x86_64": "x86_64", "aarch64": "arm64"}
 )
 
+// registerAMI is the last step of AWS, however the snapshot came there.
+var registerAMI = step{what: "Register the AMI.", gives: "IMAGE",
+	command: "aws ec2 register-image --cli-input-json {register-image} --query ImageId --output text"}
+
 // uploadBlob is the first step of Azure and Azure Stack Hub.
 var uploadBlob = step{what: "Upload the image as a page blob.",
 	command: "az storage blob upload --account-name ${STORAGE_ACCOUNT} --container-name ${CONTAINER} --type page --file {file} --name {file}"}
@@ -78,8 +82,7 @@ var clouds = []cloud{
 			{what: "Wait for the snapshot.", command: "aws ec2 wait snapshot-imported --import-task-ids ${TASK}"},
 			{what: "Get its id.", gives: "SNAPSHOT",
 				command: "aws ec2 describe-import-snapshot-tasks --import-task-ids ${TASK} --query ImportSnapshotTasks[0].SnapshotTaskDetail.SnapshotId --output text"},
-			{what: "Register the AMI.", gives: "IMAGE",
-				command: "aws ec2 register-image --cli-input-json {register-image} --query ImageId --output text"},
+			registerAMI,
 		},
 	},
 	{

@@ -46,7 +46,7 @@ type Document struct {
 	Requests map[string]any `json:"requests,omitempty"`
 	// The commands, in their order.
 	Steps []Step `json:"steps" jsonschema:"required,minItems=1"`
-	// For EBS's direct APIs, which need neither a bucket nor a role: what of the disk is uploaded.
+	// For EBS's direct APIs, which need neither a bucket nor a role: what of the disk is uploaded, and by which commands.
 	Snapshot *Snapshot `json:"ebs-snapshot,omitempty"`
 }
 
@@ -164,7 +164,7 @@ func newDocument(m Image) (*Document, error) {
 	file := m.File
 	if m.Compression != "" && !slices.Contains(c.compressions, m.Compression) {
 		file = m.uncompressed()
-		d.add(step{what: "Decompress the image.", command: decompress[m.Compression] + " {file}"}, words{"file": m.File})
+		d.Steps = append(d.Steps, decompressing(m))
 	}
 	w := words{
 		"file": file, "name": m.name(), "os": m.OS, "version": m.Version, "title": m.OS + " " + m.Version,
@@ -178,7 +178,7 @@ func newDocument(m Image) (*Document, error) {
 	}
 	for _, s := range c.steps {
 		if s.arch == "" || s.arch == m.Arch {
-			d.add(s, w)
+			d.Steps = append(d.Steps, s.made(w))
 		}
 	}
 	return d, d.list()
@@ -205,6 +205,10 @@ var decompress = map[string]string{
 	"gzip": "gzip --decompress --keep", "xz": "xz --decompress --keep", "zstd": "zstd --decompress --keep", "zip": "unzip",
 }
 
+func decompressing(m Image) Step {
+	return step{what: "Decompress the image.", command: decompress[m.Compression] + " {file}"}.made(words{"file": m.File})
+}
+
 // words are what stands for {word} in a command. A word that stands alone as
 // an argument may be any number of them: those between its line feeds.
 type words map[string]string
@@ -214,8 +218,8 @@ func list(args ...string) string { return strings.Join(args, "\n") }
 
 var word = regexp.MustCompile(`\{[a-z-]+\}`)
 
-// add adds a step of the table.
-func (d *Document) add(s step, w words) {
+// made returns a step of the table for one image.
+func (s step) made(w words) Step {
 	var argv []string
 	for arg := range strings.FieldsSeq(s.command) {
 		arg = word.ReplaceAllStringFunc(arg, func(name string) string {
@@ -233,7 +237,7 @@ func (d *Document) add(s step, w words) {
 	if s.gives != "" {
 		line = s.gives + "=$(" + line + ")"
 	}
-	d.Steps = append(d.Steps, Step{What: s.what, Argv: argv, Line: line, Gives: s.gives})
+	return Step{What: s.what, Argv: argv, Line: line, Gives: s.gives}
 }
 
 // placeholder is how one is written.
@@ -242,7 +246,11 @@ var placeholder = regexp.MustCompile(`\$\{([A-Z][A-Z0-9_]*)\}`)
 // list lists the placeholders of the steps, in the order of their use.
 func (d *Document) list() error {
 	printed := map[string]bool{}
-	for _, s := range d.Steps {
+	steps := d.Steps
+	if d.Snapshot != nil {
+		steps = slices.Concat(steps, d.Snapshot.Steps)
+	}
+	for _, s := range steps {
 		for _, found := range placeholder.FindAllStringSubmatch(strings.Join(s.Argv, " "), -1) {
 			name := found[1]
 			if slices.ContainsFunc(d.Placeholders, func(p Placeholder) bool { return p.Name == name }) {

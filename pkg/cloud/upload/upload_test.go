@@ -57,12 +57,23 @@ func documents(t *testing.T, f func(t *testing.T, d *Document)) {
 			if err != nil && arch != "x86_64" && strings.Contains(err.Error(), "has no machines of") {
 				continue
 			}
+			if err == nil && platform == "aws" {
+				err = d.Direct(&Snapshot{VolumeSize: 10, BlockSize: BlockSize, Checksum: make([]byte, 32), Blocks: []Block{{Index: 2, Checksum: make([]byte, 32)}}})
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Run(platform+"."+arch, func(t *testing.T) { f(t, d) })
 		}
 	}
+}
+
+// steps returns all commands of a document.
+func steps(d *Document) []Step {
+	if d.Snapshot == nil {
+		return d.Steps
+	}
+	return slices.Concat(d.Steps, d.Snapshot.Steps)
 }
 
 // TestGolden: the documents are those of testdata, and as the schema says.
@@ -99,10 +110,10 @@ func TestShell(t *testing.T) {
 			values[p.Name] = p.Name + ` 'a' "b" $c \d *` + "\n."
 			env = append(env, p.Name+"="+values[p.Name])
 		}
-		for _, s := range d.Steps {
+		for _, s := range steps(d) {
 			want := []string{}
 			for _, arg := range s.Argv {
-				want = append(want, os.Expand(arg, func(name string) string { return values[name] }))
+				want = append(want, placeholder.ReplaceAllStringFunc(arg, func(found string) string { return values[strings.Trim(found, "${}")] }))
 			}
 			stub := "#!/bin/sh\nprintf '%s\\0' \"${0##*/}\" \"$@\" >\"$OUT\"\necho printed\n"
 			if err := os.WriteFile(filepath.Join(dir, s.Argv[0]), []byte(stub), 0o755); err != nil {
@@ -140,7 +151,7 @@ func TestPlaceholders(t *testing.T) {
 			listed = append(listed, p.Name)
 			used[p.Name] = true
 		}
-		for _, s := range d.Steps {
+		for _, s := range steps(d) {
 			for _, m := range placeholder.FindAllStringSubmatch(strings.Join(s.Argv, " "), -1) {
 				found = append(found, m[1])
 			}
@@ -278,15 +289,33 @@ func TestAWS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for call, request := range map[string]any{
-		"ec2 import-snapshot": d.Requests["import-snapshot"],
-		"ec2 register-image":  d.Requests["register-image"],
-		"ebs complete-snapshot": map[string]any{"SnapshotId": "snap-0", "ChangedBlocksCount": len(s.Blocks), "Checksum": s.Checksum,
-			"ChecksumAlgorithm": "SHA256", "ChecksumAggregationMethod": "LINEAR"},
-	} {
-		t.Run(call, func(t *testing.T) {
+	if err := d.Direct(s); err != nil {
+		t.Fatal(err)
+	}
+	block := filepath.Join(t.TempDir(), "block")
+	if err := os.WriteFile(block, make([]byte, BlockSize), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	calls := [][]string{ // and the one in putBlocks
+		{"ebs", "put-snapshot-block", "--snapshot-id", "snap-0", "--block-index", "7", "--block-data", block, "--data-length", "524288", "--checksum", "AAAA", "--checksum-algorithm", "SHA256"},
+	}
+	for _, s := range steps(d) {
+		if s.Argv[0] == "aws" && s.Argv[1] != "s3" && s.Argv[2] != "wait" { // which have no such check
+			calls = append(calls, s.Argv[1:])
+		}
+	}
+	for _, args := range calls {
+		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
 			t.Parallel()
-			treetest.Run(t, "aws", append(strings.Fields(call), "--region", "us-east-1", "--cli-input-json", string(encode(request, "")), "--generate-cli-skeleton", "output")...)
+			if args[1] == "start-snapshot" { // whose example of an answer the CLI makes wrong; so it gets as far as calling nobody
+				cmd := exec.Command(treetest.Tool(t, "aws"), append(args, "--region", "us-east-1", "--no-sign-request", "--endpoint-url", "http://127.0.0.1:1")...)
+				cmd.Env = append(os.Environ(), "AWS_MAX_ATTEMPTS=1")
+				if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), "Could not connect") {
+					t.Errorf("%s", out)
+				}
+				return
+			}
+			treetest.Run(t, "aws", append(args, "--region", "us-east-1", "--generate-cli-skeleton", "output")...)
 		})
 	}
 }

@@ -247,7 +247,7 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 			formats := artifacts[platform].Formats
 			for _, format := range slices.Sorted(maps.Keys(formats)) {
 				for _, part := range slices.Sorted(maps.Keys(formats[format])) {
-					e := entry{platform: platform, arch: rootfs.GoArch(arch), format: format}
+					e := entry{platform: platform, arch: rootfs.GoArch(arch), format: normal(format)}
 					if part != "disk" {
 						e.format = part
 					}
@@ -322,10 +322,14 @@ func formatOfName(name string) string {
 	return normal(strings.Join(words[len(words)-n:], "."))
 }
 
-// normal gives compressions the names that media types have.
+// normal gives formats one name: compressions that of media types, and
+// Google's archive that of its file.
 func normal(format string) string {
+	if slices.Contains([]string{"gce.tgz", "tgz", "tar.gzip"}, format) {
+		return "tar.gz"
+	}
 	name, packed, ok := strings.Cut(format, ".")
-	if long := compressions[packed]; ok && long != "" && packed != "tgz" {
+	if long := compressions[packed]; ok && long != "" && format != "tar.gz" {
 		return name + "." + long
 	}
 	return format

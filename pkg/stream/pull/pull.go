@@ -230,7 +230,7 @@ func find(ctx context.Context, named reference.Named, sys *types.SystemContext, 
 
 // wanted says what Options ask for.
 func wanted(o Options) string {
-	return entry{platform: o.Platform, arch: o.Arch, format: o.Format}.String()
+	return entry{platform: o.Platform, arch: o.Arch, format: normal(o.Format)}.String()
 }
 
 // BlobDigest is the digest of the blob that is to be fetched.
@@ -352,7 +352,7 @@ func (m *Image) makeTitle() string {
 		format = "img"
 	}
 	for _, suffix := range []string{"gz", "xz", "zst"} {
-		if packed != "" && compressions[suffix] == packed {
+		if packed != "" && compressions[suffix] == compressions[packed] {
 			format += "." + suffix
 		}
 	}

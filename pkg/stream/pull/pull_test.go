@@ -261,6 +261,34 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// TestTarGz: the archive that Google takes has one name, however a producer
+// calls it, and is found by each of them.
+func TestTarGz(t *testing.T) {
+	s := newShop(t)
+	r, content := s.server, gzipped(tarball(file{"disk.raw", rawContent}))
+	d := r.artifact(stream.MediaTypePrefix+"gce.tgz", "os-1-gcp.x86_64.tar.gz", content, "alone")
+	titleless := r.artifact(stream.MediaTypePrefix+"gce.tgz", "", content)
+	r.index("index", on(d, "linux", "amd64", stream.AnnotationPlatform, "gcp"))
+	r.index("titleless", on(titleless, "linux", "amd64", stream.AnnotationPlatform, "gcp"))
+	r.index("container", on(r.container(tarball(file{"disk/os.tar.gz", content}), nil), "linux", "amd64", stream.AnnotationPlatform, "gcp"))
+	r.artifact(stream.StreamType, "stream.json", []byte(`{"architectures":{"x86_64":{"artifacts":{"gcp":{"formats":{"tar.gz":{"disk":{"oci":{"digest-ref":"a.example/os@`+d.Digest.String()+`"}}}}}}}}}`), "stream")
+	for _, ref := range []string{":alone", ":index", ":titleless", ":container", ":stream"} {
+		for _, format := range []string{"", "tar.gz", "tar.gzip", "gce.tgz"} {
+			o := options(t)
+			o.Platform, o.Format = "gcp", format
+			got, err := get(t, temp(t), s.name+ref, o)
+			if err != nil || got.File.Format != "tar.gz" || !strings.HasSuffix(got.Name, ".tar.gz") || !bytes.Equal(got.content, content) {
+				t.Errorf("%s, asked for %q: %s, %s, %v", ref, format, got.Name, got.File.Format, err)
+			}
+		}
+	}
+	o := options(t)
+	o.Platform, o.Format = "gcp", "raw"
+	if _, err := Find(t.Context(), s.name+":index", o); err == nil || !strings.Contains(err.Error(), "there is gcp/amd64/tar.gz") {
+		t.Error(err)
+	}
+}
+
 // TestTitles has names that lead somewhere else, in all places where there are some.
 func TestTitles(t *testing.T) {
 	r := serve(t)
