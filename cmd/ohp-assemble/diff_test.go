@@ -283,7 +283,7 @@ func TestDiffBuilds(t *testing.T) {
 	meta(b, mb)
 	d, _ = diffed(t, nil, a, b)
 	if got, want := platforms(d), []string{"metal true true", "new false true", "qemu true false"}; !slices.Equal(got, want) || d.Platform != "metal" || !slices.Equal(d.About, []change{{"build", "1", "2"}}) ||
-		len(d.NotCompared) != 1 || !strings.HasPrefix(d.NotCompared[0], filepath.Join(a, image.Path)+": is compressed with xz: run decompress on the folder of its build") || len(d.Kargs)+len(d.Files) > 0 {
+		len(d.NotCompared) != 1 || !strings.HasPrefix(d.NotCompared[0], filepath.Join(a, "metal.raw")+": is compressed with xz: run decompress on the folder of its build") || len(d.Kargs)+len(d.Files) > 0 {
 		t.Errorf("%q, %+v", got, d)
 	}
 	p := program(t, nil, "diff", a, b)
