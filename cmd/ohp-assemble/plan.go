@@ -112,7 +112,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if r.config != nil && tree.Root.Resolve(ignitionModule) == nil {
 		s.warnings = append(s.warnings, "no Ignition in the container (/"+ignitionModule+"): its initramfs will not read the config")
 	}
-	if err := coreos.Preflight(tree.Root, image.Arch); err != nil {
+	if err := coreos.Preflight(tree.Root, image.Arch, r.noSELinux); err != nil {
 		return nil, err
 	}
 	if s.choices, err = coreos.ReadChoices(tree.Root, image.Arch); err != nil {
@@ -131,6 +131,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},
 		},
 	})
+	if err == nil && s.deployment.Policy == nil {
+		s.warnings = append(s.warnings, "the container has no SELinux policy: no file of the image has a label")
+	}
 	s.commit, s.ids = tree.Deployed, tree.Repo.IDs
 	for _, w := range tree.Warnings {
 		s.warnings = append(s.warnings, w.String())

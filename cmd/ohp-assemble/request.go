@@ -36,6 +36,7 @@ type buildOptions struct {
 	origin    string
 	merge     string
 	strict    bool
+	noSELinux bool
 	cache     string
 	authFile  string
 	tlsVerify bool
@@ -70,6 +71,7 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
+	f.BoolVar(&o.noSELinux, "no-selinux", false, "take a container without an SELinux policy, or with one that is disabled: no file of the image gets a label")
 	compressFlags(cmd, o, string(compress.None))
 	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
 	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(append(cloud.IDs(), cloud.All), cobra.ShellCompDirectiveNoFileComp))
@@ -156,6 +158,7 @@ func (o *buildOptions) define(cmd *cobra.Command) error {
 		"name": {m.Metadata.Name}, "merge": {spec.Merge}, "origin": {spec.Origin}, "arch": {strings.Join(spec.Architectures, ",")},
 		"platform": spec.Platforms, "size": {spec.Disk.Size}, "root-fs": {spec.Disk.RootFilesystem}, "karg": spec.KernelArguments,
 		"compress": {spec.Compression}, "ignition": spec.Ignition, "files-dir": {spec.FilesDir}, "strict": {strconv.FormatBool(spec.Strict)},
+		"no-selinux": {strconv.FormatBool(spec.NoSELinux)},
 	} {
 		if cmd.Flags().Changed(flag) {
 			continue
