@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -350,6 +351,27 @@ func TestInflateLimit(t *testing.T) {
 	m := newImage(tarball(file{"zeros", string(make([]byte, 2<<20))}))
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
 	checkFault(t, err, nil, "zeros: claims 2097152 bytes, limit of a layer is 1048576")
+}
+
+// TestSparseBomb has a layer of 2 KiB that has 63 GiB of nothing in it.
+func TestSparseBomb(t *testing.T) {
+	const size = 63 << 30
+	b := make([]byte, 2048)
+	copy(b, "usr/bomb")
+	copy(b[100:], "0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00        S")
+	copy(b[257:], "ustar  \x00")
+	for _, at := range []int{386, 483} { // where the only piece is, of no size; size of the file
+		b[at] = 0x80
+		binary.BigEndian.PutUint64(b[at+4:], size)
+	}
+	sum := 0
+	for _, c := range b[:512] {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	m := newImage(b)
+	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, t.TempDir()))
+	checkFault(t, err, nil, "usr/bomb: claims 67645734912 bytes, almost all of them holes")
 }
 
 // TestManyNames has layers that are small each, and too much together.
