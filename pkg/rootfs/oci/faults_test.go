@@ -186,6 +186,28 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+// TestDamagedLayout: what is wrong with a layout is said with the whole path.
+func TestDamagedLayout(t *testing.T) {
+	pull := func(dir string) error {
+		_, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir()))
+		return err
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	checkFault(t, pull(none), ErrNotFound, none+"/index.json: no such file or directory: this is no OCI layout")
+
+	m := newImage(tarball(file{"etc/a", "a"}))
+	dir := m.layout(t, m.done())
+	blob := filepath.Join(dir, "blobs/sha256", m.manifest.Layers[0].Digest.Encoded())
+	if err := os.Remove(blob); err != nil {
+		t.Fatal(err)
+	}
+	checkFault(t, pull(dir), ErrNotFound, "open "+blob+": no such file")
+
+	index := filepath.Join(dir, "index.json")
+	write(t, index, []byte(`{"schemaVersion": 2,`))
+	checkFault(t, pull(dir), nil, index+": damaged: unexpected EOF")
+}
+
 func TestManifestKinds(t *testing.T) {
 	m := newImage(tarball(file{"etc/a", "a"}))
 	m.manifest.MediaType = manifest.DockerV2Schema2MediaType
