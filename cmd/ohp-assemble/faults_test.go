@@ -404,7 +404,8 @@ func TestNoSELinux(t *testing.T) {
 func TestDerivedWarnings(t *testing.T) {
 	args := []string{"plan", "--cache", filepath.Join(t.TempDir(), "cache"), fixture(t, "tiny-derived")}
 	const want = ": run: run/derived is not imported, nor is anything else in there; a container has it\n"
-	if p := program(t, nil, args...); !strings.Contains(p.stderr, "warning: layer ") || !strings.Contains(p.stderr, want) {
+	if p := program(t, nil, args...); !strings.Contains(p.stderr, "warning: layer ") || !strings.Contains(p.stderr, want) ||
+		!strings.Contains(p.stderr, ": setuid or setgid files: usr/bin/derived-suid (4755 0:0)\n") {
 		t.Errorf("warnings: %s", p.stderr)
 	}
 	p := finish(t, start(t, nil, append(args, "--strict")...))

@@ -33,6 +33,7 @@ type system struct {
 	commit        ostree.Checksum                   // what is deployed
 	ids           map[*rootfs.Inode]ostree.Checksum // of files of the deployment
 	warnings      []string                          // about the container
+	notes         []string                          // the same of what is no fault, and worth a look
 }
 
 func (s *system) Close() error { return s.image.Close() }
@@ -75,6 +76,9 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	if err != nil {
 		image.Close()
 		return nil, err
+	}
+	for _, n := range s.notes {
+		ui.say("note: %s", n)
 	}
 	if want := s.choices.RootFS; want != "" && want != s.rootFS {
 		ui.say("note: the container asks for %s as its root file system and gets %s", want, s.rootFS)
@@ -134,7 +138,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if err == nil && s.deployment.Policy == nil {
 		s.warnings = append(s.warnings, "the container has no SELinux policy: no file of the image has a label")
 	}
-	s.commit, s.ids = tree.Deployed, tree.Repo.IDs
+	s.commit, s.ids, s.notes = tree.Deployed, tree.Repo.IDs, tree.Notes
 	for _, w := range tree.Warnings {
 		s.warnings = append(s.warnings, w.String())
 	}
