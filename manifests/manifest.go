@@ -76,8 +76,10 @@ type Spec struct {
 	// How the images' files are compressed; platform is as the images of each platform are published. Default: none.
 	Compression string `yaml:"compression,omitempty" jsonschema:"enum=none,enum=gzip,enum=xz,enum=zstd,enum=zip,enum=platform"`
 	// Whether warnings are errors.
-	Strict  bool    `yaml:"strict,omitempty"`
-	Publish Publish `yaml:"publish,omitempty"`
+	Strict bool `yaml:"strict,omitempty"`
+	// Whether a container may have no SELinux policy, or one that is disabled: no file of the images gets a label.
+	NoSELinux bool    `yaml:"noSELinux,omitempty"`
+	Publish   Publish `yaml:"publish,omitempty"`
 }
 
 // Disk is what the disk in the images is like.

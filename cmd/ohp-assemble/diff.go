@@ -352,6 +352,7 @@ func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, err
 		return nil, err
 	}
 	o.merge, o.rootFS = container.MergeOSTree, "xfs" // which no file of the deployment depends on
+	o.noSELinux = true                               // labels that are not there are a difference
 	system, err := deployed(image, &request{buildOptions: o})
 	if err != nil {
 		image.Close()

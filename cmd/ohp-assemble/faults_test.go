@@ -84,6 +84,27 @@ func (e *layoutEdit) setLayer(i int, tar []byte) {
 	}
 }
 
+// addLayer puts a layer on top of the commit, with files that are empty.
+func (e *layoutEdit) addLayer(entries ...*tar.Header) {
+	e.t.Helper()
+	layers := e.manifest["layers"].([]any)
+	rootfs := e.config["rootfs"].(map[string]any)
+	e.manifest["layers"] = append(layers, map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"})
+	rootfs["diff_ids"] = append(rootfs["diff_ids"].([]any), "")
+	labels := e.config["config"].(map[string]any)["Labels"].(map[string]any)
+	final := labels["ostree.final-diffid"]
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range entries {
+		if err := w.WriteHeader(h); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	w.Close()
+	e.setLayer(-1, b.Bytes())
+	labels["ostree.final-diffid"] = final
+}
+
 // tar returns a layer inflated.
 func (e *layoutEdit) tar(i int) []byte {
 	e.t.Helper()
@@ -254,17 +275,7 @@ func TestFaults(t *testing.T) {
 			return e.save()
 		}},
 		{"a device in a layer on top", exitFailed, []string{"layer", "usr/null"}, func(e *layoutEdit) string {
-			layers := e.manifest["layers"].([]any)
-			rootfs := e.config["rootfs"].(map[string]any)
-			e.manifest["layers"] = append(layers, map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"})
-			rootfs["diff_ids"] = append(rootfs["diff_ids"].([]any), "")
-			final := e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"]
-			var b bytes.Buffer
-			w := tar.NewWriter(&b)
-			w.WriteHeader(&tar.Header{Name: "usr/null", Typeflag: tar.TypeChar, Mode: 0o666, Devmajor: 1, Devminor: 3})
-			w.Close()
-			e.setLayer(-1, b.Bytes())
-			e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"] = final
+			e.addLayer(&tar.Header{Name: "usr/null", Typeflag: tar.TypeChar, Mode: 0o666, Devmajor: 1, Devminor: 3})
 			return e.save()
 		}},
 		{"squashed", exitFailed, []string{"ostree.final-diffid"}, func(e *layoutEdit) string {
@@ -366,12 +377,35 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestNoSELinux has a layer that takes the policy away. Without labels an
+// enforcing system is unusable, so it must be asked for, by option or definition.
+func TestNoSELinux(t *testing.T) {
+	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	e.addLayer(&tar.Header{Name: "etc/selinux/.wh.config", Mode: 0o644})
+	ref, args := e.save(), []string{"plan", "--arch", "amd64", "--cache", filepath.Join(dir, "cache")}
+	if p := finish(t, start(t, nil, append(args, ref)...)); p.code != exitFailed || p.stdout != "" || !strings.Contains(p.stderr, "usr/etc/selinux/config: missing: ") || !strings.Contains(p.stderr, "--no-selinux") {
+		t.Errorf("exit code %d: %s%s", p.code, p.stdout, p.stderr)
+	}
+	definition := filepath.Join(dir, "definition.yaml")
+	text := "apiVersion: ohp.dev/v1alpha1\nkind: Image\nspec:\n  source: " + ref + "\n  platforms: [qemu]\n  noSELinux: true\n"
+	if err := os.WriteFile(definition, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range [][]string{{"--no-selinux", ref}, {"-m", definition}} {
+		if p := program(t, nil, append(args, more...)...); !strings.Contains(p.stderr, "warning: the container has no SELinux policy") {
+			t.Errorf("%q: %s", more, p.stderr)
+		}
+	}
+}
+
 // TestDerivedWarnings: what a layer has and the system will not is said, with
 // layer and path, and is an error to who wants no surprises.
 func TestDerivedWarnings(t *testing.T) {
 	args := []string{"plan", "--cache", filepath.Join(t.TempDir(), "cache"), fixture(t, "tiny-derived")}
 	const want = ": run: run/derived is not imported, nor is anything else in there; a container has it\n"
-	if p := program(t, nil, args...); !strings.Contains(p.stderr, "warning: layer ") || !strings.Contains(p.stderr, want) {
+	if p := program(t, nil, args...); !strings.Contains(p.stderr, "warning: layer ") || !strings.Contains(p.stderr, want) ||
+		!strings.Contains(p.stderr, ": setuid or setgid files: usr/bin/derived-suid (4755 0:0)\n") {
 		t.Errorf("warnings: %s", p.stderr)
 	}
 	p := finish(t, start(t, nil, append(args, "--strict")...))

@@ -33,6 +33,7 @@ type system struct {
 	commit        ostree.Checksum                   // what is deployed
 	ids           map[*rootfs.Inode]ostree.Checksum // of files of the deployment
 	warnings      []string                          // about the container
+	notes         []string                          // the same of what is no fault, and worth a look
 }
 
 func (s *system) Close() error { return s.image.Close() }
@@ -76,6 +77,9 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 		image.Close()
 		return nil, err
 	}
+	for _, n := range s.notes {
+		ui.say("note: %s", n)
+	}
 	if want := s.choices.RootFS; want != "" && want != s.rootFS {
 		ui.say("note: the container asks for %s as its root file system and gets %s", want, s.rootFS)
 	}
@@ -112,7 +116,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if r.config != nil && tree.Root.Resolve(ignitionModule) == nil {
 		s.warnings = append(s.warnings, "no Ignition in the container (/"+ignitionModule+"): its initramfs will not read the config")
 	}
-	if err := coreos.Preflight(tree.Root, image.Arch); err != nil {
+	if err := coreos.Preflight(tree.Root, image.Arch, r.noSELinux); err != nil {
 		return nil, err
 	}
 	if s.choices, err = coreos.ReadChoices(tree.Root, image.Arch); err != nil {
@@ -131,7 +135,10 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},
 		},
 	})
-	s.commit, s.ids = tree.Deployed, tree.Repo.IDs
+	if err == nil && s.deployment.Policy == nil {
+		s.warnings = append(s.warnings, "the container has no SELinux policy: no file of the image has a label")
+	}
+	s.commit, s.ids, s.notes = tree.Deployed, tree.Repo.IDs, tree.Notes
 	for _, w := range tree.Warnings {
 		s.warnings = append(s.warnings, w.String())
 	}

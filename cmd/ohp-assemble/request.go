@@ -37,6 +37,7 @@ type buildOptions struct {
 	origin    string
 	merge     string
 	strict    bool
+	noSELinux bool
 	cache     string
 	authFile  string
 	tlsVerify bool
@@ -68,9 +69,10 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
 	f.StringVar(&o.rootFS, "root-fs", "", "root `file system`: xfs or ext4 (default: what the container asks for, or xfs)")
-	f.StringVar(&o.size, "size", "", "`size` of the disk, as 10GiB (default: the container's for virtual machines, as small as can be for metal)")
+	f.StringVar(&o.size, "size", "", "`size` of the disk, a whole number as 10GiB or 1536MiB (default: the container's for virtual machines, as small as can be for metal)")
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
+	f.BoolVar(&o.noSELinux, "no-selinux", false, "take a container without an SELinux policy, or with one that is disabled: no file of the image gets a label")
 	compressFlags(cmd, o, string(compress.None))
 	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
 	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(append(cloud.IDs(), cloud.All), cobra.ShellCompDirectiveNoFileComp))
@@ -175,6 +177,7 @@ func (o *buildOptions) define(cmd *cobra.Command) error {
 		{"files-dir", "spec.filesDir", []string{spec.FilesDir}},
 		{"compress", "spec.compression", []string{spec.Compression}},
 		{"strict", "spec.strict", []string{strconv.FormatBool(spec.Strict)}},
+		{"no-selinux", "spec.noSELinux", []string{strconv.FormatBool(spec.NoSELinux)}},
 	} {
 		if cmd.Flags().Changed(d.flag) {
 			continue

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"text/tabwriter"
@@ -161,15 +163,18 @@ func size(n int64) string {
 // parseBytes reads a size as people write it: 10GiB, 512M, 1073741824.
 func parseBytes(s string) (int64, error) {
 	digits := strings.TrimRight(s, "KMGTiB")
-	var n int64
-	if _, err := fmt.Sscanf(digits, "%d", &n); err != nil || n <= 0 || fmt.Sprint(n) != digits {
-		return 0, fmt.Errorf("size %q: want a number with KiB, MiB, GiB or TiB", s)
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if n <= 0 || fmt.Sprint(n) != digits && !errors.Is(err, strconv.ErrRange) {
+		return 0, fmt.Errorf("size %q: want a whole number, no fraction, with KiB, MiB, GiB or TiB: 1536MiB", s)
 	}
 	// Not "GB", which is another size to those who sell disks.
 	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 	by, ok := shift[s[len(digits):]]
-	if !ok || n > 1<<62>>by {
-		return 0, fmt.Errorf("size %q: want a number with KiB, MiB, GiB or TiB", s)
+	if !ok {
+		return 0, fmt.Errorf("size %q: unit %q: there are KiB, MiB, GiB and TiB", s, s[len(digits):])
+	}
+	if n > 1<<62>>by {
+		return 0, fmt.Errorf("size %q: too large, at most 4194304TiB", s)
 	}
 	return n << by, nil
 }

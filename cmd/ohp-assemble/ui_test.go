@@ -23,9 +23,15 @@ func TestParseBytes(t *testing.T) {
 			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "0", "-1", "+1", "01", "1.5GiB", "10GB", "10B", "10iB", "10Gi", "10gib", " 1", "1 GiB", "GiB", "4194305TiB", "9223372036854775808"} {
-		if got, err := parseBytes(s); err == nil {
-			t.Errorf("%q is %d", s, got)
+	for says, all := range map[string][]string{
+		"want a whole number, no fraction": {"", "0", "-1", "+1", "01", "1.5GiB", "10gib", " 1", "1 GiB", "GiB", "-9223372036854775809"},
+		"there are KiB, MiB, GiB and TiB":  {"10GB", "10B", "10iB", "10Gi"},
+		"too large":                        {"4194305TiB", "8388607TiB", "9223372036854775808", "99999999999999999999K"},
+	} {
+		for _, s := range all {
+			if got, err := parseBytes(s); err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%q is %d, %v, want %s", s, got, err, says)
+			}
 		}
 	}
 }

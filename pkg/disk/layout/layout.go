@@ -130,7 +130,7 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error
 	for _, p := range f.partitions {
 		around += p.Size
 	}
-	b.rootFS, err = formatRoot(b.root, o, around, rootAsked(choices.Disk), features(d.Kernel))
+	b.rootFS, err = formatRoot(b.root, o, around, choices.Disk, features(d.Kernel))
 	if err != nil {
 		return nil, err
 	}
@@ -301,8 +301,9 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 // formatRoot lays out the root file system: what is left of a disk of the size
 // that was asked for, or else what the content takes and, as coreos-assembler
 // estimates it, two fifths more for the first boot to work in.
-func formatRoot(root *rootfs.Inode, o Options, around int64, asked coreos.Partition, f xfs.Features) (*disk.Image, error) {
-	format, need, err := rootFormat(root, o, asked, f)
+func formatRoot(root *rootfs.Inode, o Options, around int64, want *coreos.Disk, f xfs.Features) (*disk.Image, error) {
+	asked := rootAsked(want)
+	format, need, err := rootFormat(root, o, want, f)
 	if err != nil {
 		return nil, err
 	}
@@ -334,11 +335,16 @@ func formatRoot(root *rootfs.Inode, o Options, around int64, asked coreos.Partit
 
 // rootFormat returns how the root file system is made in a size, and what size
 // it needs.
-func rootFormat(root *rootfs.Inode, o Options, asked coreos.Partition, f xfs.Features) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
+func rootFormat(root *rootfs.Inode, o Options, want *coreos.Disk, f xfs.Features) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
 	switch o.RootFS {
 	case "xfs":
 		format = func(size int64) (*disk.Image, error) {
-			return xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID, Groups: asked.Payload.MKFS.Groups, Features: f})
+			groups := rootAsked(want).Payload.MKFS.Groups
+			img, err := xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID, Groups: groups, Features: f})
+			if err != nil && groups != 0 {
+				err = fmt.Errorf("with the agcount of %s: %w", want.File, err)
+			}
+			return img, err
 		}
 		return format, func() (int64, error) { return xfs.Size(root, f) }, nil
 	case "ext4":

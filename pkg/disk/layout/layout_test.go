@@ -525,6 +525,7 @@ func TestDiskYAML(t *testing.T) {
 		"96d15588":         {"00000000", `partition 3: payload uuid is "00000000-3596-4b3c-adca-a2ff7279ea63"`},
 		"127 MiB":          {"200 MiB", "partition 2: size of 209715200 bytes, a CoreOS has 133169152"},
 		"label: BIOS-BOOT": {"label: bios", `partition 1: label is "bios", a CoreOS has "BIOS-BOOT"`},
+		"agcount: 4":       {"agcount: 1", "xfs: 1 allocation groups, must be at least 2: without a second one there is no copy of the superblock to repair from"},
 		"type: gpt":        {"type: dos", `type is "dos"`},
 		"4F68BCE3":         {"00000000", "partition 4: type"},
 		"uuid: 00000000-0000-4000-a000-000000000001": {"uuid: 00000000-0000-4000-a000-000000000002", "uuid is"},

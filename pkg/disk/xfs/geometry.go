@@ -49,7 +49,7 @@ func newGeometry(o Options) (*geometry, error) {
 		return nil, errTooSmall
 	}
 	if o.Groups < 0 || o.Groups == 1 || o.Groups > 1<<20 {
-		return nil, fmt.Errorf("%d allocation groups, must be at least 2", o.Groups)
+		return nil, fmt.Errorf("%d allocation groups, must be at least 2: without a second one there is no copy of the superblock to repair from", o.Groups)
 	}
 	g.groups = max(uint64(o.Groups), 2, (g.blocks+maxAGBlocks-1)/maxAGBlocks)
 	g.agBlocks = (g.blocks + g.groups - 1) / g.groups

@@ -23,8 +23,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/BurntSushi/toml"
-
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 )
@@ -291,12 +289,8 @@ func readTOML(root *rootfs.Inode, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	md, err := toml.Decode(string(text), v)
-	if err != nil {
+	if err := decodeTOML(text, v); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
-	}
-	if unknown := md.Undecoded(); len(unknown) > 0 {
-		return fmt.Errorf("%s: key %s is unknown", name, unknown[0])
 	}
 	return nil
 }

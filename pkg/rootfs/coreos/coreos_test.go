@@ -1,6 +1,7 @@
 package coreos
 
 import (
+	"maps"
 	"runtime"
 	"strings"
 	"testing"
@@ -149,50 +150,111 @@ func TestChoicesErrors(t *testing.T) {
 	}
 }
 
-func TestPreflight(t *testing.T) {
-	files := map[string]string{
-		"usr/lib/modules/6.1/vmlinuz":                          "k",
-		"usr/lib/modules/6.1/initramfs.img":                    "i",
-		"usr/lib/modules/5.0/extra":                            "",
-		"usr/lib/efi/grub2/1/EFI/x":                            "",
-		"usr/lib/os-release":                                   "",
-		"usr/lib/ostree/prepare-root.conf":                     "",
-		"usr/lib/grub/i386-pc/kernel.img":                      "",
-		"usr/lib/grub/i386-pc/moddep.lst":                      "",
-		"usr/lib/bootupd/updates/BIOS.json":                    "",
-		"usr/lib/bootupd/updates/EFI.json":                     "",
-		"usr/lib/bootupd/grub2-static/grub-static-efi.cfg":     "",
-		"usr/lib/bootupd/grub2-static/grub-static-pre.cfg":     "",
-		"usr/lib/bootupd/grub2-static/configs.d/10_blscfg.cfg": "",
+// complete is what an image cannot be made without.
+var complete = map[string]string{
+	"usr/lib/modules/6.1/vmlinuz":                          "k",
+	"usr/lib/modules/6.1/initramfs.img":                    "i",
+	"usr/lib/modules/5.0/extra":                            "",
+	"usr/lib/efi/grub2/1/EFI/x":                            "",
+	"usr/lib/os-release":                                   "",
+	"usr/lib/ostree/prepare-root.conf":                     "[composefs]\nenabled = yes\n",
+	"usr/lib/grub/i386-pc/kernel.img":                      "",
+	"usr/lib/grub/i386-pc/moddep.lst":                      "",
+	"usr/lib/bootupd/updates/BIOS.json":                    "",
+	"usr/lib/bootupd/updates/EFI.json":                     "",
+	"usr/lib/bootupd/grub2-static/grub-static-efi.cfg":     "",
+	"usr/lib/bootupd/grub2-static/grub-static-pre.cfg":     "",
+	"usr/lib/bootupd/grub2-static/configs.d/10_blscfg.cfg": "",
+	"usr/etc/selinux/config":                               "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
+}
+
+// completeTree returns them as a tree, some of them changed; "" is a file that
+// is not there.
+func completeTree(t *testing.T, changed map[string]string) *rootfs.Inode {
+	files := maps.Clone(complete)
+	maps.Copy(files, changed)
+	for name, text := range changed {
+		if text == "" {
+			delete(files, name)
+		}
 	}
 	root := treetest.Texts(t, files)
-	if err := Preflight(root, "amd64"); err != nil {
+	for _, name := range mountPoints {
+		root.Children[name] = rootfs.Dir(0o755)
+	}
+	root.Children["ostree"] = rootfs.Link("sysroot/ostree")
+	return root
+}
+
+func TestPreflight(t *testing.T) {
+	root := completeTree(t, nil)
+	if err := Preflight(root, "amd64", false); err != nil {
 		t.Error(err)
 	}
 	if version, err := Kernel(root); version != "6.1" || err != nil {
 		t.Errorf("%q, %v", version, err)
 	}
 	delete(root.Lookup("usr/lib/grub").Children, "i386-pc")
-	if err := Preflight(root, "aarch64"); err != nil {
+	if err := Preflight(root, "aarch64", false); err != nil {
 		t.Error(err)
 	}
-	if err := Preflight(root, "ppc64le"); err == nil || !strings.Contains(err.Error(), "powerpc-ieee1275/kernel.img") || strings.Contains(err.Error(), "EFI") {
+	if err := Preflight(root, "ppc64le", false); err == nil || !strings.Contains(err.Error(), "powerpc-ieee1275/kernel.img") || strings.Contains(err.Error(), "EFI") {
 		t.Errorf("ppc64le: %v", err)
 	}
-	err := Preflight(rootfs.Dir(0o755), "amd64")
+	err := Preflight(rootfs.Dir(0o755), "amd64", false)
 	if err == nil {
 		t.Fatal("an empty tree passes")
 	}
-	if lines := strings.Count(err.Error(), "\n"); lines != 11 {
+	if lines := strings.Count(err.Error(), "\n"); lines != 21 {
 		t.Errorf("%d lines: %v", lines, err)
 	}
-	files["usr/lib/modules/7.0/vmlinuz"] = "k"
-	if _, err := Kernel(treetest.Texts(t, files)); err == nil || !strings.Contains(err.Error(), "2 kernels (6.1, 7.0)") {
+	two := completeTree(t, map[string]string{"usr/lib/modules/7.0/vmlinuz": "k"})
+	if _, err := Kernel(two); err == nil || !strings.Contains(err.Error(), "2 kernels (6.1, 7.0)") {
 		t.Errorf("two kernels: %v", err)
 	}
-	delete(files, "usr/lib/modules/7.0/vmlinuz")
-	delete(files, "usr/lib/modules/6.1/initramfs.img")
-	if err := Preflight(treetest.Texts(t, files), "amd64"); err == nil || !strings.Contains(err.Error(), "6.1/initramfs.img") {
-		t.Errorf("no initramfs: %v", err)
+}
+
+// TestPreflightRefuses has what a layer could do to a system that boots.
+func TestPreflightRefuses(t *testing.T) {
+	const (
+		conf    = "usr/lib/ostree/prepare-root.conf"
+		selinux = "usr/etc/selinux/config"
+	)
+	for name, tc := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"no initramfs":    {map[string]string{"usr/lib/modules/6.1/initramfs.img": ""}, "6.1/initramfs.img"},
+		"no policy":       {map[string]string{selinux: ""}, selinux + ": missing: the policy"},
+		"disabled policy": {map[string]string{selinux: "SELINUX=disabled\nSELINUXTYPE=targeted\n"}, selinux + `: SELINUX is "disabled"`},
+		"signed":          {map[string]string{conf: "[composefs]\nenabled = signed\n"}, conf + `: composefs is "signed"`},
+		"verity":          {map[string]string{conf: "[composefs]\nenabled=verity\n"}, conf + `: composefs is "verity"`},
+		"verity in etc":   {map[string]string{"usr/etc/ostree/prepare-root.conf": "[composefs]\nenabled=verity\n"}, "usr/etc/ostree/prepare-root.conf: composefs"},
+	} {
+		err := Preflight(completeTree(t, tc.files), "amd64", false)
+		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Count(err.Error(), "\n") != 1 {
+			t.Errorf("%s: %v", name, err)
+		}
+		waived := Preflight(completeTree(t, tc.files), "amd64", true)
+		if policy := strings.Contains(name, "policy"); policy != (waived == nil) {
+			t.Errorf("%s, without SELinux: %v", name, waived)
+		}
+	}
+	for _, name := range append(mountPoints, "ostree") {
+		for what, n := range map[string]*rootfs.Inode{"nothing": nil, "a file": rootfs.Text(0o644, "")} {
+			root := completeTree(t, nil)
+			root.Children[name] = n
+			if n == nil {
+				delete(root.Children, name)
+			}
+			if err := Preflight(root, "amd64", false); err == nil || !strings.Contains(err.Error(), "  "+name+": no") {
+				t.Errorf("%s is %s: %v", name, what, err)
+			}
+		}
+	}
+	root := completeTree(t, nil)
+	root.Children["tmp"] = rootfs.Link("sysroot/tmp")
+	if err := Preflight(root, "amd64", false); err != nil {
+		t.Errorf("/tmp of old: %v", err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -48,12 +48,8 @@ var units = map[string]int64{
 }
 
 // UnmarshalYAML reads a number with or without a unit.
-func (b *Bytes) UnmarshalYAML(text []byte) error {
-	var s string
-	if err := yaml.Unmarshal(text, &s); err != nil {
-		return err
-	}
-	s = strings.TrimSpace(s)
+func (b *Bytes) UnmarshalYAML(node *yaml.Node) error {
+	s := strings.TrimSpace(node.Value)
 	end := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	n, err := strconv.ParseInt(s[:end], 10, 64)
 	unit, known := units[strings.ToUpper(strings.TrimSpace(s[end:]))]
@@ -78,7 +74,7 @@ func (c *Choices) readDisk(root *rootfs.Inode) error {
 		var f struct {
 			Disk *Disk `yaml:"partition_table"`
 		}
-		if err := yaml.Unmarshal(text, &f); err != nil {
+		if err := decodeYAML(text, &f); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if f.Disk == nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
 // modulesDir holds a directory for each kernel.
@@ -31,13 +32,21 @@ var needs = []need{
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-efi.cfg"}, "the EFI system partition's grub.cfg", "efi"},
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-pre.cfg"}, "the boot partition's grub.cfg", ""},
 	{[]string{"usr/lib/bootupd/grub2-static/configs.d"}, "the boot partition's grub.cfg", ""},
-	{[]string{"usr/lib/ostree/prepare-root.conf", "usr/etc/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"}, "how the initramfs mounts the root", ""},
+	{prepareRoot, "how the initramfs mounts the root", ""},
 	{[]string{"usr/lib/os-release", "usr/etc/os-release", "etc/os-release"}, "the title of the boot entry", ""},
 }
 
+// prepareRoot are where the initramfs has its configuration from.
+var prepareRoot = []string{"usr/lib/ostree/prepare-root.conf", "usr/etc/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"}
+
+// mountPoints are what the initramfs and systemd mount something on before
+// anything could make them: the root of a deployment is read-only.
+var mountPoints = []string{"boot", "dev", "proc", "run", "sys", "sysroot", "tmp", "var"}
+
 // Preflight checks that an operating system tree has all that an image of it
-// needs. The error names all that is missing, a line each.
-func Preflight(root *rootfs.Inode, arch string) error {
+// needs, an SELinux policy among it unless the image is to go without. The
+// error names all that is missing, a line each.
+func Preflight(root *rootfs.Inode, arch string, noSELinux bool) error {
 	var missing []string
 	if _, err := Kernel(root); err != nil {
 		missing = append(missing, err.Error())
@@ -50,10 +59,63 @@ func Preflight(root *rootfs.Inode, arch string) error {
 			missing = append(missing, fmt.Sprintf("%s: missing: %s", strings.Join(n.paths, " or "), n.purpose))
 		}
 	}
+	missing = append(missing, checkTop(root)...)
+	missing = append(missing, checkComposefs(root)...)
+	if _, err := selinux.Find(root); err != nil && !noSELinux {
+		missing = append(missing, err.Error()+": the policy that files are labelled by; --no-selinux makes an image without labels")
+	}
 	if len(missing) == 0 {
 		return nil
 	}
 	return fmt.Errorf("the container is not a CoreOS that an image can be made of:\n  %s", strings.Join(missing, "\n  "))
+}
+
+// checkTop looks for what must be at the top of a deployment.
+func checkTop(root *rootfs.Inode) (missing []string) {
+	for _, name := range mountPoints {
+		n := root.Children[name]
+		if n != nil && (n.IsDir() || name == "tmp" && n.IsLink()) { // /tmp may be that of the physical root
+			continue
+		}
+		missing = append(missing, name+": no directory: what the boot mounts something on")
+	}
+	if n := root.Children["ostree"]; n == nil || !n.IsLink() || strings.TrimPrefix(n.Target, "/") != "sysroot/ostree" {
+		missing = append(missing, "ostree: not a link to sysroot/ostree: where the system finds its repository")
+	}
+	return missing
+}
+
+// checkComposefs refuses a root that the initramfs would not mount: on a new
+// disk no file has fs-verity, and no one has signed the commit of an import.
+func checkComposefs(root *rootfs.Inode) (missing []string) {
+	for _, name := range prepareRoot {
+		text, err := readFile(root, name)
+		if err != nil {
+			missing = append(missing, err.Error())
+		}
+		switch how := Setting(string(text), "composefs", "enabled"); how {
+		case "verity", "signed":
+			missing = append(missing, fmt.Sprintf("%s: composefs is %q: no image has that, and the initramfs would not mount its root; say yes, and make the initramfs again", name, how))
+		}
+	}
+	return missing
+}
+
+// Setting returns the last value of a key in a group of a key file, such as
+// prepare-root.conf, or "".
+func Setting(text, group, key string) (value string) {
+	in := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
+			in = line[1 : len(line)-1]
+			continue
+		}
+		if k, v, ok := strings.Cut(line, "="); ok && in == group && strings.TrimSpace(k) == key {
+			value = strings.TrimSpace(v)
+		}
+	}
+	return value
 }
 
 // by reports whether machines of an architecture need it.

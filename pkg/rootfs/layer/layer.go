@@ -25,7 +25,8 @@
 // A layer is hostile. Names that lead out, sizes that are not there, xattrs
 // without end and checksums that are wrong are errors that name the entry; no
 // claim in a header makes Scan allocate. Sparse files are read as what they
-// expand to. Layers of format 0, which no tool makes any more, are refused.
+// expand to, which is bounded. Layers of format 0, which no tool makes any
+// more, are refused.
 package layer
 
 import (
@@ -83,6 +84,7 @@ type Content struct {
 // Limits bound what a layer may hold. The zero value of each means its default.
 type Limits struct {
 	Tar     int64 // bytes of the tar, and of the pack; default 64 GiB
+	Holes   int64 // bytes of the holes in sparse files, which are nothing in the tar and zeros in the pack; default 64 MiB
 	Entries int   // headers in the tar; default 1,048,576
 	Meta    int64 // bytes of names, link targets and different xattrs, which are kept in memory; default 256 MiB
 }
@@ -90,6 +92,9 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	if l.Tar == 0 {
 		l.Tar = 64 << 30
+	}
+	if l.Holes == 0 {
+		l.Holes = 64 << 20
 	}
 	if l.Entries == 0 {
 		l.Entries = 1 << 20

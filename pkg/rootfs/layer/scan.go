@@ -456,7 +456,8 @@ func (s *scanner) content(h *tar.Header, sum hash.Hash) (Content, error) {
 	if !regular(h) {
 		return Content{}, nil
 	}
-	c := Content{TarOff: s.in.off - int64(len(s.in.rest)), Size: h.Size}
+	start := s.in.at()
+	c := Content{TarOff: start, Size: h.Size}
 	if sparse(h) {
 		c.TarOff = -1
 	}
@@ -478,7 +479,11 @@ func (s *scanner) content(h *tar.Header, sum hash.Hash) (Content, error) {
 			return Content{}, err
 		}
 		left -= int64(n)
+		if holes := c.Size - left - (s.in.at() - start); holes > s.limits.Holes {
+			return Content{}, fmt.Errorf("claims %d bytes, almost all of them holes: more than a layer of its size may have", c.Size)
+		}
 	}
+	s.limits.Holes -= max(c.Size-(s.in.at()-start), 0)
 	return c, nil
 }
 
@@ -597,6 +602,9 @@ func (in *input) Read(p []byte) (int, error) {
 	in.rest = in.rest[n:]
 	return n, nil
 }
+
+// at returns where in the tar the reader is.
+func (in *input) at() int64 { return in.off - int64(len(in.rest)) }
 
 // cause returns what was really wrong when the tar reader says err: it turns
 // every error into its own.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -185,6 +186,28 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+// TestDamagedLayout: what is wrong with a layout is said with the whole path.
+func TestDamagedLayout(t *testing.T) {
+	pull := func(dir string) error {
+		_, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir()))
+		return err
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	checkFault(t, pull(none), ErrNotFound, none+"/index.json: no such file or directory: this is no OCI layout")
+
+	m := newImage(tarball(file{"etc/a", "a"}))
+	dir := m.layout(t, m.done())
+	blob := filepath.Join(dir, "blobs/sha256", m.manifest.Layers[0].Digest.Encoded())
+	if err := os.Remove(blob); err != nil {
+		t.Fatal(err)
+	}
+	checkFault(t, pull(dir), ErrNotFound, "open "+blob+": no such file")
+
+	index := filepath.Join(dir, "index.json")
+	write(t, index, []byte(`{"schemaVersion": 2,`))
+	checkFault(t, pull(dir), nil, index+": damaged: unexpected EOF")
+}
+
 func TestManifestKinds(t *testing.T) {
 	m := newImage(tarball(file{"etc/a", "a"}))
 	m.manifest.MediaType = manifest.DockerV2Schema2MediaType
@@ -350,6 +373,27 @@ func TestInflateLimit(t *testing.T) {
 	m := newImage(tarball(file{"zeros", string(make([]byte, 2<<20))}))
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
 	checkFault(t, err, nil, "zeros: claims 2097152 bytes, limit of a layer is 1048576")
+}
+
+// TestSparseBomb has a layer of 2 KiB that has 63 GiB of nothing in it.
+func TestSparseBomb(t *testing.T) {
+	const size = 63 << 30
+	b := make([]byte, 2048)
+	copy(b, "usr/bomb")
+	copy(b[100:], "0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00        S")
+	copy(b[257:], "ustar  \x00")
+	for _, at := range []int{386, 483} { // where the only piece is, of no size; size of the file
+		b[at] = 0x80
+		binary.BigEndian.PutUint64(b[at+4:], size)
+	}
+	sum := 0
+	for _, c := range b[:512] {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	m := newImage(b)
+	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, t.TempDir()))
+	checkFault(t, err, nil, "usr/bomb: claims 67645734912 bytes, almost all of them holes")
 }
 
 // TestManyNames has layers that are small each, and too much together.

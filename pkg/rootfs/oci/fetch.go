@@ -3,6 +3,7 @@ package oci
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -26,8 +27,9 @@ const (
 // Bounds of what a layer may inflate to: a gigabyte of zeros is no attack, a
 // terabyte of them is.
 const (
-	freely   = 4 << 30 // however small the blob is
-	maxRatio = 1100    // times its blob, beyond that; deflate does not reach it
+	freely      = 4 << 30  // however small the blob is
+	freelyHoles = 64 << 20 // the same of holes in sparse files, which the blob does not even have zeros for
+	maxRatio    = 1100     // times its blob, beyond that; deflate does not reach it
 )
 
 // fetch reads the blob of a layer and writes its pack. One goroutine reads,
@@ -43,7 +45,9 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 
 	pipe := newPipe()
 	go func() { pipe.closeWrite(inflate(blob, pipe, want.Size)) }()
-	index, scanErr := layer.Scan(pipe, pack, o.Limits)
+	limits := o.Limits
+	limits.Holes = cmp.Or(limits.Holes, max(freelyHoles, maxRatio*want.Size))
+	index, scanErr := layer.Scan(pipe, pack, limits)
 	inflateErr := pipe.closeRead()
 
 	// What is wrong first is wrong with the blob: if it is not the one that

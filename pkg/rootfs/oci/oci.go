@@ -32,13 +32,12 @@
 //	                            removes what others left that were killed
 //
 // Files appear under their names when they are whole, so a process may be
-// killed at any point. The modification time of a pack is set to a fixed one
-// when it has been verified: a pack with another time is read and compared with
-// the checksum in the index before it is used. The time of an index, manifest
-// or config is when that was last used. Packs are locked, shared, while an image
-// is open, so that they are not pruned. Nothing is synced to the disk:
-// after a crash of the machine a file that was not written has not its size,
-// and is fetched again. The cache may be deleted at any time, whole or in part.
+// killed at any point. Each pull compares what it takes from the cache with its
+// checksum, a pack with the one in the index, and fetches again what is damaged.
+// The time of an index, manifest or config is when that was last used. Packs are
+// locked, shared, while an image is open, so that they are not pruned. Nothing is
+// synced to the disk: after a crash of the machine a file that was not written
+// is damaged. The cache may be deleted at any time, whole or in part.
 //
 // With a policy an image must be signed as that wants, by an OpenPGP or a
 // sigstore key, before anything but its manifest is fetched and anything is

@@ -50,7 +50,7 @@ func Usage(dir string) ([]Entry, error) {
 				byDigest[d] = e
 			}
 			e.Size += info.Size()
-			if suffix != "pack" { // whose time says something else
+			if suffix != "pack" { // which is as old as the layer is here
 				e.Used = info.ModTime()
 			}
 			if sub == "blobs" {

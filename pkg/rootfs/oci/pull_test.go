@@ -332,8 +332,15 @@ func TestDamagedCache(t *testing.T) {
 		}
 		flipped := bytes.Clone(whole)
 		flipped[len(flipped)/2] ^= 1
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for how, b := range map[string][]byte{"flipped": flipped, "truncated": whole[:len(whole)/2], "empty": {}, "longer": append(bytes.Clone(whole), 0)} {
 			write(t, path, b)
+			if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil { // as a disk does it
+				t.Fatal(err)
+			}
 			if got := pull(); !maps.Equal(got, want) {
 				t.Errorf("%s %s: contents differ", how, name)
 			}
@@ -347,20 +354,6 @@ func TestDamagedCache(t *testing.T) {
 		if got := pull(); !maps.Equal(got, want) {
 			t.Errorf("without %s: contents differ", name)
 		}
-	}
-	// A pack that was only copied is read once, and then trusted again.
-	pack, _ := filepath.Glob(filepath.Join(cache, "v1/layers/*.pack"))
-	whole, err := os.ReadFile(pack[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, pack[0], whole)
-	if err := os.RemoveAll(filepath.Join(dir, "blobs/sha256", m.manifest.Layers[0].Digest.Encoded())); err != nil {
-		t.Fatal(err)
-	}
-	pull()
-	if info, err := os.Stat(pack[0]); err != nil || !info.ModTime().Equal(verified) {
-		t.Errorf("pack has time %v, %v", info.ModTime(), err)
 	}
 }
 

@@ -2,12 +2,14 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
 	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
 	dockerarchive "go.podman.io/image/v5/docker/archive"
@@ -82,6 +85,11 @@ func (s *source) open(ctx context.Context) (imageSource, error) {
 		s.src = src
 		return src, nil
 	}
+	if s.ref.transport == "oci" {
+		if err := checkLayout(s.ref.name); err != nil {
+			return nil, explain(err)
+		}
+	}
 	r, err := s.reference()
 	if err != nil {
 		return nil, explain(err)
@@ -93,6 +101,34 @@ func (s *source) open(ctx context.Context) (imageSource, error) {
 	}
 	s.src = src
 	return src, nil
+}
+
+// checkLayout says what is wrong with the index of an OCI layout, and where it
+// is: the library knows files of a layout by their names in there.
+func checkLayout(dir string) error {
+	name := filepath.Join(dir, "index.json")
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: this is no OCI layout", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var index imgspec.Index
+	if err := json.NewDecoder(f).Decode(&index); err != nil {
+		return fmt.Errorf("%s: damaged: %w", name, err)
+	}
+	return nil
+}
+
+// located gives the files of an OCI layout their whole paths.
+func (s *source) located(err error) error {
+	var at *fs.PathError
+	if s.ref.transport == "oci" && errors.As(err, &at) && !filepath.IsAbs(at.Path) {
+		return &fs.PathError{Op: at.Op, Path: filepath.Join(s.ref.name, at.Path), Err: at.Err}
+	}
+	return err
 }
 
 // policy reads the policy, if there is to be one, and returns what checks an
@@ -186,7 +222,7 @@ func (s *source) top(ctx context.Context) ([]byte, error) {
 		return nil, failf(ErrNotFound, "no manifest has that digest")
 	}
 	if err != nil {
-		return nil, explain(err)
+		return nil, explain(s.located(err))
 	}
 	return raw, nil
 }
@@ -209,7 +245,7 @@ func (s *source) manifest(ctx context.Context, d digest.Digest) ([]byte, error) 
 	ctx, done := s.patience(ctx)
 	raw, _, err := src.GetManifest(ctx, &d)
 	if err = done(err); err != nil {
-		return nil, explain(err)
+		return nil, explain(s.located(err))
 	}
 	return raw, nil
 }
@@ -227,7 +263,7 @@ func (s *source) blob(ctx context.Context, d digest.Digest, size int64) (io.Read
 	}
 	if s.ref.transport != "docker" {
 		r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: d, Size: size}, none.NoCache)
-		return r, explain(err)
+		return r, explain(s.located(err))
 	}
 	return remoteBlob(ctx, src, types.BlobInfo{Digest: d, Size: size}, s.o.IdleTimeout)
 }

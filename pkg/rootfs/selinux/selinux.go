@@ -42,36 +42,56 @@ type Policy struct {
 	regexps        map[string][]*spec // by stem, in order of the files
 }
 
-// Load reads the policy of an operating system tree, which has it in
-// etc/selinux or else in usr/etc/selinux. It is nil for a tree without
-// SELinux, and for one that is configured not to use it.
+// Unused is the error of a tree that uses no policy. It says why.
+type Unused string
+
+func (u Unused) Error() string { return string(u) }
+
+// Load reads the policy of an operating system tree. It is nil for a tree
+// that uses none.
 func Load(root *rootfs.Inode) (*Policy, error) {
+	name, err := Find(root)
+	if _, unused := err.(Unused); unused {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return load(root, name)
+}
+
+// Find returns the path of the file_contexts of the policy that an operating
+// system tree uses, which has it in etc/selinux or else in usr/etc/selinux.
+func Find(root *rootfs.Inode) (string, error) {
 	base := "etc/selinux"
 	if root.Resolve(base) == nil {
 		base = "usr/etc/selinux"
 	}
-	config, err := readFile(root, path.Join(base, "config"))
-	if err != nil || config == nil {
-		return nil, err
+	file := path.Join(base, "config")
+	config, err := readFile(root, file)
+	if err != nil {
+		return "", err
 	}
-	name := ""
-	enabled := false
+	if config == nil {
+		return "", Unused(file + ": missing")
+	}
+	name, state := "", ""
 	for line := range strings.Lines(string(config)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch value = strings.TrimSpace(value); strings.TrimSpace(key) {
 		case "SELINUX":
-			enabled = value == "enforcing" || value == "permissive"
+			state = value
 		case "SELINUXTYPE":
 			name = value
 		}
 	}
-	if !enabled {
-		return nil, nil
+	if state != "enforcing" && state != "permissive" {
+		return "", Unused(fmt.Sprintf("%s: SELINUX is %q, neither enforcing nor permissive", file, state))
 	}
 	if name == "" || strings.Contains(name, "/") || name == ".." {
-		return nil, fmt.Errorf("selinux: %s/config: SELINUXTYPE %q names no policy", base, name)
+		return "", fmt.Errorf("selinux: %s: SELINUXTYPE %q names no policy", file, name)
 	}
-	return load(root, path.Join(base, name, "contexts/files/file_contexts"))
+	return path.Join(base, name, "contexts/files/file_contexts"), nil
 }
 
 // load reads a file_contexts file and those that go with it.

@@ -96,6 +96,7 @@ type Tree struct {
 	Base     ostree.Checksum   // the commit in the container; zero in a plain one
 	Labels   map[string]string // of the container
 	Warnings []Warning         // by layer and path
+	Notes    []string          // what is no fault, and worth a look
 }
 
 // Where refs are, by what they are named.
@@ -292,6 +293,9 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 	for i, l := range layers {
 		if l.changes {
 			lint(first+i, l, m.root, &warns)
+			if list := setIDs(first+i, l); list != "" {
+				t.Notes = append(t.Notes, list)
+			}
 		}
 	}
 	t.Warnings = warns.all()

@@ -75,7 +75,7 @@ func tarOf(t testing.TB, entries []entry) []byte {
 }
 
 // scan reads a layer. Its digest is that of the tar.
-func scan(b []byte) (Layer, error) { return layerOf(b, layer.Limits{}) }
+func scan(b []byte) (Layer, error) { return layerOf(b, layer.Limits{Holes: 1 << 20}) }
 
 func layerOf(b []byte, limits layer.Limits) (l Layer, err error) {
 	var pack bytes.Buffer

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 )
 
 // A filter decides what of a derived layer gets into a system, and where.
@@ -59,31 +60,15 @@ func writableRoot(root *rootfs.Inode) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", name, err)
 		}
-		switch setting(string(text), "root", "transient") {
+		switch coreos.Setting(string(text), "root", "transient") {
 		case "true", "1":
 			return true, nil
 		}
-		switch setting(string(text), "composefs", "enabled") {
+		switch coreos.Setting(string(text), "composefs", "enabled") {
 		case "yes", "true", "1", "maybe", "signed", "verity":
 			return true, nil
 		}
 		return false, nil
 	}
 	return false, nil
-}
-
-// setting returns the last value of a key in a group of a key file, or "".
-func setting(text, group, key string) (value string) {
-	in := ""
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
-			in = line[1 : len(line)-1]
-			continue
-		}
-		if k, v, ok := strings.Cut(line, "="); ok && in == group && strings.TrimSpace(k) == key {
-			value = strings.TrimSpace(v)
-		}
-	}
-	return value
 }

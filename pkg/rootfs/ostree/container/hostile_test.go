@@ -41,6 +41,15 @@ func block(name string, kind byte, change func(b []byte)) []byte {
 	return b
 }
 
+// holes returns the header of a sparse file that has nothing else.
+func holes(name string, size int64) []byte {
+	return block(name, 'S', func(b []byte) {
+		copy(b[257:], "ustar  \x00")
+		base256(b[386:398], size) // where the only piece is, of no size
+		base256(b[483:495], size)
+	})
+}
+
 // pax returns a PAX header with one record, and the header of a file.
 func pax(key, value string, file []byte) []byte {
 	record := fmt.Sprintf(" %s=%s\n", key, value)
@@ -156,16 +165,10 @@ var hostile = []struct {
 	{name: "size is no number", raw: raw(block("usr/a", '0', size("zzzzzzzzzzz\x00"))), want: []string{"header behind"}},
 	{name: "uid out of range", raw: raw(block("usr/a", '0', func(b []byte) { base256(b[108:116], 1<<32-1) })), want: []string{"usr/a", "uid 4294967295"}},
 	{name: "gid is negative", raw: raw(block("usr/a", '0', func(b []byte) { base256(b[116:124], -5); b[116] = 0xff })), want: []string{"usr/a", "gid -5"}},
-	{name: "sparse bomb", raw: raw(block("usr/a", 'S', func(b []byte) {
-		copy(b[257:], "ustar  \x00")
-		base256(b[386:398], 1<<40) // where the only piece is, of no size
-		base256(b[483:495], 1<<40)
-	})), want: []string{"usr/a", "claims 1099511627776 bytes"}},
-	{name: "sparse file", raw: raw(block("usr/a", 'S', func(b []byte) {
-		copy(b[257:], "ustar  \x00")
-		base256(b[386:398], 4)
-		base256(b[483:495], 4)
-	})), makes: "usr/ usr/a=\x00\x00\x00\x00 usr/below=y"},
+	{name: "sparse file larger than a layer", raw: raw(holes("usr/a", 1<<40)), want: []string{"usr/a", "claims 1099511627776 bytes, limit"}},
+	{name: "sparse bomb", raw: raw(holes("usr/a", 63<<30)), want: []string{"usr/a", "claims 67645734912 bytes, almost all of them holes"}},
+	{name: "many sparse bombs", raw: raw(holes("usr/a", 1<<20), holes("usr/b", 1)), want: []string{"usr/b", "claims 1 bytes, almost all of them holes"}},
+	{name: "sparse file", raw: raw(holes("usr/a", 4)), makes: "usr/ usr/a=\x00\x00\x00\x00 usr/below=y"},
 	{name: "sparse pieces out of order", raw: raw(block("usr/a", 'S', func(b []byte) {
 		copy(b[257:], "ustar  \x00")
 		size("00000000002\x00")(b)

@@ -3,6 +3,7 @@ package container
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"path"
 	"strconv"
@@ -44,6 +45,30 @@ func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 			warn("group", name, "belongs to group %d, which /etc/group does not know", n.GID)
 		}
 	}
+}
+
+// setIDs lists the files of a layer that run as their owner or group, whoever
+// starts them: nothing is wrong with that, and somebody should have looked.
+func setIDs(number int, l *layerTree) string {
+	const (
+		setUID = 0o4000
+		setGID = 0o2000
+		most   = 10 // names in a line
+	)
+	var names []string
+	for name, n := range l.root.Walk() {
+		if n.IsFile() && n.Mode&(setUID|setGID) != 0 && !strings.HasPrefix(path.Base(name), whiteout) {
+			names = append(names, fmt.Sprintf("%s (%04o %d:%d)", quote(name), n.Mode&0o7777, n.UID, n.GID))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	list := fmt.Sprintf("layer %d: setuid or setgid files: ", number) + strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return list
 }
 
 // isSystem reports whether the first layer of a plain container is all of an

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +35,21 @@ func TestLint(t *testing.T) {
 		if !slices.EqualFunc(got, tc.want, func(w Warning, want string) bool { return strings.HasPrefix(w.String(), "layer 1: "+want) }) {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
+	}
+}
+
+// TestSetIDs: files that run as their owner are listed, by layer, and those of
+// the operating system itself are not.
+func TestSetIDs(t *testing.T) {
+	base := makeLayer(t, file("usr/lib/modules/6.0/initramfs.img", "x"), file("usr/lib/os-release", "x"), file("usr/bin/su", "x").by(0, 0, 0o4755))
+	many := []entry{hardlink("usr/bin/a", "usr/bin/00"), dir("usr/share/d").by(0, 0, 0o2755)}
+	for i := range 12 {
+		many = append(many, file(fmt.Sprintf("usr/bin/%02d", i), "x").by(0, 5, 0o2755))
+	}
+	got := mustImport(t, makeImage(t, -1, base, makeLayer(t, file("usr/bin/sudo", "x").by(0, 0, 0o4111), file("usr/bin/ls", "x")), makeLayer(t, many...)), Options{}).Notes
+	if len(got) != 2 || got[0] != "layer 1: setuid or setgid files: usr/bin/sudo (4111 0:0)" ||
+		!strings.HasPrefix(got[1], "layer 2: setuid or setgid files: usr/bin/00 (2755 0:5), usr/bin/01 ") || !strings.HasSuffix(got[1], " and 3 more") {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -40,7 +40,7 @@ func TestFixture(t *testing.T) {
 	}
 	tree, err := container.Import(img, container.Options{Reference: "docker://localhost/ohp-fixture:fixture"})
 	try(t, err)
-	try(t, coreos.Preflight(tree.Root, runtime.GOARCH))
+	try(t, coreos.Preflight(tree.Root, runtime.GOARCH, false))
 	choices, err := coreos.ReadChoices(tree.Root, runtime.GOARCH)
 	try(t, err)
 	args, err := choices.Kargs("qemu", []string{"mine"})

@@ -1,0 +1,63 @@
+package coreos
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"go.yaml.in/yaml/v3"
+)
+
+// Bounds of a text that is given to a parser. Honest ones have a few lines.
+const (
+	maxText = 64 << 10
+	maxMark = 1000 // of each of the marks that nest
+)
+
+// tame refuses a text that would have a parser recurse or remember without end.
+// One that counts brackets needs no grammar: no text nests deeper than it has
+// of them.
+func tame(text []byte) error {
+	if len(text) > maxText {
+		return fmt.Errorf("%d bytes, at most %d are read", len(text), maxText)
+	}
+	for _, mark := range []string{"[", "{", "."} {
+		if n := bytes.Count(text, []byte(mark)); n > maxMark {
+			return fmt.Errorf("%d times %q, at most %d are read", n, mark, maxMark)
+		}
+	}
+	return nil
+}
+
+// decodeTOML reads a text that has no key but those of v.
+func decodeTOML(text []byte, v any) error {
+	if err := tame(text); err != nil {
+		return err
+	}
+	md, err := toml.Decode(string(text), v)
+	if err != nil {
+		return line(err)
+	}
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		return fmt.Errorf("key %q is unknown", unknown[0])
+	}
+	return nil
+}
+
+// decodeYAML reads a text. This parser bounds what depth and aliases make of it.
+func decodeYAML(text []byte, v any) error {
+	if err := tame(text); err != nil {
+		return err
+	}
+	return line(yaml.Unmarshal(text, v))
+}
+
+// line puts an error in one line.
+func line(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+}
