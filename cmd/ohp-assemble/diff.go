@@ -391,7 +391,15 @@ func (v *view) open(f *os.File) (err error) {
 	if v.found, err = inspectDisk(f.Name(), v.disk, format); err != nil {
 		return err
 	}
-	v.root, v.rootErr = booted(v.disk, v.disk.Size())
+	root, broken, err := booted(v.disk, v.disk.Size())
+	switch {
+	case err != nil:
+		v.rootErr = err
+	case len(broken) > 0: // what is not there would look removed
+		v.rootErr = errors.New(strings.Join(broken.why(), "; "))
+	default:
+		v.root = root
+	}
 	return nil
 }
 

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A layoutEdit is an OCI layout of one image that is being changed.
@@ -517,6 +519,37 @@ func TestInterrupt(t *testing.T) {
 		t.Error("no run was interrupted")
 	}
 	built(t, nil, ref, "--cache", cache, "--out", out)
+}
+
+// TestInterruptLook: what holds no file that must go ends at once, here while
+// nobody reads what cat writes.
+func TestInterruptLook(t *testing.T) {
+	root := rootfs.Dir(0o755)
+	root.Children["large"] = rootfs.Text(0o644, strings.Repeat("x", 1<<20))
+	name, _ := smallDisk(t, root)
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		cmd := start(t, nil, "cat", name, "/large")
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = w, &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if _, err := r.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Process.Signal(sig)
+		late := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		cmd.Wait()
+		if !late.Stop() || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
+			t.Errorf("%v: %v, %s", sig, cmd.ProcessState, stderr.String())
+		}
+		r.Close()
+	}
 }
 
 // TestTwoAtOnce runs two builds of the same container with one empty cache.

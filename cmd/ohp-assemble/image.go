@@ -8,19 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
-
-	"github.com/diskfs/go-diskfs/backend"
-	"github.com/diskfs/go-diskfs/filesystem/fat16"
-	"github.com/diskfs/go-diskfs/filesystem/fat32"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/fat"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhd"
@@ -195,7 +192,7 @@ func readTree(content *io.SectionReader) (*rootfs.Inode, error) {
 	case "xfs":
 		return xfs.Read(content)
 	case "fat16", "fat32":
-		return readFAT(kind, content)
+		return fat.Read(content)
 	case "":
 		return nil, errors.New("no file system that is known")
 	default:
@@ -203,83 +200,70 @@ func readTree(content *io.SectionReader) (*rootfs.Inode, error) {
 	}
 }
 
-// maxFAT bounds what is read of an EFI system partition, whose files are held
-// in memory.
-const maxFAT = 256 << 20
-
-// readFAT reads a file system with go-diskfs. Its readers trust what they
-// read, and an image may come from anywhere: their panics are errors here.
-func readFAT(kind string, content *io.SectionReader) (root *rootfs.Inode, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: damaged: %v", kind, p)
-		}
-	}()
-	var fsys fs.FS
-	if kind == "fat16" {
-		fsys, err = fat16.Read(storage{content}, content.Size(), 0, 0)
-	} else {
-		fsys, err = fat32.Read(storage{content}, content.Size(), 0, 0)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", kind, err)
-	}
-	root = rootfs.Dir(0o755)
-	room := int64(maxFAT)
-	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		in := rootfs.Dir(0o755)
-		if !d.IsDir() {
-			if room -= info.Size(); room < 0 {
-				return fmt.Errorf("%s: files of more than %s", name, size(maxFAT))
-			}
-			text, err := fs.ReadFile(fsys, name)
-			if err != nil {
-				return err
-			}
-			in = rootfs.File(0o644, bytes.NewReader(text))
-		}
-		in.MTime.Sec = info.ModTime().Unix()
-		return root.Place(name, in)
-	})
-	return root, err
-}
+// An unread tells why there is nothing in a directory that stands for a file
+// system which cannot be read.
+type unread map[*rootfs.Inode]error
 
 // booted returns the tree that the system on a disk will see when it is
 // booted: its deployment is the root, and other file systems stand where it
 // mounts them. A disk without a deployment has its root file system for a root.
-func booted(disk io.ReaderAt, size int64) (*rootfs.Inode, error) {
+func booted(disk io.ReaderAt, size int64) (*rootfs.Inode, unread, error) {
 	table, err := gpt.Read(disk, size)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	trees := map[string]*rootfs.Inode{}
+	trees, broken := map[string]*rootfs.Inode{}, unread{}
 	for _, e := range table.Partitions {
 		content := io.NewSectionReader(disk, e.Start, e.Size)
-		if kind, label, _ := identify(content); kind != "" {
-			if trees[label], err = readTree(content); err != nil {
-				return nil, fmt.Errorf("partition %d: %w", e.Number, err)
-			}
+		_, label, _ := identify(content)
+		if label != "root" && label != "boot" && label != "EFI-SYSTEM" {
+			continue
 		}
+		tree, err := readTree(content)
+		if err != nil {
+			tree = rootfs.Dir(0o755)
+			broken[tree] = fmt.Errorf("partition %d: %w", e.Number, err)
+		}
+		trees[label] = tree
+	}
+	mount := func(dir *rootfs.Inode, name string, tree *rootfs.Inode) *rootfs.Inode {
+		with := mounted(dir, name, tree)
+		if err := broken[dir]; err != nil {
+			broken[with] = err
+		}
+		return with
 	}
 	root := trees["root"]
 	if root == nil {
-		return nil, errors.New("no file system of the label root")
+		return nil, nil, errors.New("no file system of the label root")
 	}
-	boot := mounted(trees["boot"], "efi", trees["EFI-SYSTEM"])
+	boot := mount(trees["boot"], "efi", trees["EFI-SYSTEM"])
 	stateroot, deployed := firstDeployment(root)
 	if deployed == nil {
-		return mounted(root, "boot", boot), nil
+		return mount(root, "boot", boot), broken, nil
 	}
 	system := mounted(deployed, "sysroot", root)
 	system = mounted(system, "var", stateroot.Children["var"])
-	return mounted(system, "boot", boot), nil
+	return mounted(system, "boot", boot), broken, nil
+}
+
+// why returns the errors, each once.
+func (u unread) why() (errs []string) {
+	for _, err := range u {
+		errs = append(errs, err.Error())
+	}
+	slices.Sort(errs)
+	return slices.Compact(errs)
+}
+
+// find returns what is at a path. What is missing may be on a file system that
+// cannot be read.
+func (u unread) find(root *rootfs.Inode, name string) (*rootfs.Inode, error) {
+	in := root.Resolve(name)
+	if in == nil {
+		return nil, errors.New(strings.Join(append([]string{name + ": no such file or directory"}, u.why()...), "; "))
+	}
+	return in, u[in]
 }
 
 // mounted returns dir with another tree in the place of one of its entries.
@@ -324,12 +308,3 @@ func readFile(root *rootfs.Inode, name string) ([]byte, error) {
 	}
 	return rootfs.ReadAll(in.Content, readLimit)
 }
-
-// storage is a part of an image as go-diskfs wants it.
-type storage struct{ *io.SectionReader }
-
-func (s storage) Stat() (fs.FileInfo, error)              { return nil, errors.ErrUnsupported }
-func (s storage) Close() error                            { return nil }
-func (s storage) Sys() (*os.File, error)                  { return nil, backend.ErrNotSuitable }
-func (s storage) Writable() (backend.WritableFile, error) { return nil, backend.ErrIncorrectOpenMode }
-func (s storage) Path() string                            { return "" }

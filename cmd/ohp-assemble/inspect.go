@@ -167,6 +167,9 @@ func inspect(name string) (*inspection, error) {
 		if found, err = inspectDisk(name, image, format); err == nil {
 			return found, nil
 		}
+		if !errors.Is(err, gpt.ErrNoTable) { // there is one, and it is damaged
+			err = fmt.Errorf("%w: %w", errProblems, err)
+		}
 	}
 	return nil, fmt.Errorf("%s: %w", name, err)
 }
@@ -188,14 +191,28 @@ func inspectDisk(name string, image rootfs.Blob, format string) (*inspection, er
 		p := partition{Number: e.Number, Name: e.Name, Type: e.Type.String(), GUID: e.ID.String(), Start: e.Start, Size: e.Size}
 		p.Filesystem, p.Label, p.UUID = identify(content)
 		found.Partitions = append(found.Partitions, p)
-		switch p.Label {
-		case "boot":
-			found.problem("boot file system", look(content, found.boot))
-		case "root":
-			found.problem("root file system", look(content, found.root))
+		for _, name := range []string{p.Label, p.Name} { // what is damaged may have lost its label
+			if into := found.into(name); into != nil {
+				found.problem(name+" file system", look(content, into))
+				break
+			}
 		}
 	}
 	return found, nil
+}
+
+// into returns what looks into the file system of a label, nil if it is none of
+// the system's.
+func (found *inspection) into(label string) func(*rootfs.Inode) error {
+	switch label {
+	case "EFI-SYSTEM":
+		return func(*rootfs.Inode) error { return nil } // to be read is all that is asked of it
+	case "boot":
+		return found.boot
+	case "root":
+		return found.root
+	}
+	return nil
 }
 
 // look reads a file system and looks into it.

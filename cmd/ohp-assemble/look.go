@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,14 +70,15 @@ func lookInto(file, name string, look func(*rootfs.Inode) error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	root, err := booted(disk, disk.Size())
-	if err == nil {
-		if in := root.Resolve(name); in != nil {
-			return look(in)
-		}
-		err = fmt.Errorf("%s: %w", name, errors.New("no such file or directory"))
+	root, broken, err := booted(disk, disk.Size())
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	return fmt.Errorf("%s: %w", file, err)
+	in, err := broken.find(root, name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return look(in)
 }
 
 // A listing is what ls prints.

@@ -34,7 +34,8 @@ func run() int {
 	// little, until there is much of it.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(200 << 20)
-	// The first ^C cancels, so that temporary files go; the second one kills.
+	// The first ^C cancels, and is waited for only until temporary files are gone;
+	// the second one kills.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -43,7 +44,14 @@ func run() int {
 	out := &printer{w: os.Stdout}
 	cmd := command()
 	cmd.SetOut(out)
-	err := cmd.ExecuteContext(ctx)
+	done := make(chan error, 1)
+	go func() { done <- cmd.ExecuteContext(ctx) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-interrupted(ctx):
+		err = ctx.Err()
+	}
 	if err == nil {
 		err = out.err
 	}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +20,28 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
+// unfinished is held for reading by whoever has a temporary file, never twice by
+// one, and sees to it that the context can end that. Who holds it for writing
+// may end the process at any time, whatever else is being done.
+var unfinished sync.RWMutex
+
+// interrupted is closed once a context is done and no temporary file is left.
+func interrupted(ctx context.Context) <-chan struct{} {
+	c := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		unfinished.Lock() // for good: nobody begins another file
+		close(c)
+	})
+	return c
+}
+
 // writeFile makes a file that appears under its name only when it is whole:
 // fill writes a temporary file in the same folder, which is then renamed.
 // What stood there before stays until that moment. It returns the size of the
 // file, and what of it is not holes and so takes room on its disk.
 func writeFile(name string, perm os.FileMode, fill func(*os.File) error) (size, allocated int64, err error) {
+	unfinished.RLock()
+	defer unfinished.RUnlock()
 	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d.part", filepath.Base(name), os.Getpid()))
 	f, err := create(tmp, perm)
 	if err != nil {

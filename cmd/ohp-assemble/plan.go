@@ -47,6 +47,8 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image)
 	if err := checkAuthFile(o.authFile); err != nil {
 		return nil, err
 	}
+	unfinished.RLock()
+	defer unfinished.RUnlock()
 	s := ui.begin("pull", "pull", 0)
 	options.Progress = s
 	image, err := oci.Pull(ctx, o.reference, options)

@@ -160,6 +160,8 @@ func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	}
 	p.Memory = filepath.Join(o.cache, "registries.json")
 	p.Planned = func(r *publish.Result) { ui.say("will be %s, as %s", r.Reference, r.Form) }
+	unfinished.RLock()
+	defer unfinished.RUnlock()
 	defer ui.wait()
 	s := ui.begin("publish", "publish "+to, 0)
 	p.Progress = s

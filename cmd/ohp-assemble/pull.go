@@ -111,6 +111,8 @@ func (o *pullOptions) check() error {
 
 // pullImage fetches an image into the folder that was asked for.
 func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ *pullResult, err error) {
+	unfinished.RLock()
+	defer unfinished.RUnlock()
 	if err := writable(o.out); err != nil {
 		return nil, err
 	}

@@ -2,11 +2,16 @@ package ext4
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
@@ -87,25 +92,224 @@ func TestReadKernel(t *testing.T) {
 	}
 }
 
-// FuzzRead: damage is an error, and never more than that.
+// TestReadUnclean reads what the kernel leaves where it is stopped: its log was
+// not replayed, and what stood in its place before is there.
+func TestReadUnclean(t *testing.T) {
+	img := filepath.Join(t.TempDir(), "img")
+	f, err := os.Create(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(400 << 20); err != nil {
+		t.Fatal(err)
+	}
+	treetest.Run(t, "mke2fs", "-q", "-t", "ext4", img)
+	dir, unmount := treetest.Mount(t, "ext4", img)
+	treetest.Run(t, "sh", "-ec", `cd "$1"
+		write() { for i in $(seq 300); do mkdir $1$i; echo $i >$1$i/file; setfattr -n user.name -v "$(printf '%0900d' 7)" $1$i; done; }
+		write before; sync -f .; write behind; rm -r before?5`, "sh", dir)
+	treetest.Run(t, treetest.Tool(t, "xfs_io"), "-x", "-c", "shutdown", dir)
+	unmount()
+	root, err := Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if root.Lookup("before300/file") == nil {
+		t.Errorf("%q", root.Names())
+	}
+}
+
+// A patched file system has another beginning.
+type patched struct {
+	io.ReaderAt
+	head []byte
+}
+
+func (p patched) ReadAt(b []byte, off int64) (int, error) {
+	n, err := p.ReaderAt.ReadAt(b, off)
+	if off < int64(len(p.head)) {
+		copy(b[:n], p.head[off:])
+	}
+	return n, err
+}
+
+const (
+	headSize  = 640 << 10 // of a patched file system
+	headBlock = 1024
+	freeBlock = headSize/headBlock - 8 // from there on nothing is used
+)
+
+// small returns a small file system and its beginning.
+func small(t testing.TB) patched {
+	t.Helper()
+	img, err := Format(treetest.Random(1), Options{Size: 16 << 20, BlockSize: headBlock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, headSize)
+	if _, err := img.ReadAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	return patched{img, head}
+}
+
+// unchecked makes a file system have no checksums, as one may who made it up,
+// and returns its root.
+func (p patched) unchecked() (root []byte) {
+	rd := reader{r: p}
+	if err := rd.open(); err != nil {
+		panic(err)
+	}
+	binary.LittleEndian.PutUint32(p.head[superOffset+100:], rd.super.FeatureROCompat&^roMetadataCsum)
+	return p.head[int64(rd.tables[0])*headBlock+inodeSize:][:inodeSize]
+}
+
+// A hostile is what somebody may have made up. Some take a number.
+var hostile = []struct {
+	says string
+	make func(p patched, root []byte, n uint32)
+	n    uint32
+}{
+	{"inodes of 144 bytes", func(p patched, root []byte, n uint32) {
+		binary.LittleEndian.PutUint16(p.head[superOffset+88:], uint16(n))
+	}, 144},
+	{"of more fields", func(p patched, root []byte, n uint32) { binary.LittleEndian.PutUint16(root[128:], uint16(n)) }, 140},
+	{"has two owners", func(p patched, root []byte, n uint32) { // a tree whose branches are one
+		node := func(to []byte, entries int, depth uint16) {
+			level := make([]any, entries)
+			for i := range level {
+				level[i] = extentIndex{Block: uint32(i), LeafLo: freeBlock + uint32(depth) - 1}
+				if depth == 0 {
+					level[i] = extent{Block: uint32(i) * n, Len: 1, StartLo: freeBlock + 6}
+				}
+			}
+			encodeNode(to, level, entries, depth)
+		}
+		for depth := range uint16(5) {
+			node(p.head[(freeBlock+int(depth))*headBlock:], 80, depth)
+		}
+		node(root[40:], 4, 5)
+	}, 1},
+	{"not in order", func(p patched, root []byte, n uint32) {
+		encodeNode(root[40:], []any{extent{Block: 0, Len: 1, StartLo: n}, extent{Block: 0, Len: 1, StartLo: n}}, 4, 0)
+	}, 400},
+	{"two owners", func(p patched, root []byte, n uint32) {
+		binary.LittleEndian.PutUint32(root[4:], 2*headBlock)
+		encodeNode(root[40:], []any{extent{Block: 0, Len: 1, StartLo: n}, extent{Block: 1, Len: 1, StartLo: n}}, 4, 0)
+		clear(p.head[n*headBlock:][:headBlock])
+		binary.LittleEndian.PutUint16(p.head[n*headBlock+4:], headBlock)
+	}, freeBlock},
+	{"it is free", func(p patched, root []byte, n uint32) {
+		binary.LittleEndian.PutUint32(p.head[superOffset+20:], n)
+	}, 16000},
+}
+
+// TestReadHostile: what was made up has an end, which is an error.
+func TestReadHostile(t *testing.T) {
+	for _, c := range hostile {
+		p := small(t)
+		c.make(p, p.unchecked(), c.n)
+		if _, err := Read(p); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%v, want %s", err, c.says)
+		}
+	}
+	deep := rootfs.Dir(0o755)
+	if err := deep.Place(strings.Repeat("d/", maxPath/2+1)+"leaf", rootfs.Dir(0o755)); err != nil {
+		t.Fatal(err)
+	}
+	img, err := Format(deep, Options{Size: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(img); err == nil || !strings.Contains(err.Error(), "a path of more than") {
+		t.Errorf("%.200v", err)
+	}
+}
+
+// zeros is a file of which only the size matters.
+type zeros int64
+
+func (z zeros) Size() int64                           { return int64(z) }
+func (z zeros) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
+
+// TestReadChecksums turns a bit in each piece of metadata that is read.
+func TestReadChecksums(t *testing.T) {
+	tree := rootfs.Dir(0o755)
+	tree.Xattrs = map[string]string{"user.large": strings.Repeat("v", 700)}
+	tree.Children["five extents"] = rootfs.File(0o644, zeros(5*maxExtent*headBlock))
+	many := rootfs.Dir(0o755)
+	tree.Children["an index with nodes"] = many
+	for i := range 8000 {
+		many.Children[fmt.Sprintf("a name that takes some room %d", i)] = rootfs.Link("x")
+	}
+	img, err := Format(tree, Options{Size: 256 << 20, BlockSize: headBlock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rd := &reader{r: img, inodes: map[uint32]*rootfs.Inode{}, claimed: map[uint64]bool{}}
+	if err := rd.open(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rd.inode(inoRoot, "."); err != nil {
+		t.Fatal(err)
+	}
+	_, root, err := rd.decode(inoRoot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]int64{
+		"label": superOffset + 120, "descriptor": 2 * headBlock, "root": int64(rd.tables[0])*headBlock + inodeSize + 16,
+		"attributes": int64(root.FileACLLo)*headBlock + headBlock - 1,
+	}
+	blocks := slices.Sorted(maps.Keys(rd.claimed))
+	for i, n := range blocks {
+		if i < 8 || i > len(blocks)-8 { // roots and nodes stand before leaves, trees behind them
+			at[fmt.Sprint("block ", n)] = int64(n)*headBlock + 9
+		}
+	}
+	for what, off := range at {
+		if _, err := Read(flipped{img, off}); !errors.Is(err, errChecksum) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A flipped reader has one bit turned.
+type flipped struct {
+	io.ReaderAt
+	at int64
+}
+
+func (f flipped) ReadAt(b []byte, off int64) (int, error) {
+	n, err := f.ReaderAt.ReadAt(b, off)
+	if f.at >= off && f.at < off+int64(n) {
+		b[f.at-off] ^= 1
+	}
+	return n, err
+}
+
+// FuzzRead: damage is an error, and never more than that. Without checksums it
+// gets further.
 func FuzzRead(f *testing.F) {
-	tree := treetest.Random(1)
-	img, err := Format(tree, Options{Size: 16 << 20, BlockSize: 1024})
-	if err != nil {
-		f.Fatal(err)
+	whole := small(f)
+	f.Add(uint64(1), uint(8), uint(0), uint32(0))
+	for i, c := range hostile {
+		f.Add(uint64(1), uint(0), uint(i+1), c.n)
 	}
-	whole, err := io.ReadAll(io.NewSectionReader(img, 0, img.Size()))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(uint64(1), uint(8))
-	f.Fuzz(func(t *testing.T, seed uint64, n uint) {
-		b := bytes.Clone(whole)
+	f.Fuzz(func(t *testing.T, seed uint64, n, kind uint, number uint32) {
+		p := patched{whole.ReaderAt, bytes.Clone(whole.head)}
+		if kind %= uint(len(hostile)) + 2; kind > 0 {
+			root := p.unchecked()
+			if kind <= uint(len(hostile)) {
+				hostile[kind-1].make(p, root, number%(headSize/headBlock))
+			}
+		}
 		r := rand.New(rand.NewPCG(seed, 0))
 		for range n % 64 {
-			b[1024+r.IntN(600<<10)] ^= byte(1 << r.IntN(8))
+			p.head[1024+r.IntN(600<<10)] ^= byte(1 << r.IntN(8))
 		}
-		if root, err := Read(bytes.NewReader(b)); err == nil {
+		if root, err := Read(p); err == nil {
 			for _, in := range root.Walk() {
 				if in.Content != nil && in.Size() < 1<<20 {
 					in.Content.ReadAt(make([]byte, in.Size()), 0)

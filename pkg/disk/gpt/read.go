@@ -35,8 +35,9 @@ type Entry struct {
 	Attributes  uint64
 }
 
-// errNoTable says that there is no signature where a header should be.
-var errNoTable = errors.New("no table")
+// ErrNoTable says that there is no signature where a header should be: the disk
+// has no table. Any other error is damage.
+var ErrNoTable = errors.New("no table")
 
 // maxEntries bounds what is read: sixteen times what anybody writes.
 const maxEntries = 2048
@@ -51,13 +52,13 @@ func Read(r io.ReaderAt, size int64) (*Table, error) {
 		if err == nil {
 			return t, nil
 		}
-		if !errors.Is(err, errNoTable) {
+		if !errors.Is(err, ErrNoTable) {
 			err = fmt.Errorf("gpt: sectors of %d bytes: %w", sector, err)
 			errs = append(errs, err)
 		}
 	}
 	if errs == nil {
-		return nil, fmt.Errorf("gpt: %w", errNoTable)
+		return nil, fmt.Errorf("gpt: %w", ErrNoTable)
 	}
 	return nil, errors.Join(errs...)
 }
@@ -65,7 +66,7 @@ func Read(r io.ReaderAt, size int64) (*Table, error) {
 func read(r io.ReaderAt, size, sector int64) (*Table, error) {
 	last := size/sector - 1
 	if last < 2 {
-		return nil, errNoTable
+		return nil, ErrNoTable
 	}
 	primary, alternate, err := readTable(r, last, 1, sector)
 	if err != nil {
@@ -88,7 +89,7 @@ func readFromBackup(r io.ReaderAt, last, sector int64, primaryErr error) (*Table
 	case err == nil:
 		backup.PrimaryErr = primaryErr
 		return backup, nil
-	case errors.Is(primaryErr, errNoTable):
+	case errors.Is(primaryErr, ErrNoTable):
 		return nil, err
 	}
 	return nil, primaryErr
@@ -140,7 +141,7 @@ func readHeader(r io.ReaderAt, last, lba, sector int64) (header, error) {
 	end := uint64(last)
 	switch {
 	case string(h.Signature[:]) != signature:
-		return h, errNoTable
+		return h, ErrNoTable
 	case h.Revision>>16 != revision>>16:
 		return h, fmt.Errorf("unknown revision %#x", h.Revision)
 	case h.HeaderSize < headerSize || int64(h.HeaderSize) > sector:
@@ -149,8 +150,10 @@ func readHeader(r io.ReaderAt, last, lba, sector int64) (header, error) {
 		return h, errors.New("wrong checksum")
 	case h.MyLBA != uint64(lba):
 		return h, fmt.Errorf("says that it is at %d", h.MyLBA)
-	case h.AlternateLBA > end || h.AlternateLBA == h.MyLBA || h.EntriesLBA > end || h.LastUsableLBA > end:
-		return h, errors.New("points beyond the disk")
+	case h.AlternateLBA > end || h.EntriesLBA > end || h.LastUsableLBA > end:
+		return h, fmt.Errorf("points beyond the disk, which ends at sector %d: it was cut short", end)
+	case h.AlternateLBA == h.MyLBA:
+		return h, errors.New("points to itself")
 	case h.FirstUsableLBA > h.LastUsableLBA:
 		return h, errors.New("has no usable sectors")
 	case h.EntrySize < entrySize || h.EntrySize%entrySize != 0 || h.EntrySize > 4096:
