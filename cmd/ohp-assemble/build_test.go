@@ -300,6 +300,9 @@ func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
 // TestSameBytes builds twice, with everything different that may be: images of
 // every format, and what is told of them.
 func TestSameBytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds much")
+	}
 	for name, platforms := range map[string]string{
 		"tiny-base":    "qemu,metal,aws,azure,gcp,hyperv,kubevirt,nutanix,virtualbox,vmware",
 		"tiny-chunked": "qemu,metal",

@@ -58,6 +58,9 @@ func copyFile(t *testing.T, from, to string) string {
 // TestDiffFormats: what QEMU makes of an image in another format differs in
 // nothing but that, and everything can look into it.
 func TestDiffFormats(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds much")
+	}
 	dir := t.TempDir()
 	r := built(t, nil, fixture(t, "tiny-base"), "--out", dir, "--cache", filepath.Join(dir, "cache"))
 	image := r.Images[0].Path
@@ -297,6 +300,9 @@ func TestDiffBuilds(t *testing.T) {
 // TestDiffArchives: a disk is found in an archive, and where it is compressed
 // there, that is said.
 func TestDiffArchives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds much")
+	}
 	dir := t.TempDir()
 	build := func(out, karg, platforms string) (string, []imageResult) {
 		out = filepath.Join(dir, out)
