@@ -111,8 +111,6 @@ func (o *pullOptions) check() error {
 
 // pullImage fetches an image into the folder that was asked for.
 func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ *pullResult, err error) {
-	unfinished.RLock()
-	defer unfinished.RUnlock()
 	if err := writable(o.out); err != nil {
 		return nil, err
 	}
@@ -134,6 +132,8 @@ func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ 
 // fetch fetches an image into a folder, under its own name if it is given none.
 // If it must have a digest, there will be no file that has it not.
 func (r *pullResult) fetch(ctx context.Context, ui *ui, img *pull.Image, dir, name, sha256 string) error {
+	unfinished.RLock()
+	defer unfinished.RUnlock()
 	part, err := openPart(ctx, ui, filepath.Join(dir, "."+img.BlobDigest().Encoded()+".part"))
 	if err != nil {
 		return err

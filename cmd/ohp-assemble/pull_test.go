@@ -115,6 +115,15 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
+// awaitSize waits until another process has written so much of a file.
+func awaitSize(name string, size int64) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if info, err := os.Stat(name); err == nil && info.Size() == size {
+			return
+		}
+	}
+}
+
 func wantFile(t *testing.T, dir, name string, content []byte) {
 	t.Helper()
 	if got := files(t, dir); !slices.Equal(got, []string{name}) {
@@ -201,11 +210,7 @@ func TestPullInterrupted(t *testing.T) {
 			}
 			<-reached
 			part := filepath.Join(dir, "."+sum(s.blob)+".part")
-			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-				if info, err := os.Stat(part); err == nil && info.Size() == 2<<20 {
-					break
-				}
-			}
+			awaitSize(part, 2<<20)
 			cmd.Process.Signal(sig)
 			cmd.Wait()
 			if b, err := os.ReadFile(part); err != nil || !bytes.Equal(b, s.blob[:2<<20]) {
@@ -230,6 +235,32 @@ func TestPullInterrupted(t *testing.T) {
 				wantFile(t, dir, "disk.raw.gz", s.blob)
 			}
 		}
+	}
+}
+
+// TestStreamInterrupted: what a stream leads to is pulled in the same way.
+func TestStreamInterrupted(t *testing.T) {
+	s := shelve(t, "disk.raw.gz", gzipOf(randomBytes(3<<20)), "")
+	reached := s.stopAt(2 << 20)
+	dir := t.TempDir()
+	doc, repo := filepath.Join(t.TempDir(), "stream.json"), s.Listener.Addr().String()+"/disks"
+	text := fmt.Sprintf(`{"stream": "s", "metadata": {"last-modified": "2026-01-02T03:04:05Z"}, "architectures": {"x86_64": {"artifacts": {"metal": {
+		"release": "1", "formats": {"raw.gz": {"disk": {"location": "https://host.example/disk.raw.gz", "signature": "", "sha256": %q,
+		"oci": {"image": %q, "digest-ref": %q}}}}}}}}}`, sum(s.blob), repo, repo+"@sha256:"+sum([]byte(s.manifest)))
+	if err := os.WriteFile(doc, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := start(t, nil, "stream", "get", doc, "metal", "--arch", "x86_64", "--tls-verify=false", "--out", filepath.Join(dir, "disk"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	part := "." + sum(s.blob) + ".part"
+	awaitSize(filepath.Join(dir, part), 2<<20)
+	cmd.Process.Signal(os.Interrupt)
+	cmd.Wait()
+	if got, want := files(t, dir), []string{part}; !slices.Equal(got, want) {
+		t.Errorf("left behind: %q, want %q", got, want)
 	}
 }
 
