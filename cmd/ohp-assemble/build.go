@@ -219,11 +219,7 @@ func writeDocument(image string, doc *upload.Document) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = writeFile(upload.FileName(image), info.Mode().Perm(), func(f *os.File) error {
-		_, err := f.Write(doc.Marshal())
-		return err
-	})
-	return err
+	return writeText(upload.FileName(image), info.Mode().Perm(), doc.Marshal())
 }
 
 // hasShim reports whether the boot loader can be one that Secure Boot lets

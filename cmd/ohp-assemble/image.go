@@ -87,12 +87,7 @@ func packed(file *io.SectionReader) error {
 	if isTar(bytes.NewReader(head)) {
 		return fmt.Errorf("tar.gz: the disk in it %w: extract it with tar --sparse, and name the disk.raw", errPacked)
 	}
-	return fmt.Errorf("%w with %s: run decompress on the folder of its build, or %s, and name what that leaves", errPacked, kind, decompressors[kind])
-}
-
-// decompressors are what other programs decompress a file by.
-var decompressors = map[compress.Kind]string{
-	compress.Gzip: "gzip --decompress", compress.Xz: "xz --decompress", compress.Zstd: "zstd --decompress", compress.Zip: "unzip",
+	return fmt.Errorf("%w with %s: run decompress on the folder of its build, or %s, and name what that leaves", errPacked, kind, kind.Command())
 }
 
 const tarBlock = 512

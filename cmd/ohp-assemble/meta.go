@@ -85,8 +85,8 @@ func writeMeta(dir string, m *stream.Meta) error {
 		maps.Copy(old.Images, m.Images)
 		m.Images = old.Images
 	}
-	if err := writeText(filepath.Join(dir, stream.DetailsFile), stream.Marshal(m.Details())); err != nil {
+	if err := writeText(filepath.Join(dir, stream.DetailsFile), 0o666, stream.Marshal(m.Details())); err != nil {
 		return err
 	}
-	return writeText(filepath.Join(dir, stream.MetaFile), stream.Marshal(m))
+	return writeText(filepath.Join(dir, stream.MetaFile), 0o666, stream.Marshal(m))
 }

@@ -96,8 +96,8 @@ func onDisk(info fs.FileInfo) int64 {
 }
 
 // writeText makes a small file.
-func writeText(name string, text []byte) error {
-	_, _, err := writeFile(name, 0o666, func(f *os.File) error {
+func writeText(name string, perm os.FileMode, text []byte) error {
+	_, _, err := writeFile(name, perm, func(f *os.File) error {
 		_, err := f.Write(text)
 		return err
 	})

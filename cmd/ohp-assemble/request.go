@@ -196,13 +196,16 @@ func (o *buildOptions) define(cmd *cobra.Command) error {
 	return nil
 }
 
-// wrong is the error of an option, with its place if it is the definition's.
-func (o *buildOptions) wrong(flag string, err error) error {
+// placed is the error of an option, with its place if it is the definition's.
+func (o *buildOptions) placed(flag string, err error) error {
 	if at := o.places[flag]; at != "" {
 		err = fmt.Errorf("%s: %w", at, err)
 	}
-	return usageError{err}
+	return err
 }
+
+// wrong is that of one that makes no sense.
+func (o *buildOptions) wrong(flag string, err error) error { return usageError{o.placed(flag, err)} }
 
 func (o buildOptions) check() (*request, error) {
 	r := &request{buildOptions: o}
@@ -303,10 +306,8 @@ func (r *request) readConfigs() ([]byte, error) {
 	var configs [][]byte
 	for _, name := range r.ignition {
 		text, err := os.ReadFile(name)
-		if err != nil && r.places["ignition"] != "" {
-			return nil, fmt.Errorf("%s: %w", r.places["ignition"], err)
-		} else if err != nil {
-			return nil, err
+		if err != nil {
+			return nil, r.placed("ignition", err)
 		}
 		if strings.HasSuffix(name, ".bu") {
 			var warnings []string

@@ -89,6 +89,12 @@ func (n *Inode) Device() (major, minor uint64) {
 	return n.Rdev>>8&0xFFF | n.Rdev>>32&0xFFFFF000, n.Rdev&0xFF | n.Rdev>>12&0xFFFFFF00
 }
 
+// ValidName reports whether a directory may have an entry of a name: one that
+// is there, is no dot or two, and has neither a slash nor a NUL.
+func ValidName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00")
+}
+
 // Names returns the names in a directory in byte order.
 func (n *Inode) Names() []string { return slices.Sorted(maps.Keys(n.Children)) }
 

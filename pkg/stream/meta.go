@@ -186,6 +186,9 @@ type Build struct {
 	*Meta
 }
 
+// ErrNoBuild is the error of a folder that build has not made.
+var ErrNoBuild = errors.New("no " + MetaFile + " in it, nor in a folder in it")
+
 // ReadBuilds reads the builds of a folder: its own, or those of the folders in
 // it, which are the architectures.
 func ReadBuilds(dir fs.FS) ([]Build, error) {
@@ -201,7 +204,7 @@ func ReadBuilds(dir fs.FS) ([]Build, error) {
 		return nil, err
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("no %s in it, nor in a folder in it", MetaFile)
+		return nil, ErrNoBuild
 	}
 	var all []Build
 	for _, name := range names {

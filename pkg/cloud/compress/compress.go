@@ -42,6 +42,7 @@ const (
 type form struct {
 	kind    Kind
 	suffix  string
+	command string // of others, that decompresses a file and keeps it
 	magic   string // its files begin with it
 	level   int    // default
 	highest int
@@ -52,10 +53,10 @@ type form struct {
 // With the default levels, files are about as large as those of gzip -6, xz -1
 // and zstd -3.
 var forms = []form{
-	{Gzip, ".gz", "\x1f\x8b", 7, 9, newGzip, readGzip},
-	{Xz, ".xz", xzMagic, 3, 9, newXz, readXz},
-	{Zstd, ".zst", "\x28\xb5\x2f\xfd", 3, 22, newZstd, readZstd},
-	{Zip, ".zip", "PK\x03\x04", 7, 9, newZip, readZip},
+	{Gzip, ".gz", "gzip --decompress --keep", "\x1f\x8b", 7, 9, newGzip, readGzip},
+	{Xz, ".xz", "xz --decompress --keep", xzMagic, 3, 9, newXz, readXz},
+	{Zstd, ".zst", "zstd --decompress --keep", "\x28\xb5\x2f\xfd", 3, 22, newZstd, readZstd},
+	{Zip, ".zip", "unzip", "PK\x03\x04", 7, 9, newZip, readZip},
 }
 
 // Parse returns the kind of a name.
@@ -72,13 +73,20 @@ func Parse(name string) (Kind, error) {
 
 // Suffix returns what is appended to the name of a compressed file: ".gz",
 // ".xz", ".zst", ".zip" or nothing.
-func (k Kind) Suffix() string {
+func (k Kind) Suffix() string { return k.form().suffix }
+
+// Command returns how other programs decompress a file and keep it: a command
+// line, but for the file. It is empty for [None].
+func (k Kind) Command() string { return k.form().command }
+
+// form returns what is known of a kind, nothing of [None].
+func (k Kind) form() form {
 	for _, f := range forms {
 		if f.kind == k {
-			return f.suffix
+			return f
 		}
 	}
-	return ""
+	return form{}
 }
 
 // Options say how a file is compressed.

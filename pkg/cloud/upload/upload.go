@@ -22,6 +22,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 )
 
 // Schema is the JSON Schema of a [Document], made from the types.
@@ -200,13 +202,8 @@ func (m *Image) check() error {
 	return nil
 }
 
-// decompress are the commands that decompress a file and keep it.
-var decompress = map[string]string{
-	"gzip": "gzip --decompress --keep", "xz": "xz --decompress --keep", "zstd": "zstd --decompress --keep", "zip": "unzip",
-}
-
 func decompressing(m Image) Step {
-	return step{what: "Decompress the image.", command: decompress[m.Compression] + " {file}"}.made(words{"file": m.File})
+	return step{what: "Decompress the image.", command: compress.Kind(m.Compression).Command() + " {file}"}.made(words{"file": m.File})
 }
 
 // words are what stands for {word} in a command. A word that stands alone as

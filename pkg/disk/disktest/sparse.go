@@ -25,6 +25,21 @@ func (z Zeros) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
+// Patched is a file system, or the like, with another beginning.
+type Patched struct {
+	io.ReaderAt
+	Head []byte
+}
+
+// ReadAt reads what is behind the beginning as it is.
+func (p Patched) ReadAt(b []byte, off int64) (int, error) {
+	n, err := p.ReaderAt.ReadAt(b, off)
+	if off < int64(len(p.Head)) {
+		copy(b[:n], p.Head[off:])
+	}
+	return n, err
+}
+
 // WriteSparse writes an image to a new file, holes as holes.
 func WriteSparse(t testing.TB, img *disk.Image) string {
 	t.Helper()

@@ -406,7 +406,7 @@ func (rd *reader) children(dir *rootfs.Inode, d *core, path string) error {
 	}
 	dir.Children = make(map[string]*rootfs.Inode, len(entries))
 	for _, e := range entries {
-		if e.name == "" || strings.ContainsAny(e.name, "/\x00") || dir.Children[e.name] != nil {
+		if !rootfs.ValidName(e.name) || dir.Children[e.name] != nil {
 			return fail(fmt.Errorf("there cannot be an entry %q", e.name))
 		}
 		child, known := rd.inodes[e.ino]

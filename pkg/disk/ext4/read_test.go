@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -95,22 +96,11 @@ func TestReadKernel(t *testing.T) {
 // TestReadUnclean reads what the kernel leaves where it is stopped: its log was
 // not replayed, and what stood in its place before is there.
 func TestReadUnclean(t *testing.T) {
-	img := filepath.Join(t.TempDir(), "img")
-	f, err := os.Create(img)
+	f, err := os.Open(treetest.Unclean(t, "ext4"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Truncate(400 << 20); err != nil {
-		t.Fatal(err)
-	}
-	treetest.Run(t, "mke2fs", "-q", "-t", "ext4", img)
-	dir, unmount := treetest.Mount(t, "ext4", img)
-	treetest.Run(t, "sh", "-ec", `cd "$1"
-		write() { for i in $(seq 300); do mkdir $1$i; echo $i >$1$i/file; setfattr -n user.name -v "$(printf '%0900d' 7)" $1$i; done; }
-		write before; sync -f .; write behind; rm -r before?5`, "sh", dir)
-	treetest.Run(t, treetest.Tool(t, "xfs_io"), "-x", "-c", "shutdown", dir)
-	unmount()
 	root, err := Read(f)
 	if err != nil {
 		t.Fatal(err)
@@ -120,25 +110,14 @@ func TestReadUnclean(t *testing.T) {
 	}
 }
 
-// A patched file system has another beginning.
-type patched struct {
-	io.ReaderAt
-	head []byte
-}
-
-func (p patched) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.ReaderAt.ReadAt(b, off)
-	if off < int64(len(p.head)) {
-		copy(b[:n], p.head[off:])
-	}
-	return n, err
-}
-
 const (
 	headSize  = 640 << 10 // of a patched file system
 	headBlock = 1024
 	freeBlock = headSize/headBlock - 8 // from there on nothing is used
 )
+
+// A patched file system has another beginning, which is changed here.
+type patched struct{ disktest.Patched }
 
 // small returns a small file system and its beginning.
 func small(t testing.TB) patched {
@@ -151,7 +130,7 @@ func small(t testing.TB) patched {
 	if _, err := img.ReadAt(head, 0); err != nil {
 		t.Fatal(err)
 	}
-	return patched{img, head}
+	return patched{disktest.Patched{ReaderAt: img, Head: head}}
 }
 
 // unchecked makes a file system have no checksums, as one may who made it up,
@@ -161,8 +140,8 @@ func (p patched) unchecked() (root []byte) {
 	if err := rd.open(); err != nil {
 		panic(err)
 	}
-	binary.LittleEndian.PutUint32(p.head[superOffset+100:], rd.super.FeatureROCompat&^roMetadataCsum)
-	return p.head[int64(rd.tables[0])*headBlock+inodeSize:][:inodeSize]
+	binary.LittleEndian.PutUint32(p.Head[superOffset+100:], rd.super.FeatureROCompat&^roMetadataCsum)
+	return p.Head[int64(rd.tables[0])*headBlock+inodeSize:][:inodeSize]
 }
 
 // A hostile is what somebody may have made up. Some take a number.
@@ -172,7 +151,7 @@ var hostile = []struct {
 	n    uint32
 }{
 	{"inodes of 144 bytes", func(p patched, root []byte, n uint32) {
-		binary.LittleEndian.PutUint16(p.head[superOffset+88:], uint16(n))
+		binary.LittleEndian.PutUint16(p.Head[superOffset+88:], uint16(n))
 	}, 144},
 	{"of more fields", func(p patched, root []byte, n uint32) { binary.LittleEndian.PutUint16(root[128:], uint16(n)) }, 140},
 	{"has two owners", func(p patched, root []byte, n uint32) { // a tree whose branches are one
@@ -187,7 +166,7 @@ var hostile = []struct {
 			encodeNode(to, level, entries, depth)
 		}
 		for depth := range uint16(5) {
-			node(p.head[(freeBlock+int(depth))*headBlock:], 80, depth)
+			node(p.Head[(freeBlock+int(depth))*headBlock:], 80, depth)
 		}
 		node(root[40:], 4, 5)
 	}, 1},
@@ -197,11 +176,11 @@ var hostile = []struct {
 	{"two owners", func(p patched, root []byte, n uint32) {
 		binary.LittleEndian.PutUint32(root[4:], 2*headBlock)
 		encodeNode(root[40:], []any{extent{Block: 0, Len: 1, StartLo: n}, extent{Block: 1, Len: 1, StartLo: n}}, 4, 0)
-		clear(p.head[n*headBlock:][:headBlock])
-		binary.LittleEndian.PutUint16(p.head[n*headBlock+4:], headBlock)
+		clear(p.Head[n*headBlock:][:headBlock])
+		binary.LittleEndian.PutUint16(p.Head[n*headBlock+4:], headBlock)
 	}, freeBlock},
 	{"it is free", func(p patched, root []byte, n uint32) {
-		binary.LittleEndian.PutUint32(p.head[superOffset+20:], n)
+		binary.LittleEndian.PutUint32(p.Head[superOffset+20:], n)
 	}, 16000},
 }
 
@@ -298,7 +277,7 @@ func FuzzRead(f *testing.F) {
 		f.Add(uint64(1), uint(0), uint(i+1), c.n)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, n, kind uint, number uint32) {
-		p := patched{whole.ReaderAt, bytes.Clone(whole.head)}
+		p := patched{disktest.Patched{ReaderAt: whole.ReaderAt, Head: bytes.Clone(whole.Head)}}
 		if kind %= uint(len(hostile)) + 2; kind > 0 {
 			root := p.unchecked()
 			if kind <= uint(len(hostile)) {
@@ -307,7 +286,7 @@ func FuzzRead(f *testing.F) {
 		}
 		r := rand.New(rand.NewPCG(seed, 0))
 		for range n % 64 {
-			p.head[1024+r.IntN(600<<10)] ^= byte(1 << r.IntN(8))
+			p.Head[1024+r.IntN(600<<10)] ^= byte(1 << r.IntN(8))
 		}
 		if root, err := Read(p); err == nil {
 			for _, in := range root.Walk() {

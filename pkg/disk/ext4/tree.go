@@ -174,7 +174,7 @@ func (t *tree) add(n *node) error {
 func (t *tree) addChild(parent *node, name string) error {
 	in := parent.in.Children[name]
 	at := &node{in: in, name: name, parent: parent}
-	if name == "" || name == "." || name == ".." || len(name) > maxName || strings.ContainsAny(name, "/\x00") {
+	if !rootfs.ValidName(name) || len(name) > maxName {
 		return parent.fail(fmt.Errorf("%q cannot be the name of a file", name))
 	}
 	if in == nil {

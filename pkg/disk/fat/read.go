@@ -202,7 +202,7 @@ func (rd *reader) children(dir *rootfs.Inode, entries []byte, path string) error
 
 func (rd *reader) child(dir *rootfs.Inode, e found, path string) error {
 	fail := func(err error) error { return fmt.Errorf("%s: %w", path, err) }
-	if e.name == "" || e.name == "." || e.name == ".." || strings.ContainsAny(e.name, "/\x00") || dir.Children[e.name] != nil {
+	if !rootfs.ValidName(e.name) || dir.Children[e.name] != nil {
 		return fail(errors.New("there cannot be such an entry"))
 	}
 	if rd.names++; rd.names > maxNames || len(path) > maxPath {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math"
 	"math/bits"
@@ -68,9 +67,7 @@ var errChecksum = errors.New("wrong checksum")
 
 // sealed checks what seal has put in its place.
 func sealed(b []byte, at int) error {
-	sum := crc32.Update(0, castagnoli, b[:at])
-	sum = crc32.Update(sum, castagnoli, make([]byte, 4))
-	if crc32.Update(sum, castagnoli, b[at+4:]) != binary.LittleEndian.Uint32(b[at:]) {
+	if sealOf(b, at) != binary.LittleEndian.Uint32(b[at:]) {
 		return errChecksum
 	}
 	return nil
@@ -453,7 +450,7 @@ func (rd *reader) children(dir *rootfs.Inode, c *core, path string) error {
 	}
 	dir.Children = make(map[string]*rootfs.Inode, len(entries))
 	for _, e := range entries {
-		if e.name == "" || e.name == "." || e.name == ".." || strings.ContainsAny(e.name, "/\x00") || dir.Children[e.name] != nil {
+		if !rootfs.ValidName(e.name) || dir.Children[e.name] != nil {
 			return fail(fmt.Errorf("there cannot be an entry %q", e.name))
 		}
 		child, known := rd.inodes[e.ino]

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -83,22 +84,11 @@ func TestReadKernel(t *testing.T) {
 // TestReadUnclean reads what the kernel leaves where it is stopped: its log was
 // not replayed, and what stood in its place before is there.
 func TestReadUnclean(t *testing.T) {
-	img := filepath.Join(t.TempDir(), "img")
-	f, err := os.Create(img)
+	f, err := os.Open(treetest.Unclean(t, "xfs"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Truncate(400 << 20); err != nil {
-		t.Fatal(err)
-	}
-	treetest.Run(t, "mkfs.xfs", "-q", img)
-	dir, unmount := treetest.Mount(t, "xfs", img)
-	treetest.Run(t, "sh", "-ec", `cd "$1"
-		write() { for i in $(seq 300); do mkdir $1$i; echo $i >$1$i/file; setfattr -n user.name -v "$(printf '%0900d' 7)" $1$i; done; }
-		write before; xfs_freeze -f .; xfs_freeze -u .; write behind; rm -r before?5`, "sh", dir)
-	treetest.Run(t, treetest.Tool(t, "xfs_io"), "-x", "-c", "shutdown", dir)
-	unmount()
 	root, err := Read(f)
 	if err != nil {
 		t.Fatal(err)
@@ -108,21 +98,10 @@ func TestReadUnclean(t *testing.T) {
 	}
 }
 
-// A patched file system has another beginning.
-type patched struct {
-	io.ReaderAt
-	head []byte
-}
-
-func (p patched) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.ReaderAt.ReadAt(b, off)
-	if off < int64(len(p.head)) {
-		copy(b[:n], p.head[off:])
-	}
-	return n, err
-}
-
 const freeBlock = 400 // in a small file system nothing is used from there on
+
+// A patched file system has another beginning, which is changed here.
+type patched struct{ disktest.Patched }
 
 // small returns a small file system and its beginning.
 func small(t testing.TB) patched {
@@ -132,17 +111,17 @@ func small(t testing.TB) patched {
 	if _, err := img.ReadAt(head, 0); err != nil {
 		t.Fatal(err)
 	}
-	return patched{img, head}
+	return patched{disktest.Patched{ReaderAt: img, Head: head}}
 }
 
 // root returns the inode of the root and its number.
 func (p patched) root() ([]byte, uint64) {
-	ino := be.Uint64(p.head[56:])
-	return p.head[ino*inodeSize:][:inodeSize], ino
+	ino := be.Uint64(p.Head[56:])
+	return p.Head[ino*inodeSize:][:inodeSize], ino
 }
 
 // at returns a block.
-func (p patched) at(block uint64) []byte { return p.head[block*blockSize:][:blockSize] }
+func (p patched) at(block uint64) []byte { return p.Head[block*blockSize:][:blockSize] }
 
 // extentOf makes a directory of two blocks that stand where mappings say.
 func extentOf(root []byte, maps ...mapping) {
@@ -205,8 +184,8 @@ var hostile = []struct {
 	{"there cannot be an entry \".\"", func(p patched, root []byte, _ uint64, n uint32) { localOf(root, ".", n) }, 131},
 	{"there cannot be an entry \"a/b\"", func(p patched, root []byte, _ uint64, n uint32) { localOf(root, "a/b", n) }, 131},
 	{"groups of", func(p patched, _ []byte, _ uint64, n uint32) {
-		be.PutUint32(p.head[88:], n)
-		seal(p.head[:512], 224)
+		be.PutUint32(p.Head[88:], n)
+		seal(p.Head[:512], 224)
 	}, 1 << 20},
 }
 
@@ -309,20 +288,20 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(uint64(1), uint(4), uint(len(hostile)+1), uint32(0))
 	f.Fuzz(func(t *testing.T, seed uint64, n, kind uint, number uint32) {
-		p := patched{whole.ReaderAt, bytes.Clone(whole.head)}
+		p := patched{disktest.Patched{ReaderAt: whole.ReaderAt, Head: bytes.Clone(whole.Head)}}
 		root, ino := p.root()
 		r := rand.New(rand.NewPCG(seed, 0))
 		switch kind %= uint(len(hostile)) + 2; {
 		case kind == 0:
 			for range n % 64 {
-				p.head[r.IntN(len(p.head))] ^= byte(1 << r.IntN(8))
+				p.Head[r.IntN(len(p.Head))] ^= byte(1 << r.IntN(8))
 			}
 		case kind <= uint(len(hostile)):
 			hostile[kind-1].make(p, root, ino, number)
 			seal(root, inodeCRC)
 		default: // some inodes
 			for range n % 64 {
-				in := p.head[ino*inodeSize:][inodeSize*r.IntN(32):][:inodeSize]
+				in := p.Head[ino*inodeSize:][inodeSize*r.IntN(32):][:inodeSize]
 				in[r.IntN(inodeSize)] ^= byte(1 << r.IntN(8))
 				seal(in, inodeCRC)
 			}

@@ -75,7 +75,7 @@ func scan(root *rootfs.Inode) (*tree, error) {
 		n.nodes = make(map[string]*node, len(n.names))
 		for _, name := range n.names {
 			path := strings.TrimPrefix(n.path+"/"+name, "./")
-			if name == "" || name == "." || name == ".." || len(name) > maxName || strings.ContainsAny(name, "/\x00") {
+			if !rootfs.ValidName(name) || len(name) > maxName {
 				return nil, fmt.Errorf("%q: no name for a file", path)
 			}
 			in := n.in.Children[name]

@@ -18,9 +18,13 @@ var (
 
 // seal puts the checksum of an object in its place. It is the one thing that is
 // little-endian.
-func seal(b []byte, at int) {
-	binary.LittleEndian.PutUint32(b[at:], 0)
-	binary.LittleEndian.PutUint32(b[at:], crc32.Checksum(b, castagnoli))
+func seal(b []byte, at int) { binary.LittleEndian.PutUint32(b[at:], sealOf(b, at)) }
+
+// sealOf is the checksum of a piece of metadata that has it in a place.
+func sealOf(b []byte, at int) uint32 {
+	sum := crc32.Update(0, castagnoli, b[:at])
+	sum = crc32.Update(sum, castagnoli, make([]byte, 4))
+	return crc32.Update(sum, castagnoli, b[at+4:])
 }
 
 const null32 = 0xffffffff

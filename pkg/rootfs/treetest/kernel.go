@@ -136,6 +136,32 @@ func judgeUsed(t testing.TB, kind, path string) {
 	silent(t, "e2fsck", optional.ReplaceAllString(Run(t, "e2fsck", "-fn", path), ""))
 }
 
+// Unclean returns a file with a file system that the kernel was using when it was
+// stopped. Of the directories before1 to before300, each with a file, all are on
+// the disk; what came later may be in the log alone.
+func Unclean(t testing.TB, kind string) string {
+	t.Helper()
+	mkfs, flush := []string{"mke2fs", "-q", "-t", "ext4"}, "sync -f ."
+	if kind == "xfs" {
+		mkfs, flush = []string{"mkfs.xfs", "-q"}, "xfs_freeze -f .; xfs_freeze -u ."
+	}
+	img := filepath.Join(t.TempDir(), "img")
+	if err := os.WriteFile(img, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(img, 400<<20); err != nil {
+		t.Fatal(err)
+	}
+	Run(t, mkfs[0], append(mkfs[1:], img)...)
+	dir, unmount := Mount(t, kind, img)
+	Run(t, "sh", "-ec", `cd "$1"
+		write() { for i in $(seq 300); do mkdir $1$i; echo $i >$1$i/file; setfattr -n user.name -v "$(printf '%0900d' 7)" $1$i; done; }
+		write before; `+flush+`; write behind; rm -r before?5`, "sh", dir)
+	Run(t, Tool(t, "xfs_io"), "-x", "-c", "shutdown", dir)
+	unmount()
+	return img
+}
+
 // Use has the kernel change a file system that is mounted in dir, in what was
 // there as well as in what is new: content is appended and cut off, attributes
 // are set, names are made, linked, moved and deleted. In the end there is no

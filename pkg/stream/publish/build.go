@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,24 +51,15 @@ const kubevirt = "kubevirt"
 
 // read reads what is to be published.
 func (p *publication) read(dir string) error {
-	dirs := []string{dir}
-	if _, err := os.Stat(filepath.Join(dir, stream.MetaFile)); errors.Is(err, fs.ErrNotExist) {
-		if dirs, err = filepath.Glob(filepath.Join(escape(dir), "*", stream.MetaFile)); err != nil {
-			return err
-		}
-		for i := range dirs {
-			dirs[i] = filepath.Dir(dirs[i])
-		}
+	builds, err := stream.ReadBuilds(os.DirFS(dir))
+	if errors.Is(err, stream.ErrNoBuild) {
+		err = fmt.Errorf("%w: it is no output of build", err)
 	}
-	if len(dirs) == 0 {
-		return fmt.Errorf("has no %s, nor has any folder in it: it is no output of build", stream.MetaFile)
+	if err != nil {
+		return err
 	}
-	for _, d := range dirs {
-		meta, err := stream.ReadMeta(os.DirFS(d))
-		if err != nil {
-			return err
-		}
-		p.builds = append(p.builds, &build{dir: d, meta: meta, arch: rootfs.GoArch(meta.BaseArch)})
+	for _, b := range builds {
+		p.builds = append(p.builds, &build{dir: filepath.Join(dir, b.Dir), meta: b.Meta, arch: rootfs.GoArch(b.BaseArch)})
 	}
 	slices.SortStableFunc(p.builds, func(a, b *build) int { return cmp.Compare(a.arch, b.arch) })
 	for i, b := range p.builds[1:] {
@@ -112,11 +102,6 @@ func (p *publication) checkSecrets() error {
 		}
 	}
 	return nil
-}
-
-// escape makes a path a pattern that matches it alone.
-func escape(path string) string {
-	return strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`).Replace(path)
 }
 
 // name gives what is published a tag, if it has none.
