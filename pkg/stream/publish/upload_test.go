@@ -176,7 +176,7 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// TestToken has a registry whose tokens are good for three requests, also in the
+// TestToken has a registry whose tokens expire with every third request, also in the
 // middle of a blob, and a token server that wants a password.
 func TestToken(t *testing.T) {
 	disks := images("x86_64", 9<<20)[:2]
@@ -185,7 +185,8 @@ func TestToken(t *testing.T) {
 	reg := newFake(t)
 	reg.maxPatch = 4 << 20
 	var mu sync.Mutex
-	good, issued, cuts := map[string]int{}, 0, 0
+	needs := map[string]int{} // the first token that is good for a request
+	issued, cuts := 0, 0
 	reg.before = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/token" {
 			return false
@@ -197,7 +198,6 @@ func TestToken(t *testing.T) {
 		mu.Lock()
 		issued++
 		token := fmt.Sprint("t", issued)
-		good[token] = 3
 		mu.Unlock()
 		fmt.Fprintf(w, `{"token":%q}`, token)
 		return true
@@ -205,9 +205,15 @@ func TestToken(t *testing.T) {
 	reg.allow = func(r *http.Request) (string, bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-		good[token]--
-		return fmt.Sprintf(`Bearer realm="%s/token",service="test",scope="repository:os:pull,push"`, reg.URL), good[token] >= 0
+		token, request := 0, fmt.Sprint(r.Method, r.URL, r.Header.Get("Content-Range"))
+		fmt.Sscanf(r.Header.Get("Authorization"), "Bearer t%d", &token)
+		if _, seen := needs[request]; !seen {
+			needs[request] = 1
+			if len(needs)%3 == 0 { // then the tokens that there are have expired
+				needs[request] = issued + 1
+			}
+		}
+		return fmt.Sprintf(`Bearer realm="%s/token",service="test",scope="repository:os:pull,push"`, reg.URL), token >= needs[request]
 	}
 	reg.cut = func(r *http.Request) int64 { // so that it goes on in pieces
 		mu.Lock()
