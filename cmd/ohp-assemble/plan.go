@@ -124,6 +124,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if s.choices, err = coreos.ReadChoices(tree.Root, image.Arch); err != nil {
 		return nil, err
 	}
+	s.warnings = append(s.warnings, s.choices.Warnings...)
 	if s.rootFS = cmp.Or(r.rootFS, s.choices.RootFS, "xfs"); s.rootFS != "xfs" && s.rootFS != "ext4" {
 		return nil, fmt.Errorf("the container asks for %s as its root file system, which cannot be made: choose with --root-fs", s.rootFS)
 	}

@@ -59,6 +59,8 @@ type Choices struct {
 	PlatformsJSON []byte // platforms.json as it is, for the boot file system; nil if there is none
 	Cloud         Cloud  // settings of single platforms
 
+	Warnings []string // parts of the configuration that have no effect on an image; each names its file
+
 	arch        string
 	installArgs bls.Args // of install/*.toml
 	deletedArgs []string
@@ -86,6 +88,11 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 		return nil, fmt.Errorf("coreos: stateroot %q cannot be a directory of that name", c.Stateroot)
 	}
 	return c, nil
+}
+
+// warn adds a warning.
+func (c *Choices) warn(format string, args ...any) {
+	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
 }
 
 // Kargs returns the kernel command line of an image for a platform. It lacks
