@@ -77,7 +77,7 @@ func benchmarkRequest(b *testing.B, platform, form string) *request {
 	}
 	o := buildOptions{
 		reference: strings.TrimSpace(string(ref)), platforms: []string{platform}, merge: "ostree",
-		arch: "amd64", format: "text", compress: "none", cache: filepath.Join(os.TempDir(), "ohp-bench-cache"), tlsVerify: true,
+		arch: "amd64", format: "text", compress: "none", cache: filepath.Join(os.TempDir(), "ohp-bench-cache"), registry: registryFlags{tlsVerify: true},
 	}
 	r, err := o.check()
 	if err != nil {

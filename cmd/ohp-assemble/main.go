@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,11 @@ func run() int {
 	cmd := command()
 	cmd.SetOut(out)
 	done := make(chan error, 1)
-	go func() { done <- cmd.ExecuteContext(ctx) }()
+	go func() {
+		ran, err := cmd.ExecuteContextC(ctx)
+		cmd = ran
+		done <- err
+	}()
 	var err error
 	select {
 	case err = <-done:
@@ -58,11 +63,14 @@ func run() int {
 	if err == nil {
 		return 0
 	}
+	h := ""
 	if ctx.Err() != nil {
 		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
+	} else {
+		h = cmp.Or(flagHint(cmd, os.Args[1:], err), hint(err))
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
-	if h := hint(err); h != "" {
+	if h != "" {
 		fmt.Fprintf(os.Stderr, "ohp-assemble: hint: %s\n", h)
 	}
 	return exitCode(err)
@@ -148,7 +156,7 @@ func hint(err error) string {
 	case errors.Is(err, errWebAccess):
 		return "fetch it as that server wants it, and name the file, or - for the standard input"
 	case errors.Is(err, oci.ErrAccess):
-		return "log in with podman or skopeo, or name a file of credentials with --authfile"
+		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names"
 	case errors.Is(err, syscall.ENOSPC):
 		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"
 	}

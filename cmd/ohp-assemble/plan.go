@@ -40,12 +40,13 @@ func (s *system) Close() error { return s.image.Close() }
 
 // pull pulls the container that the options name, if it is accepted.
 func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image) error) (*oci.Image, error) {
-	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy, Accept: accept}
-	if !o.tlsVerify {
-		options.TLSVerify = &o.tlsVerify
-	}
-	if err := checkAuthFile(o.authFile); err != nil {
+	reg, err := o.registry.options()
+	if err != nil {
 		return nil, err
+	}
+	options := oci.Options{
+		Cache: o.cache, Arch: o.arch, Policy: o.policy, Accept: accept,
+		AuthFile: reg.AuthFile, Login: reg.Login, CertDir: reg.CertDir, TLSVerify: reg.TLSVerify,
 	}
 	unfinished.RLock()
 	defer unfinished.RUnlock()

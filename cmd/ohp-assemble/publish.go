@@ -16,7 +16,6 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 // streamFile is the name of stream metadata in a folder of builds.
@@ -90,8 +89,7 @@ way; each has tags of its own:
 	f.StringVar(&p.As, "as", "auto", "`form`: artifact, container, or auto for what the registry takes")
 	f.StringVar(&p.MountFrom, "mount-from", "", "`repository` in the same registry that may have the images already")
 	f.StringVar(&o.cache, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
-	f.StringVar(&o.authFile, "authfile", "", "`file` of registry credentials")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
+	o.registry.flags(cmd)
 	f.BoolVarP(&quiet, "quiet", "q", false, "say nothing but the result and errors")
 	formatFlag(cmd, &o.format)
 	cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{"auto", "artifact", "container"}, cobra.ShellCompDirectiveNoFileComp))
@@ -146,12 +144,8 @@ func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	if o.cache, err = cacheDir(o.cache); err != nil {
 		return nil, err
 	}
-	if err := checkAuthFile(o.authFile); err != nil {
+	if p.Registry, err = o.registry.options(); err != nil {
 		return nil, err
-	}
-	p.Registry = registry.Options{AuthFile: o.authFile, CertDirs: certDirs()}
-	if !o.tlsVerify {
-		p.Registry.TLSVerify = &o.tlsVerify
 	}
 	if p.Stream == "" { // or it is made anew
 		if p.Documents, err = streamOf(dir); err != nil {
@@ -195,13 +189,4 @@ func streamOf(dir string) ([]publish.Document, error) {
 		return nil, fmt.Errorf("%w: remove it, or make it anew with --stream", err)
 	}
 	return []publish.Document{{Title: streamFile, MediaType: stream.StreamType, Bytes: text}}, nil
-}
-
-// certDirs are where certificates of registries are, see containers-certs.d(5).
-func certDirs() []string {
-	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
-	if config, err := os.UserConfigDir(); err == nil {
-		dirs = append([]string{filepath.Join(config, "containers/certs.d")}, dirs...)
-	}
-	return dirs
 }

@@ -43,10 +43,10 @@ func (r *pullResult) print(w io.Writer) {
 
 type pullOptions struct {
 	pull.Options
-	tlsVerify bool
-	out       string
-	format    string
-	quiet     bool
+	registry registryFlags
+	out      string
+	format   string
+	quiet    bool
 }
 
 func pullCommand() *cobra.Command {
@@ -87,26 +87,19 @@ of what is in it; the next pull of the same image there goes on from it.`,
 	f.StringVar(&o.Format, "image-format", "", "`format` of the image, where there are several: qcow2, raw, raw.gzip, tar.gz, ...")
 	f.BoolVar(&o.Decompress, "decompress", false, "decompress the image: gzip, xz, zstd or zip")
 	f.StringVarP(&o.out, "out", "o", ".", "`folder` for the image; it is made if missing")
-	f.StringVar(&o.Registry.AuthFile, "authfile", "", "`file` of registry credentials")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
+	o.registry.flags(cmd)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "say nothing but the result and errors")
 	formatFlag(cmd, &o.format)
 	return cmd
 }
 
 // check completes the options.
-func (o *pullOptions) check() error {
+func (o *pullOptions) check() (err error) {
 	if err := checkFormat(o.format); err != nil {
 		return err
 	}
-	if !o.tlsVerify {
-		o.Registry.TLSVerify = &o.tlsVerify
-	}
-	if err := checkAuthFile(o.Registry.AuthFile); err != nil {
-		return err
-	}
-	o.Registry.CertDirs = certDirs()
-	return nil
+	o.Registry, err = o.registry.options()
+	return err
 }
 
 // pullImage fetches an image into the folder that was asked for.

@@ -39,8 +39,7 @@ type buildOptions struct {
 	strict    bool
 	noSELinux bool
 	cache     string
-	authFile  string
-	tlsVerify bool
+	registry  registryFlags
 	policy    string
 	compress  string
 	level     int
@@ -52,9 +51,8 @@ func (o *buildOptions) pullFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several")
 	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
-	f.StringVar(&o.authFile, "authfile", "", "`file` of registry credentials")
 	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` that says whose signatures the container must have")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates")
+	o.registry.flags(cmd)
 	formatFlag(cmd, &o.format)
 }
 
@@ -95,18 +93,6 @@ func formatFlag(cmd *cobra.Command, format *string) {
 func checkFormat(format string) error {
 	if format != "text" && format != "json" {
 		return usageError{fmt.Errorf("format %q: there are text and json", format)}
-	}
-	return nil
-}
-
-// checkAuthFile refuses a file of credentials that is not there: the image
-// library takes it for one that is empty.
-func checkAuthFile(name string) error {
-	if name == "" {
-		return nil
-	}
-	if _, err := os.Stat(name); err != nil {
-		return fmt.Errorf("authfile: %w", err)
 	}
 	return nil
 }

@@ -14,26 +14,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 // A source is where documents and images are fetched from: files, web servers
 // and registries.
-type source struct {
-	authFile  string
-	tlsVerify bool
-}
-
-func (s *source) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.authFile, "authfile", "", "`file` of registry credentials")
-	cmd.Flags().BoolVar(&s.tlsVerify, "tls-verify", true, "require HTTPS of registries")
-}
+type source struct{ registryFlags }
 
 const (
 	readTimeout = time.Minute // that a server may send nothing
@@ -120,11 +110,9 @@ func registryReference(arg string) (reference.Named, bool) {
 
 // options are those for registries.
 func (s *source) options() (pull.Options, error) {
-	o := pull.Options{Registry: registry.Options{AuthFile: s.authFile, CertDirs: certDirs(), ReadTimeout: readTimeout}}
-	if !s.tlsVerify {
-		o.Registry.TLSVerify = &s.tlsVerify
-	}
-	return o, checkAuthFile(s.authFile)
+	reg, err := s.registryFlags.options()
+	reg.ReadTimeout = readTimeout
+	return pull.Options{Registry: reg}, err
 }
 
 // files lists what is published under a reference.

@@ -77,7 +77,7 @@ func TestFaults(t *testing.T) {
 		"no diffID":    {before: func(m *testImage) { m.config.RootFS.DiffIDs = nil }, want: "1 layers, but 0 diffIDs"},
 		"two diffIDs":  {before: func(m *testImage) { m.add(plain, gzipped(plain)); m.config.RootFS.DiffIDs[1] = digest.FromString("x") }, kind: ErrVerify, want: "two diffIDs"},
 		"other system": {before: func(m *testImage) { m.config.OS = "windows" }, want: `"windows", not linux`},
-		"other arch":   {before: func(m *testImage) { m.config.Architecture = "riscv64" }, want: "image is for riscv64, not amd64: choose with --arch"},
+		"other arch":   {before: func(m *testImage) { m.config.Architecture = "riscv64" }, kind: ErrNotFound, want: "image is for riscv64, not amd64"},
 		"encrypted":    {before: func(m *testImage) { m.manifest.Layers[0].MediaType += "+encrypted" }, want: "encrypted layers are not supported"},
 		"foreign": {before: func(m *testImage) {
 			m.manifest.Layers[0].MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"

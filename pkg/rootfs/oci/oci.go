@@ -58,9 +58,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 )
 
@@ -89,8 +89,9 @@ func failf(kind error, format string, args ...any) error {
 // Options say where an image may come from and what of it is wanted.
 type Options struct {
 	Cache        string       // directory, made if missing
-	Arch         string       // as Go or as uname(1) calls it; default is the host's
+	Arch         string       // as Go or as uname(1) calls it, perhaps with a variant, as amd64/v3; default is the host's
 	AuthFile     string       // credentials; default as in containers-auth.json(5)
+	Login        *Login       // credentials for the registry that the reference names; nil takes those of the files
 	CertDir      string       // certificates for the registry; default as in containers-certs.d(5)
 	TLSVerify    *bool        // false allows plain HTTP and unknown certificates; default as in registries.conf
 	RegistryConf string       // a registries.conf; default is the system's
@@ -107,6 +108,9 @@ type Options struct {
 	// IdleTimeout is how long a registry may send nothing; default is two minutes.
 	IdleTimeout time.Duration
 }
+
+// A Login is a user name or a token, as in a file of credentials.
+type Login = types.DockerAuthConfig
 
 // Progress is told how the pull gets on, by many goroutines at once.
 type Progress interface {
@@ -170,7 +174,7 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 	if err := src.ref.checkBlocked(src.system()); err != nil {
 		return nil, err
 	}
-	img, want, err := resolve(ctx, src, rootfs.GoArch(cmp.Or(o.Arch, runtime.GOARCH)))
+	img, want, err := resolve(ctx, src, parsePlatform(cmp.Or(o.Arch, runtime.GOARCH)))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", reference, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -32,7 +31,7 @@ type descriptor struct {
 // it has.
 //
 // Until a policy, if there is one, allows the image, nothing of it is stored.
-func resolve(ctx context.Context, src *source, arch string) (*Image, []descriptor, error) {
+func resolve(ctx context.Context, src *source, wanted platform) (*Image, []descriptor, error) {
 	allow, err := src.policy()
 	if err != nil {
 		return nil, nil, err
@@ -50,25 +49,23 @@ func resolve(ctx context.Context, src *source, arch string) (*Image, []descripto
 	}
 	r := src.ref
 	r.digest = top
-	img := &Image{Reference: r.String(), Digest: top, Manifest: raw, Arch: arch}
-
-	if manifest.MIMETypeIsMultiImage(manifest.GuessMIMEType(raw)) {
-		if err := src.choose(ctx, img); err != nil {
+	named := document{raw, top}
+	chosen, between := named, []document(nil)
+	if manifest.MIMETypeIsMultiImage(named.mime()) {
+		if chosen, between, err = src.choose(ctx, named, wanted); err != nil {
 			return nil, nil, err
 		}
 	}
+	img := &Image{Reference: r.String(), Digest: chosen.digest, Manifest: chosen.raw, Arch: wanted.arch}
 	if err := allow(ctx, img, img.Digest != top); err != nil {
 		return nil, nil, err
 	}
-	for _, m := range []struct {
-		raw []byte
-		d   digest.Digest
-	}{{raw, top}, {img.Manifest, img.Digest}} {
-		if err := src.cache.putBlob(m.raw, m.d); err != nil {
+	for _, m := range append(between, named, chosen) {
+		if err := src.cache.putBlob(m.raw, m.digest); err != nil {
 			return nil, nil, fmt.Errorf("manifest: %w", err)
 		}
 	}
-	want, err := src.describe(ctx, img)
+	want, err := src.describe(ctx, img, wanted)
 	if err != nil {
 		return nil, nil, fmt.Errorf("manifest %s: %w", short(img.Digest), err)
 	}
@@ -83,54 +80,8 @@ func (s *source) cached(d digest.Digest) ([]byte, error) {
 	return s.cache.blob(d)
 }
 
-// choose replaces an index by the manifest of the wanted architecture in it.
-func (s *source) choose(ctx context.Context, img *Image) error {
-	list, err := manifest.ListFromBlob(img.Manifest, manifest.GuessMIMEType(img.Manifest))
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	d, err := list.ChooseInstance(&types.SystemContext{ArchitectureChoice: img.Arch, OSChoice: "linux"})
-	if err != nil {
-		return failf(ErrNotFound, "no image for linux/%s, there is %s: choose with --arch", img.Arch, platforms(img.Manifest))
-	}
-	if err := checkDigest("index", d); err != nil {
-		return err
-	}
-	raw, err := s.cached(d)
-	if raw == nil && err == nil {
-		raw, err = s.manifest(ctx, d)
-	}
-	if err != nil {
-		return fmt.Errorf("manifest %s: %w", short(d), err)
-	}
-	if _, err := checkBlob(raw, d, maxManifest); err != nil {
-		return fmt.Errorf("manifest: %w", err)
-	}
-	img.Digest, img.Manifest = d, raw
-	return nil
-}
-
-// platforms lists what an index has.
-func platforms(index []byte) string {
-	var x imgspec.Index
-	if err := json.Unmarshal(index, &x); err != nil {
-		return err.Error()
-	}
-	var all []string
-	for _, m := range x.Manifests {
-		if m.Platform != nil && m.Platform.OS != "unknown" {
-			all = append(all, m.Platform.OS+"/"+m.Platform.Architecture)
-		}
-	}
-	slices.Sort(all)
-	if all = slices.Compact(all); len(all) == 0 {
-		return "none"
-	}
-	return strings.Join(all, ", ")
-}
-
 // describe reads manifest and config.
-func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error) {
+func (s *source) describe(ctx context.Context, img *Image, wanted platform) ([]descriptor, error) {
 	mime := manifest.GuessMIMEType(img.Manifest)
 	switch mime {
 	case imgspec.MediaTypeImageManifest, manifest.DockerV2Schema2MediaType:
@@ -143,7 +94,13 @@ func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.enter(img.Digest); err != nil {
+		return nil, err
+	}
 	if img.Config, err = s.config(ctx, m.ConfigInfo()); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	if err := s.cache.putBlob(img.Config, m.ConfigInfo().Digest); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	var config imgspec.Image
@@ -153,8 +110,9 @@ func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error)
 	if config.OS != "linux" {
 		return nil, fmt.Errorf("image is for the operating system %q, not linux", config.OS)
 	}
-	if config.Architecture != img.Arch {
-		return nil, fmt.Errorf("image is for %s, not %s: choose with --arch", config.Architecture, img.Arch)
+	has := newPlatform(config.OS, config.Architecture, config.Variant)
+	if has.arch != wanted.arch || wanted.variant != "" && wanted.rank(has) < 0 {
+		return nil, &PlatformError{[]string{has.String()}, fmt.Sprintf("image is for %s, not %s", platformName(has.arch, has.variant), platformName(wanted.arch, wanted.variant))}
 	}
 	img.Labels = config.Config.Labels
 	if config.Created != nil {
@@ -171,6 +129,7 @@ func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error)
 	return descriptors(layers, config.RootFS.DiffIDs)
 }
 
+// config returns the config that a manifest names.
 func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error) {
 	if info.Digest == "" {
 		return nil, errors.New("the manifest names none")
@@ -196,7 +155,7 @@ func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error
 	if _, err := checkBlob(raw, info.Digest, maxConfig); err != nil {
 		return nil, err
 	}
-	return raw, s.cache.putBlob(raw, info.Digest)
+	return raw, nil
 }
 
 // descriptors puts together what manifest and config say of the layers.

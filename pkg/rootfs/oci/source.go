@@ -58,6 +58,7 @@ func (s *source) close() {
 func (s *source) system() *types.SystemContext {
 	sys := &types.SystemContext{
 		AuthFilePath:             s.o.AuthFile,
+		DockerAuthConfig:         s.o.Login,
 		DockerCertPath:           s.o.CertDir,
 		SystemRegistriesConfPath: s.o.RegistryConf,
 		RegistriesDirPath:        s.o.RegistriesD,
@@ -181,6 +182,18 @@ func (s *source) stored() (*stored, error) {
 		return nil, err
 	}
 	return src.(*stored), nil
+}
+
+// enter follows the list in a store to the image that a manifest of it is.
+func (s *source) enter(d digest.Digest) error {
+	if s.ref.transport != "containers-storage" {
+		return nil
+	}
+	st, err := s.stored()
+	if err != nil {
+		return err
+	}
+	return st.enter(d)
 }
 
 // reference returns what containers/image calls the image. A digest takes the

@@ -57,8 +57,9 @@ type storedLayer struct {
 
 // A stored source is an image in a store.
 type stored struct {
+	stores []*store
 	store  *store
-	image  storedImage
+	image  storedImage   // or a list of images, as podman manifest makes it
 	digest digest.Digest // of the manifest that is wanted; may be empty
 	layers []storedLayer // lowest first
 }
@@ -110,8 +111,8 @@ func openStorage(r ref, conf string) (*stored, error) {
 	}
 	for _, st := range stores {
 		if image := st.find(name, r.digest); image != nil {
-			s := &stored{store: st, image: *image, digest: r.digest}
-			return s, s.findLayers(stores)
+			s := &stored{stores: stores, store: st, image: *image, digest: r.digest}
+			return s, s.findLayers()
 		}
 	}
 	return nil, failf(ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
@@ -187,7 +188,7 @@ func (st *store) find(name string, d digest.Digest) *storedImage {
 	var found *storedImage
 	for i, image := range st.images {
 		if d != "" {
-			if _, err := os.Stat(st.bigData(image.ID, "manifest-"+d.String())); err != nil {
+			if !st.hasManifest(image, d) {
 				continue
 			}
 		}
@@ -223,10 +224,11 @@ func (st *store) bigData(id, key string) string {
 }
 
 // findLayers follows the layers down from the top one. Some may be in another store.
-func (s *stored) findLayers(stores []*store) error {
+func (s *stored) findLayers() error {
+	s.layers = nil
 	for id := s.image.Layer; id != ""; {
 		var l storedLayer
-		for _, st := range append([]*store{s.store}, stores...) {
+		for _, st := range append([]*store{s.store}, s.stores...) {
 			if has, ok := st.layers[id]; ok {
 				l = has
 				break
@@ -269,11 +271,56 @@ func (s *stored) GetManifest(_ context.Context, d *digest.Digest) ([]byte, strin
 	if d == nil && s.digest != "" {
 		d = &s.digest
 	}
+	st, image := s.store, s.image
 	if d != nil {
 		key = "manifest-" + d.String()
+		if st, image = s.holder(*d); st == nil {
+			return nil, "", s.notHere(*d)
+		}
 	}
-	b, err := os.ReadFile(s.store.bigData(s.image.ID, key))
+	b, err := os.ReadFile(st.bigData(image.ID, key))
 	return b, manifest.GuessMIMEType(b), err
+}
+
+// holder returns the image that has a manifest: this one, or another one in the
+// stores if this is a list. The store is nil if none has it.
+func (s *stored) holder(d digest.Digest) (*store, storedImage) {
+	if s.store.hasManifest(s.image, d) {
+		return s.store, s.image
+	}
+	for _, st := range s.stores {
+		for _, image := range st.images {
+			if st.hasManifest(image, d) {
+				return st, image
+			}
+		}
+	}
+	return nil, storedImage{}
+}
+
+func (st *store) hasManifest(image storedImage, d digest.Digest) bool {
+	_, err := os.Stat(st.bigData(image.ID, "manifest-"+d.String()))
+	return err == nil
+}
+
+func (s *stored) notHere(d digest.Digest) error {
+	return failf(ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
+}
+
+// enter goes on from a list to the image in it that has a manifest.
+func (s *stored) enter(d digest.Digest) error {
+	st, image := s.holder(d)
+	if st == nil {
+		if b, err := os.ReadFile(s.store.bigData(s.image.ID, "manifest")); err == nil && digest.FromBytes(b) == d {
+			return nil
+		}
+		return s.notHere(d)
+	}
+	if st == s.store && image.ID == s.image.ID {
+		return nil
+	}
+	s.store, s.image = st, image
+	return s.findLayers()
 }
 
 // GetSignatures reads the simple signatures, which lie in one file, one behind

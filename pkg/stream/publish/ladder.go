@@ -135,7 +135,7 @@ type memory struct {
 
 // remembered returns the form that the registry took last time.
 func (p *publication) remembered() Form {
-	return p.recall().Registries[reference.Domain(p.named)]
+	return p.recall().Registries[reference.Domain(p.at)]
 }
 
 // recall reads the memory. What cannot be read is forgotten.
@@ -158,7 +158,7 @@ func (p *publication) remember(form Form) error {
 	if m.Registries == nil {
 		m.Registries = map[string]Form{}
 	}
-	m.Registries[reference.Domain(p.named)] = form
+	m.Registries[reference.Domain(p.at)] = form
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err

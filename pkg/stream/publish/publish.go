@@ -142,13 +142,37 @@ func Publish(ctx context.Context, dir, to string, o Options) (*Result, error) {
 	if err := p.read(dir); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	if p.repo, err = registry.Open(ctx, named, o.Registry); err != nil {
+	if err := p.open(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.climb(p.repo.Scoped(ctx)); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.named, err)
 	}
 	return p.result, nil
+}
+
+// open opens the repository where registries.conf says that it is. Mirrors are
+// for readers.
+func (p *publication) open(ctx context.Context) error {
+	src, err := p.location(p.named)
+	if err != nil {
+		return err
+	}
+	p.at = reference.TrimNamed(src.Reference)
+	if name := reference.TrimNamed(p.named); p.at.Name() != name.Name() {
+		p.note("registries.conf places %s at %s: published there", name, p.at)
+	}
+	p.repo, err = registry.OpenSource(ctx, p.named, src, p.o.Registry)
+	return err
+}
+
+// location returns the place of a repository that is no mirror.
+func (p *publication) location(named reference.Named) (registry.Source, error) {
+	sources, err := registry.Sources(named, p.o.Registry)
+	if err != nil {
+		return registry.Source{}, err
+	}
+	return sources[len(sources)-1], nil
 }
 
 // check refuses what is not understood before anything is done.
@@ -191,6 +215,7 @@ func parse(to string) (reference.Named, error) {
 type publication struct {
 	o      Options
 	named  reference.Named // with the tag, once that is known
+	at     reference.Named // the repository where registries.conf has it
 	builds []*build        // in the order of their architectures
 	items  []*item         // disks in the order of the index, then documents
 	repo   *registry.Repo
@@ -304,20 +329,36 @@ func (p *publication) send(ctx context.Context, blobs ...blob) error {
 	return err
 }
 
-// mountFrom returns the repository that may have some of the blobs.
+// mountFrom returns the path of the repository that may have some of the blobs.
 func (p *publication) mountFrom() string {
 	if p.o.MountFrom != "" {
+		if path := p.pathOf(p.o.MountFrom); path != "" {
+			return path
+		}
 		return strings.TrimPrefix(p.o.MountFrom, reference.Domain(p.named)+"/")
 	}
 	for _, b := range p.builds {
 		if c := b.meta.Container; c != nil {
-			named, err := reference.ParseNormalizedNamed(c.Image)
-			if err == nil && reference.Domain(named) == reference.Domain(p.named) && reference.Path(named) != reference.Path(p.named) {
-				return reference.Path(named)
+			if path := p.pathOf(c.Image); path != "" && path != reference.Path(p.at) {
+				return path
 			}
 		}
 	}
 	return ""
+}
+
+// pathOf returns the path of a repository in the registry that is published to,
+// or "" if it is in another one.
+func (p *publication) pathOf(name string) string {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return ""
+	}
+	src, err := p.location(named)
+	if err != nil || reference.Domain(src.Reference) != reference.Domain(p.at) {
+		return ""
+	}
+	return reference.Path(src.Reference)
 }
 
 // describe makes the result.

@@ -83,7 +83,7 @@ func Find(ctx context.Context, ref string, o Options) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := find(ctx, named, sys, o)
+	m, err := find(ctx, named, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
@@ -94,7 +94,7 @@ func Find(ctx context.Context, ref string, o Options) (*Image, error) {
 // those of all manifests that its index lists, documents as well as images.
 func List(ctx context.Context, named reference.Named, o Options) (all []*Image, err error) {
 	o = o.complete()
-	r, top, err := open(ctx, named, &types.SystemContext{SystemRegistriesConfPath: o.Registry.RegistryConf}, o)
+	r, top, err := open(ctx, named, o)
 	if err == nil {
 		all, err = r.files(ctx, top, o)
 	}
@@ -185,8 +185,8 @@ type silent struct{}
 func (silent) Expect(int64) {}
 func (silent) Done(int64)   {}
 
-func find(ctx context.Context, named reference.Named, sys *types.SystemContext, o Options) (*Image, error) {
-	r, top, err := open(ctx, named, sys, o)
+func find(ctx context.Context, named reference.Named, o Options) (*Image, error) {
+	r, top, err := open(ctx, named, o)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +267,7 @@ func (r *repo) image(ctx context.Context, e entry, o Options) (*Image, error) {
 }
 
 func (r *repo) imageOf(ctx context.Context, doc *manifest, e entry, o Options) (*Image, error) {
-	ref := r.Reference.Registry + "/" + r.Reference.Repository + "@" + e.digest.String()
+	ref := r.named.Name() + "@" + e.digest.String()
 	if e.size > 0 && e.size != doc.size {
 		return nil, fmt.Errorf("manifest %s: has %d bytes, the index says %d: %w", e.digest, doc.size, e.size, oci.ErrVerify)
 	}
@@ -340,7 +340,7 @@ func (m *Image) describe(ctx context.Context, doc *manifest, e entry) error {
 
 // makeTitle returns a name for a file that has none.
 func (m *Image) makeTitle() string {
-	base := m.repo.Reference.Repository
+	base := m.repo.named.Name()
 	name := base[strings.LastIndex(base, "/")+1:]
 	for _, part := range []string{m.Platform, m.Arch} {
 		if part != "" {

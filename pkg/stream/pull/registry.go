@@ -12,8 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
-	"go.podman.io/image/v5/types"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
@@ -33,7 +31,8 @@ const accept = imgspec.MediaTypeImageIndex + ", " + imgspec.MediaTypeImageManife
 // A repo is a repository in a registry, or in a mirror of it.
 type repo struct {
 	*registry.Repo
-	noRange bool // it sends other ranges than those it is asked for
+	named   reference.Named // the repository as it was asked for, whatever mirror this is
+	noRange bool            // it sends other ranges than those it is asked for
 }
 
 // A manifest has the fields of all that a registry calls one: an index has
@@ -52,18 +51,20 @@ type manifest struct {
 
 // open opens the repository that a reference is in, and returns what the
 // reference names. A mirror takes its place, if there is one that has it.
-func open(ctx context.Context, named reference.Named, sys *types.SystemContext, o Options) (*repo, *manifest, error) {
-	sources, err := sources(named, sys)
+func open(ctx context.Context, named reference.Named, o Options) (*repo, *manifest, error) {
+	sources, err := registry.Sources(named, o.Registry)
 	if err != nil {
 		return nil, nil, err
 	}
 	var all error
 	for _, src := range sources {
-		var r *repo
-		var top *manifest
-		if r, err = openOne(ctx, src, o.Registry); err == nil {
-			if top, err = r.manifest(ctx, name(src.Reference)); err == nil {
-				return r, top, nil
+		var r *registry.Repo
+		if r, err = registry.OpenSource(ctx, named, src, o.Registry); err == nil {
+			r.ReferrerListMaxPages = maxPages
+			repo := &repo{Repo: r, named: reference.TrimNamed(named)}
+			var top *manifest
+			if top, err = repo.manifest(ctx, name(src.Reference)); err == nil {
+				return repo, top, nil
 			}
 		}
 		if all != nil {
@@ -72,31 +73,6 @@ func open(ctx context.Context, named reference.Named, sys *types.SystemContext, 
 		all = err
 	}
 	return nil, nil, all
-}
-
-// sources are the places of a repository in the order that registries.conf
-// has them: mirrors, then the registry itself.
-func sources(named reference.Named, sys *types.SystemContext) ([]sysregistriesv2.PullSource, error) {
-	conf, err := sysregistriesv2.FindRegistry(sys, named.Name())
-	if err != nil {
-		return nil, err
-	}
-	if conf == nil {
-		return []sysregistriesv2.PullSource{{Reference: named}}, nil
-	}
-	return conf.PullSourcesFromReference(named)
-}
-
-func openOne(ctx context.Context, src sysregistriesv2.PullSource, o registry.Options) (*repo, error) {
-	if src.Endpoint.Insecure && o.TLSVerify == nil {
-		o.TLSVerify = new(bool)
-	}
-	r, err := registry.Open(ctx, src.Reference, o)
-	if err != nil {
-		return nil, err
-	}
-	r.ReferrerListMaxPages = maxPages
-	return &repo{Repo: r}, nil
 }
 
 // name returns what is named in a repository: a digest or a tag.

@@ -49,14 +49,58 @@ const (
 
 // Options say how registries may be talked to. The zero value is good.
 type Options struct {
-	AuthFile     string   // credentials; default as in containers-auth.json(5)
-	CertDirs     []string // where a folder may be with certificates for the registry, see containers-certs.d(5)
-	TLSVerify    *bool    // false allows plain HTTP and unknown certificates; default as in registries.conf
-	RegistryConf string   // a registries.conf; default is the system's
+	AuthFile     string     // credentials; default as in containers-auth.json(5)
+	Login        *oci.Login // credentials for the registry that is named; nil takes those of the files
+	CertDir      string     // folder of certificates for every registry; default is one of CertDirs
+	CertDirs     []string   // where a folder may be with certificates for the registry, see containers-certs.d(5)
+	TLSVerify    *bool      // false allows plain HTTP and unknown certificates; default as in registries.conf
+	RegistryConf string     // a registries.conf; default is the system's
 
 	IdleTimeout time.Duration // how long a registry may take nothing; default is two minutes
 	ReadTimeout time.Duration // how long it may send nothing; default is no limit, for it may have much to do before it answers
 	Backoff     time.Duration // before what failed is tried again, for the first time; default is 250 ms
+}
+
+// A Source is a place of a repository: a mirror, or the registry itself.
+type Source = sysregistriesv2.PullSource
+
+// Sources returns the places of a repository in the order of registries.conf:
+// mirrors first, the registry's own location last. A blocked name is refused.
+func Sources(named reference.Named, o Options) ([]Source, error) {
+	conf, err := sysregistriesv2.FindRegistry(o.system(), named.Name())
+	if err != nil {
+		return nil, err
+	}
+	if conf == nil {
+		return []Source{{Reference: named}}, nil
+	}
+	if err := checkBlocked(named, conf); err != nil {
+		return nil, err
+	}
+	return conf.PullSourcesFromReference(named)
+}
+
+func checkBlocked(named reference.Named, conf *sysregistriesv2.Registry) error {
+	if conf != nil && conf.Blocked {
+		return fmt.Errorf("%s: registries.conf blocks %s: %w", named.Name(), conf.Prefix, oci.ErrAccess)
+	}
+	return nil
+}
+
+// OpenSource opens one of the [Sources] of a repository. A Login is sent only to
+// the host of the repository's own name.
+func OpenSource(ctx context.Context, named reference.Named, src Source, o Options) (*Repo, error) {
+	if src.Endpoint.Insecure && o.TLSVerify == nil {
+		o.TLSVerify = new(bool)
+	}
+	if reference.Domain(src.Reference) != reference.Domain(named) {
+		o.Login = nil
+	}
+	return Open(ctx, src.Reference, o)
+}
+
+func (o Options) system() *types.SystemContext {
+	return &types.SystemContext{AuthFilePath: o.AuthFile, DockerAuthConfig: o.Login, SystemRegistriesConfPath: o.RegistryConf}
 }
 
 // A Repo is a repository.
@@ -66,16 +110,16 @@ type Repo struct {
 	Backoff            retry.Backoff
 }
 
-// Open returns the repository of a name with its registry. Nothing is asked of
+// Open returns the repository at a place, with its registry. Nothing is asked of
 // it yet, but, where plain HTTP is allowed, whether it needs that.
 func Open(ctx context.Context, named reference.Named, o Options) (*Repo, error) {
-	sys := &types.SystemContext{AuthFilePath: o.AuthFile, SystemRegistriesConfPath: o.RegistryConf}
+	sys := o.system()
 	conf, err := sysregistriesv2.FindRegistry(sys, named.Name())
 	if err != nil {
 		return nil, err
 	}
-	if conf != nil && conf.Blocked {
-		return nil, fmt.Errorf("%s: registries.conf blocks %s: %w", named.Name(), conf.Prefix, oci.ErrAccess)
+	if err := checkBlocked(named, conf); err != nil {
+		return nil, err
 	}
 	login, err := dockerconfig.GetCredentialsForRef(sys, named)
 	if err != nil {
@@ -144,6 +188,9 @@ func newTransport(host string, o Options) (*http.Transport, error) {
 	t.WriteBufferSize = 64 << 10
 	t.DisableCompression = true
 	t.TLSClientConfig = &tls.Config{}
+	if o.CertDir != "" {
+		return t, tlsclientconfig.SetupCertificates(o.CertDir, t.TLSClientConfig)
+	}
 	for _, dir := range o.CertDirs {
 		dir = filepath.Join(dir, host)
 		if _, err := os.Stat(dir); err == nil {

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+)
+
+// registryFlags are the options of every command that talks to a registry. Their
+// names and meanings are those of skopeo.
+type registryFlags struct {
+	authFile  string
+	creds     string
+	certDir   string
+	tlsVerify bool
+}
+
+func (r *registryFlags) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&r.authFile, "authfile", "", "`file` of registry credentials (default: $REGISTRY_AUTH_FILE, or those of podman and docker)")
+	f.StringVar(&r.creds, "creds", "", "credentials for the registry, as `USER[:PASSWORD]`; they go before files")
+	f.StringVar(&r.certDir, "cert-dir", "", "`folder` of certificates for the registry: CAs (*.crt), and a client's certificate and key (*.cert, *.key)")
+	f.BoolVar(&r.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates of registries")
+}
+
+// options checks the flags and returns them as options for registries.
+func (r *registryFlags) options() (registry.Options, error) {
+	o := registry.Options{AuthFile: cmp.Or(r.authFile, os.Getenv("REGISTRY_AUTH_FILE")), CertDir: r.certDir, CertDirs: certDirs()}
+	if !r.tlsVerify {
+		o.TLSVerify = &r.tlsVerify
+	}
+	// The image library treats a missing file or folder like an empty one.
+	if _, err := os.Stat(r.authFile); r.authFile != "" && err != nil {
+		return o, fmt.Errorf("authfile: %w", err)
+	}
+	if _, err := os.ReadDir(r.certDir); r.certDir != "" && err != nil {
+		return o, fmt.Errorf("cert-dir: %w", err)
+	}
+	if r.creds != "" {
+		user, password, _ := strings.Cut(r.creds, ":")
+		if user == "" {
+			return o, usageError{errors.New("--creds: no user name: want USER[:PASSWORD]")}
+		}
+		o.Login = &oci.Login{Username: user, Password: password}
+	}
+	return o, nil
+}
+
+// certDirs are where certificates of registries are, see containers-certs.d(5).
+func certDirs() []string {
+	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	if config, err := os.UserConfigDir(); err == nil {
+		dirs = append([]string{filepath.Join(config, "containers/certs.d")}, dirs...)
+	}
+	return dirs
+}
+
+// flagHint returns a hint about an error that the flags of a command explain.
+func flagHint(cmd *cobra.Command, args []string, err error) string {
+	if h := boolHint(cmd, args); h != "" {
+		return h
+	}
+	flags := cmd.Flags()
+	if flags.Lookup("tls-verify") == nil {
+		return ""
+	}
+	var platform *oci.PlatformError
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "the server has no HTTPS: --tls-verify=false allows plain HTTP with a registry; a URL can begin with http://"
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return "--cert-dir names a folder with the CA of a registry (ca.crt); --tls-verify=false accepts any certificate of a registry"
+	case errors.As(err, &platform) && !flags.Changed("arch") && len(platform.Arches()) > 0:
+		return "choose with --arch: " + strings.Join(platform.Arches(), ", ")
+	}
+	return ""
+}
+
+// boolHint explains a flag such as "--tls-verify false": the word after it is an
+// argument, not its value.
+func boolHint(cmd *cobra.Command, args []string) string {
+	for i, arg := range args[:max(len(args)-1, 0)] {
+		name, long := strings.CutPrefix(arg, "--")
+		value := args[i+1]
+		if arg == "--" {
+			return ""
+		}
+		if f := cmd.Flags().Lookup(name); long && f != nil && f.Value.Type() == "bool" && (value == "false" || value == "true") {
+			return fmt.Sprintf("write --%s=%s: without the = the word %q is an argument", name, value, value)
+		}
+	}
+	return ""
+}

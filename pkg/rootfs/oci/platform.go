@@ -1,0 +1,333 @@
+package oci
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/manifest"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
+
+// A platform is what an image runs on. The variant of the oldest processors of an
+// architecture is empty: it has two names, as amd64 and amd64/v1.
+type platform struct{ os, arch, variant string }
+
+// newPlatform gives names one spelling, as containerd does.
+func newPlatform(os, arch, variant string) platform {
+	if os == "" {
+		os = "linux"
+	}
+	p := platform{strings.ToLower(os), rootfs.GoArch(strings.ToLower(arch)), strings.ToLower(variant)}
+	if p.variant != "" && p.variant[0] >= '0' && p.variant[0] <= '9' {
+		p.variant = "v" + p.variant
+	}
+	p.variant = strings.TrimSuffix(p.variant, ".0")
+	if p.arch == "amd64" && p.variant == "v1" || p.arch == "arm64" && p.variant == "v8" {
+		p.variant = ""
+	}
+	return p
+}
+
+// parsePlatform reads what is asked for: ARCH or ARCH/VARIANT, for Linux.
+func parsePlatform(s string) platform {
+	arch, variant, _ := strings.Cut(strings.TrimPrefix(s, "linux/"), "/")
+	return newPlatform("linux", arch, variant)
+}
+
+func (p platform) String() string { return platformName(p.os, p.arch, p.variant) }
+
+func platformName(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "/")
+}
+
+// rank returns how far an image is from the wanted platform: 0 is exactly that,
+// and a negative number means that the image may not run there. As in containerd,
+// a processor runs images of its own variant and of older ones. Which machine a
+// disk is for is not known, so without a variant only the oldest counts.
+func (p platform) rank(image platform) int {
+	if p.os != image.os || p.arch != image.arch {
+		return -1
+	}
+	if p.variant == image.variant {
+		return 0
+	}
+	major, minor := p.version()
+	imageMajor, imageMinor := image.version()
+	switch {
+	case major < 0 || imageMajor < 0:
+		return -1
+	case major == imageMajor:
+		return max(minor-imageMinor, -1)
+	case p.arch == "amd64":
+		return max(major-imageMajor, -1)
+	case major == 9 && imageMajor == 8 && imageMinor <= minor+5: // ARMv9.0 has all of ARMv8.5
+		return minor + 1 + minor + 5 - imageMinor
+	}
+	return -1
+}
+
+// version returns the version that a variant is. It is negative for variants
+// without an order.
+func (p platform) version() (major, minor int) {
+	variant := p.variant
+	switch {
+	case p.arch == "amd64" && variant == "":
+		variant = "v1"
+	case p.arch == "arm64" && variant == "":
+		variant = "v8"
+	case p.arch != "amd64" && p.arch != "arm64":
+		return -1, 0
+	}
+	number, ok := strings.CutPrefix(variant, "v")
+	a, b, fraction := strings.Cut(number, ".")
+	if !fraction {
+		b = "0"
+	}
+	x, errMajor := strconv.ParseUint(a, 10, 8)
+	y, errMinor := strconv.ParseUint(b, 10, 8)
+	if !ok || errMajor != nil || errMinor != nil {
+		return -1, 0
+	}
+	return int(x), int(y)
+}
+
+// A PlatformError is an [ErrNotFound]: the image is for other platforms.
+type PlatformError struct {
+	Have []string // as linux/amd64/v3
+	text string
+}
+
+func (e *PlatformError) Error() string        { return e.text }
+func (e *PlatformError) Is(target error) bool { return target == ErrNotFound }
+
+// Arches returns what can be asked for instead, as [Options] have it.
+func (e *PlatformError) Arches() (all []string) {
+	for _, name := range e.Have {
+		if arch, ok := strings.CutPrefix(name, "linux/"); ok {
+			all = append(all, arch)
+		}
+	}
+	return all
+}
+
+// Bounds of an index and the indexes in it.
+const (
+	maxDepth     = 8
+	maxIndexed   = 64   // indexes
+	maxInstances = 4096 // entries of all of them
+	maxTried     = 64   // manifests that are read because their entries do not tell enough
+)
+
+// A document is a manifest or an index.
+type document struct {
+	raw    []byte
+	digest digest.Digest
+}
+
+func (d document) mime() string { return manifest.GuessMIMEType(d.raw) }
+
+// An instance is a manifest that an index leads to.
+type instance struct {
+	digest   digest.Digest
+	platform *platform // nil is not known: only the config tells
+	rank     int
+	zstd     bool
+}
+
+// A walk finds the instances for a platform in an index.
+type walk struct {
+	src     *source
+	want    platform
+	found   []instance
+	others  []string   // platforms that there are beside it
+	indexes []document // below the top one
+	entries int
+}
+
+// choose returns the manifest for a platform in an index, and the indexes that
+// lead to it.
+func (s *source) choose(ctx context.Context, index document, want platform) (document, []document, error) {
+	w := &walk{src: s, want: want}
+	if err := w.index(ctx, index, nil, 0); err != nil {
+		return document{}, nil, err
+	}
+	slices.SortStableFunc(w.found, func(a, b instance) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), order(b.zstd, a.zstd))
+	})
+	var artifact *document
+	for i, in := range w.found[:min(len(w.found), maxTried)] {
+		m, err := s.document(ctx, in.digest)
+		if err != nil {
+			return document{}, nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
+		}
+		if isArtifact(m.raw) {
+			if artifact == nil {
+				artifact = &m
+			}
+			continue
+		}
+		if in.platform == nil && len(w.found)-i > 1 {
+			p, err := s.platformOf(ctx, m)
+			if err != nil {
+				return document{}, nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
+			}
+			if want.rank(p) < 0 {
+				w.others = append(w.others, p.String())
+				continue
+			}
+		}
+		return m, w.indexes, nil
+	}
+	if artifact != nil {
+		return *artifact, w.indexes, nil // whoever reads it says why it is no image
+	}
+	return document{}, nil, missing(want, w.others)
+}
+
+// order sorts true behind false.
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// index reads the entries of an index. Those that name no platform have the one
+// of the index's own entry, if that names one.
+func (w *walk) index(ctx context.Context, index document, inherited *imgspec.Platform, depth int) error {
+	if _, err := manifest.ListFromBlob(index.raw, index.mime()); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	var x imgspec.Index
+	if err := json.Unmarshal(index.raw, &x); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	if w.entries += len(x.Manifests); w.entries > maxInstances {
+		return fmt.Errorf("index: has more than %d entries", maxInstances)
+	}
+	for _, d := range x.Manifests {
+		if !mayBeImage(d) {
+			continue
+		}
+		in := instance{digest: d.Digest, rank: math.MaxInt, zstd: d.Annotations["io.github.containers.compression.zstd"] == "true"}
+		p := d.Platform
+		if p == nil || p.Architecture == "" {
+			p = inherited
+		}
+		if p != nil {
+			has := newPlatform(p.OS, p.Architecture, p.Variant)
+			in.platform, in.rank = &has, w.want.rank(has)
+			if in.rank < 0 {
+				w.others = append(w.others, platformName(p.OS, p.Architecture, p.Variant))
+				continue
+			}
+		}
+		if err := checkDigest("index", d.Digest); err != nil {
+			return err
+		}
+		if !manifest.MIMETypeIsMultiImage(d.MediaType) {
+			w.found = append(w.found, in)
+			continue
+		}
+		if err := w.nested(ctx, d.Digest, p, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) nested(ctx context.Context, d digest.Digest, inherited *imgspec.Platform, depth int) error {
+	if slices.ContainsFunc(w.indexes, func(x document) bool { return x.digest == d }) {
+		return nil
+	}
+	if depth > maxDepth || len(w.indexes) == maxIndexed {
+		return fmt.Errorf("index: has more than %d indexes in it, or more than %d one in the other", maxIndexed, maxDepth)
+	}
+	x, err := w.src.document(ctx, d)
+	if err != nil {
+		return fmt.Errorf("index %s: %w", short(d), err)
+	}
+	if !manifest.MIMETypeIsMultiImage(x.mime()) {
+		return fmt.Errorf("index %s: type %q is not that of an index", short(d), x.mime())
+	}
+	w.indexes = append(w.indexes, x)
+	return w.index(ctx, x, inherited, depth)
+}
+
+// mayBeImage reports whether an entry of an index may lead to an image: it is not
+// an attestation, a delta or another artifact.
+func mayBeImage(d imgspec.Descriptor) bool {
+	switch {
+	case d.ArtifactType != "" && !isImageConfig(d.ArtifactType), d.Annotations["vnd.docker.reference.type"] != "":
+		return false
+	case d.Platform != nil && (d.Platform.OS == "unknown" || d.Platform.Architecture == "unknown"):
+		return false
+	}
+	return slices.Contains([]string{
+		"", imgspec.MediaTypeImageManifest, imgspec.MediaTypeImageIndex, manifest.DockerV2Schema2MediaType,
+		manifest.DockerV2ListMediaType, manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType,
+	}, d.MediaType)
+}
+
+func isImageConfig(mediaType string) bool {
+	return mediaType == imgspec.MediaTypeImageConfig || mediaType == manifest.DockerV2Schema2ConfigMediaType
+}
+
+// isArtifact reports whether a manifest says that it is none of an image.
+func isArtifact(raw []byte) bool {
+	var m imgspec.Manifest
+	if json.Unmarshal(raw, &m) != nil {
+		return false
+	}
+	kind := cmp.Or(m.ArtifactType, m.Config.MediaType)
+	return kind != "" && !isImageConfig(kind)
+}
+
+// document returns a manifest or an index by its digest.
+func (s *source) document(ctx context.Context, d digest.Digest) (document, error) {
+	raw, err := s.cached(d)
+	if raw == nil && err == nil {
+		raw, err = s.manifest(ctx, d)
+	}
+	if err != nil {
+		return document{}, err
+	}
+	_, err = checkBlob(raw, d, maxManifest)
+	return document{raw, d}, err
+}
+
+// platformOf returns the platform in the config of an image.
+func (s *source) platformOf(ctx context.Context, m document) (platform, error) {
+	parsed, err := manifest.FromBlob(m.raw, m.mime())
+	if err != nil {
+		return platform{}, err
+	}
+	raw, err := s.config(ctx, parsed.ConfigInfo())
+	if err != nil {
+		return platform{}, fmt.Errorf("config: %w", err)
+	}
+	var config imgspec.Platform
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return platform{}, fmt.Errorf("config: %w", err)
+	}
+	return newPlatform(config.OS, config.Architecture, config.Variant), nil
+}
+
+// missing is the error for an index without an image for a platform.
+func missing(want platform, others []string) error {
+	slices.Sort(others)
+	others = slices.Compact(others)
+	return &PlatformError{others, fmt.Sprintf("no image for %s, there is %s", want, cmp.Or(strings.Join(others, ", "), "none"))}
+}
