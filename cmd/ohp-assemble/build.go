@@ -19,7 +19,6 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A result is what build prints.
@@ -76,7 +75,7 @@ func buildCommand() *cobra.Command {
 			for _, r := range requests {
 				dir := out
 				if len(requests) > 1 {
-					dir = filepath.Join(out, rootfs.MachineArch(r.arch))
+					dir = filepath.Join(out, r.machine())
 				}
 				ui := newUI(quiet)
 				defer ui.wait()

@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
@@ -142,7 +145,11 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if err == nil && s.deployment.Policy == nil {
 		s.warnings = append(s.warnings, "the container has no SELinux policy: no file of the image has a label")
 	}
-	s.commit, s.ids, s.notes = tree.Deployed, tree.Repo.IDs, tree.Notes
+	s.commit, s.ids, s.notes = tree.Deployed, tree.Repo.IDs, slices.Concat(image.Notes, tree.Notes)
+	if t := image.Created; !t.IsZero() && t.Unix() != s.created().Sec {
+		s.notes = append(s.notes, fmt.Sprintf("the container's config: created: %s is before 1970 or later than file systems can store: %s is taken",
+			t.Format(time.RFC3339), time.Unix(s.created().Sec, 0).UTC().Format(time.RFC3339)))
+	}
 	for _, w := range tree.Warnings {
 		s.warnings = append(s.warnings, w.String())
 	}
@@ -152,12 +159,14 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 // ignitionModule is what puts Ignition into an initramfs.
 const ignitionModule = "usr/lib/dracut/modules.d/30ignition"
 
-// created is the time that everything new on the disk has.
+// created is the time that everything new on the disk has: that of the container
+// if every file system can store it, or the nearest one. Of those of a disk, ext4
+// has the least range.
 func (s *system) created() rootfs.Time {
 	if s.image.Created.IsZero() {
 		return rootfs.Time{}
 	}
-	return rootfs.Time{Sec: s.image.Created.Unix()}
+	return rootfs.Time{Sec: min(max(s.image.Created.Unix(), 0), ext4.MaxTime)}
 }
 
 // fileName makes a label of a container fit for the name of a file.

@@ -49,7 +49,7 @@ type buildOptions struct {
 // pullFlags declares the options of every command that takes a reference.
 func (o *buildOptions) pullFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several")
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several; a variant may follow, as amd64/v3")
 	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
 	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` that says whose signatures the container must have")
 	o.registry.flags(cmd)
@@ -106,6 +106,12 @@ type request struct {
 	warnings []string
 }
 
+// machine returns the architecture, as a machine calls it, without its variant.
+func (o *buildOptions) machine() string {
+	arch, _, _ := strings.Cut(o.arch, "/")
+	return rootfs.MachineArch(arch)
+}
+
 // requests are what build and plan are asked for, one for each architecture.
 func (o *buildOptions) requests(cmd *cobra.Command, args []string) (all []*request, err error) {
 	if o.manifest != "" && len(args) == 0 {
@@ -120,12 +126,12 @@ func (o *buildOptions) requests(cmd *cobra.Command, args []string) (all []*reque
 	}
 	seen := map[string]bool{}
 	for arch := range strings.SplitSeq(o.arch, ",") {
-		if seen[rootfs.MachineArch(arch)] {
-			return nil, o.wrong("arch", fmt.Errorf("architecture %s is there twice", arch))
-		}
-		seen[rootfs.MachineArch(arch)] = true
 		one := *o
 		one.arch = arch
+		if seen[one.machine()] {
+			return nil, o.wrong("arch", fmt.Errorf("architecture %s is there twice", arch))
+		}
+		seen[one.machine()] = true
 		r, err := one.check()
 		if err != nil {
 			return nil, err
@@ -201,18 +207,18 @@ func (o buildOptions) check() (*request, error) {
 	if o.reference == "" {
 		return nil, usageError{errors.New("the reference is empty")}
 	}
-	if err := layout.Supports(rootfs.MachineArch(o.arch)); err != nil {
+	if err := layout.Supports(o.machine()); err != nil {
 		return nil, o.wrong("arch", err)
 	}
 	var err error
-	if r.targets, err = cloud.Lookup(rootfs.MachineArch(o.arch), o.platforms...); err != nil {
+	if r.targets, err = cloud.Lookup(o.machine(), o.platforms...); err != nil {
 		return nil, o.wrong("platform", err)
 	}
 	if len(r.targets) == 0 {
 		return nil, o.wrong("platform", errors.New("no platform"))
 	}
 	for _, p := range r.targets {
-		if !p.Has(rootfs.MachineArch(o.arch)) {
+		if !p.Has(o.machine()) {
 			r.warn("platform %s: Fedora CoreOS has images for it on %s only", p.ID, strings.Join(strings.Fields(p.Arches), " and "))
 		}
 	}

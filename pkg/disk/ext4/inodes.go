@@ -11,8 +11,11 @@ import (
 // "fix" them, so what is later is refused.
 const (
 	minTime = -1 << 31
-	maxTime = 1<<33 + 1<<31 - 1
+	maxTime = MaxTime
 )
+
+// MaxTime is the last second that a file system can have.
+const MaxTime = 1<<33 + 1<<31 - 1
 
 // diskTime returns a time as ext4 keeps it.
 func diskTime(t rootfs.Time) (low, extra uint32) {

@@ -133,6 +133,7 @@ type Image struct {
 	Labels    map[string]string // of the config
 	Created   time.Time         // of the config; zero if it does not say
 	Arch      string            // as Go calls it
+	Notes     []string          // what was taken in another way than the config says it
 	Layers    []*Layer          // lowest first
 }
 

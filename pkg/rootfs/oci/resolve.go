@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -103,7 +104,10 @@ func (s *source) describe(ctx context.Context, img *Image, wanted platform) ([]d
 	if err := s.cache.putBlob(img.Config, m.ConfigInfo().Digest); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	var config imgspec.Image
+	var config struct {
+		imgspec.Image
+		Created *string `json:"created"`
+	}
 	if err := json.Unmarshal(img.Config, &config); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
@@ -116,7 +120,10 @@ func (s *source) describe(ctx context.Context, img *Image, wanted platform) ([]d
 	}
 	img.Labels = config.Config.Labels
 	if config.Created != nil {
-		img.Created = *config.Created
+		if img.Created, err = time.Parse(time.RFC3339, *config.Created); err != nil || img.Created.IsZero() {
+			img.Notes = append(img.Notes, fmt.Sprintf("the container's config: created: %.40q is not a time: 1970-01-01 is taken", *config.Created))
+			img.Created = time.Time{}
+		}
 	}
 	layers := m.LayerInfos()
 	if s.ref.transport == "containers-storage" {
