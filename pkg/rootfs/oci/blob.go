@@ -25,6 +25,7 @@ type Layer struct {
 	indexSize int64 // of its file
 
 	pack   *os.File
+	base   int64 // where the pack begins in that file
 	once   sync.Once
 	pieces []layer.Content // for TarOff
 }
@@ -61,7 +62,7 @@ func (b Blob) ReadAt(p []byte, off int64) (int, error) {
 	if left := b.Len - off; int64(len(p)) > left {
 		p, eof = p[:left], io.EOF
 	}
-	n, err := b.Layer.pack.ReadAt(p, b.Off+off)
+	n, err := b.Layer.pack.ReadAt(p, b.Layer.base+b.Off+off)
 	if n < len(p) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -78,7 +79,7 @@ func (b Blob) File() (*os.File, int64) {
 	if b.Layer == nil {
 		return nil, 0
 	}
-	return b.Layer.pack, b.Off
+	return b.Layer.pack, b.Layer.base + b.Off
 }
 
 // TarOff returns where the content is in the layer's tar, or -1 if it is not

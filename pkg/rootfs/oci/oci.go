@@ -52,8 +52,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -140,8 +143,10 @@ type Image struct {
 // Close closes the layers. Content of theirs can no longer be read.
 func (m *Image) Close() error {
 	var errs []error
-	for i, l := range m.Layers {
-		if l != nil && !slices.Contains(m.Layers[:i], l) {
+	closed := map[*os.File]bool{}
+	for _, l := range m.Layers {
+		if l != nil && !closed[l.pack] {
+			closed[l.pack] = true
 			errs = append(errs, l.pack.Close())
 		}
 	}
@@ -195,6 +200,44 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 // Of a system of 10,000 files it is less than a megabyte.
 var maxIndexes int64 = 512 << 20
 
+// maxPacks is how many files of layers an image has open: a process may have 1024
+// of all kinds, or 256.
+const maxPacks = 64
+
+// A spool is one file for the packs of layers that would be too many files. It
+// has no name.
+type spool struct {
+	mu   sync.Mutex
+	file *os.File
+	size int64
+}
+
+// take copies the pack of a layer, and closes it.
+func (s *spool) take(c *cache, l *Layer) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		if s.file, err = os.CreateTemp(c.tmp(), "packs."); err != nil {
+			return err
+		}
+		remove(s.file.Name())
+	}
+	if _, err := l.pack.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	n, err := io.Copy(s.file, l.pack)
+	if err == nil && n != l.Index.PackSize {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return err
+	}
+	l.pack.Close()
+	l.pack, l.base = s.file, s.size
+	s.size += n
+	return nil
+}
+
 // pullLayers fills in the layers of an image: several at once, the largest
 // first, so that the last to finish is a small one.
 func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want []descriptor, o Options) error {
@@ -214,9 +257,10 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 
 	var indexes atomic.Int64 // bytes of them, in files
 	img.Layers = make([]*Layer, len(want))
+	spool := &spool{}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for _, i := range order {
+	for n, i := range order {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -228,6 +272,12 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			if indexes.Add(l.indexSize) > maxIndexes {
 				l.pack.Close()
 				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
+			}
+			if n >= maxPacks {
+				if err := spool.take(cache, l); err != nil {
+					l.pack.Close()
+					return cache.full(fmt.Errorf("layer %s: %w", short(want[i].Digest), err))
+				}
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l
