@@ -13,7 +13,9 @@
 // A NAME without HOST and without docker:// is a short one: registries.conf says
 // what it means, or it is refused. The last is what podman and buildah have on this machine; an ID is a NAME too.
 // A digest is that of a manifest or of an index of several architectures; what
-// it names must have it. Registries, credentials and certificates are those of
+// it names must have it. Of an index, and of indexes in it, the image is taken
+// whose variant of the architecture is nearest to the wanted one and not above
+// it; attestations and other artifacts are passed over. Registries, credentials and certificates are those of
 // containers/image.
 //
 // Every byte is checked before it is used: manifests, configs and blobs against
@@ -27,7 +29,9 @@
 //	CACHE/v1/layers/HEX.lock    held by who fetches the layer (flock), never removed
 //	CACHE/v1/layers/HEX.*.tmp   what a process works on that holds the lock
 //	CACHE/v1/diffs/HEX          by diffID, the digest of a blob that inflates to it
-//	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way
+//	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way; while
+//	                            an image of more than 64 layers is open, a copy of the small ones
+//	                            that has no name any more
 //	CACHE/v1/lock               held, shared, by all who use the cache; who has it alone
 //	                            removes what others left that were killed
 //

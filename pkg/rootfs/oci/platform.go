@@ -119,6 +119,17 @@ func (e *PlatformError) Arches() (all []string) {
 	return all
 }
 
+// Fit reports whether an entry of an index may lead to an image for an
+// architecture, as [Options] have it, and how far from it the image is: the least
+// number is the best. An entry that names no platform is behind all that do.
+func Fit(d imgspec.Descriptor, arch string) (rank int, ok bool) {
+	if d.Platform == nil || !mayBeImage(d) {
+		return math.MaxInt, mayBeImage(d)
+	}
+	rank = parsePlatform(arch).rank(newPlatform(d.Platform.OS, d.Platform.Architecture, d.Platform.Variant))
+	return rank, rank >= 0
+}
+
 // Bounds of an index and the indexes in it.
 const (
 	maxDepth     = 8
@@ -214,10 +225,14 @@ func (w *walk) index(ctx context.Context, index document, inherited *imgspec.Pla
 	if err := json.Unmarshal(index.raw, &x); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	if w.entries += len(x.Manifests); w.entries > maxInstances {
+	return w.list(ctx, x.Manifests, inherited, depth)
+}
+
+func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited *imgspec.Platform, depth int) error {
+	if w.entries += len(entries); w.entries > maxInstances {
 		return fmt.Errorf("index: has more than %d entries", maxInstances)
 	}
-	for _, d := range x.Manifests {
+	for _, d := range entries {
 		if !mayBeImage(d) {
 			continue
 		}
@@ -323,6 +338,73 @@ func (s *source) platformOf(ctx context.Context, m document) (platform, error) {
 		return platform{}, fmt.Errorf("config: %w", err)
 	}
 	return newPlatform(config.OS, config.Architecture, config.Variant), nil
+}
+
+// inLayout returns the digest of the image that is meant in an OCI layout, if
+// that lists several that a reference may mean. One image must be for the
+// platform: the order in a layout says nothing.
+func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, error) {
+	if s.ref.transport != "oci" || s.ref.digest != "" {
+		return "", nil
+	}
+	layout, err := readLayout(s.ref.name)
+	if err != nil {
+		return "", explain(err)
+	}
+	entries := slices.DeleteFunc(layout.Manifests, func(d imgspec.Descriptor) bool {
+		return s.ref.tag != "" && d.Annotations[imgspec.AnnotationRefName] != s.ref.tag
+	})
+	if len(entries) < 2 {
+		return "", nil
+	}
+	w := &walk{src: s, want: want}
+	if err := w.list(ctx, entries, nil, 0); err != nil {
+		return "", err
+	}
+	best := map[digest.Digest]bool{}
+	rank := math.MaxInt
+	for _, in := range w.found[:min(len(w.found), maxTried)] {
+		if in.platform == nil {
+			m, err := s.document(ctx, in.digest)
+			if err != nil {
+				return "", fmt.Errorf("manifest %s: %w", short(in.digest), err)
+			}
+			if isArtifact(m.raw) {
+				continue
+			}
+			p, err := s.platformOf(ctx, m)
+			if err != nil {
+				return "", fmt.Errorf("manifest %s: %w", short(in.digest), err)
+			}
+			if in.rank = want.rank(p); in.rank < 0 {
+				w.others = append(w.others, p.String())
+				continue
+			}
+		}
+		if in.rank < rank {
+			clear(best)
+			rank = in.rank
+		}
+		if in.rank == rank {
+			best[in.digest] = true
+		}
+	}
+	switch len(best) {
+	case 0:
+		return "", missing(want, w.others)
+	case 1:
+		for d := range best {
+			return d, nil
+		}
+	}
+	if s.ref.tag != "" {
+		return "", nil // the first one of that name is taken, as by others
+	}
+	var names []string
+	for _, d := range entries {
+		names = append(names, cmp.Or(d.Annotations[imgspec.AnnotationRefName], "@"+d.Digest.String()))
+	}
+	return "", fmt.Errorf("the layout has several images for %s: add the name or digest of one: %s", want, strings.Join(names[:min(len(names), 10)], ", "))
 }
 
 // missing is the error for an index without an image for a platform.

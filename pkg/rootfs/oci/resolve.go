@@ -37,6 +37,11 @@ func resolve(ctx context.Context, src *source, wanted platform) (*Image, []descr
 	if err != nil {
 		return nil, nil, err
 	}
+	if d, err := src.inLayout(ctx, wanted); err != nil {
+		return nil, nil, err
+	} else if d != "" {
+		src.ref.digest = d
+	}
 	raw, err := src.cached(src.ref.digest)
 	if raw == nil && err == nil {
 		raw, err = src.top(ctx)

@@ -87,7 +87,7 @@ func (s *source) open(ctx context.Context) (imageSource, error) {
 		return src, nil
 	}
 	if s.ref.transport == "oci" {
-		if err := checkLayout(s.ref.name); err != nil {
+		if _, err := readLayout(s.ref.name); err != nil {
 			return nil, explain(err)
 		}
 	}
@@ -104,23 +104,25 @@ func (s *source) open(ctx context.Context) (imageSource, error) {
 	return src, nil
 }
 
-// checkLayout says what is wrong with the index of an OCI layout, and where it
-// is: the library knows files of a layout by their names in there.
-func checkLayout(dir string) error {
+// readLayout reads the index of an OCI layout. Its errors say what is wrong and
+// where: the library knows files of a layout by their names in there.
+func readLayout(dir string) (index imgspec.Index, err error) {
 	name := filepath.Join(dir, "index.json")
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: this is no OCI layout", err)
+		return index, fmt.Errorf("%w: this is no OCI layout", err)
 	}
 	if err != nil {
-		return err
+		return index, err
 	}
 	defer f.Close()
-	var index imgspec.Index
 	if err := json.NewDecoder(f).Decode(&index); err != nil {
-		return fmt.Errorf("%s: damaged: %w", name, err)
+		return index, fmt.Errorf("%s: damaged: %w", name, err)
 	}
-	return nil
+	if len(index.Manifests) == 0 {
+		return index, failf(ErrNotFound, "%s: names no image", name)
+	}
+	return index, nil
 }
 
 // located gives the files of an OCI layout their whole paths.
@@ -201,7 +203,7 @@ func (s *source) enter(d digest.Digest) error {
 func (s *source) reference() (types.ImageReference, error) {
 	switch s.ref.transport {
 	case "oci":
-		if s.ref.digest != "" {
+		if s.ref.digest != "" || s.ref.tag == "" {
 			return layout.NewIndexReference(s.ref.name, 0)
 		}
 		return layout.NewReference(s.ref.name, s.ref.tag)

@@ -19,6 +19,7 @@ import (
 )
 
 const (
+	maxDepth     = 8  // of indexes in an index
 	maxReferrers = 16 // manifests that are read of those that refer to one
 	maxListed    = 40 // entries in an error
 )
@@ -69,41 +70,46 @@ func list(entries []entry) string {
 
 // entries lists the images that are in what a reference names, or belong to it.
 func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry, error) {
-	if doc.Manifests == nil {
-		return r.ofManifest(ctx, doc)
-	}
-	disks, containers, err := ofIndex(doc)
-	if err != nil || len(disks) > 0 {
-		return disks, err
-	}
-	if disks, err = r.ofReferrers(ctx, doc); err != nil || len(disks) > 0 {
-		return disks, err
-	}
-	for _, c := range containers {
-		if c.arch == arch {
-			if doc, err = r.manifest(ctx, c.digest.String()); err != nil {
-				return nil, err
-			}
+	for range maxDepth {
+		if doc.Manifests == nil {
 			return r.ofManifest(ctx, doc)
 		}
+		disks, err := ofIndex(doc)
+		if err != nil || len(disks) > 0 {
+			return disks, err
+		}
+		if disks, err = r.ofReferrers(ctx, doc); err != nil || len(disks) > 0 {
+			return disks, err
+		}
+		var next digest.Digest
+		best := -1
+		for _, d := range doc.Manifests {
+			if rank, ok := oci.Fit(d, arch); ok && (best < 0 || rank < best) {
+				best, next = rank, d.Digest
+			}
+		}
+		if next == "" {
+			return nil, fmt.Errorf("an index without disk images, nor a container for %s that could have some", arch)
+		}
+		if doc, err = r.manifest(ctx, next.String()); err != nil {
+			return nil, err
+		}
 	}
-	return nil, fmt.Errorf("an index without disk images, nor a container for %s that could have some", arch)
+	return nil, fmt.Errorf("indexes in an index, more than %d deep", maxDepth)
 }
 
-// ofIndex lists the disks in an index, and what else is in there.
-func ofIndex(doc *manifest) (disks, others []entry, err error) {
+// ofIndex lists the disks in an index.
+func ofIndex(doc *manifest) (disks []entry, err error) {
 	for _, d := range doc.Manifests {
 		if err := checkDigest(d.Digest); err != nil {
-			return nil, nil, fmt.Errorf("index %s: %w", doc.digest, err)
+			return nil, fmt.Errorf("index %s: %w", doc.digest, err)
 		}
 		e := entryOf(d)
 		if e.format != "" || d.Annotations[stream.AnnotationPlatform] != "" || d.Annotations[stream.AnnotationDiskType] != "" {
 			disks = append(disks, e)
-		} else {
-			others = append(others, e)
 		}
 	}
-	return disks, others, nil
+	return disks, nil
 }
 
 // entryOf reads a descriptor as each of the producers writes it.
@@ -199,7 +205,7 @@ func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err
 		}
 		var more []entry
 		if index {
-			more, _, err = ofIndex(ref)
+			more, err = ofIndex(ref)
 		} else {
 			more, err = r.ofStream(ctx, ref)
 		}
