@@ -175,7 +175,7 @@ func (s *source) choose(ctx context.Context, index document, want platform) (doc
 		return cmp.Or(cmp.Compare(a.rank, b.rank), order(b.zstd, a.zstd))
 	})
 	var artifact *document
-	for i, in := range w.found[:min(len(w.found), maxTried)] {
+	for _, in := range w.found[:min(len(w.found), maxTried)] {
 		m, err := s.document(ctx, in.digest)
 		if err != nil {
 			return document{}, nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
@@ -186,7 +186,7 @@ func (s *source) choose(ctx context.Context, index document, want platform) (doc
 			}
 			continue
 		}
-		if in.platform == nil && len(w.found)-i > 1 {
+		if in.platform == nil && len(w.found) > 1 {
 			p, err := s.platformOf(ctx, m)
 			if err != nil {
 				return document{}, nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)

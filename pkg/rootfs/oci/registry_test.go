@@ -176,3 +176,36 @@ func TestCredentials(t *testing.T) {
 		img.Close()
 	}
 }
+
+// TestLogin has credentials that are given: they go before those of files, and
+// only to the host that the reference names.
+func TestLogin(t *testing.T) {
+	m := newImage(tarball(file{"etc/a", "a"}))
+	reg := serve(t, m, m.done())
+	reg.auth = "user:secret"
+	host := strings.TrimPrefix(reg.URL, "http://")
+	file := `{"auths":{%q:{"auth":%q}}}`
+	for name, tc := range map[string]struct {
+		login Login
+		file  string // user and password
+		ref   string
+		ok    bool
+	}{
+		"login":            {Login{Username: "user", Password: "secret"}, "user:guess", reg.ref, true},
+		"wrong login":      {Login{Username: "user", Password: "hunter2"}, "user:secret", reg.ref, false},
+		"user only":        {Login{Username: "user"}, "user:secret", reg.ref, false},
+		"of another host":  {Login{Username: "user", Password: "secret"}, "user:guess", "docker://vendor.example/os:stable", false},
+		"file for a place": {Login{Username: "user", Password: "hunter2"}, "user:secret", "docker://vendor.example/os:stable", true},
+	} {
+		o := options(t, t.TempDir())
+		o.Login = &tc.login
+		write(t, o.AuthFile, fmt.Appendf(nil, file, host, base64.StdEncoding.EncodeToString([]byte(tc.file))))
+		write(t, o.RegistryConf, fmt.Appendf(nil, "[[registry]]\nprefix=\"vendor.example\"\nlocation=%q\n", host))
+		img, err := Pull(t.Context(), tc.ref, o)
+		if tc.ok && err == nil {
+			img.Close()
+		} else if tc.ok || !errors.Is(err, ErrAccess) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

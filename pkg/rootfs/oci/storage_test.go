@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -416,5 +417,41 @@ func TestStorageConf(t *testing.T) {
 	write(t, user, []byte("[storage\n"))
 	if _, err := readStorageConf(""); err == nil || !strings.Contains(err.Error(), user) {
 		t.Error(err)
+	}
+}
+
+// TestStorageList pulls from lists that podman manifest makes of images that are
+// in the store, or are not.
+func TestStorageList(t *testing.T) {
+	for _, driver := range []string{"overlay", "vfs"} {
+		m, layers := storageTestImage()
+		st := &testStore{driver: driver, root: filepath.Join(t.TempDir(), "store")}
+		st.put(t, m, layers, "localhost/os:1")
+		entry := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: m.done(), Size: 1, Platform: &imgspec.Platform{OS: "linux", Architecture: "amd64"}}
+		absent := entry
+		absent.Digest, absent.Platform = digest.FromString("absent"), &imgspec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}
+		list := m.index(entry, absent)
+		id := list.Digest.Encoded()
+		on := &store{driver: driver, root: st.root}
+		for _, key := range []string{"manifest", "manifest-" + list.Digest.String()} {
+			write(t, on.bigData(id, key), m.blobs[list.Digest])
+		}
+		st.images = append([]map[string]any{{"id": id, "names": []string{"localhost/list:1"}, "metadata": "{}"}}, st.images...)
+		st.save(t)
+		ref := "containers-storage:[" + driver + "@" + st.root + "]localhost/list:1"
+		o := options(t, t.TempDir())
+		for _, ref := range []string{ref, ref + "@" + list.Digest.String(), ref} { // the last one is warm
+			img := pull(t, ref, o)
+			if got := contents(t, img); img.Digest != entry.Digest || got["etc/a"] != "a" || len(img.Layers) != 2 {
+				t.Errorf("%s: %s, %q", ref, img.Digest, keys(got))
+			}
+			img.Close()
+		}
+		o.Arch = "arm64"
+		_, err := Pull(t.Context(), ref, o)
+		checkFault(t, err, ErrNotFound, "which is not in the store")
+		o.Arch = "riscv64"
+		_, err = Pull(t.Context(), ref, o)
+		checkFault(t, err, ErrNotFound, "no image for linux/riscv64, there is linux/amd64, linux/arm64/v8")
 	}
 }
