@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -440,5 +441,42 @@ func TestSystemName(t *testing.T) {
 	last := r.Entries[len(r.Entries)-1]
 	if text := string(reg.blobs["os@"+last.Blob]); last.File != "release.json" || strings.Contains(text, "localhost") || !strings.Contains(text, `"image": "`+reg.host+`/os@`) {
 		t.Errorf("%s: %s", last.File, text)
+	}
+}
+
+// TestLocation publishes to a name that registries.conf places elsewhere. Mirrors
+// get nothing.
+func TestLocation(t *testing.T) {
+	reg, mirror := newFake(t), newFake(t)
+	reg.put("real/os", system)
+	o := options(t)
+	o.Registry.TLSVerify = nil
+	o.Registry.RegistryConf = filepath.Join(t.TempDir(), "registries.conf")
+	write(t, o.Registry.RegistryConf, fmt.Appendf(nil, "[[registry]]\nprefix=\"*.example\"\nblocked=true\n"+
+		"[[registry]]\nprefix=\"vendor.example/team\"\nlocation=\"%s/real\"\ninsecure=true\n[[registry.mirror]]\nlocation=%q\n", reg.host, mirror.host))
+	dir := t.TempDir()
+	makeBuild(t, dir, "x86_64", images("x86_64", 5000), &stream.Container{Image: "vendor.example/team/os", Digest: digest.FromBytes(system).String()})
+	got := publish(t, dir, "vendor.example/team/disks:1", o)
+	if want := "vendor.example/team/disks@" + got.Digest; got.Reference != want || len(reg.index(t, "real/disks", "1").Manifests) == 0 {
+		t.Errorf("%s, want %s", got.Reference, want)
+	}
+	if !slices.Contains(got.Notes, "registries.conf places vendor.example/team/disks at "+reg.host+"/real/disks: published there") {
+		t.Errorf("%q", got.Notes)
+	}
+	// Names of other repositories mean what the first one does.
+	for to, from := range map[string]string{"one": "vendor.example/team/disks", "two": reg.host + "/real/disks", "three": "real/disks"} {
+		o.MountFrom = from
+		for _, e := range publish(t, dir, "vendor.example/team/"+to+":1", o).Entries {
+			if e.Blobs != "mounted" {
+				t.Errorf("%s: %s: %s", from, e.File, e.Blobs)
+			}
+		}
+	}
+	if len(mirror.log) > 0 {
+		t.Errorf("the mirror was asked for %q", mirror.log)
+	}
+	o.MountFrom = ""
+	if _, err := Publish(t.Context(), dir, "other.example/os:1", o); !errors.Is(err, oci.ErrAccess) || !strings.Contains(err.Error(), "blocks *.example") {
+		t.Error(err)
 	}
 }

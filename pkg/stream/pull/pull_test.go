@@ -16,6 +16,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
@@ -385,6 +386,13 @@ func TestAuth(t *testing.T) {
 			if !errors.Is(err, want) || want == nil && (err != nil || !bytes.Equal(got.content, qcow2Content)) {
 				t.Errorf("password %q: %v", password, err)
 			}
+			// What is given goes before the file.
+			for given, want := range map[string]error{"secret": nil, "hunter2": oci.ErrAccess} {
+				o.Registry.Login = &oci.Login{Username: "user", Password: given}
+				if _, err := get(t, temp(t), r.name+":one", o); !errors.Is(err, want) || err != nil && strings.Contains(err.Error(), given) {
+					t.Errorf("password %q, %q given: %v", password, given, err)
+				}
+			}
 		}
 	}
 }
@@ -407,7 +415,9 @@ func TestTLS(t *testing.T) {
 	no := false
 	lax := o
 	lax.Registry.TLSVerify = &no
-	for _, o := range []Options{known, lax} {
+	named := o
+	named.Registry.CertDir, named.Registry.CertDirs = certs, []string{t.TempDir()}
+	for _, o := range []Options{known, lax, named} {
 		if _, err := get(t, temp(t), r.name+":one", o); err != nil {
 			t.Error(err)
 		}
@@ -443,5 +453,65 @@ func TestMirror(t *testing.T) {
 	os.Rename(o.Registry.RegistryConf, blocked.Registry.RegistryConf)
 	if _, err := Find(t.Context(), "vendor.example/disks:one", blocked); !errors.Is(err, oci.ErrAccess) {
 		t.Error(err)
+	}
+}
+
+// TestLocation pulls from where registries.conf places a name. The image keeps
+// the name, and a login is for the host of that name only.
+func TestLocation(t *testing.T) {
+	r := serve(t)
+	disk := r.artifact(qcow2Type, "disk.qcow2", qcow2Content, "one")
+	o := options(t)
+	o.Registry.TLSVerify = nil
+	conf := "[[registry]]\nprefix=\"*.vendor.example\"\nlocation=%q\ninsecure=true\nblocked=%v\n"
+	os.WriteFile(o.Registry.RegistryConf, fmt.Appendf(nil, conf, r.Listener.Addr(), false), 0o644)
+	o.Registry.Login = &oci.Login{Username: "user", Password: "secret"}
+	r.failing(func(_ http.ResponseWriter, req *http.Request, _ int) bool {
+		if req.Header.Get("Authorization") != "" {
+			t.Errorf("%s: with a login for another host", req.URL)
+		}
+		return false
+	})
+	got, err := get(t, temp(t), "eu.vendor.example/disks:one", o)
+	if err != nil || !bytes.Equal(got.content, qcow2Content) || got.Reference != "eu.vendor.example/disks@"+disk.Digest.String() {
+		t.Error(got, err)
+	}
+	o.Registry.RegistryConf = filepath.Join(t.TempDir(), "blocked.conf")
+	os.WriteFile(o.Registry.RegistryConf, fmt.Appendf(nil, conf, r.Listener.Addr(), true), 0o644)
+	named, err := reference.ParseNormalizedNamed("eu.vendor.example/disks:one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := List(t.Context(), named, o); !errors.Is(err, oci.ErrAccess) {
+		t.Error(err)
+	}
+}
+
+// TestNested pulls disks that an index in an index has, and the ones that belong
+// to a container in there.
+func TestNested(t *testing.T) {
+	r := serve(t)
+	disk := r.artifact(qcow2Type, "disk.qcow2", qcow2Content)
+	disk.Annotations = map[string]string{stream.AnnotationPlatform: "qemu"}
+	disk.Platform = &imgspec.Platform{OS: "linux", Architecture: "amd64"}
+	other := r.artifact("application/vnd.example.delta", "delta", []byte("delta"))
+	other.ArtifactType, other.Platform = "application/vnd.example.delta", disk.Platform
+	index := func(tag string, entries ...imgspec.Descriptor) imgspec.Descriptor {
+		x := imgspec.Index{MediaType: imgspec.MediaTypeImageIndex, Manifests: entries}
+		x.SchemaVersion = 2
+		return r.push(x.MediaType, mustJSON(x), tag)
+	}
+	one := index("flat", disk)
+	two := index("nested", other, one)
+	index("twice", two)
+	deep := two
+	for range maxDepth {
+		deep = index("deep", deep)
+	}
+	for tag, want := range map[string]string{"flat": "", "nested": "", "twice": "", "deep": "more than 8 deep"} {
+		got, err := get(t, temp(t), r.name+":"+tag, options(t))
+		if want == "" && (err != nil || !bytes.Equal(got.content, qcow2Content)) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", tag, err)
+		}
 	}
 }
