@@ -149,6 +149,9 @@ func Open(ctx context.Context, named reference.Named, o Options) (*Repo, error) 
 			if hostport != ref.Host() {
 				return auth.EmptyCredential, nil
 			}
+			if login.Username != "" && login.Password == "" && login.IdentityToken == "" {
+				return auth.EmptyCredential, fmt.Errorf("%w: no password for the user %s", oci.ErrAccess, login.Username)
+			}
 			return auth.Credential{Username: login.Username, Password: login.Password, RefreshToken: login.IdentityToken}, nil
 		},
 	}
