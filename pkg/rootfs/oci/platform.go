@@ -39,7 +39,7 @@ func newPlatform(os, arch, variant string) platform {
 
 // parsePlatform reads what is asked for: ARCH or ARCH/VARIANT, for Linux.
 func parsePlatform(s string) platform {
-	arch, variant, _ := strings.Cut(strings.TrimPrefix(s, "linux/"), "/")
+	arch, variant, _ := strings.Cut(s, "/")
 	return newPlatform("linux", arch, variant)
 }
 
@@ -132,10 +132,10 @@ func Fit(d imgspec.Descriptor, arch string) (rank int, ok bool) {
 
 // Bounds of an index and the indexes in it.
 const (
-	maxDepth     = 8
-	maxIndexed   = 64   // indexes
-	maxInstances = 4096 // entries of all of them
-	maxTried     = 64   // manifests that are read because their entries do not tell enough
+	maxDepth   = 8
+	maxIndexed = 64       // indexes
+	maxNested  = 16 << 20 // bytes of them
+	maxTried   = 64       // manifests that are read because their entries do not tell enough
 )
 
 // A document is a manifest or an index.
@@ -161,7 +161,9 @@ type walk struct {
 	found   []instance
 	others  []string   // platforms that there are beside it
 	indexes []document // below the top one
-	entries int
+	size    int        // of those
+	exact   bool       // one that was found has the very variant
+	all     bool       // that is not enough: all are to be found
 }
 
 // choose returns the manifest for a platform in an index, and the indexes that
@@ -228,10 +230,14 @@ func (w *walk) index(ctx context.Context, index document, inherited *imgspec.Pla
 	return w.list(ctx, x.Manifests, inherited, depth)
 }
 
+// list reads entries. Indexes among them come last, and are not fetched if there
+// is nothing better to be found in them.
 func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited *imgspec.Platform, depth int) error {
-	if w.entries += len(entries); w.entries > maxInstances {
-		return fmt.Errorf("index: has more than %d entries", maxInstances)
+	type nested struct {
+		digest   digest.Digest
+		platform *imgspec.Platform
 	}
+	var below []nested
 	for _, d := range entries {
 		if !mayBeImage(d) {
 			continue
@@ -252,18 +258,26 @@ func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited
 		if err := checkDigest("index", d.Digest); err != nil {
 			return err
 		}
-		if !manifest.MIMETypeIsMultiImage(d.MediaType) {
-			w.found = append(w.found, in)
+		if manifest.MIMETypeIsMultiImage(d.MediaType) {
+			below = append(below, nested{d.Digest, p})
 			continue
 		}
-		if err := w.nested(ctx, d.Digest, p, depth+1); err != nil {
+		w.found = append(w.found, in)
+		w.exact = w.exact || in.rank == 0
+	}
+	for _, n := range below {
+		if w.exact && !w.all {
+			break
+		}
+		if err := w.fetch(ctx, n.digest, n.platform, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walk) nested(ctx context.Context, d digest.Digest, inherited *imgspec.Platform, depth int) error {
+// fetch reads an index in an index.
+func (w *walk) fetch(ctx context.Context, d digest.Digest, inherited *imgspec.Platform, depth int) error {
 	if slices.ContainsFunc(w.indexes, func(x document) bool { return x.digest == d }) {
 		return nil
 	}
@@ -276,6 +290,9 @@ func (w *walk) nested(ctx context.Context, d digest.Digest, inherited *imgspec.P
 	}
 	if !manifest.MIMETypeIsMultiImage(x.mime()) {
 		return fmt.Errorf("index %s: type %q is not that of an index", short(d), x.mime())
+	}
+	if w.size += len(x.raw); w.size > maxNested {
+		return fmt.Errorf("index: the indexes in it have more than %d bytes", maxNested)
 	}
 	w.indexes = append(w.indexes, x)
 	return w.index(ctx, x, inherited, depth)
@@ -357,7 +374,7 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 	if len(entries) < 2 {
 		return "", nil
 	}
-	w := &walk{src: s, want: want}
+	w := &walk{src: s, want: want, all: true}
 	if err := w.list(ctx, entries, nil, 0); err != nil {
 		return "", err
 	}

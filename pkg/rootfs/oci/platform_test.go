@@ -170,7 +170,7 @@ func TestIndexes(t *testing.T) {
 // TestIndexBounds: an index costs a bounded number of requests.
 func TestIndexBounds(t *testing.T) {
 	m := &testImage{blobs: map[digest.Digest][]byte{}}
-	base := m.variantImage("base", "amd64", "")
+	base, arm := m.variantImage("base", "amd64", ""), m.variantImage("arm", "arm64", "")
 	deep := func(n int) imgspec.Descriptor {
 		d := m.index(base)
 		for range n {
@@ -179,18 +179,22 @@ func TestIndexBounds(t *testing.T) {
 		return d
 	}
 	var wide, long []imgspec.Descriptor
+	large := base
+	large.Platform = arm.Platform
+	large.Annotations = map[string]string{"padding": strings.Repeat("x", 3<<20)}
 	for i := range 2 * maxIndexed {
 		wide = append(wide, m.index(m.variantImage(fmt.Sprint(i), "arm64", "")))
 	}
-	for range maxInstances + 1 {
-		long = append(long, base)
+	for i := range 6 {
+		large.Size = int64(i)
+		long = append(long, m.index(large))
 	}
 	for name, tc := range map[string]struct {
 		top  imgspec.Descriptor
 		want string // in the error
 	}{
 		"deep": {deep(maxDepth), ""}, "too deep": {deep(maxDepth + 1), "one in the other"},
-		"too wide": {m.index(wide...), "more than 64 indexes"}, "too long": {m.index(long...), "more than 4096 entries"},
+		"too wide": {m.index(wide...), "more than 64 indexes"}, "too large": {m.index(long...), "more than 16777216 bytes"}, "not needed": {m.index(append(wide, base)...), ""},
 	} {
 		reg := serve(t, m, tc.top.Digest)
 		img, err := Pull(t.Context(), reg.ref, options(t, t.TempDir()))
@@ -261,6 +265,7 @@ func TestLayouts(t *testing.T) {
 		"index":               {[]imgspec.Descriptor{m.index(base, arm), m.artifact("sbom", nil)}, "", "amd64", "base"},
 		"the same twice":      {[]imgspec.Descriptor{named("a", base), named("b", base)}, "", "amd64", "base"},
 		"ambiguous":           {[]imgspec.Descriptor{named("a", base), other}, "", "amd64", "several images for linux/amd64: add the name or digest of one: a, @" + other.Digest.String()},
+		"index beside it":     {[]imgspec.Descriptor{named("a", base), named("b", m.index(other))}, "", "amd64", "name or digest of one: a, b"},
 		"by name":             {[]imgspec.Descriptor{named("a", base), named("b", other)}, "b", "amd64", "other"},
 		"index by name":       {[]imgspec.Descriptor{named("a", base), named("b", m.index(other, arm))}, "b", "amd64", "other"},
 		"a name for several":  {[]imgspec.Descriptor{named("a", arm), named("a", base), named("b", v3)}, "a", "amd64", "base"},
