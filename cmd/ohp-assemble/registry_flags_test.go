@@ -120,6 +120,11 @@ func TestRegistryHints(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(certs, "ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: tls.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	disk := []byte("QFI\xfbdisk")
+	build, file := testBuild(t, disk)
+	if err := os.WriteFile(filepath.Join(build, file), disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	const noHint = "-"
 	lax := "--tls-verify=false"
 	for _, tc := range []struct {
@@ -129,6 +134,8 @@ func TestRegistryHints(t *testing.T) {
 		{[]string{"inspect", plain + "/os:1"}, "--tls-verify=false allows plain HTTP"},
 		{[]string{"pull", plain + "/os:1"}, "--tls-verify=false allows plain HTTP"},
 		{[]string{"stream", "show", plain + "/os:1"}, "--tls-verify=false allows plain HTTP"},
+		{[]string{"publish", build, plain + "/os:1"}, "--tls-verify=false allows plain HTTP"},
+		{[]string{"publish", build, secure + "/os:1"}, "--cert-dir names a folder with the CA"},
 		{[]string{"inspect", secure + "/os:1"}, "--cert-dir names a folder with the CA"},
 		{[]string{"pull", secure + "/os:1"}, "--cert-dir names a folder with the CA"},
 		{[]string{"inspect", secure + "/os:1", "--cert-dir", certs}, noHint},
