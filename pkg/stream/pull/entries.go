@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -81,13 +82,7 @@ func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry
 		if disks, err = r.ofReferrers(ctx, doc); err != nil || len(disks) > 0 {
 			return disks, err
 		}
-		var next digest.Digest
-		best := -1
-		for _, d := range doc.Manifests {
-			if rank, ok := oci.Fit(d, arch); ok && (best < 0 || rank < best) {
-				best, next = rank, d.Digest
-			}
-		}
+		next := container(doc.Manifests, arch)
 		if next == "" {
 			return nil, fmt.Errorf("an index without disk images, nor a container for %s that could have some", arch)
 		}
@@ -96,6 +91,22 @@ func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry
 		}
 	}
 	return nil, fmt.Errorf("indexes in an index, more than %d deep", maxDepth)
+}
+
+// container returns the entry of an index that is best for an architecture, or "".
+// One of a variant that is above it is better than nothing: it is not run here.
+func container(entries []imgspec.Descriptor, arch string) (found digest.Digest) {
+	best := math.MaxInt
+	for _, d := range entries {
+		rank, ok := oci.Fit(d, arch)
+		if !ok && d.ArtifactType == "" && entryOf(d).arch == arch {
+			rank, ok = math.MaxInt-1, true
+		}
+		if ok && (found == "" || rank < best) {
+			best, found = rank, d.Digest
+		}
+	}
+	return found
 }
 
 // ofIndex lists the disks in an index.

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/distribution/distribution/v3/configuration"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
@@ -512,6 +513,36 @@ func TestNested(t *testing.T) {
 		got, err := get(t, temp(t), r.name+":"+tag, options(t))
 		if want == "" && (err != nil || !bytes.Equal(got.content, qcow2Content)) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v", tag, err)
+		}
+	}
+}
+
+// TestContainer chooses among the containers of an index.
+func TestContainer(t *testing.T) {
+	entry := func(name, arch, variant string) imgspec.Descriptor {
+		d := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: digest.Digest(name)}
+		if arch != "" {
+			d.Platform = &imgspec.Platform{OS: "linux", Architecture: arch, Variant: variant}
+		}
+		return d
+	}
+	base, v3, arm, any := entry("base", "amd64", ""), entry("v3", "amd64", "v3"), entry("arm", "arm64", "v8"), entry("any", "", "")
+	delta := base
+	delta.Digest, delta.ArtifactType = "delta", "application/vnd.example.delta"
+	attestation := entry("attestation", "unknown", "unknown")
+	for _, tc := range []struct {
+		entries    []imgspec.Descriptor
+		arch, want digest.Digest
+	}{
+		{[]imgspec.Descriptor{v3, base, arm}, "amd64", "base"},
+		{[]imgspec.Descriptor{arm, v3}, "amd64", "v3"},
+		{[]imgspec.Descriptor{any, v3}, "amd64", "v3"},
+		{[]imgspec.Descriptor{attestation, delta, any, any}, "amd64", "any"},
+		{[]imgspec.Descriptor{attestation, delta, arm}, "amd64", ""},
+		{nil, "amd64", ""},
+	} {
+		if got := container(tc.entries, string(tc.arch)); got != tc.want {
+			t.Errorf("%v: got %q, want %q", tc.entries, got, tc.want)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func Sources(named reference.Named, o Options) ([]Source, error) {
 
 func checkBlocked(named reference.Named, conf *sysregistriesv2.Registry) error {
 	if conf != nil && conf.Blocked {
-		return fmt.Errorf("%s: registries.conf blocks %s: %w", named.Name(), conf.Prefix, oci.ErrAccess)
+		return fmt.Errorf("%s: registries.conf blocks %s: %w", named.Name(), conf.Prefix, oci.ErrForbidden)
 	}
 	return nil
 }
