@@ -379,6 +379,42 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestPlanLoaders has a container with several boot loaders, of which one is
+// installed and named, and with an entry that is lost.
+func TestPlanLoaders(t *testing.T) {
+	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	const efi = "usr/lib/efi/"
+	var entries []*tar.Header
+	for _, name := range []string{"grub2/2.12/EFI/fedora/grubx64.efi", "grub-cc/2.12/EFI/fedora/cc/grubx64-cc.efi", "shim/16/EFI/fedora/shimx64.efi", "lost"} {
+		entries = append(entries, &tar.Header{Name: efi + name, Typeflag: tar.TypeReg, Mode: 0o644})
+	}
+	e.addLayer(entries...)
+	args := []string{"plan", "--arch", "amd64", "--cache", filepath.Join(dir, "cache"), e.save()}
+	p := program(t, nil, args...)
+	if want := "\nloader     grub2, chosen by default; installed grub2 2.12, shim 16; ignored grub-cc 2.12\n"; !strings.Contains(p.stdout, want) {
+		t.Errorf("no %q in %s", want, p.stdout)
+	}
+	if want := "warning: /usr/lib/efi/lost: not a directory"; !strings.Contains(p.stderr, want) {
+		t.Errorf("no %q in %s", want, p.stderr)
+	}
+	p = program(t, nil, append(args, "--format", "json")...)
+	var got struct {
+		Loader struct {
+			Name      string
+			By        string `json:"chosen_by"`
+			Installed []struct{ Name, Version string }
+			Ignored   []struct{ Name, Version string }
+		} `json:"boot_loader"`
+	}
+	if err := json.Unmarshal([]byte(p.stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if l := fmt.Sprint(got.Loader); l != "{grub2 default [{grub2 2.12} {shim 16}] [{grub-cc 2.12}]}" {
+		t.Error(l)
+	}
+}
+
 // TestNoSELinux has a layer that takes the policy away. Without labels an
 // enforcing system is unusable, so it must be asked for, by option or definition.
 func TestNoSELinux(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
@@ -24,6 +25,7 @@ import (
 type system struct {
 	image         *oci.Image
 	choices       *coreos.Choices
+	loaders       *grub.Loaders // for EFI; nil if there are none
 	deployment    *deploy.Deployment
 	name, version string // as in file names
 	arch          string // as the machine calls itself
@@ -125,6 +127,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		return nil, err
 	}
 	s.warnings = append(s.warnings, s.choices.Warnings...)
+	if s.loaders = grub.ReadLoaders(tree.Root); s.loaders != nil {
+		s.warnings = append(s.warnings, s.loaders.Warnings...)
+	}
 	if s.rootFS = cmp.Or(r.rootFS, s.choices.RootFS, "xfs"); s.rootFS != "xfs" && s.rootFS != "ext4" {
 		return nil, fmt.Errorf("the container asks for %s as its root file system, which cannot be made: choose with --root-fs", s.rootFS)
 	}
@@ -234,6 +239,7 @@ type (
 		Origin    string         `json:"origin"`
 		RootFS    string         `json:"root_filesystem"`
 		RootFSBy  string         `json:"root_filesystem_chosen_by"` // option, container or default
+		Loaders   *grub.Loaders  `json:"boot_loader,omitempty"`
 		Layers    []plannedLayer `json:"layers"`
 		Images    []plannedImage `json:"images"`
 	}
@@ -304,6 +310,7 @@ func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	res := &planResult{
 		Reference: s.image.Reference, Digest: s.image.Digest.String(), Arch: s.arch, Version: s.version,
 		Commit: s.commit.String(), Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
+		Loaders: s.loaders,
 	}
 	switch {
 	case r.rootFS != "":
@@ -345,8 +352,12 @@ func kargs(d *layout.Disk) []string {
 
 // print shows a plan to a person.
 func (p *planResult) print(w io.Writer) {
-	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\nlayers     %d\n",
-		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy, len(p.Layers))
+	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\n",
+		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy)
+	if p.Loaders != nil {
+		fmt.Fprintf(w, "loader     %s\n", p.Loaders)
+	}
+	fmt.Fprintf(w, "layers     %d\n", len(p.Layers))
 	for _, l := range p.Layers {
 		fmt.Fprintf(w, "  %s  %s\n", l.Digest, size(l.Size))
 	}

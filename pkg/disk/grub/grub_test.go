@@ -199,7 +199,12 @@ func TestESPRefused(t *testing.T) {
 	_, _, err := ESP(rootfs.Dir(0o755))
 	wantErrors(t, err, "neither /usr/lib/efi/*/*/EFI nor /usr/lib/bootupd/updates/EFI", "grub-static-efi.cfg is missing")
 	root := fedora(t)
-	root.Lookup(updates + "/EFI").Children["other"] = rootfs.Dir(0o755)
+	other := rootfs.Dir(0o755)
+	root.Lookup(updates + "/EFI").Children["other"] = other
+	if _, vendor, err := ESP(root); err != nil || vendor != "EFI/fedora" {
+		t.Errorf("two directories, one with shim: %q %v", vendor, err)
+	}
+	other.Children["shimaa64.efi"] = rootfs.Text(0o644, "shim")
 	_, _, err = ESP(root)
 	wantErrors(t, err, "found 2: EFI/fedora, EFI/other")
 	root = fedora(t)
