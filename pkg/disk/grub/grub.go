@@ -92,7 +92,9 @@ func (s *source) err(heading string) error {
 	return fmt.Errorf("grub: %s: %w", heading, errors.Join(s.errs...))
 }
 
-// Config returns grub.cfg as bootupd joins it from its static parts.
+// Config returns grub.cfg as bootupd joins it from its static parts. A part
+// that lacks its final newline gets none, so that the mark of its end is on the
+// same line.
 func Config(root *rootfs.Inode) ([]byte, error) {
 	s := source{root: root}
 	var b strings.Builder
@@ -102,7 +104,7 @@ func Config(root *rootfs.Inode) ([]byte, error) {
 		for _, name := range dir.Names() {
 			if strings.HasSuffix(name, ".cfg") {
 				part := s.read(static+"/configs.d/"+name, "a part of grub.cfg")
-				fmt.Fprintf(&b, "\n### BEGIN %s ###\n%s\n### END %s ###\n", name, part, name)
+				fmt.Fprintf(&b, "\n### BEGIN %s ###\n%s### END %s ###\n", name, part, name)
 			}
 		}
 	}
