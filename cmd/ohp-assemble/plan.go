@@ -141,6 +141,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		Aleph: deploy.Aleph{
 			Ref: s.origin, Version: s.version, Commit: tree.Deployed.String(),
 			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},
+			Bootc: container.IsBootc(image.Labels), Created: image.Created,
 		},
 	})
 	if err == nil && s.deployment.Policy == nil {
