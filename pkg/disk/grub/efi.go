@@ -153,8 +153,8 @@ type state struct {
 	StaticConfigs metadata             `json:"static-configs"`
 }
 
-// State returns /boot/bootupd-state.json: what was installed to the ESP that
-// [ESP] made, none if it is nil, and whether a boot loader for BIOS was.
+// State returns /boot/bootupd-state.json: the files of the ESP that [ESP] made,
+// none if it is nil, and whether a boot loader for BIOS is recorded.
 //
 // bootupd describes its static configurations by the program's own version,
 // which no file of the tree tells. Its presence is what counts; here it is that

@@ -196,10 +196,20 @@ func Supports(arch string) error {
 func newFirmware(system *rootfs.Inode, o Options) (*firmware, error) {
 	f, err := newLoaders(system, o)
 	if err == nil {
-		f.state, err = grub.State(system, f.esp, f.core != nil)
+		f.state, err = grub.State(system, f.esp, f.hasBIOS(o))
 	}
 	return f, err
 }
+
+// hasBIOS reports whether bootupd is told that GRUB for BIOS is installed. It is
+// told so of x86_64 disks with sectors of 4096 bytes too, though they have no
+// such GRUB: bootupd adopts a component that the container has and the record
+// does not, if there is a partition BIOS-BOOT, so that its first update would
+// run grub2-install and fill /boot with modules that no BIOS can read. The
+// record keeps that away until the container brings a newer GRUB. Of
+// coreos-assembler's disks of that kind, those made by "bootc install" have the
+// same record (and the modules), while others have none and bootupd adopts.
+func (f *firmware) hasBIOS(o Options) bool { return f.core != nil || o.Arch == "x86_64" }
 
 // newLoaders lays out the partitions of boot loaders.
 func newLoaders(system *rootfs.Inode, o Options) (*firmware, error) {

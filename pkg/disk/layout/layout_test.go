@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -299,6 +302,36 @@ func TestFileSystems(t *testing.T) {
 		}
 		if hex.EncodeToString(got) != want.hex {
 			t.Errorf("%s: at %d is %x, want %s", want.what, want.off, got, want.hex)
+		}
+	}
+}
+
+// TestRecord has bootupd's record of what is installed: GRUB for BIOS also
+// where it is only kept from adopting it.
+func TestRecord(t *testing.T) {
+	for _, tt := range []struct {
+		arch   string
+		sector int
+		want   string
+	}{
+		{"x86_64", 512, "[BIOS EFI]"}, {"x86_64", 4096, "[BIOS EFI]"}, {"aarch64", 512, "[EFI]"}, {"aarch64", 4096, "[EFI]"}, {"ppc64le", 512, "[BIOS]"},
+	} {
+		o := options("metal")
+		o.Arch, o.Sector = tt.arch, tt.sector
+		boot := layout(t, o).Boot
+		text, err := rootfs.ReadAll(boot.Lookup("bootupd-state.json").Content, mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var state struct{ Installed map[string]any }
+		if err := json.Unmarshal(text, &state); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(slices.Sorted(maps.Keys(state.Installed))); got != tt.want {
+			t.Errorf("%s, sectors of %d bytes: %s, want %s", tt.arch, tt.sector, got, tt.want)
+		}
+		if has := boot.Lookup("grub2/i386-pc") != nil; has != (tt.arch == "x86_64" && tt.sector == 512) {
+			t.Errorf("%s, sectors of %d bytes: modules for BIOS %v", tt.arch, tt.sector, has)
 		}
 	}
 }
