@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/ulikunitz/xz/lzma"
 
+	lzmaenc "github.com/ohp-assemble/ohp-assemble/pkg/disk/grub/internal/lzma"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -356,38 +358,37 @@ func unpack(t *testing.T, core, decompressor []byte) []byte {
 	return b
 }
 
-// grub-mkimage must put the same into a core image, and the same around it.
+// mkimage returns what grub-mkimage makes of the modules in a directory.
+func mkimage(t *testing.T, dir, target string, args ...string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "core")
+	treetest.Run(t, "grub-mkimage", append([]string{"-d", dir, "-O", target, "-p", prefix, "-o", out}, args...)...)
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// The core image must be the one of grub-mkimage.
 func TestCore(t *testing.T) {
-	mkimage := treetest.Tool(t, "grub-mkimage")
 	for _, dir := range platforms(t) {
 		root := withModules(t, TargetBIOS, dir)
 		mbr, core, err := BIOS(root, 2048, 2048)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := filepath.Join(t.TempDir(), "core.img")
-		cmd := exec.Command(mkimage, "-d", dir, "-O", "i386-pc", "-p", prefix, "-o", out, "mdraid1x", "part_gpt", "ext2", "biosdisk")
-		if msg, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, msg)
+		want := mkimage(t, dir, TargetBIOS, "mdraid1x", "part_gpt", "ext2", "biosdisk")
+		if !bytes.Equal(core, want) {
+			t.Errorf("%s: %d bytes, differs from that of grub-mkimage, %d bytes", dir, len(core), len(want))
 		}
-		want, err := os.ReadFile(out)
-		if err != nil {
-			t.Fatal(err)
+		embedded := Embed(core, 2048)
+		if start, length := binary.LittleEndian.Uint64(embedded[blockStart:]), binary.LittleEndian.Uint16(embedded[blockLength:]); start != 2049 || int(length) != len(embedded)/sectorSize-1 || len(embedded)%sectorSize != 0 {
+			t.Errorf("%s: %d bytes, blocks %d+%d", dir, len(embedded), start, length)
 		}
-		decompressor := []byte(text(t, root.Lookup(modules+"/lzma_decompress.img")))
-		if got, want := unpack(t, core, decompressor), unpack(t, want, decompressor); !bytes.Equal(got, want) {
-			t.Errorf("%s: payload of %d bytes differs from that of grub-mkimage, %d bytes", dir, len(got), len(want))
-		}
-		t.Logf("%s: payload %d bytes, core image %d, of grub-mkimage %d", dir, binary.LittleEndian.Uint32(core[sectorSize+uncompressedSize:]), len(core), len(want))
-		if !bytes.Equal(core[:blockStart], want[:blockStart]) {
-			t.Errorf("%s: diskboot.img was changed", dir)
-		}
-		same := sectorSize + len(decompressor) - decompressorHead
-		if !bytes.Equal(core[sectorSize+redundancy:][:same-sectorSize], want[sectorSize+redundancy:][:same-sectorSize]) {
-			t.Errorf("%s: lzma_decompress.img was changed", dir)
-		}
-		if start, length := binary.LittleEndian.Uint64(core[blockStart:]), binary.LittleEndian.Uint16(core[blockLength:]); start != 2049 || int(length) != len(core)/sectorSize-1 || len(core)%sectorSize != 0 {
-			t.Errorf("%s: %d bytes, blocks %d+%d", dir, len(core), start, length)
+		copy(embedded[blockStart:], want[blockStart:][:8])
+		if !bytes.Equal(embedded[:len(want)], want) || len(bytes.Trim(embedded[len(want):], "\x00")) > 0 {
+			t.Errorf("%s: more than the list of blocks was changed", dir)
 		}
 		if len(mbr) != 440 || binary.LittleEndian.Uint64(mbr[bootKernelSector:]) != 2048 || mbr[bootDrive] != 0xFF {
 			t.Errorf("%s: boot sector % x", dir, mbr)
@@ -397,6 +398,63 @@ func TestCore(t *testing.T) {
 		}
 		_, _, err = BIOS(root, 2048, 32)
 		wantErrors(t, err, "there is room for 16384")
+	}
+	if Embed(nil, 2048) != nil {
+		t.Error("content without a core image")
+	}
+}
+
+// The encoder must make what grub-mkimage's makes of any content. A memory disk
+// brings the content.
+func TestEncoder(t *testing.T) {
+	dir := platforms(t)[0]
+	decompressor := []byte(text(t, withModules(t, TargetBIOS, dir).Lookup(modules+"/lzma_decompress.img")))
+	modules, err := filepath.Glob(dir + "/*.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code bytes.Buffer
+	for _, name := range modules {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(b)
+	}
+	random := rand.NewChaCha8([32]byte{})
+	mixed := make([]byte, 300<<10) // words of a small alphabet, repetitions, and single changes in them
+	for i := range mixed {
+		switch n := random.Uint64(); {
+		case i > 100 && n%8 > 0:
+			mixed[i] = mixed[i-1-int(n>>32%97)]
+		default:
+			mixed[i] = byte(n >> 40 % 7)
+		}
+	}
+	noise := make([]byte, 200<<10)
+	if _, err := random.Read(noise); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"empty":   nil,
+		"zeros":   make([]byte, 500<<10),
+		"cycle":   bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz0123456789-"), 9000),
+		"mixed":   mixed,
+		"noise":   noise,
+		"twice":   append(noise[:50<<10:50<<10], noise[:50<<10]...),
+		"far":     append(noise[:65000:65000], noise[:65000]...),
+		"modules": code.Bytes()[:min(code.Len(), 900<<10)],
+	} {
+		file := filepath.Join(t.TempDir(), "disk")
+		if err := os.WriteFile(file, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		core := mkimage(t, dir, TargetBIOS, "-m", file, "memdisk")
+		want := core[sectorSize+len(decompressor):][:binary.LittleEndian.Uint32(core[sectorSize+compressedSize:])]
+		payload := unpack(t, core, decompressor)
+		if got := lzmaenc.Encode(payload); !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes to %d, grub-mkimage to %d", name, len(payload), len(got), len(want))
+		}
 	}
 }
 
@@ -559,7 +617,11 @@ func bootable(t *testing.T, root *rootfs.Inode, target string, mbr, core []byte)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for off, b := range map[int64][]byte{0: mbr, 2048 * sectorSize: core, 8192 * sectorSize: content} {
+	first := core
+	if target == TargetBIOS {
+		first = Embed(core, 2048)
+	}
+	for off, b := range map[int64][]byte{0: mbr, 2048 * sectorSize: first, 8192 * sectorSize: content} {
 		if _, err := f.WriteAt(b, off); err != nil {
 			t.Fatal(err)
 		}

@@ -173,7 +173,7 @@ type firmware struct {
 	partitions []Partition   // 1 and 2
 	mbr        []byte        // boot code before the table, for BIOS
 	target     string        // GRUB's name of the platform that core is for; "" without core
-	core       []byte        // GRUB's core image
+	core       []byte        // GRUB's core image, as in /boot
 	esp        *rootfs.Inode // the EFI system partition; nil for none
 	state      []byte        // bootupd-state.json
 	bootBlock  int           // bytes of a block of the boot file system; zero is as mke2fs chooses
@@ -228,7 +228,7 @@ func newLoaders(system *rootfs.Inode, o Options) (*firmware, error) {
 				return nil, err
 			}
 		}
-		f.partitions = append(f.partitions, loader("BIOS-BOOT", gpt.BIOSBoot, biosSize, f.core))
+		f.partitions = append(f.partitions, loader("BIOS-BOOT", gpt.BIOSBoot, biosSize, grub.Embed(f.core, mib/512)))
 	case "aarch64":
 		f.rootType = gpt.RootAArch64
 		f.partitions = append(f.partitions, reserved)
