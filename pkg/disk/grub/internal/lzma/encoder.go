@@ -44,10 +44,10 @@ func (s state) shortRep() state { return s.after(9, 11) }
 // the latest distances, else from the distance that is 4 less.
 type source int
 
-const (
-	literal source = -1
-	reps           = 4
-)
+const literal source = -1
+
+// reps is how many of the latest distances have a source of their own.
+const reps = 4
 
 func (s state) step(from source) state {
 	if from < reps {
