@@ -379,6 +379,37 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestAleph: a container of bootc's has bootc's note of the image on the disk,
+// with the container's time; another has the classic one.
+func TestAleph(t *testing.T) {
+	dir, ref := copyLayout(t, fixture(t, "tiny-chunked"))
+	root := diskOf(t, ref, "metal").Root
+	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, readLimit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var aleph struct {
+		Digest, Timestamp string
+		Image             struct {
+			Digest string            `json:"image-digest"`
+			Labels map[string]string `json:"image-labels"`
+		} `json:"container-image"`
+	}
+	if err := json.Unmarshal(text, &aleph); err != nil {
+		t.Fatal(err)
+	}
+	if n := root.Lookup(".bootc-aleph.json"); n == nil || !n.IsFile() || aleph.Timestamp != "2025-11-14T00:00:00Z" ||
+		aleph.Digest == "" || aleph.Digest != aleph.Image.Digest || aleph.Image.Labels["containers.bootc"] == "" {
+		t.Errorf("%s", text)
+	}
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	delete(e.config["config"].(map[string]any)["Labels"].(map[string]any), "containers.bootc")
+	root = diskOf(t, e.save(), "metal").Root
+	if n := root.Lookup(".aleph-version.json"); n == nil || !n.IsFile() || root.Lookup(".bootc-aleph.json") != nil {
+		t.Errorf("without the label: %q", root.Names())
+	}
+}
+
 // TestPlanLoaders has a container with several boot loaders, of which one is
 // installed and named, and with an entry that is lost.
 func TestPlanLoaders(t *testing.T) {
