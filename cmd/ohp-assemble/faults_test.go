@@ -543,7 +543,7 @@ func TestInterruptLook(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd.Process.Signal(sig)
-		late := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		late := time.AfterFunc(10*time.Minute, func() { cmd.Process.Kill() })
 		cmd.Wait()
 		if !late.Stop() || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
 			t.Errorf("%v: %v, %s", sig, cmd.ProcessState, stderr.String())
