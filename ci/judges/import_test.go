@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,40 +178,4 @@ func tarOf(t *testing.T, entries []entry) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
-}
-
-// TestImport imports what people have: containers in one layer and in several,
-// with layers on top, and without ostree data. The trees are the same to the
-// byte, owners, labels and attributes among it.
-func TestImport(t *testing.T) {
-	for _, name := range []string{"tiny-base", "tiny-derived-10", "tiny-plain-10", "full-base", "full-chunked", "full-derived-10", "full-plain"} {
-		t.Run(name, func(t *testing.T) {
-			h := newHost(t)
-			h.place(fixture(t, name))
-			same(t, h, nil)
-		})
-	}
-}
-
-// same fails unless both import the container in the folder "image" to the
-// same tree.
-func same(t *testing.T, h *host, refused []string) {
-	t.Helper()
-	commit, err := h.pull()
-	tree, our := h.ours()
-	switch {
-	case err != nil && our != nil:
-		t.Fatalf("both refuse it:\n%v\n%v", err, our)
-	case err != nil:
-		t.Fatalf("only the host refuses it: %v", err)
-	case our != nil:
-		t.Fatalf("only we refuse it: %v", our)
-	}
-	merged, err := tree.Repo.Commit(tree.Deployed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if theirs := h.tree(commit); merged.Tree != theirs {
-		t.Errorf("the tree is %s, the host's %s", merged.Tree, theirs)
-	}
 }

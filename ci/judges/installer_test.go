@@ -165,3 +165,35 @@ func TestStream(t *testing.T) {
 		installed(t, path)
 	}
 }
+
+// TestOsmet has coreos-installer pack a metal disk as a live ISO holds it, which
+// is where its blocks are in the files of its root, and make the disk again.
+func TestOsmet(t *testing.T) {
+	in := newInstaller(t)
+	dir := t.TempDir()
+	images := build(t, dir, fixture(t, "tiny-base"), "--platform", "metal,metal4k")
+	for platform, sector := range map[string]int{"metal": 512, "metal4k": 4096} {
+		t.Run(platform, func(t *testing.T) {
+			in := *in
+			in.t = t
+			disk := images[platform]
+			info, err := os.Stat(disk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			device := strings.TrimSpace(run(t, ".", "losetup", "-P", "-r", "-b", fmt.Sprint(sector), "--show", "-f", disk))
+			t.Cleanup(func() { run(t, ".", "losetup", "-d", device) })
+			run(t, ".", "partx", "-u", device)
+			sum, _, _ := strings.Cut(run(t, ".", "sha256sum", disk), " ")
+			osmet := filepath.Join(t.TempDir(), "osmet")
+			in.on(device, "pack", "osmet", "--fast", "--output", osmet, "--checksum", sum, "--description", platform, device)
+
+			root := t.TempDir()
+			run(t, ".", "mount", "-o", "ro,nouuid,norecovery", device+"p4", root)
+			t.Cleanup(func() { run(t, ".", "umount", root) })
+			again, path := loop(t, sector, info.Size())
+			in.on(again, "dev", "extract", "osmet", "--osmet", osmet, filepath.Join(root, "ostree/repo"), again)
+			run(t, ".", "cmp", disk, path)
+		})
+	}
+}

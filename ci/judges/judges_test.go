@@ -69,7 +69,9 @@ type failure struct {
 	stderr string
 }
 
-func (f *failure) Error() string { return strings.Join(f.args, " ") + ": " + f.err.Error() + "\n" + f.stderr }
+func (f *failure) Error() string {
+	return strings.Join(f.args, " ") + ": " + f.err.Error() + "\n" + f.stderr
+}
 
 // fixture returns the reference of one of the fixture's containers.
 func fixture(t *testing.T, name string) string {
@@ -90,7 +92,9 @@ func assemble(t *testing.T, dir string, args ...string) string {
 // build makes images and returns the path of each platform's.
 func build(t *testing.T, dir string, args ...string) map[string]string {
 	t.Helper()
-	var result struct{ Images []struct{ Platform, Path string } }
+	var result struct {
+		Images []struct{ Platform, Path string }
+	}
 	if err := json.Unmarshal([]byte(assemble(t, ".", append([]string{"build", "--format", "json", "--quiet", "--out", dir}, args...)...)), &result); err != nil {
 		t.Fatal(err)
 	}
