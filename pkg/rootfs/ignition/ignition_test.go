@@ -121,6 +121,9 @@ func TestLimits(t *testing.T) {
 		{"depth", head + `"a": ` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`, "config is nested deeper than 100 levels"},
 		{"brackets in a string", head + `"a": "` + strings.Repeat(`\"[,`, maxValues) + `"}`, ""},
 		{"links", links(1<<17, 1<<12), "config has 4096 links among 135168 files, directories and links"},
+		{"paths through links", head + `"storage": {"files": ` + many(`{"path": "/a/b"}`, 200) + `, "links": ` + many(`{"path": "/a", "target": "/c"}`, 200) + `}}`, "config has more than 10000 paths that lead through its links"},
+		{"hard links", head + `"storage": {"directories": ` + many(`{"path": "/a"}`, 200) + `, "links": ` + many(`{"path": "/b", "target": "/a", "hard": true}`, 200) + `}}`, "or hard links of directories"},
+		{"few of them", head + `"storage": {"files": [{"path": "/a/b"}], "links": [{"path": "/a", "target": "/c"}]}}`, "config is not valid"},
 		{"partitions", head + `"storage": {"disks": [{"partitions": ` + many(`{}`, 1<<15) + `}]}}`, "config has too many partitions"},
 	} {
 		_, _, err := Parse([]byte(c.text))
