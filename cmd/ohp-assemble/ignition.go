@@ -4,6 +4,7 @@ import (
 	"debug/buildinfo"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
@@ -42,7 +43,7 @@ func ignitionRelease(root *rootfs.Inode) string {
 		return ""
 	}
 	info, err := buildinfo.Read(program.Content)
-	if err != nil {
+	if err != nil || !strings.HasPrefix(info.Path, "github.com/coreos/ignition/v2/") {
 		return ""
 	}
 	for _, s := range info.Settings {
