@@ -66,11 +66,17 @@ func Translate(text []byte, o Options) (ign []byte, warnings []string, err error
 		return nil, nil, err
 	}
 	ign = t.translate(root)
+	if n := len(t.errs) - maxErrors; n > 0 {
+		t.errs = append(t.errs[:maxErrors], fmt.Sprintf("%s: and %d more errors", t.name, n))
+	}
 	if len(t.errs) != 0 {
 		return nil, nil, errors.New(strings.Join(t.errs, "\n"))
 	}
 	return ign, t.warnings, nil
 }
+
+// maxErrors is how many errors are told: a tree can have one for each file.
+const maxErrors = 100
 
 // A translation is one config on its way.
 type translation struct {

@@ -316,6 +316,13 @@ func TestAllErrors(t *testing.T) {
 	}
 }
 
+func TestManyErrors(t *testing.T) {
+	_, _, err := Translate([]byte(head+"storage:\n  files:\n"+strings.Repeat("  - path: a\n", 1000)), Options{})
+	if err == nil || strings.Count(err.Error(), "\n") != maxErrors || !strings.HasSuffix(err.Error(), "\nconfig.bu: and 1899 more errors") {
+		t.Errorf("%.500v", err)
+	}
+}
+
 func TestNoFilesDir(t *testing.T) {
 	for text, want := range map[string]string{
 		"storage: {files: [{path: /a, contents: {local: long.txt}}]}":            "long.txt: a local file needs --files-dir",

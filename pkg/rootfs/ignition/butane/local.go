@@ -34,17 +34,15 @@ func (t *translation) resource(n *yaml.Node, m object, path string) {
 	_, compressed := m["compression"]
 	compressed = compressed && m["compression"] != ""
 	if t.minor == 0 {
-		source := "data:," + escape(contents)
-		t.grow(from, len(source))
-		m["source"] = source
+		m["source"] = "data:," + escape(contents)
 	} else {
 		source, compression := dataURL(contents, !compressed)
-		t.grow(from, len(source))
 		m["source"] = source
 		if !compressed {
 			m["compression"] = compression
 		}
 	}
+	t.grow(from, len(m["source"].(string)))
 	t.at[path+".source"] = from
 }
 
@@ -235,6 +233,9 @@ func (t *translation) walk(tr tree, visit func(name string, d fs.DirEntry, open 
 	}
 	defer root.Close()
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && t.size > ignition.MaxSize {
+			return fs.SkipAll // which is an error already
+		}
 		if err == nil {
 			visit(name, d, root)
 		}
@@ -264,9 +265,6 @@ func (t *translation) plantFile(tr tree, name string, f *types.File, root *os.Ro
 		t.errorf(tr.from, "storage.trees: %s: the config has contents for it", f.Path)
 		return
 	}
-	if t.size > ignition.MaxSize {
-		return // grow said it
-	}
 	contents, mode, err := readRegular(root, name)
 	if err != nil {
 		t.errorf(tr.from, "storage.trees: %v", cause(path.Join(tr.Local, name), err))
@@ -274,7 +272,7 @@ func (t *translation) plantFile(tr tree, name string, f *types.File, root *os.Ro
 	}
 	compressed := f.Contents.Compression != nil && *f.Contents.Compression != ""
 	source, compression := dataURL(contents, !compressed)
-	t.grow(tr.from, len(source))
+	t.grow(tr.from, len(f.Path)+len(source))
 	f.Contents.Source = &source
 	if !compressed {
 		f.Contents.Compression = &compression
