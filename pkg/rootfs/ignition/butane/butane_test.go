@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 	v3_6 "github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vincent-petithory/dataurl"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
@@ -470,16 +470,30 @@ func TestNewerChild(t *testing.T) {
 // TestTooLarge has contents that make a config larger than may be.
 func TestTooLarge(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"a", "b"} { // of noise, which base64 makes larger by a third
-		noise := make([]byte, 40<<20)
-		rand.NewChaCha8([32]byte{}).Read(noise)
-		if err := os.WriteFile(filepath.Join(dir, name), noise, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	name := filepath.Join(dir, "a")
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		t.Fatal(err)
 	}
-	_, _, err := Translate([]byte(head7+"storage:\n  trees: [{local: .}]\n"), Options{FilesDir: dir})
-	if want := "config.bu:4:11: the config is larger than 100 MiB with this"; err == nil || err.Error() != want {
+	if err := os.Truncate(name, maxLocal); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Translate([]byte(head7+"systemd:\n  units:\n  - {name: a.service, contents_local: a}\n  - {name: b.service, contents_local: a}\n"), Options{FilesDir: dir})
+	if want := "config.bu:6:39: the config is larger than 100 MiB with this"; err == nil || err.Error() != want {
 		t.Errorf("%.300v", err)
+	}
+
+	// A tree ends there.
+	files, err := os.OpenRoot("testdata/files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	tr := translation{name: "a.bu", files: files, at: places{}, size: ignition.MaxSize}
+	tr.trees = []tree{{from: &yaml.Node{Line: 1, Column: 2}, Local: "tree", Path: "/"}}
+	var c v3_6.Config
+	tr.plant(&c)
+	if want := "a.bu:1:2: the config is larger than 100 MiB with this"; len(tr.errs) != 1 || tr.errs[0] != want || len(c.Storage.Files) != 1 {
+		t.Errorf("%q, %d files", tr.errs, len(c.Storage.Files))
 	}
 }
 
