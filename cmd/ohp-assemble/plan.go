@@ -115,8 +115,8 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if !container.Bootable(image.Labels) {
 		s.warnings = append(s.warnings, "the container has neither the label containers.bootc nor ostree.bootable: the system will refuse its updates")
 	}
-	if r.config != nil && tree.Root.Resolve(ignitionModule) == nil {
-		s.warnings = append(s.warnings, "no Ignition in the container (/"+ignitionModule+"): its initramfs will not read the config")
+	if r.config != nil {
+		s.warnings = append(s.warnings, ignitionWarnings(tree.Root, r.config)...)
 	}
 	if err := coreos.Preflight(tree.Root, image.Arch, r.noSELinux); err != nil {
 		return nil, err
@@ -147,9 +147,6 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	}
 	return s, err
 }
-
-// ignitionModule is what puts Ignition into an initramfs.
-const ignitionModule = "usr/lib/dracut/modules.d/30ignition"
 
 // created is the time that everything new on the disk has.
 func (s *system) created() rootfs.Time {

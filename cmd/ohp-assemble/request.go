@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -305,7 +306,7 @@ func (o *buildOptions) compression(p cloud.Platform) compress.Kind {
 func (r *request) readConfigs() ([]byte, error) {
 	var configs [][]byte
 	for _, name := range r.ignition {
-		text, err := os.ReadFile(name)
+		text, err := readConfig(name)
 		if err != nil {
 			return nil, r.placed("ignition", err)
 		}
@@ -326,10 +327,27 @@ func (r *request) readConfigs() ([]byte, error) {
 		}
 		configs = append(configs, text)
 	}
-	if configs == nil {
+	switch len(configs) {
+	case 0:
 		return nil, nil
+	case 1:
+		return configs[0], nil // checked
 	}
 	return ignition.Merge(configs...)
+}
+
+// readConfig reads a file that may be a pipe, up to the size of a config.
+func readConfig(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, ignition.MaxSize+1))
+	if err == nil && len(text) > ignition.MaxSize {
+		err = fmt.Errorf("%s: config is larger than %d MiB", name, ignition.MaxSize>>20)
+	}
+	return text, err
 }
 
 func (r *request) warn(format string, args ...any) {
