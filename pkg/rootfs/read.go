@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -22,6 +23,23 @@ func (n *Inode) Resolve(name string) *Inode {
 // that name. A dangling link, a directory and a file in place of a parent
 // directory are other errors: the author of the tree meant to have the file.
 func (n *Inode) ReadFile(name string, limit int64) ([]byte, error) {
+	in, err := n.FindFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if in.Content == nil {
+		return []byte{}, nil
+	}
+	content, err := ReadAll(in.Content, limit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return content, nil
+}
+
+// FindFile returns the regular file that name resolves to. Its errors are those
+// of [Inode.ReadFile].
+func (n *Inode) FindFile(name string) (*Inode, error) {
 	in, err := n.find(name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -29,11 +47,7 @@ func (n *Inode) ReadFile(name string, limit int64) ([]byte, error) {
 	if !in.IsFile() {
 		return nil, fmt.Errorf("%s: not a regular file", name)
 	}
-	content, err := ReadAll(in.Content, limit)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return content, nil
+	return in, nil
 }
 
 // FindDir returns the directory that name resolves to. Its errors are those of
@@ -58,13 +72,13 @@ func (n *Inode) find(name string) (*Inode, error) {
 	}
 	todo := strings.Split(name, "/")
 	stack := []step{{"", n}}
-	var promise error // of the link whose target is being followed
-	rest := 0         // length of todo behind that target
+	var link step // whose target is being followed
+	rest := 0     // length of todo behind that target
 	for links := 0; len(todo) > 0; {
 		at, part := stack[len(stack)-1], todo[0]
 		todo = todo[1:]
 		if len(todo) < rest {
-			promise = nil
+			link = step{}
 		}
 		if part == "" || part == "." {
 			continue
@@ -78,16 +92,18 @@ func (n *Inode) find(name string) (*Inode, error) {
 		}
 		next := step{path.Join(at.name, part), at.in.Children[part]}
 		switch {
-		case next.in == nil && promise != nil:
-			return nil, promise
+		case next.in == nil && link.name == path.Clean(name):
+			return nil, fmt.Errorf("a link to %s, which does not exist", link.in.Target)
+		case next.in == nil && link.in != nil:
+			return nil, fmt.Errorf("%s is a link to %s, which does not exist", link.name, link.in.Target)
 		case next.in == nil:
 			return nil, fs.ErrNotExist
 		case next.in.IsLink():
 			if links++; links > maxLinks {
-				return nil, fmt.Errorf("%s: too many links", next.name)
+				return nil, errors.New("too many links")
 			}
-			if promise == nil {
-				promise, rest = fmt.Errorf("%s is a link to %s, which does not exist", next.name, next.in.Target), len(todo)
+			if link.in == nil {
+				link, rest = next, len(todo)
 			}
 			if strings.HasPrefix(next.in.Target, "/") {
 				stack = stack[:1]
