@@ -101,9 +101,17 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 	return c, nil
 }
 
+// maxWarnings is the largest number of warnings about a container.
+const maxWarnings = 200
+
 // warn adds a warning.
 func (c *Choices) warn(format string, args ...any) {
-	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+	switch n := len(c.Warnings); {
+	case n < maxWarnings-1:
+		c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+	case n < maxWarnings:
+		c.Warnings = append(c.Warnings, "there are more warnings about the container's configuration")
+	}
 }
 
 // Kargs returns the kernel command line of an image for a platform. It lacks
@@ -311,12 +319,11 @@ func (c *Choices) readPlatforms(root *rootfs.Inode) error {
 	if _, err := decodeJSON(text, &parts); err != nil {
 		return fmt.Errorf("%s: %w", platformsFile, err)
 	}
-	if slices.ContainsFunc(machines, func(arch string) bool { return parts[arch] != nil }) {
-		for name := range parts {
-			if !slices.Contains(machines, name) {
-				return fmt.Errorf("%s: %q stands beside architectures, but is none", platformsFile, name)
-			}
-		}
+	nested := len(parts) > 0
+	for name := range parts {
+		nested = nested && slices.Contains(machines, name)
+	}
+	if nested {
 		text = parts[c.arch]
 	}
 	if text == nil || string(bytes.TrimSpace(text)) == "null" {

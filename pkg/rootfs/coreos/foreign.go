@@ -41,7 +41,7 @@ const maxKeys = 20
 
 // checkKeys warns of keys in a decoded file that have no effect.
 func (c *Choices) checkKeys(file string, known foreignKeys, value any) {
-	warnings := slices.Sorted(maps.Keys(known.warnings("", value)))
+	warnings := slices.Sorted(maps.Keys(known.warnings("", "", value)))
 	for _, w := range warnings[:min(len(warnings), maxKeys)] {
 		c.warn("%s: %s", file, w)
 	}
@@ -50,46 +50,45 @@ func (c *Choices) checkKeys(file string, known foreignKeys, value any) {
 	}
 }
 
-// warnings returns a set: each element of a list may have the same keys.
-func (known foreignKeys) warnings(at string, value any) map[string]bool {
+// warnings returns a set, because the elements of a list may have the same
+// keys. The value has a path, and its keys are below an entry of the table.
+func (known foreignKeys) warnings(at, entry string, value any) map[string]bool {
 	found := map[string]bool{}
 	switch value := value.(type) {
 	case []any:
 		for _, v := range value {
-			maps.Copy(found, known.warnings(at, v))
+			maps.Copy(found, known.warnings(at, entry, v))
 		}
 	case []map[string]any: // TOML's array of tables
 		for _, v := range value {
-			maps.Copy(found, known.warnings(at, v))
+			maps.Copy(found, known.warnings(at, entry, v))
 		}
 	case map[any]any: // YAML, if one of the keys is no string
 		for name, v := range value {
-			maps.Copy(found, known.warn(at, fmt.Sprint(name), v))
+			maps.Copy(found, known.warn(at, entry, fmt.Sprint(name), v))
 		}
 	case map[string]any:
 		for name, v := range value {
-			maps.Copy(found, known.warn(at, name, v))
+			maps.Copy(found, known.warn(at, entry, name, v))
 		}
 	}
 	return found
 }
 
-func (known foreignKeys) warn(at, name string, value any) map[string]bool {
-	full, wild := keyPart(name), "*"
-	if at != "" {
-		full, wild = at+"."+full, at+".*"
-	}
-	key, ok := known[full]
-	next := full
+func (known foreignKeys) warn(at, entry, name string, value any) map[string]bool {
+	name = keyPart(name)
+	full := strings.TrimPrefix(at+"."+name, ".")
+	next := strings.TrimPrefix(entry+"."+name, ".")
+	key, ok := known[next]
 	if !ok {
-		key, ok = known[wild]
-		next = wild
+		next = strings.TrimPrefix(entry+".*", ".")
+		key, ok = known[next]
 	}
 	switch {
 	case !ok:
 		return map[string]bool{fmt.Sprintf("unknown key %s, which has no effect on an image", full): true}
 	case key.use == used:
-		return known.warnings(next, value)
+		return known.warnings(full, next, value)
 	case key.use == unsupported && !slices.ContainsFunc(key.fine, func(fine any) bool { return reflect.DeepEqual(fine, value) }):
 		return map[string]bool{fmt.Sprintf("key %s has no effect on an image: %s", full, key.reason): true}
 	}

@@ -2,6 +2,7 @@ package coreos
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
@@ -13,7 +14,7 @@ func ownArg(word string) string {
 	if strings.Contains(word, "$ignition_firstboot") || strings.Contains(word, "${ignition_firstboot}") {
 		return "$ignition_firstboot"
 	}
-	switch name, _, _ := strings.Cut(word, "="); name {
+	switch name, _, _ := strings.Cut(strings.TrimLeft(word, `"`), "="); name {
 	case "ostree", "ignition.platform.id", "ignition.firstboot":
 		return name
 	}
@@ -46,12 +47,23 @@ func CheckArg(arg string) (warnings []string, err error) {
 func (c *Choices) args(file string, list []string) (bls.Args, error) {
 	var args bls.Args
 	for _, arg := range list {
-		arg, dropped := withoutOwn(arg)
-		for _, word := range dropped {
-			c.warn("%s: kernel argument %q was dropped: %s is the image's own", file, word, ownArg(word))
+		words := strings.Fields(arg)
+		if strings.Contains(arg, `"`) {
+			words = []string{arg} // an argument with quotes is dropped as a whole
 		}
-		if arg == "" && dropped != nil {
-			continue
+		kept := slices.DeleteFunc(slices.Clone(words), func(word string) bool {
+			for part := range strings.FieldsSeq(word) {
+				if name := ownArg(part); name != "" {
+					c.warn("%s: kernel argument %q was dropped: %s is the image's own", file, word, name)
+					return true
+				}
+			}
+			return false
+		})
+		if len(kept) < len(words) {
+			if arg = strings.Join(kept, " "); arg == "" {
+				continue
+			}
 		}
 		if strings.Trim(arg, " \t") != "" { // an empty argument does no harm
 			warnings, err := CheckArg(arg)
@@ -65,24 +77,4 @@ func (c *Choices) args(file string, list []string) (bls.Args, error) {
 		args = append(args, arg)
 	}
 	return args, nil
-}
-
-// withoutOwn takes the words that are the image's own from an argument, and all
-// of it if there are quotes, which such a word might open or close.
-func withoutOwn(arg string) (rest string, dropped []string) {
-	var kept []string
-	for word := range strings.FieldsSeq(arg) {
-		if ownArg(word) != "" {
-			dropped = append(dropped, word)
-		} else {
-			kept = append(kept, word)
-		}
-	}
-	switch {
-	case dropped == nil:
-		return arg, nil
-	case strings.Contains(arg, `"`):
-		return "", dropped
-	}
-	return strings.Join(kept, " "), dropped
 }
