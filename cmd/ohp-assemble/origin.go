@@ -33,7 +33,7 @@ func defaultOrigin(image *oci.Image) string {
 
 // policyFiles are where a system keeps its containers-policy.json, the first
 // one that is there counts.
-var policyFiles = []string{"usr/etc/containers/policy.json", "usr/share/containers/policy.json"}
+var policyFiles = []string{"etc/containers/policy.json", "usr/share/containers/policy.json"}
 
 // updateOrigin returns the origin of a system: the chosen one, or else the
 // reference in the form that the system's own policy for containers asks for.

@@ -15,7 +15,9 @@ func ownArg(word string) string {
 		return "$ignition_firstboot"
 	}
 	switch name, _, _ := strings.Cut(strings.TrimLeft(word, `"`), "="); name {
-	case "ostree", "ignition.platform.id", "ignition.firstboot":
+	case "ostree", "ignition.platform.id":
+		return name + "="
+	case "ignition.firstboot":
 		return name
 	}
 	return ""
