@@ -90,7 +90,7 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 		extraArgs: bls.Args{defaultKarg},
 	}
 	root = Running(root)
-	for _, read := range []func(*rootfs.Inode) error{c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readPlatforms, c.readISO, c.readBound} {
+	for _, read := range []func(*rootfs.Inode) error{c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readPlatforms, c.readISO, c.readBound, c.readRelease} {
 		if err := read(root); err != nil {
 			return nil, fmt.Errorf("coreos: %w", err)
 		}
@@ -393,6 +393,24 @@ func (c *Choices) readBound(root *rootfs.Inode) error {
 		list = append(list, fmt.Sprintf("%d more", more))
 	}
 	c.warn("%s: %d bound images (%s): %s", boundDir, len(names), strings.Join(list, ", "), what)
+	return nil
+}
+
+// readRelease checks the text that becomes the title of the boot entry.
+func (c *Choices) readRelease(root *rootfs.Inode) error {
+	for _, name := range releaseFiles {
+		text, err := root.ReadFile(name, maxFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && !utf8.Valid(text) {
+			err = fmt.Errorf("%s: not UTF-8", name)
+		}
+		if err != nil {
+			c.warn("%v: the title of the boot entry", err)
+		}
+		return nil
+	}
 	return nil
 }
 

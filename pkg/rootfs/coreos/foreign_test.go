@@ -27,13 +27,14 @@ func TestForeignKeys(t *testing.T) {
 		file, text string
 		want       []string // without the file
 	}{
-		{install, "[install]\nenforce-container-sigpolicy = true\nblock = [\"tpm2-luks\"]\n[install.bootupd]\nskip-boot-uuid = 7\n", nil},
+		{install, "[install]\nenforce-container-sigpolicy = true\nblock = [\"direct\"]\n[install.bootupd]\nskip-boot-uuid = 7\n", nil},
 		{install, "[install]\nroot-mount-spec = \"\"\nboot-mount-spec = \"\"\nbootloader = \"grub\"\ndiscoverable-partitions = false\n", nil},
 		{install, "[install]\nroot-mount-spec = \"LABEL=x\"\nboot-mount-spec = 1\ndiscoverable-partitions = true\n", []string{
 			byLabel("install.boot-mount-spec", "boot file system"), byLabel("install.discoverable-partitions", "file systems"), byLabel("install.root-mount-spec", "root file system"),
 		}},
+		{install, "[install]\nblock = [\"tpm2-luks\"]\n", []string{"key install.block has no effect on an image: a disk is encrypted at its first boot, if the Ignition config says so"}},
 		{install, "[install]\nbootloader = \"grub-cc\"\n", []string{"key install.bootloader has no effect on an image: the boot loader is GRUB"}},
-		{install, "x = 1\n[install]\n'a.b' = 1\nblock.x = 1\n[install.ostree.new]\ny = 1\n[install.filesystem.root]\nsize = 1\n[[install.list]]\na = 1\n", []string{
+		{install, "x = 1\n[install]\n'a.b' = 1\nbootupd.skip-boot-uuid.x = 1\n[install.ostree.new]\ny = 1\n[install.filesystem.root]\nsize = 1\n[[install.list]]\na = 1\n", []string{
 			unknown(`install."a.b"`), unknown("install.filesystem.root.size"), unknown("install.list"), unknown("install.ostree.new"), unknown("x"),
 		}},
 		{install, "[install]\nmatch-architectures = [\"s390x\"]\nnew = 1\n", []string{unknown("install.new")}},

@@ -14,7 +14,6 @@ var installKeys = foreignKeys{
 	"install.ostree":                           {use: used},
 	"install.ostree.bls-append-except-default": {use: used},
 
-	"install.block":                       {use: irrelevant, reason: "CoreOS encrypts disks at the first boot, if the Ignition config says so"},
 	"install.bootupd":                     {use: used}, // for the keys below
 	"install.bootupd.skip-boot-uuid":      {use: irrelevant, reason: "grub.cfg is always the static one, which needs no UUID"},
 	"install.enforce-container-sigpolicy": {use: irrelevant, reason: "it is about the host that installs; --policy is the option for it here"},
@@ -23,6 +22,8 @@ var installKeys = foreignKeys{
 	"install.boot-mount-spec":         {unsupported, "CoreOS finds its boot file system by label", []any{""}},
 	"install.discoverable-partitions": {unsupported, "CoreOS finds its file systems by label", []any{false}},
 	"install.bootloader":              {unsupported, "the boot loader is GRUB", []any{"grub"}},
+	"install.block": {unsupported, "a disk is encrypted at its first boot, if the Ignition config says so",
+		[]any{[]any{"direct"}, []any{"direct", "tpm2-luks"}, []any{"tpm2-luks", "direct"}}},
 }
 
 // kargsKeys are those of bootc/kargs.d/*.toml.
@@ -62,7 +63,7 @@ var imageKeys = foreignKeys{
 
 	"bootfs":                    {unsupported, "the boot file system is ext4", []any{"ext4", nil}},
 	"ignition-network-kcmdline": {unsupported, "the first boot has no kernel arguments of its own", []any{[]any{}, nil}},
-	"luks_rootfs":               {unsupported, "CoreOS encrypts disks at the first boot, if the Ignition config says so", []any{"", false, nil}},
+	"luks_rootfs":               {unsupported, "a disk is encrypted at its first boot, if the Ignition config says so", []any{"", false, nil}},
 	"rootfs-args":               {unsupported, "no mkfs runs", []any{"", nil}},
 }
 

@@ -34,11 +34,14 @@ var needs = []need{
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-pre.cfg"}, "the boot partition's grub.cfg", ""},
 	{[]string{"usr/lib/bootupd/grub2-static/configs.d/"}, "the boot partition's grub.cfg", ""},
 	{prepareRoot, "how the initramfs mounts the root", ""},
-	{[]string{"usr/lib/os-release", "usr/etc/os-release", "etc/os-release"}, "the title of the boot entry", ""},
+	{releaseFiles, "the title of the boot entry", ""},
 }
 
 // prepareRoot are where the initramfs has its configuration from.
 var prepareRoot = []string{"usr/lib/ostree/prepare-root.conf", "usr/etc/ostree/prepare-root.conf"}
+
+// releaseFiles are where a system has its os-release.
+var releaseFiles = []string{"usr/lib/os-release", "usr/etc/os-release"}
 
 // mountPoints are what the initramfs and systemd mount something on before
 // anything could make them: the root of a deployment is read-only.

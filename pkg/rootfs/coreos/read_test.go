@@ -104,6 +104,18 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestRelease(t *testing.T) {
+	for what, in := range map[string]*rootfs.Inode{"not UTF-8": rootfs.Text(0o644, "NAME=\xff\n"), "not a regular file": rootfs.Dir(0o755), "a link to x": rootfs.Link("x")} {
+		root := rootfs.Dir(0o755)
+		if err := root.Place("usr/lib/os-release", in); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := ReadChoices(root, "amd64"); err != nil || len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "usr/lib/os-release: "+what) {
+			t.Errorf("%s: %q, %v", what, c.Warnings, err)
+		}
+	}
+}
+
 func TestBoundImages(t *testing.T) {
 	files := map[string]string{
 		"usr/share/containers/systemd/a.image":     "[Image]\nImage=registry.example/a:1\n",
