@@ -10,8 +10,8 @@
 //
 // None of it has to be there; defaults are Fedora CoreOS's. A key without
 // effect on an image is a warning at most: see foreign.go. A file that is there
-// and cannot be read is an error. What an image
-// cannot be made without is checked by [Preflight].
+// and cannot be read is an error. [Preflight] checks for the files that every
+// image needs.
 //
 // See bootc-install-config(5) and the image.yaml of coreos-assembler.
 package coreos
@@ -123,7 +123,7 @@ func (c *Choices) Kargs(platform string, more []string) (bls.Args, error) {
 		return nil, err
 	}
 	args := c.installArgs.Append(c.containArgs...)
-	if !slices.Contains(args.Append(c.extraArgs...), "rw") {
+	if _, ok := bls.ParseArgs(args.Append(c.extraArgs...).String()).Get("rw"); !ok {
 		args = bls.Args{"rw"}.Append(args...)
 	}
 	for _, arg := range c.deletedArgs {
@@ -190,10 +190,10 @@ func (c *Choices) readInstall(root *rootfs.Inode) error {
 		if err != nil {
 			return err
 		}
-		c.checkKeys(files[base], installKeys, keys)
 		if !c.fits(f.Install.Architectures) {
 			continue
 		}
+		c.checkKeys(files[base], installKeys, keys)
 		if err := c.merge(files[base], f); err != nil {
 			return fmt.Errorf("%s: %w", files[base], err)
 		}
@@ -245,10 +245,10 @@ func (c *Choices) readKargs(root *rootfs.Inode) error {
 		if err != nil {
 			return err
 		}
-		c.checkKeys(name, kargsKeys, keys)
 		if !c.fits(f.Architectures) {
 			continue
 		}
+		c.checkKeys(name, kargsKeys, keys)
 		more, err := c.args(name, f.Kargs)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -273,11 +273,11 @@ type imageConfig struct {
 }
 
 func (c *Choices) readImage(root *rootfs.Inode) error {
-	f := imageConfig{Cloud: c.Cloud}
 	text, err := readFile(root, imageFile)
 	if text == nil || err != nil {
 		return err
 	}
+	f := imageConfig{Cloud: c.Cloud}
 	keys, err := decodeJSON(text, &f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", imageFile, err)

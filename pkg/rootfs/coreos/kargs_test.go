@@ -51,6 +51,7 @@ func TestOwnArgs(t *testing.T) {
 		{install, `install.karg-deletes = ["ostree", "rw"]`, own, []string{install + ": kernel argument ostree= is the image's own and is not deleted"}},
 		{kargs, `kargs = ["ignition.platform.id=qemu", "a"]`, "rw a " + own, []string{dropped(kargs, "ignition.platform.id=qemu", "ignition.platform.id=")}},
 		{kargs, `kargs = ["a", "rw"]`, "a rw " + own, nil},
+		{kargs, `kargs = ["rw a"]`, "rw a " + own, nil},
 		{kargs, `kargs = ["root=LABEL=x"]`, "rw root=LABEL=x " + own, []string{
 			kargs + `: kernel argument "root=LABEL=x": with it the first boot keeps the file systems' UUIDs, which all machines then share`,
 		}},
