@@ -227,6 +227,7 @@ type (
 		Arch      string         `json:"arch"`
 		Version   string         `json:"version"`
 		Commit    string         `json:"ostree_commit"`
+		Kernel    string         `json:"kernel"`
 		Stateroot string         `json:"stateroot"`
 		Origin    string         `json:"origin"`
 		RootFS    string         `json:"root_filesystem"`
@@ -300,7 +301,7 @@ func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
 func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	res := &planResult{
 		Reference: s.image.Reference, Digest: s.image.Digest.String(), Arch: s.arch, Version: s.version,
-		Commit: s.commit.String(), Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
+		Commit: s.commit.String(), Kernel: s.deployment.Kernel, Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
 	}
 	switch {
 	case r.rootFS != "":
@@ -342,8 +343,8 @@ func kargs(d *layout.Disk) []string {
 
 // print shows a plan to a person.
 func (p *planResult) print(w io.Writer) {
-	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\nlayers     %d\n",
-		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy, len(p.Layers))
+	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nkernel     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\nlayers     %d\n",
+		p.Reference, p.Version, p.Arch, p.Commit, p.Kernel, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy, len(p.Layers))
 	for _, l := range p.Layers {
 		fmt.Fprintf(w, "  %s  %s\n", l.Digest, size(l.Size))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
@@ -244,19 +245,12 @@ func (o buildOptions) check() (*request, error) {
 		return nil, o.wrong("root-fs", fmt.Errorf("root file system %q: there are xfs and ext4", o.rootFS))
 	}
 	for _, k := range o.kargs {
-		if strings.Contains(k, "$") {
-			r.warn("--karg %s: GRUB replaces $NAME by its own variable of that name", k)
+		warnings, err := coreos.CheckArg(k)
+		if err != nil {
+			return nil, o.wrong("karg", err)
 		}
-		if strings.TrimSpace(k) == "" || strings.ContainsAny(k, "\n\r\x00") {
-			return nil, o.wrong("karg", fmt.Errorf("kernel argument %q does not fit on the command line", k))
-		}
-		for word := range strings.FieldsSeq(k) {
-			switch name, _, _ := strings.Cut(word, "="); name {
-			case "ostree", "ignition.platform.id":
-				return nil, o.wrong("karg", fmt.Errorf("kernel argument %q: %s= is the image's own", k, name))
-			case "root", "boot":
-				r.warn("--karg %s: with it the first boot keeps the file systems' UUIDs, which all machines then share", k)
-			}
+		for _, w := range warnings {
+			r.warn("--karg %s: %s", k, w)
 		}
 	}
 	if o.size != "" {
