@@ -446,6 +446,27 @@ func TestPlanLoaders(t *testing.T) {
 	}
 }
 
+// TestConfiguration has layers that change what the container says about its
+// images: to a key without effect, and to nothing that can be read.
+func TestConfiguration(t *testing.T) {
+	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	args := []string{"plan", "--cache", filepath.Join(dir, "cache"), "--format", "json"}
+	e.addLayer(&tar.Header{Name: "usr/lib/bootc/bound-images.d/app.image", Typeflag: tar.TypeSymlink, Linkname: "/usr/lib/os-release", Mode: 0o777})
+	p := program(t, nil, append(args, e.save())...)
+	var plan planResult
+	if err := json.Unmarshal([]byte(p.stdout), &plan); err != nil || plan.Kernel == "" || !strings.Contains(p.stderr, "warning: usr/lib/bootc/bound-images.d: 1 bound images (app.image)") {
+		t.Errorf("kernel %q, %v: %s", plan.Kernel, err, p.stderr)
+	}
+	if p := finish(t, start(t, nil, append(args, "--strict", e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
+	e.addLayer(&tar.Header{Name: "usr/lib/bootc/kargs.d/50.toml", Typeflag: tar.TypeSymlink, Linkname: "/nonexistent", Mode: 0o777})
+	if p := finish(t, start(t, nil, append(args, e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "usr/lib/bootc/kargs.d/50.toml: a link to /nonexistent") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
+}
+
 // TestNoSELinux has a layer that takes the policy away. Without labels an
 // enforcing system is unusable, so it must be asked for, by option or definition.
 func TestNoSELinux(t *testing.T) {
@@ -610,7 +631,7 @@ func TestInterruptLook(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd.Process.Signal(sig)
-		late := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		late := time.AfterFunc(10*time.Minute, func() { cmd.Process.Kill() })
 		cmd.Wait()
 		if !late.Stop() || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
 			t.Errorf("%v: %v, %s", sig, cmd.ProcessState, stderr.String())

@@ -117,8 +117,8 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if !container.Bootable(image.Labels) {
 		s.warnings = append(s.warnings, "the container has neither the label containers.bootc nor ostree.bootable: the system will refuse its updates")
 	}
-	if r.config != nil && tree.Root.Resolve(ignitionModule) == nil {
-		s.warnings = append(s.warnings, "no Ignition in the container (/"+ignitionModule+"): its initramfs will not read the config")
+	if r.config != nil {
+		s.warnings = append(s.warnings, ignitionWarnings(tree.Root, r.config)...)
 	}
 	if err := coreos.Preflight(tree.Root, image.Arch, r.noSELinux); err != nil {
 		return nil, err
@@ -153,9 +153,6 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	}
 	return s, err
 }
-
-// ignitionModule is what puts Ignition into an initramfs.
-const ignitionModule = "usr/lib/dracut/modules.d/30ignition"
 
 // created is the time that everything new on the disk has.
 func (s *system) created() rootfs.Time {
@@ -236,6 +233,7 @@ type (
 		Arch      string         `json:"arch"`
 		Version   string         `json:"version"`
 		Commit    string         `json:"ostree_commit"`
+		Kernel    string         `json:"kernel"`
 		Stateroot string         `json:"stateroot"`
 		Origin    string         `json:"origin"`
 		RootFS    string         `json:"root_filesystem"`
@@ -310,7 +308,7 @@ func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
 func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	res := &planResult{
 		Reference: s.image.Reference, Digest: s.image.Digest.String(), Arch: s.arch, Version: s.version,
-		Commit: s.commit.String(), Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
+		Commit: s.commit.String(), Kernel: s.deployment.Kernel, Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
 		Loaders: s.loaders,
 	}
 	switch {
@@ -353,8 +351,8 @@ func kargs(d *layout.Disk) []string {
 
 // print shows a plan to a person.
 func (p *planResult) print(w io.Writer) {
-	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\n",
-		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy)
+	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nkernel     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\n",
+		p.Reference, p.Version, p.Arch, p.Commit, p.Kernel, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy)
 	if p.Loaders != nil {
 		fmt.Fprintf(w, "loader     %s\n", p.Loaders)
 	}

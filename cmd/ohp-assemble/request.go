@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
@@ -243,19 +245,12 @@ func (o buildOptions) check() (*request, error) {
 		return nil, o.wrong("root-fs", fmt.Errorf("root file system %q: there are xfs and ext4", o.rootFS))
 	}
 	for _, k := range o.kargs {
-		if strings.Contains(k, "$") {
-			r.warn("--karg %s: GRUB replaces $NAME by its own variable of that name", k)
+		warnings, err := coreos.CheckArg(k)
+		if err != nil {
+			return nil, o.wrong("karg", err)
 		}
-		if strings.TrimSpace(k) == "" || strings.ContainsAny(k, "\n\r\x00") {
-			return nil, o.wrong("karg", fmt.Errorf("kernel argument %q does not fit on the command line", k))
-		}
-		for word := range strings.FieldsSeq(k) {
-			switch name, _, _ := strings.Cut(word, "="); name {
-			case "ostree", "ignition.platform.id":
-				return nil, o.wrong("karg", fmt.Errorf("kernel argument %q: %s= is the image's own", k, name))
-			case "root", "boot":
-				r.warn("--karg %s: with it the first boot keeps the file systems' UUIDs, which all machines then share", k)
-			}
+		for _, w := range warnings {
+			r.warn("--karg %s: %s", k, w)
 		}
 	}
 	if o.size != "" {
@@ -305,7 +300,7 @@ func (o *buildOptions) compression(p cloud.Platform) compress.Kind {
 func (r *request) readConfigs() ([]byte, error) {
 	var configs [][]byte
 	for _, name := range r.ignition {
-		text, err := os.ReadFile(name)
+		text, err := readConfig(name)
 		if err != nil {
 			return nil, r.placed("ignition", err)
 		}
@@ -326,10 +321,27 @@ func (r *request) readConfigs() ([]byte, error) {
 		}
 		configs = append(configs, text)
 	}
-	if configs == nil {
+	switch len(configs) {
+	case 0:
 		return nil, nil
+	case 1:
+		return configs[0], nil // checked
 	}
 	return ignition.Merge(configs...)
+}
+
+// readConfig reads a file that may be a pipe, up to the size of a config.
+func readConfig(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, ignition.MaxSize+1))
+	if err == nil && len(text) > ignition.MaxSize {
+		err = fmt.Errorf("%s: config is larger than %d MiB", name, ignition.MaxSize>>20)
+	}
+	return text, err
 }
 
 func (r *request) warn(format string, args ...any) {

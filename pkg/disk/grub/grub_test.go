@@ -641,12 +641,14 @@ func serial(t *testing.T, want, qemu string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
+	const silence = 2 * time.Minute
+	stop := time.AfterFunc(silence, func() { cmd.Process.Kill() })
 	defer stop.Stop()
 	var heard bytes.Buffer
 	buf := make([]byte, 4096)
 	for !strings.Contains(heard.String(), want) {
 		n, err := out.Read(buf)
+		stop.Reset(silence)
 		heard.Write(buf[:n])
 		if err != nil {
 			t.Errorf("the disk says %q, want %q", heard.String(), want)
