@@ -121,7 +121,7 @@ func checkAuthFile(name string) error {
 type request struct {
 	buildOptions
 	targets  []cloud.Platform
-	bytes    int64  // asked for; 0 is the platform's
+	bytes    int64 // asked for; 0 is the platform's
 	boot     coreos.Size
 	esp      coreos.Size
 	config   []byte // Ignition; nil for none
@@ -276,16 +276,11 @@ func (o buildOptions) check() (*request, error) {
 			return nil, o.wrong("size", fmt.Errorf("size %q: not a whole number of MiB", o.size))
 		}
 	}
-	if r.boot, err = o.partitionSize("boot-size", o.bootSize); err == nil && r.boot.Bytes != 0 {
-		err = layout.CheckBoot(r.boot)
-	}
-	if err != nil {
+	if r.boot, err = o.partitionSize("boot-size", o.bootSize, layout.CheckBoot); err != nil {
 		return nil, usageError{err}
 	}
-	if r.esp, err = o.partitionSize("esp-size", o.espSize); err == nil && r.esp.Bytes != 0 {
-		err = layout.CheckESP(rootfs.MachineArch(o.arch), r.esp)
-	}
-	if err != nil {
+	checkESP := func(s coreos.Size) error { return layout.CheckESP(rootfs.MachineArch(o.arch), s) }
+	if r.esp, err = o.partitionSize("esp-size", o.espSize, checkESP); err != nil {
 		return nil, usageError{err}
 	}
 	if r.config, err = r.readConfigs(); err != nil {
@@ -297,15 +292,15 @@ func (o buildOptions) check() (*request, error) {
 
 // partitionSize reads the size of a partition from an option; the zero Size is
 // no option.
-func (o *buildOptions) partitionSize(flag, text string) (coreos.Size, error) {
+func (o *buildOptions) partitionSize(flag, text string, check func(coreos.Size) error) (s coreos.Size, err error) {
 	if text == "" {
-		return coreos.Size{}, nil
+		return s, nil
 	}
-	n, err := parseBytes(text)
-	if err != nil {
-		return coreos.Size{}, o.placed(flag, err)
+	s.By = o.place(flag)
+	if s.Bytes, err = parseBytes(text); err != nil {
+		return s, fmt.Errorf("%s: %w", s.By, err)
 	}
-	return coreos.Size{Bytes: n, By: o.place(flag)}, nil
+	return s, check(s)
 }
 
 // place returns where an option stands.

@@ -227,6 +227,9 @@ func TestRepartLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := root.Place("usr/local", &rootfs.Inode{Mode: rootfs.ModeLink | 0o777, Target: "../var/usrlocal"}); err != nil {
+		t.Fatal(err)
+	}
 	c, err := ReadChoices(root, "x86_64")
 	if err != nil || c.Boot != (Size{}) || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "usr/etc/repart.d/10-esp.conf") {
 		t.Errorf("%+v, %q, %v", c.Boot, c.Warnings, err)

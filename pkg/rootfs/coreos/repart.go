@@ -223,6 +223,9 @@ func (c *Choices) readRange(d *definition, kind partitionKind, wish *Size) {
 func (c *Choices) confFiles(root *rootfs.Inode, dirs []string) map[string]string {
 	files := map[string]string{}
 	for _, dir := range dirs {
+		if root.Resolve(path.Dir(dir)) == nil {
+			continue // usr/local may be a link into /var, which is empty
+		}
 		n, err := root.FindDir(dir)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
