@@ -79,6 +79,9 @@ func checkSize(what string, s coreos.Size, least, most int64) error {
 	return nil
 }
 
+// byDefault is what chose a size that nobody asked for.
+const byDefault = "default"
+
 // sizes are the sizes of partitions that can be chosen.
 type sizes struct{ esp, boot, root coreos.Size }
 
@@ -86,8 +89,8 @@ type sizes struct{ esp, boot, root coreos.Size }
 // choose. That of root is a lower bound.
 func chosen(choices *coreos.Choices, o Options) (sizes, error) {
 	s := sizes{
-		esp:  cmp.Or(o.ESP, whole(choices.ESP), coreos.Size{Bytes: coreos.DefaultESPSize, By: "default"}),
-		boot: cmp.Or(o.Boot, whole(choices.Boot), coreos.Size{Bytes: coreos.DefaultBootSize, By: "default"}),
+		esp:  cmp.Or(o.ESP, whole(choices.ESP), coreos.Size{Bytes: coreos.DefaultESPSize, By: byDefault}),
+		boot: cmp.Or(o.Boot, whole(choices.Boot), coreos.Size{Bytes: coreos.DefaultBootSize, By: byDefault}),
 		root: whole(choices.Root),
 	}
 	if o.Arch == "ppc64le" && o.ESP == (coreos.Size{}) {
@@ -96,6 +99,18 @@ func chosen(choices *coreos.Choices, o Options) (sizes, error) {
 		return s, err
 	}
 	return s, CheckBoot(s.boot)
+}
+
+// unusual names the sizes around root that are not the default, for an error.
+func (s sizes) unusual() string {
+	text := ""
+	if s.esp.By != "" && s.esp.By != byDefault {
+		text += fmt.Sprintf("with an EFI system partition of %s, chosen by %s, ", s.esp, s.esp.By)
+	}
+	if s.boot.By != byDefault {
+		text += fmt.Sprintf("with a boot partition of %s, chosen by %s, ", s.boot, s.boot.By)
+	}
+	return text
 }
 
 // whole rounds the size of a partition up to whole MiB, as image-builder does.

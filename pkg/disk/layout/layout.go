@@ -346,7 +346,7 @@ func (b *Base) formatRoot(around int64) error {
 		return fmt.Errorf("partition root: %w", err)
 	}
 	if least = roundUp(least); o.Size > 0 && left < least {
-		return fmt.Errorf("disk of %d MiB is too small: the content needs %d MiB", o.Size/mib, (least+around)/mib)
+		return fmt.Errorf("disk of %d MiB is too small: %sthe content needs %d MiB", o.Size/mib, b.sizes.unusual(), (least+around)/mib)
 	}
 	size, by := roundUp(least*7/5), "the content"
 	if o.RootFS == "xfs" {

@@ -145,8 +145,13 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%v, want %s", err, test.says)
 		}
 	}
-	// Firmware without an EFI system partition does not look at its size.
 	o := options("qemu")
+	o.Size, o.ESP, o.Boot = 600*mib, option(128), option(512)
+	if _, err := newDisk(d, choices, o); err == nil || !strings.Contains(err.Error(), "disk of 600 MiB is too small: with an EFI system partition of 128 MiB, chosen by --option, with a boot partition of 512 MiB, chosen by --option, the content needs ") {
+		t.Error(err)
+	}
+	// Firmware without an EFI system partition does not look at its size.
+	o = options("qemu")
 	o.Arch = "ppc64le"
 	if _, err := newDisk(d, choices, o); err != nil {
 		t.Error(err)
