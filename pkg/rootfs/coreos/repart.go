@@ -16,7 +16,7 @@ import (
 // repartDirs are where systemd-repart looks for definitions of partitions. A
 // file hides one of the same name in a directory before its own, and the files
 // of a directory NAME.conf.d add to NAME.conf.
-var repartDirs = []string{"usr/lib/repart.d", "usr/local/lib/repart.d", "usr/etc/repart.d", "etc/repart.d"}
+var repartDirs = []string{"usr/lib/repart.d", "usr/local/lib/repart.d", "usr/etc/repart.d"}
 
 // maxDefinitions is how many files of definitions a container may have.
 const maxDefinitions = 1000
