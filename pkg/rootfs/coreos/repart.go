@@ -132,7 +132,7 @@ func (c *Choices) readDefinition(root *rootfs.Inode, base, file string) *definit
 	}
 	for _, name := range files {
 		var text []byte
-		if n := root.Lookup(name); n == nil || n.Target != "/dev/null" {
+		if root.Resolve(path.Dir(name)).Children[path.Base(name)].Target != "/dev/null" {
 			var err error
 			if text, err = root.ReadFile(name, maxText); err != nil {
 				c.warn("%v: it has no effect on an image", err)
