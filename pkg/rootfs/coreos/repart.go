@@ -19,7 +19,7 @@ import (
 var repartDirs = []string{"usr/lib/repart.d", "usr/local/lib/repart.d", "usr/etc/repart.d"}
 
 // maxDefinitions is how many files of definitions a container may have.
-const maxDefinitions = 1000
+const maxDefinitions = 100
 
 // repartUnits are those of systemd.
 var repartUnits = map[string]int64{"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
