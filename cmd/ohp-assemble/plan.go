@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -193,11 +194,29 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 	return disks, nil
 }
 
+// layOut is plan that shows what is wrong with the disks.
+func (s *system) layOut(ui *ui, r *request) ([]plannedDisk, error) {
+	disks, err := s.plan(r)
+	if err != nil {
+		return nil, err
+	}
+	var warnings []string
+	for _, d := range disks {
+		for _, w := range d.disk.Warnings {
+			if !slices.Contains(warnings, w) {
+				warnings = append(warnings, w)
+			}
+		}
+	}
+	return disks, ui.warn(warnings, r.strict)
+}
+
 // planDisk lays out the disk for a platform. What it has in common with others
 // is in bases, and goes there.
 func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options]*layout.Base) (*layout.Disk, error) {
 	o := layout.Options{
-		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), RootFS: s.rootFS, Time: s.created(), Seed: s.seed(),
+		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), RootFS: s.rootFS,
+		ESP: r.esp, Boot: r.boot, Time: s.created(), Seed: s.seed(),
 	}
 	base := bases[o]
 	if base == nil {
@@ -251,6 +270,7 @@ type (
 		Platform    string    `json:"platform"`
 		File        string    `json:"file"`
 		VirtualSize int64     `json:"virtual_size"`
+		SizeBy      string    `json:"size_chosen_by"` // option, place in the definition, file of the container, platform, content or default
 		Allocated   int64     `json:"allocated"`
 		Kargs       []string  `json:"kernel_arguments"`
 		Ignition    int       `json:"ignition"` // bytes embedded
@@ -258,7 +278,8 @@ type (
 	}
 	planned struct {
 		partition
-		Allocated int64 `json:"allocated"`
+		SizeBy    string `json:"size_chosen_by,omitempty"` // as of the disk; nothing for a fixed size
+		Allocated int64  `json:"allocated"`
 	}
 )
 
@@ -298,7 +319,7 @@ func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
 		return nil, err
 	}
 	defer system.Close()
-	disks, err := system.plan(r)
+	disks, err := system.layOut(ui, r)
 	if err != nil {
 		return nil, err
 	}
@@ -323,17 +344,30 @@ func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	for _, d := range disks {
 		img := plannedImage{
 			Platform: d.platform.ID, File: d.platform.FileName(s.name, s.version, s.arch),
-			VirtualSize: d.disk.Size(), Allocated: d.disk.Allocated(), Kargs: kargs(d.disk), Ignition: len(r.config),
+			VirtualSize: d.disk.Size(), SizeBy: s.sizeBy(r, d.platform), Allocated: d.disk.Allocated(), Kargs: kargs(d.disk), Ignition: len(r.config),
 		}
 		for _, p := range d.disk.Partitions {
 			img.Partitions = append(img.Partitions, planned{partition{
 				Number: p.Number, Name: p.Name, Type: p.Type.String(), GUID: p.ID.String(),
 				Start: p.Start, Size: p.Size, Filesystem: p.Filesystem, Label: p.Label,
-			}, p.Allocated})
+			}, p.SizeBy, p.Allocated})
 		}
 		res.Images = append(res.Images, img)
 	}
 	return res
+}
+
+// sizeBy says what chose the size of a platform's disk.
+func (s *system) sizeBy(r *request, p cloud.Platform) string {
+	switch {
+	case r.bytes != 0:
+		return r.place("size")
+	case p.Packed:
+		return "the content"
+	case p.Size != 0:
+		return "the platform"
+	}
+	return cmp.Or(s.choices.SizeBy, "default")
 }
 
 // kargs reads the command line out of the boot entry that was laid out.
@@ -367,7 +401,13 @@ func (p *planResult) print(w io.Writer) {
 			rows = append(rows, []string{fmt.Sprint(p.Number), p.Name, size(p.Start), size(p.Size), size(p.Allocated), p.Filesystem, p.Label})
 		}
 		table(w, rows)
-		fmt.Fprintf(w, "kernel arguments: %s\n", strings.Join(img.Kargs, " "))
+		fmt.Fprintf(w, "sizes: disk %s, chosen by %s", size(img.VirtualSize), img.SizeBy)
+		for _, p := range img.Partitions {
+			if p.SizeBy != "" {
+				fmt.Fprintf(w, "; %s %s, chosen by %s", p.Name, size(p.Size), p.SizeBy)
+			}
+		}
+		fmt.Fprintf(w, "\nkernel arguments: %s\n", strings.Join(img.Kargs, " "))
 		if img.Ignition > 0 {
 			fmt.Fprintf(w, "Ignition: %d bytes embedded\n", img.Ignition)
 		} else {

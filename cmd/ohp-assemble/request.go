@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,8 @@ type buildOptions struct {
 	kargs     []string
 	rootFS    string
 	size      string
+	bootSize  string
+	espSize   string
 	origin    string
 	merge     string
 	strict    bool
@@ -72,6 +75,8 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
 	f.StringVar(&o.rootFS, "root-fs", "", "root `file system`: xfs or ext4 (default: what the container asks for, or xfs)")
 	f.StringVar(&o.size, "size", "", "`size` of the disk, a whole number as 10GiB or 1536MiB (default: the container's for virtual machines, as small as can be for metal)")
+	f.StringVar(&o.bootSize, "boot-size", "", "`size` of the boot partition (default: what the container asks for, or 384MiB)")
+	f.StringVar(&o.espSize, "esp-size", "", "`size` of the EFI system partition, which is FAT32 from 512MiB on (default: what the container asks for, or 127MiB)")
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
 	f.BoolVar(&o.noSELinux, "no-selinux", false, "take a container without an SELinux policy, or with one that is disabled: no file of the image gets a label")
@@ -117,7 +122,9 @@ func checkAuthFile(name string) error {
 type request struct {
 	buildOptions
 	targets  []cloud.Platform
-	bytes    int64  // asked for; 0 is the platform's
+	bytes    int64 // asked for; 0 is the platform's
+	boot     coreos.Size
+	esp      coreos.Size
 	config   []byte // Ignition; nil for none
 	warnings []string
 }
@@ -173,6 +180,8 @@ func (o *buildOptions) define(cmd *cobra.Command) error {
 		{"arch", "spec.architectures", []string{strings.Join(spec.Architectures, ",")}},
 		{"platform", "spec.platforms", spec.Platforms},
 		{"size", "spec.disk.size", []string{spec.Disk.Size}},
+		{"boot-size", "spec.disk.bootSize", []string{spec.Disk.BootSize}},
+		{"esp-size", "spec.disk.espSize", []string{spec.Disk.ESPSize}},
 		{"root-fs", "spec.disk.rootFilesystem", []string{spec.Disk.RootFilesystem}},
 		{"karg", "spec.kernelArguments", spec.KernelArguments},
 		{"ignition", "spec.ignition", spec.Ignition},
@@ -261,12 +270,35 @@ func (o buildOptions) check() (*request, error) {
 			return nil, o.wrong("size", fmt.Errorf("size %q: not a whole number of MiB", o.size))
 		}
 	}
+	if r.boot, err = o.partitionSize("boot-size", o.bootSize, layout.CheckBoot); err != nil {
+		return nil, usageError{err}
+	}
+	checkESP := func(s coreos.Size) error { return layout.CheckESP(rootfs.MachineArch(o.arch), s) }
+	if r.esp, err = o.partitionSize("esp-size", o.espSize, checkESP); err != nil {
+		return nil, usageError{err}
+	}
 	if r.config, err = r.readConfigs(); err != nil {
 		return nil, err
 	}
 	r.cache, err = cacheDir(o.cache)
 	return r, err
 }
+
+// partitionSize reads the size of a partition from an option; the zero Size is
+// no option.
+func (o *buildOptions) partitionSize(flag, text string, check func(coreos.Size) error) (s coreos.Size, err error) {
+	if text == "" {
+		return s, nil
+	}
+	s.By = o.place(flag)
+	if s.Bytes, err = parseBytes(text); err != nil {
+		return s, fmt.Errorf("%s: %w", s.By, err)
+	}
+	return s, check(s)
+}
+
+// place returns where an option stands.
+func (o *buildOptions) place(flag string) string { return cmp.Or(o.places[flag], "--"+flag) }
 
 // asPublished says that each platform's files are compressed as they are
 // published.

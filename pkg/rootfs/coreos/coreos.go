@@ -7,6 +7,11 @@
 //	usr/lib/bootc/install/*.toml                stateroot, root file system, arguments
 //	usr/lib/bootc/kargs.d/*.toml                arguments
 //	usr/lib/image-builder/bootc/disk.yaml       partitions, size, root file system
+//	usr/lib/repart.d/*.conf                     sizes of partitions
+//
+// Sizes of partitions come from the first of repart.d and disk.yaml that has
+// one, the size of the disk from the first of disk.yaml and image.json. (bootc's
+// install configuration has no key for a size.)
 //
 // None of it has to be there; defaults are Fedora CoreOS's. A key without
 // effect on an image is a warning at most: see foreign.go. A file that is there
@@ -37,6 +42,8 @@ import (
 const (
 	DefaultStateroot = "fedora-coreos"
 	DefaultSize      = 10 << 30
+	DefaultESPSize   = 127 << 20
+	DefaultBootSize  = 384 << 20
 	DefaultBLSAppend = `grub_users=""`
 	defaultKarg      = "mitigations=auto,nosmt"
 )
@@ -65,6 +72,10 @@ type Choices struct {
 	RootFS        string // type of the root file system; empty if the container does not say
 	BLSAppend     string // sysroot.bls-append-except-default of the repository
 	Size          int64  // bytes of a disk for a virtual machine or cloud
+	SizeBy        string // file that chose Size; empty for none
+	ESP           Size   // of the EFI system partition
+	Boot          Size   // of the boot partition
+	Root          Size   // that the root partition has at least
 	Disk          *Disk  // partition table of disk.yaml; nil if there is none
 	PlatformsJSON []byte // platforms.json as it is, for the boot file system; nil if there is none
 	Cloud         Cloud  // settings of single platforms
@@ -90,7 +101,9 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 		extraArgs: bls.Args{defaultKarg},
 	}
 	root = Running(root)
-	for _, read := range []func(*rootfs.Inode) error{c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readPlatforms, c.readISO, c.readBound, c.readRelease} {
+	for _, read := range []func(*rootfs.Inode) error{
+		c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readRepart, c.readPlatforms, c.readISO, c.readBound, c.readRelease,
+	} {
 		if err := read(root); err != nil {
 			return nil, fmt.Errorf("coreos: %w", err)
 		}
@@ -288,7 +301,7 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 		if *f.Size < 1 || *f.Size > 1<<20 {
 			return fmt.Errorf("%s: size of %d GiB", imageFile, *f.Size)
 		}
-		c.Size = *f.Size << 30
+		c.Size, c.SizeBy = *f.Size<<30, imageFile
 	}
 	if c.extraArgs, err = c.args(imageFile, f.Kargs); err != nil {
 		return fmt.Errorf("%s: %w", imageFile, err)
