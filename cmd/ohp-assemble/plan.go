@@ -200,13 +200,19 @@ func (s *system) layOut(ui *ui, r *request) ([]plannedDisk, error) {
 	if err != nil {
 		return nil, err
 	}
-	var warnings []string
+	var warnings, notes []string
 	for _, d := range disks {
 		for _, w := range d.disk.Warnings {
-			if !slices.Contains(warnings, w) {
+			if !slices.Contains(warnings, w) { // platforms share most of them
 				warnings = append(warnings, w)
 			}
 		}
+		for _, n := range d.disk.Notes {
+			notes = append(notes, fmt.Sprintf("platform %s: %s", d.platform.ID, n))
+		}
+	}
+	for _, n := range notes {
+		ui.say("note: %s", n)
 	}
 	return disks, ui.warn(warnings, r.strict)
 }
@@ -215,7 +221,7 @@ func (s *system) layOut(ui *ui, r *request) ([]plannedDisk, error) {
 // is in bases, and goes there.
 func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options]*layout.Base) (*layout.Disk, error) {
 	o := layout.Options{
-		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), RootFS: s.rootFS,
+		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), Grow: r.bytes == 0, RootFS: s.rootFS,
 		ESP: r.esp, Boot: r.boot, Time: s.created(), Seed: s.seed(),
 	}
 	base := bases[o]
@@ -344,7 +350,7 @@ func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	for _, d := range disks {
 		img := plannedImage{
 			Platform: d.platform.ID, File: d.platform.FileName(s.name, s.version, s.arch),
-			VirtualSize: d.disk.Size(), SizeBy: s.sizeBy(r, d.platform), Allocated: d.disk.Allocated(), Kargs: kargs(d.disk), Ignition: len(r.config),
+			VirtualSize: d.disk.Size(), SizeBy: s.sizeBy(r, d.platform, d.disk), Allocated: d.disk.Allocated(), Kargs: kargs(d.disk), Ignition: len(r.config),
 		}
 		for _, p := range d.disk.Partitions {
 			img.Partitions = append(img.Partitions, planned{partition{
@@ -358,11 +364,11 @@ func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 }
 
 // sizeBy says what chose the size of a platform's disk.
-func (s *system) sizeBy(r *request, p cloud.Platform) string {
+func (s *system) sizeBy(r *request, p cloud.Platform, d *layout.Disk) string {
 	switch {
 	case r.bytes != 0:
 		return r.place("size")
-	case p.Packed:
+	case p.Packed || len(d.Notes) > 0:
 		return "the content"
 	case p.Size != 0:
 		return "the platform"

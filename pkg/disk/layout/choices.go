@@ -83,7 +83,10 @@ func checkSize(what string, s coreos.Size, least, most int64) error {
 const byDefault = "default"
 
 // sizes are the sizes of partitions that can be chosen.
-type sizes struct{ esp, boot, root coreos.Size }
+type sizes struct {
+	esp, boot, root coreos.Size
+	warnings        []string // about sizes that have no effect
+}
 
 // chosen returns the sizes that options, the container or else Fedora CoreOS
 // choose. That of root is a lower bound.
@@ -95,10 +98,22 @@ func chosen(choices *coreos.Choices, o Options) (sizes, error) {
 	}
 	if o.Arch == "ppc64le" && o.ESP == (coreos.Size{}) {
 		s.esp = coreos.Size{}
-	} else if err := CheckESP(o.Arch, s.esp); err != nil {
+	} else if err := s.check(&s.esp, CheckESP(o.Arch, s.esp), coreos.DefaultESPSize); err != nil {
 		return s, err
 	}
-	return s, CheckBoot(s.boot)
+	return s, s.check(&s.boot, CheckBoot(s.boot), coreos.DefaultBootSize)
+}
+
+// check replaces a size of repart.d that is wrong by the default, with a
+// warning: systemd-repart reads these files on any disk, so they need not be
+// about this one. Every other size that is wrong is an error.
+func (s *sizes) check(size *coreos.Size, wrong error, usual int64) error {
+	if wrong == nil || size.Key != coreos.KeySizeMin && size.Key != coreos.KeySizeMax {
+		return wrong
+	}
+	*size = coreos.Size{Bytes: usual, By: byDefault}
+	s.warnings = append(s.warnings, fmt.Sprintf("%v; it has the default of %s", wrong, size))
+	return nil
 }
 
 // unusual names the sizes around root that are not the default, for an error.

@@ -22,7 +22,6 @@ package layout
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -77,6 +76,7 @@ type Options struct {
 	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
 	Sector int         // bytes of a sector: 512 or 4096; zero means 512
 	Size   int64       // of the disk in bytes; zero is as small as the content allows, with some slack
+	Grow   bool        // Size is a wish: the disk is larger if the content takes more
 	RootFS string      // of the root: xfs or ext4
 	ESP    coreos.Size // of the EFI system partition; zero means as the container asks
 	Boot   coreos.Size // of the boot partition; zero means as the container asks
@@ -98,6 +98,7 @@ type Disk struct {
 	Partitions []Partition
 	Root, Boot *rootfs.Inode // what is in the file systems
 	Warnings   []string      // about room that the disk lacks
+	Notes      []string      // about sizes that are not those that were asked for
 }
 
 // A Partition is one of the disk's, for people and tests.
@@ -121,6 +122,7 @@ type Base struct {
 	root       *rootfs.Inode
 	rootFS     *disk.Image
 	rootBy     string // what chose its size
+	grown      bool   // the size that was asked for is too small
 	size       int64
 }
 
@@ -145,7 +147,9 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error
 	if err := b.formatRoot(around); err != nil {
 		return nil, err
 	}
-	b.size = cmp.Or(o.Size, around+b.rootFS.Size())
+	if b.size = o.Size; o.Size == 0 || b.grown {
+		b.size = around + b.rootFS.Size()
+	}
 	return b, nil
 }
 
@@ -169,7 +173,10 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Disk{Root: b.root, Boot: boot, Warnings: b.warnings(boot, bootFS)}
+	out := &Disk{Root: b.root, Boot: boot, Warnings: slices.Concat(b.sizes.warnings, b.warnings(boot, bootFS))}
+	if b.grown {
+		out.Notes = append(out.Notes, fmt.Sprintf("a disk of %s is too small for the content: it has %s", people(b.options.Size), people(b.size)))
+	}
 	out.Partitions = slices.Concat(b.firmware.partitions, []Partition{
 		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), b.sizes.boot.By, bootFS),
 		filesystem("root", b.firmware.rootType, b.options.RootFS, rootUUID.String(), b.rootBy, b.rootFS),
@@ -355,7 +362,11 @@ func (b *Base) formatRoot(around int64) error {
 	if err != nil {
 		return fmt.Errorf("partition root: %w", err)
 	}
-	if least = roundUp(least); o.Size > 0 && left < least {
+	if least = roundUp(least); o.Size > 0 && left < least && o.Grow {
+		o.Size, fill = 0, false
+		b.grown = true
+	}
+	if o.Size > 0 && left < least {
 		return fmt.Errorf("disk of %d MiB is too small: %sthe content needs %d MiB", o.Size/mib, b.sizes.unusual(), (least+around)/mib)
 	}
 	size, by := roundUp(least*7/5), "the content"

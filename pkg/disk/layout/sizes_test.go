@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,7 +134,6 @@ func TestBounds(t *testing.T) {
 		esp, boot coreos.Size
 		says      string
 	}{
-		{"x86_64", coreos.Size{}, coreos.Size{}, "usr/lib/repart.d/10-esp.conf: SizeMaxBytes: EFI system partition of 10 MiB, must be 68 MiB to 32 GiB, in whole MiB"},
 		{"x86_64", option(33 << 10), coreos.Size{}, "--option: EFI system partition of 33 GiB, must be"},
 		{"x86_64", option(128), option(63), "--option: boot partition of 63 MiB, must be 64 MiB to 1 TiB, in whole MiB"},
 		{"x86_64", option(128), coreos.Size{Bytes: 100*mib + 512, By: "x.yaml:1:2: spec.disk.bootSize"}, "x.yaml:1:2: spec.disk.bootSize: boot partition of 100.0 MiB, must be"},
@@ -144,6 +144,12 @@ func TestBounds(t *testing.T) {
 		if _, err := newDisk(d, choices, o); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%v, want %s", err, test.says)
 		}
+	}
+	// What is wrong in repart.d may be about another disk.
+	made, err := newDisk(d, choices, options("qemu"))
+	const says = "usr/lib/repart.d/10-esp.conf: SizeMaxBytes: EFI system partition of 10 MiB, must be 68 MiB to 32 GiB, in whole MiB; it has the default of 127 MiB"
+	if err != nil || !slices.Contains(made.Warnings, says) || made.Partitions[1].Size != coreos.DefaultESPSize {
+		t.Errorf("%v, want the warning %s", err, says)
 	}
 	o := options("qemu")
 	o.Size, o.ESP, o.Boot = 600*mib, option(128), option(512)
@@ -276,5 +282,33 @@ func TestGroups(t *testing.T) {
 		if groups != 2 || blocks*4096 < test.estimate/2*mib {
 			t.Errorf("%s: %d groups of %d MiB, coreos-assembler has 2 of %d MiB", name, groups, blocks*4096/mib, test.estimate/2)
 		}
+	}
+}
+
+// TestGrow: the disk that a container asks for is larger if its content takes
+// more.
+func TestGrow(t *testing.T) {
+	d, choices := deployed(t, system(t))
+	o := options("qemu")
+	o.Size = 514 * mib
+	if _, err := newDisk(d, choices, o); err == nil || !strings.Contains(err.Error(), "too small") {
+		t.Errorf("a disk that is too small: %v", err)
+	}
+	o.Grow = true
+	grown, err := newDisk(d, choices, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Size = 0
+	least, err := newDisk(d, choices, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grown.Size() != least.Size() || len(grown.Notes) != 1 || !strings.HasPrefix(grown.Notes[0], "a disk of 514 MiB is too small for the content: it has ") {
+		t.Errorf("%d bytes, want %d; %q", grown.Size(), least.Size(), grown.Notes)
+	}
+	o.Size = 2 << 30
+	if made, err := newDisk(d, choices, o); err != nil || made.Size() != o.Size || len(made.Notes) != 0 {
+		t.Errorf("a disk that is large enough: %v", err)
 	}
 }

@@ -18,6 +18,12 @@ import (
 // of a directory NAME.conf.d add to NAME.conf.
 var repartDirs = []string{"usr/lib/repart.d", "usr/local/lib/repart.d", "usr/etc/repart.d"}
 
+// Keys of repart.d for the bounds of a partition's size.
+const (
+	KeySizeMin = "SizeMinBytes"
+	KeySizeMax = "SizeMaxBytes"
+)
+
 // maxDefinitions is how many files of definitions a container may have.
 const maxDefinitions = 100
 
@@ -177,7 +183,7 @@ func (c *Choices) parseDefinition(d *definition, file, text string) {
 // a CoreOS has by default, and the size that another file asks for, it chooses
 // none. Otherwise the size is the nearest one to the default: a minimum, mostly.
 func (c *Choices) readRange(d *definition, kind partitionKind, wish *Size) {
-	const least, most = "SizeMinBytes", "SizeMaxBytes"
+	const least, most = KeySizeMin, KeySizeMax
 	bound := func(key string) int64 {
 		text := d.keys[key]
 		if text == "" {
