@@ -233,12 +233,15 @@ func (c *config) finalLayer() (int, error) {
 // operating system. Those that were booted from another one refuse it as an
 // update.
 func Bootable(labels map[string]string) bool {
-	for _, name := range []string{"containers.bootc", "ostree.bootable"} {
-		if _, ok := labels[name]; ok {
-			return true
-		}
-	}
-	return false
+	_, ok := labels["ostree.bootable"]
+	return ok || IsBootc(labels)
+}
+
+// IsBootc reports whether an image with these labels says that bootc installs
+// it.
+func IsBootc(labels map[string]string) bool {
+	_, ok := labels["containers.bootc"]
+	return ok
 }
 
 // checkPlain refuses an image that has a commit and nothing that says so.

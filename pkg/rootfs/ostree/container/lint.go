@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"path"
 	"strconv"
 	"strings"
@@ -100,11 +99,7 @@ func uninitialized(n *rootfs.Inode) bool {
 func ids(tree *rootfs.Inode, name string) map[uint32]bool {
 	var known map[uint32]bool
 	for _, dir := range []string{"usr/etc", "usr/lib"} {
-		in := tree.Resolve(path.Join(dir, name))
-		if in == nil || !in.IsFile() || in.Size() > 1<<20 {
-			continue
-		}
-		text, err := io.ReadAll(io.NewSectionReader(in.Content, 0, in.Size()))
+		text, err := tree.ReadFile(path.Join(dir, name), 1<<20)
 		if err != nil {
 			continue
 		}
