@@ -132,9 +132,16 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 	return nil
 }
 
+// maxTime is the last time that a USTAR header can have, in 2242.
+const maxTime = 1<<33 - 1
+
+// modTime returns the time of the files, or the nearest one that they can have.
 func modTime(o Options) time.Time {
-	if o.Time.IsZero() {
+	switch {
+	case o.Time.Unix() < 0:
 		return time.Unix(0, 0)
+	case o.Time.Unix() > maxTime:
+		return time.Unix(maxTime, 0)
 	}
 	return o.Time
 }

@@ -374,3 +374,21 @@ func TestErrors(t *testing.T) {
 	}
 	disktest.Refuses(t, func(w io.Writer, img *disk.Image) error { return Write(w, img, VirtualBox, options(t)) })
 }
+
+// TestTimes: the time of the files is the nearest one that they can have.
+func TestTimes(t *testing.T) {
+	for sec, want := range map[int64]int64{-5: 0, 1700000000: 1700000000, 8589934591: 8589934591, 8589934592: 8589934591, 10737418239: 8589934591} {
+		o := options(t)
+		o.Time = time.Unix(sec, 0)
+		path := disktest.Write(t, "image.ova", func(w io.Writer) error { return Write(w, disktest.Images(t, 512)["text and noise"], hypervisors[0], o) })
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		h, err := tar.NewReader(f).Next()
+		if err != nil || h.ModTime.Unix() != want {
+			t.Errorf("%d: %v, %v", sec, h, err)
+		}
+	}
+}

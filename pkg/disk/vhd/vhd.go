@@ -16,6 +16,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
@@ -93,7 +94,7 @@ func newFooter(size int64, kind uint32, o Options) []byte {
 	cylinders, heads, sectors := geometry(size / sectorSize)
 	f := footer{
 		Cookie: [8]byte([]byte("conectix")), Features: 2, Version: 1 << 16, DataOffset: none,
-		Time: uint32(max(o.Time.Sec-epoch, 0)), Creator: [4]byte([]byte("win ")), CreatorVer: 10 << 16, CreatorOS: [4]byte([]byte("Wi2k")),
+		Time: uint32(min(max(o.Time.Sec-epoch, 0), math.MaxUint32)), Creator: [4]byte([]byte("win ")), CreatorVer: 10 << 16, CreatorOS: [4]byte([]byte("Wi2k")),
 		OriginalSize: uint64(size), CurrentSize: uint64(size), Cylinders: cylinders, Heads: heads, Sectors: sectors, Type: kind, ID: o.ID,
 	}
 	if kind == typeDynamic {

@@ -86,3 +86,13 @@ func TestErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestTime: a time that the footer cannot have is the nearest one.
+func TestTime(t *testing.T) {
+	for sec, want := range map[int64]uint32{0: 0, epoch: 0, epoch + 7: 7, epoch + 1<<32 - 1: 1<<32 - 1, epoch + 1<<32: 1<<32 - 1, 10737418239: 1<<32 - 1} {
+		footer := newFooter(1<<20, typeDynamic, Options{Time: rootfs.Time{Sec: sec}})
+		if got := binary.BigEndian.Uint32(footer[24:]); got != want {
+			t.Errorf("%d: %d, want %d", sec, got, want)
+		}
+	}
+}
