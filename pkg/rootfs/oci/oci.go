@@ -29,9 +29,8 @@
 //	CACHE/v1/layers/HEX.lock    held by who fetches the layer (flock), never removed
 //	CACHE/v1/layers/HEX.*.tmp   what a process works on that holds the lock
 //	CACHE/v1/diffs/HEX          by diffID, the digest of a blob that inflates to it
-//	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way; while
-//	                            an image of more than 64 layers is open, a copy of the small ones
-//	                            that has no name any more
+//	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way; an
+//	                            image of more than 64 layers has an unlinked file of the small ones
 //	CACHE/v1/lock               held, shared, by all who use the cache; who has it alone
 //	                            removes what others left that were killed
 //
@@ -140,7 +139,7 @@ type Image struct {
 	Labels    map[string]string // of the config
 	Created   time.Time         // of the config; zero if it does not say
 	Arch      string            // as Go calls it
-	Notes     []string          // what was taken in another way than the config says it
+	Notes     []string          // about values of the config that were replaced
 	Layers    []*Layer          // lowest first
 }
 

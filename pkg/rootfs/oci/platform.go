@@ -17,8 +17,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A platform is what an image runs on. The variant of the oldest processors of an
-// architecture is empty: it has two names, as amd64 and amd64/v1.
+// A platform is an operating system with a kind of processor. The variant of the
+// oldest processors is empty: amd64/v1 is amd64.
 type platform struct{ os, arch, variant string }
 
 // newPlatform gives names one spelling, as containerd does.
@@ -37,7 +37,7 @@ func newPlatform(os, arch, variant string) platform {
 	return p
 }
 
-// parsePlatform reads what is asked for: ARCH or ARCH/VARIANT, for Linux.
+// parsePlatform reads ARCH or ARCH/VARIANT, a platform of Linux.
 func parsePlatform(s string) platform {
 	arch, variant, _ := strings.Cut(s, "/")
 	return newPlatform("linux", arch, variant)
@@ -109,7 +109,7 @@ type PlatformError struct {
 func (e *PlatformError) Error() string        { return e.text }
 func (e *PlatformError) Is(target error) bool { return target == ErrNotFound }
 
-// Arches returns what can be asked for instead, as [Options] have it.
+// Arches returns the architectures of Linux that there are, as in [Options].
 func (e *PlatformError) Arches() (all []string) {
 	for _, name := range e.Have {
 		if arch, ok := strings.CutPrefix(name, "linux/"); ok {
@@ -201,7 +201,7 @@ func (s *source) choose(ctx context.Context, index document, want platform) (doc
 		return m, w.indexes, nil
 	}
 	if artifact != nil {
-		return *artifact, w.indexes, nil // whoever reads it says why it is no image
+		return *artifact, w.indexes, nil // the error is that of its config
 	}
 	return document{}, nil, missing(want, w.others)
 }

@@ -74,7 +74,7 @@ func (m *testImage) index(entries ...imgspec.Descriptor) imgspec.Descriptor {
 	}))
 }
 
-// artifact adds what is no image, for a platform or none.
+// artifact adds an artifact, for a platform or none.
 func (m *testImage) artifact(kind string, p *imgspec.Platform) imgspec.Descriptor {
 	a := imgspec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest, ArtifactType: kind}
 	a.Config = m.put("application/vnd.oci.empty.v1+json", []byte("{}"))
@@ -225,7 +225,7 @@ func TestNestedOffline(t *testing.T) {
 	pull(t, strings.TrimSuffix(reg.ref, ":stable")+"@"+top.String(), o).Close()
 }
 
-// TestVariantOfOne asks for a variant of what is no index.
+// TestVariantOfOne asks for variants of a single image.
 func TestVariantOfOne(t *testing.T) {
 	m := &testImage{blobs: map[digest.Digest][]byte{}}
 	ref := "oci:" + m.layout(t, m.variantImage("v3", "amd64", "v3").Digest)
@@ -301,7 +301,7 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// TestFit has what is not in TestIndexes: entries without a platform come last.
+// TestFit: entries without a platform come last.
 func TestFit(t *testing.T) {
 	m := &testImage{blobs: map[digest.Digest][]byte{}}
 	v2 := m.variantImage("v2", "amd64", "v2")
