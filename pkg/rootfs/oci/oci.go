@@ -70,6 +70,10 @@ var (
 	ErrAccess   = errors.New("access denied")       // by a registry, or on this machine
 	ErrNotFound = errors.New("not found")           // the reference names nothing
 
+	// ErrDamaged is an ErrVerify that a second try does not change: the blobs are
+	// as their digests say, and what is in them is wrong.
+	ErrDamaged = fmt.Errorf("damaged container: %w", ErrVerify)
+
 	// ErrForbidden is an ErrAccess: a policy or registries.conf does not want the image.
 	ErrForbidden = fmt.Errorf("forbidden: %w", ErrAccess)
 )
@@ -101,7 +105,7 @@ type Options struct {
 	Progress     Progress     // may be nil
 
 	// Accept, unless it is nil, is asked when all but the layers is known: an
-	// error keeps them from being fetched.
+	// error keeps them from being fetched. It may set Derived.
 	Accept func(*Image) error
 
 	// IdleTimeout is how long a registry may send nothing; default is two minutes.
@@ -130,6 +134,7 @@ type Image struct {
 	Created   time.Time         // of the config; zero if it does not say
 	Arch      string            // as Go calls it
 	Layers    []*Layer          // lowest first
+	Derived   int               // how many of the last layers hold files only; see [layer.ScanPlain]
 }
 
 // Close closes the layers. Content of theirs can no longer be read.
@@ -207,7 +212,12 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(want[b].Size-want[a].Size, -1), 1)) })
 
+	for i := range want {
+		want[i].Plain = jobs[want[i].Digest][0] >= len(want)-img.Derived
+	}
+
 	var indexes atomic.Int64 // bytes of them, in files
+	var holes atomic.Int64   // bytes that packs have more than the layers
 	img.Layers = make([]*Layer, len(want))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -223,6 +233,10 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			if indexes.Add(l.indexSize) > maxIndexes {
 				l.pack.Close()
 				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
+			}
+			if limit := o.holes(); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
+				l.pack.Close()
+				return fmt.Errorf("layer %s: with it the holes in the sparse files of all layers have more than %d GiB", short(want[i].Digest), limit>>30)
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l

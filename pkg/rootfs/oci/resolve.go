@@ -26,6 +26,7 @@ type descriptor struct {
 	Digest, DiffID digest.Digest
 	Size           int64
 	MediaType      string
+	Plain          bool // nothing in it is an object
 }
 
 // resolve finds the manifest and the config of an image, and says which layers
@@ -209,7 +210,7 @@ func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest) ([]descri
 	}
 	all := make([]descriptor, len(layers))
 	for i, l := range layers {
-		all[i] = descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType}
+		all[i] = descriptor{Digest: l.Digest, DiffID: diffIDs[i], Size: l.Size, MediaType: l.MediaType}
 		if err := all[i].check(); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
