@@ -141,6 +141,8 @@ func hint(err error) string {
 		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
 	case errors.Is(err, publish.ErrFile):
 		return "the file has changed since it was built, or is damaged: build it again"
+	case errors.Is(err, oci.ErrDamaged):
+		return "the container itself is damaged: its layers arrived as their digests say, and their content is wrong. Build the container again"
 	case errors.Is(err, oci.ErrVerify):
 		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
 	case errors.Is(err, oci.ErrForbidden):

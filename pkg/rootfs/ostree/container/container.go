@@ -97,6 +97,7 @@ type Tree struct {
 	Labels   map[string]string // of the container
 	Warnings []Warning         // by layer and path
 	Notes    []string          // what is no fault, and worth a look
+	ACL      string            // the first file with an access control list; "" for none
 }
 
 // Where refs are, by what they are named.
@@ -112,6 +113,7 @@ const labelFinalDiffID = "ostree.final-diffid"
 type config struct {
 	Created string
 	Config  struct{ Labels map[string]string }
+	History any
 	RootFS  struct {
 		DiffIDs []string `json:"diff_ids"`
 	}
@@ -148,6 +150,10 @@ func doImport(img *Image, o Options) (*Tree, error) {
 		return nil, err
 	}
 	t := &Tree{Repo: ostree.NewRepo(), Labels: c.Config.Labels}
+	if history, _ := c.History.([]any); len(history) < len(img.Layers) {
+		t.Warnings = append(t.Warnings, Warning{Layer: -1, What: fmt.Sprintf(
+			"the container's config has a history of %d entries for %d layers: the system will refuse its updates (truncated history)", len(history), len(img.Layers))})
+	}
 	for i := range img.Layers[:derived] {
 		if err := t.addLayer(i, &img.Layers[i]); err != nil {
 			return nil, img.layerError(i, err)
@@ -170,9 +176,17 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	t.Deployed = t.Repo.AddMetadata(ostree.CommitObject, merged.Bytes())
 	t.Repo.Refs[imageRef] = t.Deployed
 	if derived < len(img.Layers) {
-		t.Root, err = t.Repo.Tree(t.Deployed)
+		if t.Root, err = t.Repo.Tree(t.Deployed); err != nil {
+			return nil, err
+		}
 	}
-	return t, err
+	for name, n := range t.Root.Walk() {
+		if n.Xattrs["system.posix_acl_access"] != "" || n.Xattrs["system.posix_acl_default"] != "" {
+			t.ACL = name
+			break
+		}
+	}
+	return t, nil
 }
 
 // layerError returns an error of a layer.
@@ -205,13 +219,14 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 
 // Check refuses what the config alone shows to be nothing for [Import], so that
 // no layer of it is fetched.
-func Check(imageConfig []byte) error {
+// It returns how many layers, which are the last ones, are derived.
+func Check(imageConfig []byte) (derived int, err error) {
 	var c config
 	if err := json.Unmarshal(imageConfig, &c); err != nil {
-		return fmt.Errorf("config: %w", err)
+		return 0, fmt.Errorf("config: %w", err)
 	}
-	_, err := c.finalLayer()
-	return err
+	last, err := c.finalLayer()
+	return len(c.RootFS.DiffIDs) - 1 - last, err
 }
 
 // finalLayer returns the number of the last layer of the commit, which a label
@@ -249,6 +264,16 @@ func checkPlain(img *Image) error {
 	return nil
 }
 
+// commitOf returns the name of the commit in a layer without objects, or "".
+func commitOf(l *Layer) string {
+	for _, e := range l.Index.Entries {
+		if strings.HasPrefix(e.Name, layer.RepoDir+"objects/") && strings.HasSuffix(e.Name, ".commit") && e.Mode&rootfs.ModeType == rootfs.ModeFile && !e.HardLink {
+			return e.Name
+		}
+	}
+	return ""
+}
+
 // addBase makes a commit one of the base and on top of it.
 func (t *Tree) addBase(c *ostree.Commit) (err error) {
 	if t.Root, err = t.Repo.Tree(t.Base); err != nil {
@@ -267,6 +292,12 @@ func (t *Tree) addBase(c *ostree.Commit) (err error) {
 // its checksum, so the base remains.
 func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error {
 	var warns warnings
+	if first == 0 {
+		if name := commitOf(&img.Layers[0]); name != "" {
+			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
+				"as a host does: without extended attributes like file capabilities. Build it again with a tool that keeps the labels of its base", labelFinalDiffID)
+		}
+	}
 	m := merge{root: t.Root, oci: o.Merge == MergeOCI, warns: &warns}
 	f := filter{others: true}
 	if m.root != nil && !o.everywhere { // without a base no one could say no
@@ -298,7 +329,7 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 			}
 		}
 	}
-	t.Warnings = warns.all()
+	t.Warnings = append(t.Warnings, warns.all()...)
 	return t.commit(img, layers, m.root, c)
 }
 
@@ -310,6 +341,7 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 		return err
 	}
 	w := newWriter(t.Repo, policy)
+	w.base = t.basePolicy
 	merged := w.plan("/", root)
 	plans := []*planned{merged}
 	for _, l := range layers {
@@ -328,6 +360,22 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 		}
 	}
 	return nil
+}
+
+// basePolicy returns the policy of the base, or nil without one.
+func (t *Tree) basePolicy() *selinux.Policy {
+	if t.Base == (ostree.Checksum{}) {
+		return nil
+	}
+	root, err := t.Repo.Tree(t.Base) // t.Root is merged by now
+	if err != nil {
+		return nil
+	}
+	policy, err := selinux.Load(root)
+	if err != nil {
+		return nil // the merged tree has another one, which counts
+	}
+	return policy
 }
 
 // commitLayer makes the commit of a derived layer. It has the time of the

@@ -27,7 +27,8 @@ import (
 // the repository that have the right label already are not read at all.
 type writer struct {
 	repo    *ostree.Repo
-	policy  *selinux.Policy // nil leaves labels as they are
+	policy  *selinux.Policy        // nil leaves labels as they are
+	base    func() *selinux.Policy // labels files of layers for which policy has no label; may be nil
 	numbers map[place]int
 	places  []place
 	labels  []string // by number of the place; "" if the policy has none
@@ -84,31 +85,60 @@ func (w *writer) plan(at string, n *rootfs.Inode) *planned {
 
 // prepare labels and hashes all that is planned.
 func (w *writer) prepare(trees ...*planned) error {
-	w.lookUp()
+	w.labels = make([]string, len(w.places))
+	if w.policy != nil {
+		all := make([]int, len(w.places))
+		for i := range all {
+			all[i] = i
+		}
+		w.lookUp(w.policy, all)
+		w.lookUpInBase(trees)
+	}
 	for _, p := range trees {
 		w.collect(p)
 	}
 	return w.hash()
 }
 
-// lookUp looks up all labels.
-func (w *writer) lookUp() {
-	w.labels = make([]string, len(w.places))
-	if w.policy == nil {
-		return
-	}
-	parallel(len(w.places), func() func(int) error {
+// lookUp looks up the labels of places.
+func (w *writer) lookUp(policy *selinux.Policy, places []int) {
+	parallel(len(places), func() func(int) error {
 		return func(i int) error {
-			at := w.places[i]
+			at := w.places[places[i]]
 			if at.path == "/proc" {
 				at.path = "/mnt" // policies have no label for it, ostree has this one
 			}
-			if context, ok := w.policy.Lookup(at.path, at.kind); ok {
-				w.labels[i] = context + "\x00"
+			if context, ok := policy.Lookup(at.path, at.kind); ok {
+				w.labels[places[i]] = context + "\x00"
 			}
 			return nil
 		}
 	})
+}
+
+// lookUpInBase labels files of layers for which the policy says <<none>>: they
+// keep the label that the policy of the base gave them when the layer was
+// imported. Files of the base have a label of their own.
+func (w *writer) lookUpInBase(trees []*planned) {
+	without := map[int]bool{}
+	var visit func(p *planned)
+	visit = func(p *planned) {
+		if w.label(p) == "" {
+			without[p.place] = true
+		}
+		for _, kid := range p.kids {
+			visit(kid)
+		}
+	}
+	for _, p := range trees {
+		visit(p)
+	}
+	if len(without) == 0 || w.base == nil {
+		return
+	}
+	if policy := w.base(); policy != nil {
+		w.lookUp(policy, slices.Sorted(maps.Keys(without)))
+	}
 }
 
 // label returns the label that an inode gets, with its NUL. What the policy
