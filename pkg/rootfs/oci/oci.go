@@ -236,7 +236,7 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			}
 			if limit := o.holes(); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
 				l.pack.Close()
-				return fmt.Errorf("layer %s: with it the holes in the sparse files of all layers have more than %d GiB", short(want[i].Digest), limit>>30)
+				return fmt.Errorf("layer %s: with it the holes in the sparse files of all layers have more than %.1f GiB", short(want[i].Digest), float64(limit)/(1<<30))
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l

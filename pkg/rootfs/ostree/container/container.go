@@ -295,7 +295,7 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 	if first == 0 {
 		if name := commitOf(&img.Layers[0]); name != "" {
 			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
-				"as a host does: without extended attributes like file capabilities. Build it again with a tool that keeps the labels of its base", labelFinalDiffID)
+				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", labelFinalDiffID)
 		}
 	}
 	m := merge{root: t.Root, oci: o.Merge == MergeOCI, warns: &warns}

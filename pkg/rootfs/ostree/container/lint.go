@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 )
 
 // lint warns of what is imported as its author saw it, and will still surprise
@@ -24,7 +25,7 @@ func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 		}
 	}
 	for name, n := range l.root.Walk() {
-		if strings.HasPrefix(path.Base(name), whiteout) {
+		if strings.HasPrefix(path.Base(name), whiteout) || strings.HasPrefix(name, layer.RepoDir) {
 			continue
 		}
 		switch {
@@ -79,7 +80,7 @@ func setIDs(number int, l *layerTree) string {
 	)
 	var names []string
 	for name, n := range l.root.Walk() {
-		if n.IsFile() && n.Mode&(setUID|setGID) != 0 && !strings.HasPrefix(path.Base(name), whiteout) {
+		if n.IsFile() && n.Mode&(setUID|setGID) != 0 && !strings.HasPrefix(path.Base(name), whiteout) && !strings.HasPrefix(name, layer.RepoDir) {
 			names = append(names, fmt.Sprintf("%s (%04o %d:%d)", quote(name), n.Mode&0o7777, n.UID, n.GID))
 		}
 	}
