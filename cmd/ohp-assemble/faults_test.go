@@ -219,7 +219,7 @@ func TestFaults(t *testing.T) {
 			os.Truncate(e.layerFile(1), info.Size()/2)
 			return e.save()
 		}},
-		{"bit flipped in a blob", exitVerify, []string{"layer sha256:", "Try again"}, func(e *layoutEdit) string {
+		{"bit flipped in a blob", exitVerify, []string{"layer sha256:"}, func(e *layoutEdit) string {
 			data, _ := os.ReadFile(e.layerFile(1))
 			data[len(data)/2] ^= 1
 			os.WriteFile(e.layerFile(1), data, 0o644)
@@ -242,11 +242,11 @@ func TestFaults(t *testing.T) {
 			diffIDs[1] = "sha256:" + strings.Repeat("0", 64)
 			return e.save()
 		}},
-		{"bit flipped in a file object", exitVerify, []string{"layer sha256:", ".file", "Build the container again"}, func(e *layoutEdit) string {
+		{"bit flipped in a file object", exitVerify, []string{"layer sha256:", ".file"}, func(e *layoutEdit) string {
 			e.filter(1, once(".file", flip))
 			return e.save()
 		}},
-		{"bit flipped in a dirtree", exitVerify, []string{"layer sha256:", ".dirtree", "Build the container again"}, func(e *layoutEdit) string {
+		{"bit flipped in a dirtree", exitVerify, []string{"layer sha256:", ".dirtree"}, func(e *layoutEdit) string {
 			e.filter(0, once(".dirtree", flip))
 			return e.save()
 		}},
