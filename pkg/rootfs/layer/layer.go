@@ -41,6 +41,9 @@ import (
 // ErrChecksum is in the error for an object that is not what its name says.
 var ErrChecksum = errors.New("checksum mismatch")
 
+// ErrHoles is in the error for more holes than [Limits] allow.
+var ErrHoles = errors.New("most of them holes")
+
 // An Index is what a layer holds besides the content of its files. Objects and
 // entries are in the order of the tar.
 type Index struct {

@@ -501,7 +501,7 @@ func (s *scanner) content(h *tar.Header, sum hash.Hash) (Content, error) {
 		}
 		left -= int64(n)
 		if holes := c.Size - left - (s.in.at() - start); holes > s.limits.Holes-s.holes {
-			return Content{}, fmt.Errorf("claims %s, most of them holes; limit of the holes in a layer is %s", amount(c.Size), amount(s.limits.Holes))
+			return Content{}, fmt.Errorf("claims %s, %w; limit of the holes in a layer is %s", amount(c.Size), ErrHoles, amount(s.limits.Holes))
 		}
 	}
 	s.holes += max(c.Size-(s.in.at()-start), 0)

@@ -236,7 +236,8 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			}
 			if limit := o.holes(); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
 				l.pack.Close()
-				return fmt.Errorf("layer %s: with it the holes in the sparse files of all layers have more than %.1f GiB", short(want[i].Digest), float64(limit)/(1<<30))
+				return fmt.Errorf("layer %s: claims %.1f GiB, %w; limit of the holes in all layers is %.1f GiB",
+					short(want[i].Digest), float64(l.Index.PackSize)/(1<<30), layer.ErrHoles, float64(limit)/(1<<30))
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l

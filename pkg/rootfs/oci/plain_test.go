@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
@@ -63,7 +64,7 @@ func TestHoles(t *testing.T) {
 	ref := "oci:" + m.layout(t, m.done())
 	o := options(t, t.TempDir())
 	o.Limits.Holes = 1 << 20
-	if _, err := Pull(t.Context(), ref, o); err == nil || !strings.Contains(err.Error(), "holes in the sparse files of all layers") {
+	if _, err := Pull(t.Context(), ref, o); err == nil || !errors.Is(err, layer.ErrHoles) || !strings.Contains(err.Error(), "limit of the holes in all layers") {
 		t.Errorf("%v", err)
 	}
 	o.Limits.Holes = 2 << 20

@@ -25,8 +25,8 @@
 // The system does at its next upgrade what ostree does, so that is done here,
 // with a [Warning], unless [Options] say otherwise.
 //
-// Left out are squashed images and changes that a layer makes to an object of
-// the repository.
+// A layer may change files of the base through the objects of the repository;
+// see [changedObject]. Squashed images are left out.
 // See https://bootc-dev.github.io/bootc/ and ostree-ext.
 package container
 

@@ -133,8 +133,7 @@ type link struct {
 // build makes the tree of a derived layer.
 func (b *builder) build() (*layerTree, error) {
 	if objects := b.layer.Index.Objects; len(objects) > 0 {
-		return nil, fmt.Errorf("%s: an object of the repository in a layer on top of the commit: "+
-			"a tool wrote to the object instead of the file that is one", ostree.ObjectPath(objects[0].ID, objects[0].Type))
+		return nil, fmt.Errorf("%s: an object of the commit in a layer on top of it", ostree.ObjectPath(objects[0].ID, objects[0].Type))
 	}
 	b.root, b.said = rootfs.Dir(0o755), map[*rootfs.Inode]owner{}
 	b.links, b.lost, b.inEtc = map[string]*link{}, map[string]string{}, map[string]*layer.Entry{}
