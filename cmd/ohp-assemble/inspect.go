@@ -100,10 +100,7 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	}
 	ui := newUI(false)
 	defer ui.wait()
-	image, err := o.pull(ctx, ui, func(image *oci.Image) error {
-		_ = importable(image) // only to read layers as the other commands do
-		return nil
-	})
+	image, err := o.pull(ctx, ui, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -61,10 +61,7 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image)
 }
 
 // importable is what pull accepts of who wants the operating system in it.
-func importable(image *oci.Image) (err error) {
-	image.Derived, err = container.Check(image.Config)
-	return err
-}
+func importable(image *oci.Image) error { return container.Check(image.Config) }
 
 // load pulls, imports and deploys the container of a request.
 func load(ctx context.Context, ui *ui, r *request) (*system, error) {

@@ -92,6 +92,10 @@ type Content struct {
 	Size   int64
 }
 
+// FinalDiffID is the label of a container whose first layers are a commit. It
+// is the diffID of the last one of these; only they hold objects.
+const FinalDiffID = "ostree.final-diffid"
+
 // Limits bound what a layer may hold. The zero value of each means its default.
 type Limits struct {
 	Tar     int64 // bytes of the tar, and of the pack; default 64 GiB

@@ -372,7 +372,7 @@ func TestInflateLimit(t *testing.T) {
 	o.Limits.Tar = 1 << 20
 	m := newImage(tarball(file{"zeros", string(make([]byte, 2<<20))}))
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
-	checkFault(t, err, nil, "zeros: claims 2097152 bytes, limit of a layer is 1048576")
+	checkFault(t, err, nil, "zeros: claims 2097152 bytes (2.0 MiB), limit of a layer is 1048576")
 }
 
 // TestSparseBomb has a layer of 2 KiB that has 63 GiB of nothing in it.

@@ -105,7 +105,7 @@ type Options struct {
 	Progress     Progress     // may be nil
 
 	// Accept, unless it is nil, is asked when all but the layers is known: an
-	// error keeps them from being fetched. It may set Derived.
+	// error keeps them from being fetched.
 	Accept func(*Image) error
 
 	// IdleTimeout is how long a registry may send nothing; default is two minutes.
@@ -134,7 +134,6 @@ type Image struct {
 	Created   time.Time         // of the config; zero if it does not say
 	Arch      string            // as Go calls it
 	Layers    []*Layer          // lowest first
-	Derived   int               // how many of the last layers hold files only; see [layer.ScanPlain]
 }
 
 // Close closes the layers. Content of theirs can no longer be read.
@@ -211,10 +210,6 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(want[b].Size-want[a].Size, -1), 1)) })
-
-	for i := range want {
-		want[i].Plain = jobs[want[i].Digest][0] >= len(want)-img.Derived
-	}
 
 	var indexes atomic.Int64 // bytes of them, in files
 	var holes atomic.Int64   // bytes that packs have more than the layers

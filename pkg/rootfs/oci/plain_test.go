@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
@@ -13,32 +15,31 @@ import (
 // files, from one cache.
 func TestDerived(t *testing.T) {
 	name := "sysroot/ostree/repo/objects/" + ostree.ObjectPath(ostree.Sum(nil), ostree.FileObject)
-	m := newImage(tarball(object("content", "content")...), tarball(file{"usr/a", "a"}), tarball(file{name, "no object"}))
-	ref := "oci:" + m.layout(t, m.done())
+	layers := [][]byte{tarball(object("content", "content")...), tarball(file{"usr/a", "a"}), tarball(file{name, "no object"})}
 	cache := t.TempDir()
-	pull := func(derived int) (*Image, error) {
-		o := options(t, cache)
-		o.Accept = func(img *Image) error { img.Derived = derived; return nil }
-		img, err := Pull(t.Context(), ref, o)
+	pull := func(final digest.Digest) (*Image, error) {
+		m := newImage(layers...)
+		m.config.Config.Labels[layer.FinalDiffID] = final.String()
+		img, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, cache))
 		if err == nil {
 			t.Cleanup(func() { img.Close() })
 		}
 		return img, err
 	}
-	if _, err := pull(0); err == nil || !strings.Contains(err.Error(), name+": object has no xattrs") {
-		t.Errorf("no derived layers: %v", err)
+	if _, err := pull(digest.FromBytes(layers[2])); err == nil || !strings.Contains(err.Error(), name+": object has no xattrs") {
+		t.Errorf("all layers have objects: %v", err)
 	}
-	for _, derived := range []int{1, 2, 3, 1} {
-		img, err := pull(derived)
+	for _, final := range []digest.Digest{digest.FromBytes(layers[1]), digest.FromBytes(layers[0]), "", digest.FromBytes(layers[1])} {
+		img, err := pull(final)
 		if err != nil {
 			t.Fatal(err)
 		}
 		all := contents(t, img)
 		if all[name] != "no object" || all["usr/a"] != "a" {
-			t.Errorf("%d derived layers: %q", derived, all)
+			t.Errorf("final layer %s: %q", final, all)
 		}
-		if objects := len(img.Layers[0].Index.Objects); objects != 1 && derived < 3 || objects > 0 && derived == 3 {
-			t.Errorf("%d derived layers: %d objects", derived, objects)
+		if objects := len(img.Layers[0].Index.Objects); objects != 1 && final != "" || objects > 0 && final == "" {
+			t.Errorf("final layer %s: %d objects", final, objects)
 		}
 	}
 }

@@ -106,9 +106,6 @@ const (
 	blobRefs  = "ostree/container/blob/"
 )
 
-// Labels of a container.
-const labelFinalDiffID = "ostree.final-diffid"
-
 // config is the part of an image config that an import reads.
 type config struct {
 	Created string
@@ -219,27 +216,26 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 
 // Check refuses what the config alone shows to be nothing for [Import], so that
 // no layer of it is fetched.
-// It returns how many layers, which are the last ones, are derived.
-func Check(imageConfig []byte) (derived int, err error) {
+func Check(imageConfig []byte) error {
 	var c config
 	if err := json.Unmarshal(imageConfig, &c); err != nil {
-		return 0, fmt.Errorf("config: %w", err)
+		return fmt.Errorf("config: %w", err)
 	}
-	last, err := c.finalLayer()
-	return len(c.RootFS.DiffIDs) - 1 - last, err
+	_, err := c.finalLayer()
+	return err
 }
 
 // finalLayer returns the number of the last layer of the commit, which a label
 // names by its diffID, or -1 for an image without that label.
 func (c *config) finalLayer() (int, error) {
-	final := c.Config.Labels[labelFinalDiffID]
+	final := c.Config.Labels[layer.FinalDiffID]
 	if final == "" {
 		return -1, nil
 	}
 	last := slices.Index(c.RootFS.DiffIDs, final)
 	if last < 0 {
 		return -1, fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost; build it again without --squash-all (--squash is fine)",
-			labelFinalDiffID, final, len(c.RootFS.DiffIDs))
+			layer.FinalDiffID, final, len(c.RootFS.DiffIDs))
 	}
 	return last, nil
 }
@@ -259,7 +255,7 @@ func Bootable(labels map[string]string) bool {
 // checkPlain refuses an image that has a commit and nothing that says so.
 func checkPlain(img *Image) error {
 	if objects := img.Layers[0].Index.Objects; len(objects) > 0 && objects[0].Type == ostree.CommitObject {
-		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", objects[0].ID, labelFinalDiffID))
+		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", objects[0].ID, layer.FinalDiffID))
 	}
 	return nil
 }
@@ -295,7 +291,7 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 	if first == 0 {
 		if name := commitOf(&img.Layers[0]); name != "" {
 			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
-				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", labelFinalDiffID)
+				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", layer.FinalDiffID)
 		}
 	}
 	m := merge{root: t.Root, oci: o.Merge == MergeOCI, warns: &warns}

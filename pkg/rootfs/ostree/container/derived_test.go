@@ -106,7 +106,7 @@ func makeImage(t testing.TB, final int, layers ...Layer) *Image {
 	labels, ids := map[string]string{}, []string{}
 	for i, l := range layers {
 		if ids = append(ids, l.DiffID); i == final {
-			labels[labelFinalDiffID] = l.DiffID
+			labels[layer.FinalDiffID] = l.DiffID
 		}
 	}
 	c, err := json.Marshal(map[string]any{"created": "2024-05-06T07:08:09Z",
