@@ -36,8 +36,11 @@ const (
 // hold the files.
 const usualDisk = 16 << 30
 
-// holes returns how many bytes the holes of sparse files may have.
-func (o *Options) holes() int64 { return cmp.Or(o.Limits.Holes, usualDisk) }
+// holes returns how many bytes the holes of sparse files may have in blobs of a
+// size.
+func (o *Options) holes(blobs int64) int64 {
+	return cmp.Or(o.Limits.Holes, max(usualDisk, maxRatio*blobs))
+}
 
 // fetch reads the blob of a layer and writes its pack. One goroutine reads,
 // hashes and inflates the blob, another hashes and takes apart what comes out.
@@ -53,7 +56,7 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 	pipe := newPipe()
 	go func() { pipe.closeWrite(inflate(blob, pipe, want.Size)) }()
 	limits := o.Limits
-	limits.Holes = o.holes()
+	limits.Holes = o.holes(want.Size)
 	scan := layer.Scan
 	if want.Plain {
 		scan = layer.ScanPlain

@@ -198,8 +198,10 @@ var maxIndexes int64 = 512 << 20
 // first, so that the last to finish is a small one.
 func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want []descriptor, o Options) error {
 	jobs := map[digest.Digest][]int{}
+	blobs := int64(0) // bytes of them
 	for i, d := range want {
 		jobs[d.Digest] = append(jobs[d.Digest], i)
+		blobs += d.Size
 	}
 	order := make([]int, 0, len(jobs))
 	for i, d := range want {
@@ -229,7 +231,7 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 				l.pack.Close()
 				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
 			}
-			if limit := o.holes(); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
+			if limit := o.holes(blobs); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
 				l.pack.Close()
 				return fmt.Errorf("layer %s: claims %.1f GiB, %w; limit of the holes in all layers is %.1f GiB",
 					short(want[i].Digest), float64(l.Index.PackSize)/(1<<30), layer.ErrHoles, float64(limit)/(1<<30))
