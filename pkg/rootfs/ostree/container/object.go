@@ -97,7 +97,7 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 	file.Name = e.Name
 	b.find(placed, "a tool changed it through its name in the ostree repository; it is imported with the change")
 	if placed != e.Name {
-		b.find(placed, "changed through the ostree repository: the system does not move such a file from /etc to /usr/etc, and will not have the change after its next upgrade")
+		b.find(placed, "changed through the ostree repository: the system does not move such a file from /etc to /usr/etc, and its next upgrade will fail")
 	}
 	if len(unlabelled(file.Xattrs)) > 0 {
 		b.find(placed, "changed through the ostree repository: the system will drop its extended attributes at its next upgrade")

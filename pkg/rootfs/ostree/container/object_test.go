@@ -52,7 +52,7 @@ func TestChangedObjects(t *testing.T) {
 		{"in etc", []entry{file(object1, "new").xattr("user.k", "v"), hardlink("etc/a", object1), hardlink("etc/b", object1)}, "usr/ usr/etc/ usr/etc/a=new usr/etc/b=new",
 			[]string{
 				"usr/etc/a: " + changedText,
-				"usr/etc/a: changed through the ostree repository: the system does not move such a file from /etc to /usr/etc, and will not have the change after its next upgrade",
+				"usr/etc/a: changed through the ostree repository: the system does not move such a file from /etc to /usr/etc, and its next upgrade will fail",
 				"usr/etc/a: changed through the ostree repository: the system will drop its extended attributes at its next upgrade",
 			}},
 		{"link in run", []entry{file(object1, "new"), hardlink("run/a", object1), hardlink("usr/a", object1)}, "usr/ usr/a=new", []string{"usr/a: " + changedText}},
