@@ -710,14 +710,14 @@ func run(p []byte) (n int, hole bool) {
 }
 
 // skip leaves a hole for zeros.
-func (out *output) skip(zeros []byte) error {
+func (out *output) skip(p []byte) error {
 	if err := out.w.Flush(); err != nil {
 		return err
 	}
-	out.crc = crc32.Update(out.crc, castagnoli, zeros)
-	out.off += int64(len(zeros))
+	out.crc = crc32.Update(out.crc, castagnoli, p)
+	out.off += int64(len(p))
 	out.skipped = true
-	_, err := out.file.Seek(int64(len(zeros)), io.SeekCurrent)
+	_, err := out.file.Seek(int64(len(p)), io.SeekCurrent)
 	return err
 }
 

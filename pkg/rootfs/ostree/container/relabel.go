@@ -32,6 +32,7 @@ type writer struct {
 	numbers map[place]int
 	places  []place
 	labels  []string // by number of the place; "" if the policy has none
+	lower   []string // the same of the base's policy, as far as it is needed
 	objects map[object]*ostree.Checksum
 	todo    []job
 }
@@ -85,13 +86,13 @@ func (w *writer) plan(at string, n *rootfs.Inode) *planned {
 
 // prepare labels and hashes all that is planned.
 func (w *writer) prepare(trees ...*planned) error {
-	w.labels = make([]string, len(w.places))
+	w.labels, w.lower = make([]string, len(w.places)), make([]string, len(w.places))
 	if w.policy != nil {
 		all := make([]int, len(w.places))
 		for i := range all {
 			all[i] = i
 		}
-		w.lookUp(w.policy, all)
+		w.lookUp(w.labels, w.policy, all)
 		w.lookUpInBase(trees)
 	}
 	for _, p := range trees {
@@ -101,7 +102,7 @@ func (w *writer) prepare(trees ...*planned) error {
 }
 
 // lookUp looks up the labels of places.
-func (w *writer) lookUp(policy *selinux.Policy, places []int) {
+func (w *writer) lookUp(labels []string, policy *selinux.Policy, places []int) {
 	parallel(len(places), func() func(int) error {
 		return func(i int) error {
 			at := w.places[places[i]]
@@ -109,7 +110,7 @@ func (w *writer) lookUp(policy *selinux.Policy, places []int) {
 				at.path = "/mnt" // policies have no label for it, ostree has this one
 			}
 			if context, ok := policy.Lookup(at.path, at.kind); ok {
-				w.labels[places[i]] = context + "\x00"
+				labels[places[i]] = context + "\x00"
 			}
 			return nil
 		}
@@ -137,17 +138,14 @@ func (w *writer) lookUpInBase(trees []*planned) {
 		return
 	}
 	if policy := w.base(); policy != nil {
-		w.lookUp(policy, slices.Sorted(maps.Keys(without)))
+		w.lookUp(w.lower, policy, slices.Sorted(maps.Keys(without)))
 	}
 }
 
 // label returns the label that an inode gets, with its NUL. What the policy
 // has none for keeps its own.
 func (w *writer) label(p *planned) string {
-	if label := w.labels[p.place]; label != "" {
-		return label
-	}
-	return p.n.Xattrs[selinux.Xattr]
+	return cmp.Or(w.labels[p.place], p.n.Xattrs[selinux.Xattr], w.lower[p.place])
 }
 
 // collect finds out which files have to be hashed.
