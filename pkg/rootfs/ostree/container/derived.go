@@ -144,6 +144,9 @@ func (b *builder) build() (*layerTree, error) {
 			return nil, fmt.Errorf("%s: %w", quote(e.Name), err)
 		}
 	}
+	maps.DeleteFunc(b.links, func(name string, l *link) bool { // a file that is a link to itself remains
+		return l.target == name && b.root.Lookup(name) != nil
+	})
 	for _, name := range slices.Sorted(maps.Keys(b.links)) {
 		if err := b.connect(name); err != nil {
 			return nil, fmt.Errorf("%s: %w", quote(name), err)

@@ -61,6 +61,7 @@ func TestMerge(t *testing.T) {
 		{"hard link and whiteout of its target", [][]entry{{file("usr/a", "1")}, {file("usr/a", "2"), hardlink("usr/b", "usr/a")}, {file("usr/.wh.a", "")}}, "usr/ usr/b=2", "", nil},
 		{"hard link and file", [][]entry{{file("usr/a", "1"), hardlink("usr/b", "usr/a"), file("usr/b", "2")}}, "usr/ usr/a=1 usr/b=1", "usr/ usr/a=1 usr/b=2",
 			[]string{"layer 0: usr/b: twice in the layer: ostree makes it a hard link to usr/a; a container runtime takes the file, which comes last"}},
+		{"hard link to itself", [][]entry{{file("usr/a", "1"), hardlink("usr/a", "usr/a"), hardlink("usr/b", "usr/a")}}, "usr/ usr/a=1 usr/b=1", "", nil},
 		{"twice", [][]entry{{file("usr/a", "1"), file("usr/a", "2")}}, "usr/ usr/a=2", "", []string{"layer 0: usr/a: twice in the layer; the last one counts"}},
 		{"files through a link", [][]entry{{file("usr/lib/a", "1"), symlink("usr/lib64", "lib")}, {file("usr/lib64/b", "2")}},
 			"usr/ usr/lib/ usr/lib/a=1 usr/lib64/ usr/lib64/b=2", "usr/ usr/lib/ usr/lib/a=1 usr/lib/b=2 usr/lib64->lib",
