@@ -44,6 +44,7 @@ func (s *system) Close() error { return s.image.Close() }
 // pull pulls the container that the options name, if it is accepted.
 func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image) error) (*oci.Image, error) {
 	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy, Accept: accept}
+	options.Limits.Holes, _ = parseBytes(o.size) // which was checked, or is empty
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}
@@ -133,6 +134,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	}
 	if s.rootFS = cmp.Or(r.rootFS, s.choices.RootFS, "xfs"); s.rootFS != "xfs" && s.rootFS != "ext4" {
 		return nil, fmt.Errorf("the container asks for %s as its root file system, which cannot be made: choose with --root-fs", s.rootFS)
+	}
+	if tree.ACL != "" && s.rootFS == "xfs" {
+		s.warnings = append(s.warnings, fmt.Sprintf("%q has an access control list: on XFS ostree fsck takes such files for damaged; --root-fs ext4 avoids that", "/"+tree.ACL))
 	}
 	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
 	s.name = cmp.Or(r.name, fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
