@@ -64,7 +64,7 @@ func TestHints(t *testing.T) {
 		"cache clear":                     "did you mean cache prune?",
 		"help bild":                       "did you mean build?",
 		"help stream shw":                 "did you mean stream show?",
-		"frobnicate x":                 "see ohp-assemble --help",
+		"frobnicate x":                    "see ohp-assemble --help",
 		"--format json":                   "--format goes after the command",
 		// Options.
 		"build --type qcow2 " + ref:           "did you mean --platform? It chooses the format: qemu is qcow2, metal is raw, aws is vmdk",

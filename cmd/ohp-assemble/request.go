@@ -266,6 +266,11 @@ func (o buildOptions) check() (*request, error) {
 		if r.bytes%(1<<20) != 0 {
 			return nil, o.wrong("size", fmt.Errorf("size %q: not a whole number of MiB", o.size))
 		}
+		for _, p := range r.targets {
+			if err := p.Check(r.bytes); err != nil {
+				return nil, o.wrong("size", fmt.Errorf("platform %s: %w", p.ID, err))
+			}
+		}
 	}
 	if r.config, err = r.readConfigs(); err != nil {
 		return nil, err
