@@ -391,7 +391,7 @@ func (v *view) open(f *os.File) (err error) {
 	if v.found, err = inspectDisk(f.Name(), v.disk, format); err != nil {
 		return err
 	}
-	root, broken, err := booted(v.disk, v.disk.Size())
+	root, broken, err := booted(v.disk)
 	switch {
 	case err != nil:
 		v.rootErr = err
