@@ -56,7 +56,7 @@ var diskKinds = []fileKind{
 	{-512, "koly", "Apple disk image (UDIF, .dmg)", nil, byQEMU},
 	{0, "sprs", "Apple sparse image (.sparseimage)", nil, byHdiutil},
 	{0, "shdw", "Apple sparse image (ASIF)", nil, byHdiutil},
-	{0, "LUKS\xba\xbe", "LUKS volume, which is encrypted", nil, ""},
+	{0, "LUKS\xba\xbe", "encrypted volume (crypto_LUKS)", nil, ""},
 	{32769, "CD001", "ISO 9660 image, which is no disk", nil, ""},
 	{32769, "BEA01", "UDF image, which is no disk", nil, ""},
 }
@@ -135,6 +135,10 @@ func openDisk(r *io.SectionReader) (rootfs.Blob, string, error) {
 func readTable(d rootfs.Blob) (*gpt.Table, error) {
 	table, err := gpt.Read(d, d.Size())
 	if errors.Is(err, gpt.ErrNoTable) {
+		head := make([]byte, 512)
+		if rootfs.ReadFull(d, head, 0) == nil && hasMBR(head) && head[446+4] == 0xee {
+			return nil, errors.New("gpt: the table is lost, only the MBR that protects it is there")
+		}
 		err = fmt.Errorf("%w: %s", err, describe(d))
 	}
 	return table, err
@@ -161,11 +165,13 @@ func describe(d rootfs.Blob) string {
 		return "this is text that looks like JSON" + no
 	case isText(head):
 		return "this is text" + no
-	case len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa:
+	case hasMBR(head):
 		return "this has an MBR, and only GPT is read"
 	}
 	return "this is no format that is known"
 }
+
+func hasMBR(head []byte) bool { return len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa }
 
 // isText reports whether the beginning of a file is text.
 func isText(head []byte) bool {

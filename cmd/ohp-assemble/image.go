@@ -192,7 +192,10 @@ func booted(disk rootfs.Blob) (*rootfs.Inode, unread, error) {
 	trees, broken := map[string]*rootfs.Inode{}, unread{}
 	for _, e := range table.Partitions {
 		content := io.NewSectionReader(disk, e.Start, e.Size)
-		_, label, _ := identify(content)
+		kind, label, _ := identify(content)
+		if label == "" && kind != "" { // its label may be one that is not read
+			label = e.Name
+		}
 		if label != "root" && label != "boot" && label != "EFI-SYSTEM" {
 			continue
 		}
