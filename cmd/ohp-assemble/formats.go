@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
@@ -186,6 +187,12 @@ func isText(head []byte) bool {
 		head = head[n:]
 	}
 	return true
+}
+
+// imageName reports whether a name ends as files of images do.
+func imageName(name string) bool {
+	ext := strings.TrimPrefix(filepath.Ext(name), ".")
+	return slices.Contains([]string{"img", "iso", "vdi"}, ext) || slices.ContainsFunc(cloud.Platforms, func(p cloud.Platform) bool { return p.Format.Suffix == ext })
 }
 
 // folderError says what a folder is that is given for an image.

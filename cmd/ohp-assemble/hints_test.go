@@ -64,6 +64,7 @@ func TestHints(t *testing.T) {
 		"cache clear":                     "did you mean cache prune?",
 		"help bild":                       "did you mean build?",
 		"help stream shw":                 "did you mean stream show?",
+		"completion bash x":               "see ohp-assemble completion bash --help",
 		"frobnicate x":                    "see ohp-assemble --help",
 		"--format json":                   "--format goes after the command",
 		// Options.

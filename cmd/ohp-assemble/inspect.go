@@ -106,6 +106,9 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	ui := newUI(false)
 	defer ui.wait()
 	image, err := o.pull(ctx, ui, nil)
+	if err != nil && imageName(o.reference) {
+		return nil, withHint(err, "there is no file "+o.reference)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -44,19 +44,22 @@ func run() int {
 	out := &printer{w: os.Stdout}
 	cmd := command()
 	cmd.SetOut(out)
-	var ran *cobra.Command
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		ran, err = cmd.ExecuteContextC(ctx)
-		done <- err
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-interrupted(ctx):
-		err = ctx.Err()
+	type outcome struct {
+		ran *cobra.Command
+		err error
 	}
+	done := make(chan outcome, 1)
+	go func() {
+		ran, err := cmd.ExecuteContextC(ctx)
+		done <- outcome{ran, err}
+	}()
+	var end outcome
+	select {
+	case end = <-done:
+	case <-interrupted(ctx):
+		end.err = ctx.Err()
+	}
+	err := end.err
 	if err == nil {
 		err = out.err
 	}
@@ -67,7 +70,7 @@ func run() int {
 		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
-	if h := hint(err, ran); h != "" {
+	if h := hint(err, end.ran); h != "" {
 		fmt.Fprintf(os.Stderr, "ohp-assemble: hint: %s\n", visible(h))
 	}
 	return exitCode(err)

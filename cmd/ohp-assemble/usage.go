@@ -54,6 +54,15 @@ func strict(cmd *cobra.Command) {
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		}
 	}
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			err := args(cmd, given)
+			if err != nil && !errors.As(err, new(usageError)) { // one of cobra's own commands
+				err = usageError{err}
+			}
+			return err
+		}
+	}
 	for _, c := range cmd.Commands() {
 		if c.Name() == "help" {
 			c.Args = helpArgs
@@ -132,7 +141,11 @@ func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n,
 func rangeArgs(from, to int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < from || len(args) > to {
-			return usageError{fmt.Errorf("%s takes %s, %d arguments were given", cmd.Name(), what, len(args))}
+			given := fmt.Sprintf("%d arguments were given", len(args))
+			if len(args) == 1 {
+				given = "1 argument was given"
+			}
+			return usageError{fmt.Errorf("%s takes %s, %s", cmd.Name(), what, given)}
 		}
 		return noneEmpty(cmd, args)
 	}
