@@ -211,9 +211,9 @@ func folderError(dir string) error {
 
 // archiveError says what a tar archive is that has no image in it.
 func archiveError(names []string) error {
-	for file, transport := range map[string]string{"oci-layout": "oci-archive", "manifest.json": "docker-archive"} {
-		if slices.Contains(names, file) {
-			return disk.Unsupported("tar: an archive with a container in it, and no disk: name it as %s:FILE", transport)
+	for _, form := range []struct{ file, transport string }{{"oci-layout", "oci-archive"}, {"manifest.json", "docker-archive"}} {
+		if slices.Contains(names, form.file) {
+			return disk.Unsupported("tar: an archive with a container in it, and no disk: name it as %s:FILE", form.transport)
 		}
 	}
 	return disk.Unsupported("tar: no disk of an OVA or of a containerDisk is in it, or it is compressed there")

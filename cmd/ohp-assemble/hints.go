@@ -164,8 +164,8 @@ func commandHint(group *cobra.Command, arg string) string {
 	return ""
 }
 
-// flagHint tells which option of a command was meant.
-func flagHint(cmd *cobra.Command, name string) string {
+// optionHint tells which option of a command was meant.
+func optionHint(cmd *cobra.Command, name string) string {
 	has := func(name string) bool {
 		name, _, _ = strings.Cut(name, "=")
 		return cmd.Flags().Lookup(name) != nil

@@ -21,7 +21,7 @@ func TestPlanRefuses(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"--platform hyperv --size 65TiB":                              "platform hyperv: vhdx: a disk of",
-		"--platform qemu,aws --size 65TiB":                            "platform aws: a disk of 71468255805440 bytes: AWS takes at most 64 TiB",
+		"--platform qemu,aws --size 65TiB":                            "AWS takes at most 64 TiB",
 		"--platform azure --size 3TiB":                                "platform azure: vhd: a disk of",
 		"--platform gcp --size 1536MiB":                               "platform gcp: gcp: a disk of",
 		"--platform qemu --size 2097153GiB":                           "platform qemu: qcow2: disk of",

@@ -104,7 +104,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is wrong, its options are not known for that
 		return noCommand(cmd, cmd.Flags().Arg(0))
 	case errors.As(err, &unknown):
-		return usageError{withHint(err, flagHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())))}
+		return usageError{withHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())))}
 	case errors.As(err, &invalid):
 		cause := invalid.Unwrap()
 		switch want := map[string]string{

@@ -76,7 +76,7 @@ func (l *layout) check() error {
 	case l.size%512 != 0:
 		return fmt.Errorf("disk of %d bytes is not whole sectors", l.size)
 	case l.l1Entries()*8 > maxL1Bytes:
-		return fmt.Errorf("disk of %d bytes is too large, at most %d", l.size, maxL1Bytes/8*l.perTable()*l.cluster())
+		return fmt.Errorf("disk of %d bytes is too large", l.size)
 	}
 	return nil
 }
