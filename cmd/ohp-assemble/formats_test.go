@@ -11,6 +11,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -133,6 +134,29 @@ func TestOtherFileSystem(t *testing.T) {
 		if _, err := try("cat", name, "/etc/os-release"); exitCode(err) != exitFailed || !strings.Contains(err.Error(), k.name) {
 			t.Errorf("%s: cat: %v", k.name, err)
 		}
+	}
+}
+
+// TestOtherSystem: a disk of a system that ostree has not deployed is whole.
+func TestOtherSystem(t *testing.T) {
+	name, at := smallDisk(t, rootfs.Dir(0o755))
+	for part, tree := range map[string]*rootfs.Inode{"root": rootfs.Dir(0o755), "boot": rootfs.Dir(0o755)} {
+		fs, err := ext4.Format(tree, ext4.Options{Size: 8 << 20, Label: part})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := rootfs.ReadAll(fs, 8<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, name, at[part], b)
+	}
+	found, err := inspect(name)
+	if err != nil || len(found.Problems) > 0 || len(found.Notes) != 2 {
+		t.Errorf("%v, %+v", err, found)
+	}
+	if _, err := try("inspect", name); err != nil {
+		t.Error(err)
 	}
 }
 

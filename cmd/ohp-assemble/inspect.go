@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
@@ -36,7 +37,7 @@ type inspection struct {
 	Ignition    int64        `json:"ignition"`   // bytes of the embedded config, 0 for none
 	Deployments []deployment `json:"deployments"`
 	Problems    []string     `json:"problems,omitempty"`
-	Notes       []string     `json:"notes,omitempty"` // what is not read, and not damaged
+	Notes       []string     `json:"notes,omitempty"` // what is not read or not there, without being damaged
 }
 
 type partition struct {
@@ -271,7 +272,7 @@ func (found *inspection) boot(root *rootfs.Inode) error {
 		}
 	}
 	if len(found.Entries) == 0 {
-		return errors.New("no boot entries")
+		return disk.Unsupported("no boot entries")
 	}
 	found.FirstBoot = root.Lookup("ignition.firstboot") != nil
 	if config := root.Lookup(ignition.Path); config != nil {
@@ -284,7 +285,7 @@ func (found *inspection) boot(root *rootfs.Inode) error {
 func (found *inspection) root(root *rootfs.Inode) error {
 	stateroots := root.Lookup("ostree/deploy")
 	if stateroots == nil {
-		return errors.New("no ostree/deploy")
+		return disk.Unsupported("no ostree/deploy: this is not a system that ostree has deployed")
 	}
 	for _, stateroot := range stateroots.Names() {
 		dir := stateroots.Lookup(path.Join(stateroot, "deploy"))
