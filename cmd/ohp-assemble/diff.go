@@ -592,7 +592,7 @@ func (d *difference) partitions(a, b *view) error {
 		if inB {
 			c.B = &pb
 		}
-		if inA && inB && pa.Filesystem == "" && pb.Filesystem == "" && pa.Size == pb.Size {
+		if inA && inB && opaque(pa.Filesystem) && opaque(pb.Filesystem) && pa.Size == pb.Size {
 			same, err := sameBytes(io.NewSectionReader(a.disk, pa.Start, pa.Size), io.NewSectionReader(b.disk, pb.Start, pb.Size))
 			if err != nil {
 				return fmt.Errorf("partition %d: %w", pa.Number, err)

@@ -79,6 +79,12 @@ var volumeKinds = []fileKind{
 	{off: 54, magic: "FAT12   ", name: "fat12"},
 }
 
+// opaque reports whether the content of a partition is bytes and no more: it has
+// no file system, or one that is not read.
+func opaque(filesystem string) bool {
+	return filesystem == "" || slices.ContainsFunc(volumeKinds, func(k fileKind) bool { return k.name == filesystem })
+}
+
 // otherKinds are told of a file that has no partition table.
 var otherKinds = []fileKind{
 	{off: 0, magic: "BZh", name: "file that is compressed with bzip2"},

@@ -134,6 +134,19 @@ func TestOtherFileSystem(t *testing.T) {
 		if _, err := try("cat", name, "/etc/os-release"); exitCode(err) != exitFailed || !strings.Contains(err.Error(), k.name) {
 			t.Errorf("%s: cat: %v", k.name, err)
 		}
+		changed := name + ".changed"
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[at["root"]+5<<20]++
+		if err := os.WriteFile(changed, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		d, err := new(buildOptions).diff(t.Context(), name, changed)
+		if err != nil || d.Equal || len(d.Partitions) != 1 || !d.Partitions[0].Content {
+			t.Errorf("%s: diff: %v, %+v", k.name, err, d)
+		}
 	}
 }
 
