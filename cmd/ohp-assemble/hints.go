@@ -146,11 +146,13 @@ func commandHint(group *cobra.Command, arg string) string {
 		return didYouMean(meant)
 	}
 	_, prefix, _ := strings.Cut(group.CommandPath()+" ", " ")
-	if _, err := os.Stat(arg); err == nil && prefix == "" {
-		return didYouMean("inspect " + arg)
+	takes := map[string]string{"": "build", "stream ": "stream show", "manifest ": "plan"} // a reference
+	_, err := os.Stat(arg)
+	if err == nil {
+		takes = map[string]string{"": "inspect", "stream ": "stream show", "manifest ": "manifest validate"} // a file
 	}
-	if strings.ContainsAny(arg, "/:@") {
-		return didYouMean(map[string]string{"": "build ", "stream ": "stream show ", "manifest ": "manifest validate "}[prefix] + arg)
+	if takes[prefix] != "" && (err == nil || strings.ContainsAny(arg, "/:@")) {
+		return didYouMean(takes[prefix] + " " + arg)
 	}
 	var names []string
 	for _, c := range group.Commands() {
