@@ -182,6 +182,34 @@ func fileName(s string) string {
 type plannedDisk struct {
 	platform cloud.Platform
 	disk     *layout.Disk
+	unfit    error // why its cloud would not take it
+}
+
+// prepare loads the system of a request and lays out its disks. All that can be
+// refused before an image is written is refused here, for plan and build alike.
+func prepare(ctx context.Context, ui *ui, r *request) (_ *system, disks []plannedDisk, err error) {
+	s, err := load(ctx, ui, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if disks, err = s.layOut(ui, r); err != nil {
+		return nil, nil, err
+	}
+	var unfit []string
+	for i := range disks {
+		if disks[i].unfit, err = s.checkUpload(r, disks[i]); err != nil {
+			return nil, nil, fmt.Errorf("platform %s: %w", disks[i].platform.ID, err)
+		}
+		if disks[i].unfit != nil {
+			unfit = append(unfit, disks[i].unfit.Error())
+		}
+	}
+	return s, disks, ui.warn(unfit, r.strict)
 }
 
 // plan lays out the disks of a request.
@@ -193,7 +221,7 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("platform %s: %w", p.ID, err)
 		}
-		disks = append(disks, plannedDisk{p, d})
+		disks = append(disks, plannedDisk{platform: p, disk: d})
 	}
 	return disks, nil
 }
@@ -324,15 +352,11 @@ func planCommand() *cobra.Command {
 
 // plan returns what build would make of a request.
 func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
-	system, err := load(ctx, ui, r)
+	system, disks, err := prepare(ctx, ui, r)
 	if err != nil {
 		return nil, err
 	}
 	defer system.Close()
-	disks, err := system.layOut(ui, r)
-	if err != nil {
-		return nil, err
-	}
 	return system.describe(r, disks), nil
 }
 

@@ -117,8 +117,7 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 		{"coreos.mf", int64(len(manifest)), strings.NewReader(manifest)},
 		{"disk.vmdk", size, io.NewSectionReader(o.Spool, 0, size)},
 	} {
-		// A disk of 8 GiB or more, compressed, is what ustar has no number for.
-		err := t.WriteHeader(&tar.Header{Format: tar.FormatUSTAR, Name: f.name, Size: f.size, Mode: 0o644, ModTime: modTime(o)})
+		err := t.WriteHeader(header(f.name, f.size, o))
 		if err == nil {
 			_, err = io.Copy(t, f.r)
 		}
@@ -130,6 +129,20 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 		return fmt.Errorf("ova: %w", err)
 	}
 	return nil
+}
+
+// ustarMax is the size that a file in an archive of the form ustar can have.
+const ustarMax = 1<<33 - 1
+
+// header returns the header of a file in the archive. A larger one than ustar
+// has a number for gets GNU's form of it, which is what VMware's ova-compose
+// writes and vSphere imports; it does not import that of POSIX.
+func header(name string, size int64, o Options) *tar.Header {
+	h := &tar.Header{Format: tar.FormatUSTAR, Name: name, Size: size, Mode: 0o644, ModTime: modTime(o)}
+	if size > ustarMax {
+		h.Format = tar.FormatGNU
+	}
+	return h
 }
 
 func modTime(o Options) time.Time {
