@@ -17,6 +17,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/spelling"
 )
 
 // compiled is the schema that is shipped: what judges here is what editors and
@@ -129,38 +131,16 @@ func keyOf(f reflect.StructField) string {
 	return key
 }
 
-// nearest returns the key whose name takes the fewest edits to make of a wrong
-// one, if it is not another word altogether.
+// nearest returns the key whose name a wrong one was probably meant to be, or "".
 func nearest(wrong string, keys []string) string {
-	best, fewest := "", len(wrong)/2+1
-	for _, key := range keys {
-		name := key[strings.LastIndex(key, ".")+1:]
-		if n := edits(strings.ToLower(wrong), strings.ToLower(name)); n < fewest {
-			best, fewest = key, n
-		}
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = key[strings.LastIndex(key, ".")+1:]
 	}
-	return best
-}
-
-// edits is the Levenshtein distance of two words.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	if i := spelling.Nearest(wrong, names); i >= 0 {
+		return keys[i]
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return ""
 }
 
 // At says where a key stands, or as much of it as there is: file, line, column

@@ -102,15 +102,11 @@ func build(ctx context.Context, ui *ui, r *request, out string) (*result, error)
 	if err := writable(out); err != nil {
 		return nil, err
 	}
-	system, err := load(ctx, ui, r)
+	system, disks, err := prepare(ctx, ui, r)
 	if err != nil {
 		return nil, err
 	}
 	defer system.Close()
-	disks, err := system.layOut(ui, r)
-	if err != nil {
-		return nil, err
-	}
 	if err := os.MkdirAll(out, 0o777); err != nil {
 		return nil, err
 	}
@@ -158,12 +154,9 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 			return err
 		}
 		defer spool.Close()
-		return p.Format.WriteFile(
-			cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img,
-			cloud.Facts{
-				ID: d.disk.Partitions[len(d.disk.Partitions)-1].ID, Time: system.created(), Name: strings.TrimSuffix(base, "."+p.Format.Suffix),
-				OS: system.name, Version: system.version, Arch: system.arch, Cloud: system.choices.Cloud, Spool: spool,
-			})
+		facts := system.facts(d)
+		facts.Spool = spool
+		return p.Format.WriteFile(cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img, facts)
 	})
 	if err != nil {
 		return imageResult{}, err
@@ -178,24 +171,60 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	}, nil
 }
 
-// writeUpload writes, beside an image, how it gets into its cloud. If it breaks
-// a rule of its cloud, it does not, and what an earlier image had there goes.
-func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResult) error {
+// facts returns what formats tell of a disk.
+func (s *system) facts(d plannedDisk) cloud.Facts {
+	return cloud.Facts{
+		ID: d.disk.Partitions[len(d.disk.Partitions)-1].ID, Time: s.created(),
+		Name: strings.TrimSuffix(d.platform.FileName(s.name, s.version, s.arch), "."+d.platform.Format.Suffix),
+		OS:   s.name, Version: s.version, Arch: s.arch, Cloud: s.choices.Cloud,
+	}
+}
+
+// uploadImage returns what a cloud is told of an image.
+func (s *system) uploadImage(i imageResult) upload.Image {
 	image := upload.Image{
 		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
-		Arch: system.arch, OS: system.name, Version: system.version, SecureBoot: system.hasShim(),
+		Arch: s.arch, OS: s.name, Version: s.version,
 	}
 	if i.Compression != string(compress.None) {
 		image.Compression, image.UncompressedSHA256, image.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
 	}
 	if i.Platform == "aws" {
-		c := system.choices.Cloud
+		c := s.choices.Cloud
 		image.AWS = upload.AWS{VolumeType: c.AWSVolumeType, BootMode: c.AWSBootMode, IMDSv2Only: c.AWSIMDSv2Only}
 	}
+	return image
+}
+
+// checkUpload returns why the cloud of a disk would not take its image, as far
+// as can be told before the image is written.
+func (s *system) checkUpload(r *request, d plannedDisk) (unfit, err error) {
+	file, kind := d.disk.Image, r.compression(d.platform)
+	if d.platform.Format.Plan != nil {
+		if file, err = d.platform.Format.Plan(file, s.facts(d)); err != nil {
+			return nil, err
+		}
+	}
+	_, unfit = upload.New(s.uploadImage(imageResult{
+		Platform: d.platform.ID, Format: d.platform.Format.Suffix, Compression: string(kind),
+		Path: d.platform.FileName(s.name, s.version, s.arch) + kind.Suffix(),
+		Size: file.Size(), VirtualSize: d.disk.Size(), UncompressedSize: file.Size(),
+	}))
+	return unfit, nil
+}
+
+// writeUpload writes, beside an image, how it gets into its cloud. If it breaks
+// a rule of its cloud, it does not, and what an earlier image had there goes.
+func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResult) error {
+	image := system.uploadImage(i)
+	image.SecureBoot = system.hasShim()
 	doc, err := upload.New(image)
 	if err != nil {
 		if err := os.Remove(upload.FileName(i.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		if d.unfit != nil { // which was said before
+			return nil
 		}
 		return ui.warn([]string{err.Error()}, r.strict)
 	}

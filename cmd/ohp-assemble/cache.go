@@ -14,8 +14,6 @@ func cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Look into the cache, and make it smaller",
-		Args:  exactArgs(0, "no arguments but ls or prune"),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&dir, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
 	cmd.AddCommand(cacheListCommand(&dir), cachePruneCommand(&dir))

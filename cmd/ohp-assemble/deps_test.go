@@ -11,7 +11,8 @@ import (
 // formats, to the two nouns.
 var mayImport = []struct{ pkg, on string }{
 	{"cmd/", "pkg/ manifests"},
-	{"manifests", ""},
+	{"manifests", "pkg/spelling"},
+	{"pkg/spelling", ""},
 	{"pkg/stream", "pkg/"},
 	{"pkg/cloud", "pkg/cloud pkg/disk pkg/rootfs"},
 	{"pkg/iso", "pkg/disk pkg/rootfs"},

@@ -391,7 +391,7 @@ func (v *view) open(f *os.File) (err error) {
 	if v.found, err = inspectDisk(f.Name(), v.disk, format); err != nil {
 		return err
 	}
-	root, broken, err := booted(v.disk, v.disk.Size())
+	root, broken, err := booted(v.disk)
 	switch {
 	case err != nil:
 		v.rootErr = err
@@ -592,7 +592,7 @@ func (d *difference) partitions(a, b *view) error {
 		if inB {
 			c.B = &pb
 		}
-		if inA && inB && pa.Filesystem == "" && pb.Filesystem == "" && pa.Size == pb.Size {
+		if inA && inB && opaque(pa.Filesystem) && opaque(pb.Filesystem) && pa.Size == pb.Size {
 			same, err := sameBytes(io.NewSectionReader(a.disk, pa.Start, pa.Size), io.NewSectionReader(b.disk, pb.Start, pb.Size))
 			if err != nil {
 				return fmt.Errorf("partition %d: %w", pa.Number, err)

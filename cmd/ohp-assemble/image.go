@@ -16,25 +16,21 @@ import (
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/fat"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhd"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhdx"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vmdk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // openImage returns the disk in a file of any format that is written here.
-func openImage(f *os.File) (disk rootfs.Blob, format string, err error) {
+func openImage(f *os.File) (rootfs.Blob, string, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, "", err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, "", errors.New("not a regular file")
+		return nil, "", disk.Unsupported("not a regular file")
 	}
 	file := io.NewSectionReader(f, 0, info.Size())
 	if isTar(file) {
@@ -44,27 +40,6 @@ func openImage(f *os.File) (disk rootfs.Blob, format string, err error) {
 		return nil, "", err
 	}
 	return openDisk(file)
-}
-
-// openDisk returns the disk in a file that has nothing else in it.
-func openDisk(r *io.SectionReader) (disk rootfs.Blob, format string, err error) {
-	magic := make([]byte, 8)
-	r.ReadAt(magic, 0)
-	switch {
-	case string(magic[:4]) == "QFI\xfb":
-		disk, err = qcow2.Open(r)
-		return disk, "qcow2", err
-	case string(magic[:4]) == "KDMV":
-		disk, err = vmdk.Open(r, r.Size())
-		return disk, "vmdk", err
-	case string(magic) == "vhdxfile":
-		disk, err = vhdx.Open(r, r.Size())
-		return disk, "vhdx", err
-	case vhd.Is(r, r.Size()):
-		disk, err = vhd.Open(r, r.Size())
-		return disk, "vhd", err
-	}
-	return r, "raw", nil
 }
 
 // errPacked is why there is no looking into a file where it is: a disk is read
@@ -100,27 +75,31 @@ func isTar(file io.ReaderAt) bool {
 }
 
 // openArchive returns the disk in an OVA, or in an archive of a containerDisk.
-func openArchive(file *io.SectionReader) (disk rootfs.Blob, format string, err error) {
+func openArchive(file *io.SectionReader) (rootfs.Blob, string, error) {
+	var names []string
 	for m, err := range members(file) {
+		if len(names) < 100 {
+			names = append(names, m.name)
+		}
 		switch {
 		case err != nil:
 			return nil, "", fmt.Errorf("tar: %w", err)
 		case strings.HasSuffix(m.name, ".vmdk"):
-			disk, _, err := openDisk(m.content)
-			return disk, "ova", err
+			d, _, err := openDisk(m.content)
+			return d, "ova", err
 		case strings.HasPrefix(m.name, "blobs/") && isTar(m.content):
 			for m, err := range members(m.content) {
 				if err != nil {
 					return nil, "", fmt.Errorf("ociarchive: layer: %w", err)
 				}
 				if path.Dir(m.name) == "disk" {
-					disk, _, err := openDisk(m.content)
-					return disk, "ociarchive", err
+					d, _, err := openDisk(m.content)
+					return d, "ociarchive", err
 				}
 			}
 		}
 	}
-	return nil, "", errors.New("tar: no disk of an OVA or of a containerDisk is in it, or it is compressed there")
+	return nil, "", archiveError(names)
 }
 
 // A member is a file in a tar archive.
@@ -176,6 +155,9 @@ func identify(r io.ReaderAt) (kind, label, uuid string) {
 	case string(head[82:90]) == "FAT32   ":
 		return "fat32", text(head[71:82]), serial(head[67:])
 	}
+	if k := fits(volumeKinds, r, 0); k != nil {
+		return k.name, "", ""
+	}
 	return "", "", ""
 }
 
@@ -191,7 +173,7 @@ func readTree(content *io.SectionReader) (*rootfs.Inode, error) {
 	case "":
 		return nil, errors.New("no file system that is known")
 	default:
-		return nil, fmt.Errorf("%s cannot be read here", kind)
+		return nil, disk.Unsupported("%s is not read", kind)
 	}
 }
 
@@ -202,15 +184,18 @@ type unread map[*rootfs.Inode]error
 // booted returns the tree that the system on a disk will see when it is
 // booted: its deployment is the root, and other file systems stand where it
 // mounts them. A disk without a deployment has its root file system for a root.
-func booted(disk io.ReaderAt, size int64) (*rootfs.Inode, unread, error) {
-	table, err := gpt.Read(disk, size)
+func booted(disk rootfs.Blob) (*rootfs.Inode, unread, error) {
+	table, err := readTable(disk)
 	if err != nil {
 		return nil, nil, err
 	}
 	trees, broken := map[string]*rootfs.Inode{}, unread{}
 	for _, e := range table.Partitions {
 		content := io.NewSectionReader(disk, e.Start, e.Size)
-		_, label, _ := identify(content)
+		kind, label, _ := identify(content)
+		if label == "" && kind != "" { // its label may be one that is not read
+			label = e.Name
+		}
 		if label != "root" && label != "boot" && label != "EFI-SYSTEM" {
 			continue
 		}

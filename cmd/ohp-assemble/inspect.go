@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
@@ -35,6 +37,7 @@ type inspection struct {
 	Ignition    int64        `json:"ignition"`   // bytes of the embedded config, 0 for none
 	Deployments []deployment `json:"deployments"`
 	Problems    []string     `json:"problems,omitempty"`
+	Notes       []string     `json:"notes,omitempty"` // what is not read or not there, without being damaged
 }
 
 type partition struct {
@@ -66,14 +69,17 @@ type deployment struct {
 func inspectCommand() *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
-		Use:   "inspect FILE|REFERENCE",
-		Short: "Show what is in an image (partitions, kernel arguments, commit, Ignition) or in a container",
+		Use:   "inspect FILE|FOLDER|REFERENCE",
+		Short: "Show what is in an image (partitions, kernel arguments, commit, Ignition), in the folder of a build, or in a container",
 		Args:  exactArgs(1, "one image or reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(o.format); err != nil {
 				return err
 			}
 			o.reference = args[0]
+			if isFolder(o.reference) {
+				return showFolder(cmd.OutOrStdout(), o.format, o.reference)
+			}
 			found, err := o.inspect(cmd.Context())
 			if err != nil {
 				return err
@@ -101,6 +107,9 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	ui := newUI(false)
 	defer ui.wait()
 	image, err := o.pull(ctx, ui, nil)
+	if err != nil && imageName(o.reference) {
+		return nil, withHint(err, "there is no file "+o.reference)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -162,21 +171,33 @@ func inspect(name string) (*inspection, error) {
 	}
 	defer f.Close()
 	image, format, err := openImage(f)
+	var found *inspection
 	if err == nil {
-		var found *inspection
-		if found, err = inspectDisk(name, image, format); err == nil {
-			return found, nil
-		}
-		if !errors.Is(err, gpt.ErrNoTable) { // there is one, and it is damaged
-			err = fmt.Errorf("%w: %w", errProblems, err)
-		}
+		found, err = inspectDisk(name, image, format)
 	}
-	return nil, fmt.Errorf("%s: %w", name, err)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, damage(err))
+	}
+	return found, nil
+}
+
+// damaged is the error of an image that is not whole.
+type damaged struct{ error }
+
+func (e damaged) Unwrap() []error { return []error{e.error, errProblems} }
+
+// damage tells the errors of damage from those of what cannot be read, although
+// it is whole.
+func damage(err error) error {
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, gpt.ErrNoTable) || errors.Is(err, errPacked) || errors.As(err, new(*fs.PathError)) {
+		return err
+	}
+	return damaged{err}
 }
 
 // inspectDisk looks into the disk in a file of the given name.
 func inspectDisk(name string, image rootfs.Blob, format string) (*inspection, error) {
-	table, err := gpt.Read(image, image.Size())
+	table, err := readTable(image)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +246,10 @@ func look(content *io.SectionReader, into func(*rootfs.Inode) error) error {
 }
 
 func (found *inspection) problem(where string, err error) {
-	if err != nil {
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		found.Notes = append(found.Notes, fmt.Sprintf("%s: %v", where, err))
+	case err != nil:
 		found.Problems = append(found.Problems, fmt.Sprintf("%s: %v", where, err))
 	}
 }
@@ -248,7 +272,7 @@ func (found *inspection) boot(root *rootfs.Inode) error {
 		}
 	}
 	if len(found.Entries) == 0 {
-		return errors.New("no boot entries")
+		return disk.Unsupported("no boot entries")
 	}
 	found.FirstBoot = root.Lookup("ignition.firstboot") != nil
 	if config := root.Lookup(ignition.Path); config != nil {
@@ -261,7 +285,7 @@ func (found *inspection) boot(root *rootfs.Inode) error {
 func (found *inspection) root(root *rootfs.Inode) error {
 	stateroots := root.Lookup("ostree/deploy")
 	if stateroots == nil {
-		return errors.New("no ostree/deploy")
+		return disk.Unsupported("no ostree/deploy: this is not a system that ostree has deployed")
 	}
 	for _, stateroot := range stateroots.Names() {
 		dir := stateroots.Lookup(path.Join(stateroot, "deploy"))
@@ -304,5 +328,8 @@ func (found *inspection) print(w io.Writer) {
 		map[bool]string{true: fmt.Sprintf("embedded, %d bytes", found.Ignition), false: "not embedded"}[found.Ignition > 0])
 	for _, p := range found.Problems {
 		fmt.Fprintf(w, "problem: %s\n", p)
+	}
+	for _, n := range found.Notes {
+		fmt.Fprintf(w, "note: %s\n", n)
 	}
 }

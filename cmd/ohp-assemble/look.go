@@ -21,14 +21,17 @@ Paths are those of the system when it is booted: / is its deployment, /boot,
 func lsCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use:     "ls FILE [PATH]",
-		Short:   "List a directory in an image",
-		Long:    "List a directory, or show a file, in an image.\n" + lookHelp,
+		Use:     "ls FILE [PATH] | ls FOLDER",
+		Short:   "List a directory in an image, or the images of a build",
+		Long:    "List a directory, or show a file, in an image. Of the folder of a build, its\nimages are listed.\n" + lookHelp,
 		Example: "  ohp-assemble ls my-os.qcow2 /boot/loader/entries",
 		Args:    rangeArgs(1, 2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
+			}
+			if len(args) == 1 && isFolder(args[0]) {
+				return showFolder(cmd.OutOrStdout(), format, args[0])
 			}
 			return lookInto(args[0], strings.Join(args[1:], ""), func(in *rootfs.Inode) error {
 				return show(cmd.OutOrStdout(), format, list(path.Base(args[len(args)-1]), in))
@@ -66,11 +69,14 @@ func lookInto(file, name string, look func(*rootfs.Inode) error) error {
 		return err
 	}
 	defer f.Close()
+	if isFolder(file) {
+		return notOneImage(file)
+	}
 	disk, _, err := openImage(f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	root, broken, err := booted(disk, disk.Size())
+	root, broken, err := booted(disk)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}

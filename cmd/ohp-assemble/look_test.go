@@ -28,7 +28,7 @@ func TestLook(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		root, broken, err := booted(disk, disk.Size())
+		root, broken, err := booted(disk)
 		if err != nil || len(broken) > 0 {
 			t.Fatal(err, broken.why())
 		}

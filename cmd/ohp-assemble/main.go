@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
@@ -45,18 +46,22 @@ func run() int {
 	out := &printer{w: os.Stdout}
 	cmd := command()
 	cmd.SetOut(out)
-	done := make(chan error, 1)
+	type outcome struct {
+		ran *cobra.Command
+		err error
+	}
+	done := make(chan outcome, 1)
 	go func() {
 		ran, err := cmd.ExecuteContextC(ctx)
-		cmd = ran
-		done <- err
+		done <- outcome{ran, err}
 	}()
-	var err error
+	var end outcome
 	select {
-	case err = <-done:
+	case end = <-done:
 	case <-interrupted(ctx):
-		err = ctx.Err()
+		end.err = ctx.Err()
 	}
+	err := end.err
 	if err == nil {
 		err = out.err
 	}
@@ -67,11 +72,11 @@ func run() int {
 	if ctx.Err() != nil {
 		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
 	} else {
-		h = cmp.Or(flagHint(cmd, os.Args[1:], err), hint(err))
+		h = cmp.Or(flagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h != "" {
-		fmt.Fprintf(os.Stderr, "ohp-assemble: hint: %s\n", h)
+		fmt.Fprintf(os.Stderr, "ohp-assemble: hint: %s\n", visible(h))
 	}
 	return exitCode(err)
 }
@@ -85,15 +90,10 @@ makes disk images of it: without root, mounts, loop devices or a virtual
 machine, and the same bytes every time.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("no command %q", args[0])}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+		Version:       versionLine(),
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		buildCommand(), planCommand(),
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
@@ -101,32 +101,17 @@ machine, and the same bytes every time.`,
 		publishCommand(), pullCommand(), streamCommand(),
 		manifestCommand(), cacheCommand(), versionCommand(),
 	)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	strict(root)
 	return root
 }
-
-// A usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
 
 // errProblems says that an image was read and is not what it should be.
 var errProblems = errors.New("there are problems")
 
 // errDiffer is the answer to diff --exit-code.
 var errDiffer = errors.New("not equal")
-
-// exactArgs is cobra.ExactArgs with a usageError.
-func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
-
-// rangeArgs is cobra.RangeArgs with a usageError.
-func rangeArgs(from, to int, what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < from || len(args) > to {
-			return usageError{fmt.Errorf("%s takes %s, %d arguments were given", cmd.Name(), what, len(args))}
-		}
-		return nil
-	}
-}
 
 func exitCode(err error) int {
 	switch {
@@ -140,15 +125,22 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// hint says what to do about an error, where that is known.
-func hint(err error) string {
+// hint says what to do about an error of a command, where that is known.
+func hint(err error, ran *cobra.Command) string {
+	var own hinted
 	switch {
-	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
-		return "ohp-assemble --help, or ohp-assemble COMMAND --help"
+	case errors.As(err, &own):
+		return own.hint
+	case exitCode(err) == exitUsage:
+		return "see " + ran.CommandPath() + " --help"
 	case errors.Is(err, publish.ErrSecret):
 		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
 	case errors.Is(err, publish.ErrFile):
 		return "the file has changed since it was built, or is damaged: build it again"
+	case errors.Is(err, layer.ErrHoles):
+		return "--size asks for a disk that can hold such files"
+	case errors.Is(err, oci.ErrDamaged):
+		return "the container itself is damaged: its layers arrived as their digests say, and their content is wrong. Build the container again"
 	case errors.Is(err, oci.ErrVerify):
 		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
 	case errors.Is(err, oci.ErrForbidden):

@@ -14,17 +14,13 @@ func manifestCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manifest",
 		Short: "Check image definitions, and help to write them",
-		Args:  exactArgs(0, "one of its commands"),
-		RunE:  func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "validate FILE...",
 			Short: "Check definitions, and the configs that they embed; nothing is fetched",
+			Args:  atLeast(1, "files"),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				if len(args) == 0 {
-					return usageError{fmt.Errorf("validate takes files, none were given")}
-				}
 				for _, name := range args {
 					if err := validate(name); err != nil {
 						return err

@@ -53,6 +53,7 @@ func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image)
 		Cache: o.cache, Arch: o.arch, Policy: o.policy, Accept: accept,
 		AuthFile: reg.AuthFile, Login: reg.Login, CertDir: reg.CertDir, TLSVerify: reg.TLSVerify,
 	}
+	options.Limits.Holes, _ = parseBytes(o.size) // which was checked, or is empty
 	unfinished.RLock()
 	defer unfinished.RUnlock()
 	s := ui.begin("pull", "pull", 0)
@@ -137,6 +138,9 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if s.rootFS = cmp.Or(r.rootFS, s.choices.RootFS, "xfs"); s.rootFS != "xfs" && s.rootFS != "ext4" {
 		return nil, fmt.Errorf("the container asks for %s as its root file system, which cannot be made: choose with --root-fs", s.rootFS)
 	}
+	if tree.ACL != "" && s.rootFS == "xfs" {
+		s.warnings = append(s.warnings, fmt.Sprintf("%q has an access control list: on XFS ostree fsck takes such files for damaged; --root-fs ext4 avoids that", "/"+tree.ACL))
+	}
 	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
 	s.name = cmp.Or(r.name, fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
 	s.version = cmp.Or(fileName(image.Labels["org.opencontainers.image.version"]), fileName(image.Labels["version"]), image.Digest.Encoded()[:12])
@@ -187,6 +191,34 @@ func fileName(s string) string {
 type plannedDisk struct {
 	platform cloud.Platform
 	disk     *layout.Disk
+	unfit    error // why its cloud would not take it
+}
+
+// prepare loads the system of a request and lays out its disks. All that can be
+// refused before an image is written is refused here, for plan and build alike.
+func prepare(ctx context.Context, ui *ui, r *request) (_ *system, disks []plannedDisk, err error) {
+	s, err := load(ctx, ui, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if disks, err = s.layOut(ui, r); err != nil {
+		return nil, nil, err
+	}
+	var unfit []string
+	for i := range disks {
+		if disks[i].unfit, err = s.checkUpload(r, disks[i]); err != nil {
+			return nil, nil, fmt.Errorf("platform %s: %w", disks[i].platform.ID, err)
+		}
+		if disks[i].unfit != nil {
+			unfit = append(unfit, disks[i].unfit.Error())
+		}
+	}
+	return s, disks, ui.warn(unfit, r.strict)
 }
 
 // plan lays out the disks of a request.
@@ -198,7 +230,7 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("platform %s: %w", p.ID, err)
 		}
-		disks = append(disks, plannedDisk{p, d})
+		disks = append(disks, plannedDisk{platform: p, disk: d})
 	}
 	return disks, nil
 }
@@ -329,15 +361,11 @@ func planCommand() *cobra.Command {
 
 // plan returns what build would make of a request.
 func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
-	system, err := load(ctx, ui, r)
+	system, disks, err := prepare(ctx, ui, r)
 	if err != nil {
 		return nil, err
 	}
 	defer system.Close()
-	disks, err := system.layOut(ui, r)
-	if err != nil {
-		return nil, err
-	}
 	return system.describe(r, disks), nil
 }
 

@@ -99,7 +99,7 @@ func formatFlag(cmd *cobra.Command, format *string) {
 
 func checkFormat(format string) error {
 	if format != "text" && format != "json" {
-		return usageError{fmt.Errorf("format %q: there are text and json", format)}
+		return usageError{withHint(fmt.Errorf("format %q: there are text and json", format), formatHint(format))}
 	}
 	return nil
 }
@@ -135,6 +135,7 @@ func (o *buildOptions) requests(cmd *cobra.Command, args []string) (all []*reque
 	}
 	seen := map[string]bool{}
 	for arch := range strings.SplitSeq(o.arch, ",") {
+		arch = strings.TrimSpace(arch)
 		one := *o
 		one.arch = arch
 		if seen[one.machine()] {
@@ -223,7 +224,7 @@ func (o buildOptions) check() (*request, error) {
 	}
 	var err error
 	if r.targets, err = cloud.Lookup(o.machine(), o.platforms...); err != nil {
-		return nil, o.wrong("platform", err)
+		return nil, o.wrong("platform", withHint(err, platformsHint(o.platforms)))
 	}
 	if len(r.targets) == 0 {
 		return nil, o.wrong("platform", errors.New("no platform"))
@@ -260,6 +261,11 @@ func (o buildOptions) check() (*request, error) {
 		}
 		if r.bytes%(1<<20) != 0 {
 			return nil, o.wrong("size", fmt.Errorf("size %q: not a whole number of MiB", o.size))
+		}
+		for _, p := range r.targets {
+			if err := p.Check(r.bytes); err != nil {
+				return nil, o.wrong("size", fmt.Errorf("platform %s: %w", p.ID, err))
+			}
 		}
 	}
 	if r.boot, err = o.partitionSize("boot-size", o.bootSize, layout.CheckBoot); err != nil {

@@ -32,8 +32,6 @@ images.
 A document is read from a file, from - for the standard input, from an http or
 https URL, or from a registry: a reference where one is published. A ConfigMap
 coreos-bootimages is read as the stream in it.`,
-		Args: exactArgs(0, "one of its commands"),
-		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(streamMakeCommand(), streamShowCommand(), streamMergeCommand(), streamCheckCommand(),
 		streamGetCommand(), streamSetImageCommand(), streamConfigMapCommand(), streamSchemaCommand())

@@ -58,16 +58,16 @@ type Spool interface {
 var (
 	rawDisk = Format{Suffix: "raw", Plan: func(img *disk.Image, _ Facts) (*disk.Image, error) { return img, nil }}
 
-	qcow2Plain = Format{Suffix: "qcow2", Size: qcow2.Size, Write: func(w io.Writer, img *disk.Image, _ Facts) error {
+	qcow2Plain = Format{Suffix: "qcow2", Check: qcow2.Check, Size: qcow2.Size, Write: func(w io.Writer, img *disk.Image, _ Facts) error {
 		return qcow2.Write(w, img, qcow2.Options{})
 	}}
 
 	// Deflate is the compression that every reader of the format knows.
-	qcow2Packed = Format{Suffix: "qcow2", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	qcow2Packed = Format{Suffix: "qcow2", Check: qcow2.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return qcow2.Write(w, img, qcow2.Options{Compression: qcow2.Deflate, Spool: f.Spool})
 	}}
 
-	vmdkStream = Format{Suffix: "vmdk", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	vmdkStream = Format{Suffix: "vmdk", Check: ebsSize, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return vmdk.Write(w, img, vmdk.Options{ID: f.contentID()})
 	}}
 
@@ -75,7 +75,7 @@ var (
 		return vhd.Fixed(img, vhd.Options{ID: f.ID, Time: f.Time})
 	}}
 
-	vhdxDynamic = Format{Suffix: "vhdx", Size: vhdx.Size, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	vhdxDynamic = Format{Suffix: "vhdx", Check: vhdx.Check, Size: vhdx.Size, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return vhdx.Write(w, img, vhdx.Options{ID: f.ID})
 	}}
 
@@ -83,7 +83,7 @@ var (
 		return gcp.Write(w, img, gcp.Options{Time: f.Time.Sec})
 	}}
 
-	containerDisk = Format{Suffix: "ociarchive", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	containerDisk = Format{Suffix: "ociarchive", Check: qcow2.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return kubevirt.Write(w, img, kubevirt.Options{
 			Name: f.Name + ".qcow2", Arch: rootfs.GoArch(f.Arch), Version: f.Version, Time: f.time(),
 		})
@@ -102,7 +102,7 @@ func (f Facts) time() time.Time { return time.Unix(f.Time.Sec, int64(f.Time.Nsec
 
 // appliance returns the format of a hypervisor's OVA.
 func appliance(h ova.Hypervisor) Format {
-	return Format{Suffix: "ova", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	return Format{Suffix: "ova", Check: vmdk.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return ova.Write(w, img, h, ova.Options{
 			Name: f.OS + "-" + f.Version, Product: f.OS, Vendor: f.OS, Version: f.Version,
 			OSType: f.Cloud.VMwareOSType, HardwareVersion: f.Cloud.VMwareHardware, SecureBoot: f.Cloud.VMwareSecureBoot,
@@ -118,6 +118,14 @@ func azureSize(size int64) error {
 		return fmt.Errorf("a disk of %d bytes: Azure takes whole MiB", size)
 	}
 	return vhd.Check(size)
+}
+
+// ebsSize is the rule of AWS: a snapshot has at most 64 TiB.
+func ebsSize(size int64) error {
+	if size > 64<<40 {
+		return fmt.Errorf("a disk of %d bytes: AWS takes at most 64 TiB", size)
+	}
+	return vmdk.Check(size)
 }
 
 // Output is where an image's file goes.

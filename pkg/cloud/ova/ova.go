@@ -117,8 +117,7 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 		{"coreos.mf", int64(len(manifest)), strings.NewReader(manifest)},
 		{"disk.vmdk", size, io.NewSectionReader(o.Spool, 0, size)},
 	} {
-		// A disk of 8 GiB or more, compressed, is what ustar has no number for.
-		err := t.WriteHeader(&tar.Header{Format: tar.FormatUSTAR, Name: f.name, Size: f.size, Mode: 0o644, ModTime: modTime(o)})
+		err := t.WriteHeader(header(f.name, f.size, o))
 		if err == nil {
 			_, err = io.Copy(t, f.r)
 		}
@@ -132,16 +131,28 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 	return nil
 }
 
-// maxTime is the last time that a USTAR header can have, in 2242.
-const maxTime = 1<<33 - 1
+// ustarMax is the size that a file in an archive of the form ustar can have, and
+// its time in seconds.
+const ustarMax = 1<<33 - 1
+
+// header returns the header of a file in the archive. A larger one than ustar
+// has a number for gets GNU's form of it, which is what VMware's ova-compose
+// writes and vSphere imports; it does not import that of POSIX.
+func header(name string, size int64, o Options) *tar.Header {
+	h := &tar.Header{Format: tar.FormatUSTAR, Name: name, Size: size, Mode: 0o644, ModTime: modTime(o)}
+	if size > ustarMax {
+		h.Format = tar.FormatGNU
+	}
+	return h
+}
 
 // modTime returns the time of the files, or the nearest one that they can have.
 func modTime(o Options) time.Time {
 	switch {
 	case o.Time.Unix() < 0:
 		return time.Unix(0, 0)
-	case o.Time.Unix() > maxTime:
-		return time.Unix(maxTime, 0)
+	case o.Time.Unix() > ustarMax:
+		return time.Unix(ustarMax, 0)
 	}
 	return o.Time
 }

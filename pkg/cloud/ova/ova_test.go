@@ -392,3 +392,20 @@ func TestTimes(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeDisk: what ustar has no number for is in GNU's form, and nothing
+// else is.
+func TestLargeDisk(t *testing.T) {
+	for size, magic := range map[int64]string{1: "ustar\x0000", 8<<30 - 1: "ustar\x0000", 8 << 30: "ustar  \x00", 1 << 40: "ustar  \x00"} {
+		var b bytes.Buffer
+		if err := tar.NewWriter(&b).WriteHeader(header("disk.vmdk", size, Options{})); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); len(got) != 512 || got[257:265] != magic {
+			t.Errorf("%d bytes: a header of %d with %q", size, len(got), got[257:265])
+		}
+		if h, err := tar.NewReader(&b).Next(); err != nil || h.Size != size {
+			t.Errorf("%d bytes: %v, %v", size, h, err)
+		}
+	}
+}

@@ -121,8 +121,6 @@ func (rd *reader) open() error {
 	switch {
 	case s.Magic != magic:
 		return fmt.Errorf("superblock: magic number %#x", s.Magic)
-	case s.FeatureIncompat&^incompatRead != 0:
-		return fmt.Errorf("superblock: features %#x are not known", s.FeatureIncompat&^incompatRead)
 	case s.LogBlockSize > 6 || size != 32 && size != descSize:
 		return errors.New("superblock: sizes that cannot be")
 	case s.InodeSize < 128 || int64(s.InodeSize) > 1024<<s.LogBlockSize || s.InodeSize&(s.InodeSize-1) != 0:
@@ -133,6 +131,9 @@ func (rd *reader) open() error {
 	rd.sums = s.FeatureROCompat&roMetadataCsum != 0
 	if err := rd.check(checksum(^uint32(0), raw[:superSize-4]), s.Checksum); err != nil {
 		return fmt.Errorf("superblock: %w", err)
+	}
+	if unknown := s.FeatureIncompat &^ incompatRead; unknown != 0 {
+		return disk.Unsupported("superblock: features %#x are not known", unknown)
 	}
 	rd.seed = checksum(^uint32(0), s.UUID[:])
 	if s.FeatureIncompat&incompatCsumSeed != 0 {
@@ -278,7 +279,7 @@ func (rd *reader) mappings(d *core) ([]mapping, error) {
 		if d.BlocksLo == 0 {
 			return nil, nil
 		}
-		return nil, errors.New("its blocks are not in extents, which is not supported")
+		return nil, disk.Unsupported("its blocks are not in extents, which is not supported")
 	}
 	var raw [60]byte
 	for i, w := range d.Block {

@@ -51,7 +51,7 @@ func (f *File) readHeader() error {
 	case h.Version == 2:
 		h.IncompatibleFeatures, h.CompressionType = 0, compressionDeflate
 	case h.Version != 3:
-		return fmt.Errorf("version %d is not known", h.Version)
+		return disk.Unsupported("version %d is not known", h.Version)
 	case h.HeaderLength < headerLengthV3 || int(min(h.HeaderLength, headerLength)) > n:
 		return fmt.Errorf("length %d", h.HeaderLength)
 	case h.HeaderLength < headerLength:
@@ -72,11 +72,17 @@ func (h *header) check() error {
 	compressed := h.IncompatibleFeatures&featureCompression != 0
 	switch {
 	case h.BackingFileOffset != 0:
-		return errors.New("needs a backing file")
+		return disk.Unsupported("needs a backing file, which is not supported")
 	case h.CryptMethod != 0:
-		return errors.New("encrypted")
+		return disk.Unsupported("encrypted, which is not supported")
+	case h.IncompatibleFeatures&featureCorrupt != 0:
+		return errors.New("marked as corrupt by whoever wrote it")
+	case h.IncompatibleFeatures&featureDataFile != 0:
+		return disk.Unsupported("needs an external data file, which is not supported")
+	case h.IncompatibleFeatures&featureExtendedL2 != 0:
+		return disk.Unsupported("has subclusters (extended_l2), which are not supported")
 	case h.IncompatibleFeatures&^(featureDirty|featureCompression) != 0:
-		return fmt.Errorf("unknown incompatible features %#x", h.IncompatibleFeatures)
+		return disk.Unsupported("unknown incompatible features %#x", h.IncompatibleFeatures)
 	case compressed != (h.CompressionType != compressionDeflate) || h.CompressionType > compressionZstd:
 		return fmt.Errorf("compression type %d", h.CompressionType)
 	case int64(h.L1Size) < entries || int64(h.L1Size) > maxL1Bytes/8:

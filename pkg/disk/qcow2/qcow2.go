@@ -62,6 +62,14 @@ const clusterBits = 16
 // chunk is how many bytes of content are read at once.
 const chunk = 1 << 20
 
+// Check returns why a disk of a size in bytes cannot be written.
+func Check(size int64) error {
+	if err := (&layout{bits: clusterBits, size: size}).check(); err != nil {
+		return fmt.Errorf("qcow2: %w", err)
+	}
+	return nil
+}
+
 // Write writes the image to w from start to end.
 func Write(w io.Writer, img *disk.Image, o Options) error {
 	return write(w, img, o, clusterBits)

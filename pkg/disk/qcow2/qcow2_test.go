@@ -398,9 +398,9 @@ func TestOpenZero(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
-		"needs a backing file":               {"-b", "/dev/null", "-F", "raw"},
-		"unknown incompatible features 0x10": {"-o", "extended_l2=on"},
-		"unknown incompatible features 0x4":  {"-o", "data_file=ext.raw"},
+		"needs a backing file":        {"-b", "/dev/null", "-F", "raw"},
+		"subclusters (extended_l2)":   {"-o", "extended_l2=on"},
+		"needs an external data file": {"-o", "data_file=ext.raw"},
 	} {
 		t.Chdir(t.TempDir())
 		treetest.Run(t, "qemu-img", append(append([]string{"create", "-f", "qcow2"}, args...), "disk.qcow2", "1M")...)
@@ -408,7 +408,7 @@ func TestOpenRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(bytes.NewReader(b)); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
@@ -432,6 +432,7 @@ func TestOpenDamaged(t *testing.T) {
 		"length 103":              func(b []byte) []byte { b[103] = 103; return b },
 		"compression type 1":      func(b []byte) []byte { b[104] = 1; return b },
 		"compression type 0":      func(b []byte) []byte { b[79] = 8; return b },
+		"marked as corrupt":       func(b []byte) []byte { b[79] = 2; return b },
 		"compression type 2":      func(b []byte) []byte { b[79], b[104] = 8, 2; return b },
 	} {
 		if _, err := Open(bytes.NewReader(damage(bytes.Clone(good)))); err == nil || !strings.Contains(err.Error(), want) {

@@ -37,7 +37,10 @@ const (
 
 	// Incompatible features.
 	featureDirty       = 1 << 0 // refcounts may be wrong
+	featureCorrupt     = 1 << 1 // found to be corrupt
+	featureDataFile    = 1 << 2 // data is in another file
 	featureCompression = 1 << 3 // CompressionType is not 0
+	featureExtendedL2  = 1 << 4 // clusters are allocated in parts
 
 	compressionDeflate = 0
 	compressionZstd    = 1

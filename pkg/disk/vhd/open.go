@@ -44,7 +44,7 @@ func open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	case string(f.Cookie[:]) != "conectix":
 		return nil, errors.New("footer: not a vhd file")
 	case f.Version>>16 != 1:
-		return nil, fmt.Errorf("footer: version %d is not known", f.Version>>16)
+		return nil, disk.Unsupported("footer: version %d is not known", f.Version>>16)
 	case f.CurrentSize > maxSize || f.CurrentSize%sectorSize != 0:
 		return nil, fmt.Errorf("footer: disk of %d bytes", f.CurrentSize)
 	}
@@ -57,7 +57,7 @@ func open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	case typeDynamic:
 		return openDynamic(r, end, &f)
 	}
-	return nil, fmt.Errorf("footer: a disk of type %d, fixed ones and dynamic ones are read", f.Type)
+	return nil, disk.Unsupported("footer: a disk of type %d, fixed ones and dynamic ones are read (a differencing disk has type 4)", f.Type)
 }
 
 // read reads a structure and verifies its checksum.

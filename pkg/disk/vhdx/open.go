@@ -63,7 +63,7 @@ func (f *reader) open() error {
 		return fmt.Errorf("headers: %w", err)
 	}
 	if h.Log != [16]byte{} {
-		return errors.New("the log has changes that are not in the disk yet; open and close it with Hyper-V or QEMU first")
+		return disk.Unsupported("the log has changes that are not in the disk yet; open and close it with Hyper-V or QEMU first")
 	}
 	bat, metadata, err := f.readRegions()
 	if err != nil {
@@ -101,7 +101,7 @@ func (f *reader) readHeaders() (found *header, err error) {
 	case found == nil:
 		return nil, err
 	case found.Version != 1 || found.LogVersion != 0:
-		return nil, fmt.Errorf("version %d with a log of version %d is not known", found.Version, found.LogVersion)
+		return nil, disk.Unsupported("version %d with a log of version %d is not known", found.Version, found.LogVersion)
 	}
 	return found, nil
 }
@@ -200,7 +200,7 @@ func (f *reader) readMetadata(region regionEntry) error {
 	}
 	switch block := parameters[0]; {
 	case parameters[1]&hasParent != 0:
-		return errors.New("the disk has a parent")
+		return disk.Unsupported("the disk has a parent: differencing disks are not supported")
 	case block < mib || block > maxBlock || bits.OnesCount32(block) != 1:
 		return fmt.Errorf("blocks of %d bytes", block)
 	case sector != 512 && sector != 4096:

@@ -133,11 +133,19 @@ func batSize(size int64) int64 {
 	return (8*entries + mib - 1) &^ (mib - 1)
 }
 
+// Check returns why a disk of a size in bytes cannot be written.
+func Check(size int64) error {
+	if size <= 0 || size%sectorSize != 0 || size > maxSize {
+		return fmt.Errorf("vhdx: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", size, sectorSize, int64(maxSize))
+	}
+	return nil
+}
+
 // Write writes the image to w from start to end. Its size must be a whole
 // number of sectors.
 func Write(w io.Writer, img *disk.Image, o Options) error {
-	if img.Size() == 0 || img.Size()%sectorSize != 0 || img.Size() > maxSize {
-		return fmt.Errorf("vhdx: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", img.Size(), sectorSize, int64(maxSize))
+	if err := Check(img.Size()); err != nil {
+		return err
 	}
 	b := bufio.NewWriterSize(w, mib) // keeps the first error until Flush
 	b.Write(front(img, o))

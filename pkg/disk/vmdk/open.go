@@ -83,11 +83,11 @@ func readHeader(r io.ReaderAt, off int64) (*header, error) {
 	case string(h.Magic[:]) != "KDMV":
 		return nil, errors.New("not a vmdk file")
 	case h.Version < 1 || h.Version > 3:
-		return nil, fmt.Errorf("version %d is not known", h.Version)
+		return nil, disk.Unsupported("version %d is not known", h.Version)
 	case h.Flags&form != form:
-		return nil, errors.New("not in the streamOptimized form, the one that is read")
+		return nil, disk.Unsupported("not in the streamOptimized form, the one that is read")
 	case h.CompressAlgorithm != deflate:
-		return nil, fmt.Errorf("compression %d is not known", h.CompressAlgorithm)
+		return nil, disk.Unsupported("compression %d is not known", h.CompressAlgorithm)
 	case h.GrainSize < 8 || h.GrainSize > maxGrain/sectorSize || bits.OnesCount64(h.GrainSize) != 1:
 		return nil, fmt.Errorf("grains of %d sectors", h.GrainSize)
 	case h.NumGTEsPerGT < 1 || h.NumGTEsPerGT > tableSize:

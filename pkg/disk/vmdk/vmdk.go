@@ -95,11 +95,19 @@ const (
 	markFooter    = 3
 )
 
-// Write writes the image to w from start to end. Its size must be a whole
-// number of sectors.
+// Check returns why a disk of a size in bytes cannot be written.
+func Check(size int64) error {
+	if size <= 0 || size%sectorSize != 0 || size > maxSize {
+		return fmt.Errorf("vmdk: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", size, sectorSize, maxSize)
+	}
+	return nil
+}
+
+// Write writes the image to w from start to end. Its size must be one that
+// Check accepts.
 func Write(w io.Writer, img *disk.Image, o Options) error {
-	if img.Size()%sectorSize != 0 || img.Size() == 0 || img.Size() > maxSize {
-		return fmt.Errorf("vmdk: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", img.Size(), sectorSize, maxSize)
+	if err := Check(img.Size()); err != nil {
+		return err
 	}
 	f := &file{w: bufio.NewWriterSize(w, chunk)}
 	head := header{

@@ -122,16 +122,27 @@ func (rd *reader) open() (root uint64, err error) {
 	switch {
 	case string(b[:4]) != "XFSB":
 		return 0, errors.New("superblock: no magic number")
+	case be.Uint16(b[100:])&0xf == 4: // which has no checksum
+		return 0, disk.Unsupported("superblock: version 4, this reads 5")
 	case be.Uint16(b[100:])&0xf != 5:
 		return 0, fmt.Errorf("superblock: version %d, this reads 5", be.Uint16(b[100:])&0xf)
-	case features&^incompatRead != 0:
-		return 0, fmt.Errorf("superblock: features %#x are not known", features&^incompatRead)
 	case sector < 512 || sector > rd.block || rd.block%sector != 0 ||
 		rd.block < 512 || rd.block > 64<<10 || rd.block&(rd.block-1) != 0 ||
 		rd.inodeBytes < 256 || rd.inodeBytes > min(rd.block, 2048) || rd.inodeBytes&(rd.inodeBytes-1) != 0:
 		return 0, errors.New("superblock: sizes that cannot be")
 	case rd.agBlocks == 0 || rd.blocks == 0 || rd.blocks > 1<<52 || rd.agLog > 32 || rd.agBlocks > 1<<rd.agLog || b[192] > 4:
 		return 0, errors.New("superblock: counts that cannot be")
+	}
+	if unknown := features &^ incompatRead; unknown != 0 {
+		b = make([]byte, sector)
+		err := rootfs.ReadFull(rd.r, b, 0)
+		if err == nil {
+			err = sealed(b, 224)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("superblock: %w", err)
+		}
+		return 0, disk.Unsupported("superblock: features %#x are not known", unknown)
 	}
 	rd.perBlock = uint(bits.Len64(uint64(rd.block/rd.inodeBytes)) - 1)
 	rd.dirBlock = rd.block << b[192]

@@ -66,6 +66,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 )
@@ -75,6 +76,10 @@ var (
 	ErrVerify   = errors.New("verification failed") // bytes are not what a digest, size or checksum says
 	ErrAccess   = errors.New("access denied")       // by a registry, or on this machine
 	ErrNotFound = errors.New("not found")           // the reference names nothing
+
+	// ErrDamaged is an ErrVerify that a second try does not change: the blobs are
+	// as their digests say, and what is in them is wrong.
+	ErrDamaged = fmt.Errorf("damaged container: %w", ErrVerify)
 
 	// ErrForbidden is an ErrAccess: a policy or registries.conf does not want the image.
 	ErrForbidden = fmt.Errorf("forbidden: %w", ErrAccess)
@@ -225,28 +230,43 @@ func (s *spool) take(c *cache, l *Layer) (err error) {
 		}
 		remove(s.file.Name())
 	}
-	if _, err := l.pack.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	n, err := io.Copy(s.file, l.pack)
-	if err == nil && n != l.Index.PackSize {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
+	if err := copyData(s.file, s.size, l.pack, l.Index.PackSize); err != nil {
 		return err
 	}
 	l.pack.Close()
 	l.pack, l.base = s.file, s.size
-	s.size += n
+	s.size += l.Index.PackSize
 	return nil
+}
+
+// copyData copies a file to an offset of another one. Holes stay holes.
+func copyData(to *os.File, at int64, from *os.File, size int64) error {
+	for off := int64(0); off < size; {
+		data, err := unix.Seek(int(from.Fd()), off, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if off, err = unix.Seek(int(from.Fd()), data, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(to, at+data), io.NewSectionReader(from, data, off-data)); err != nil {
+			return err
+		}
+	}
+	return to.Truncate(at + size)
 }
 
 // pullLayers fills in the layers of an image: several at once, the largest
 // first, so that the last to finish is a small one.
 func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want []descriptor, o Options) error {
 	jobs := map[digest.Digest][]int{}
+	blobs := int64(0) // bytes of them
 	for i, d := range want {
 		jobs[d.Digest] = append(jobs[d.Digest], i)
+		blobs += d.Size
 	}
 	order := make([]int, 0, len(jobs))
 	for i, d := range want {
@@ -259,6 +279,7 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(want[b].Size-want[a].Size, -1), 1)) })
 
 	var indexes atomic.Int64 // bytes of them, in files
+	var holes atomic.Int64   // bytes that packs have more than the layers
 	img.Layers = make([]*Layer, len(want))
 	spool := &spool{}
 	group, ctx := errgroup.WithContext(ctx)
@@ -275,6 +296,11 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			if indexes.Add(l.indexSize) > maxIndexes {
 				l.pack.Close()
 				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
+			}
+			if limit := o.holes(blobs); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
+				l.pack.Close()
+				return fmt.Errorf("layer %s: claims %.1f GiB, %w; limit of the holes in all layers is %.1f GiB",
+					short(want[i].Digest), float64(l.Index.PackSize)/(1<<30), layer.ErrHoles, float64(limit)/(1<<30))
 			}
 			if n >= maxPacks {
 				if err := spool.take(cache, l); err != nil {

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/manifest"
+	"golang.org/x/sys/unix"
 )
 
 // TestRank has the order of variants that containerd has.
@@ -384,6 +386,44 @@ func TestManyLayers(t *testing.T) {
 		}
 		if n := files() - before; n > 0 {
 			t.Errorf("%d files are still open", n)
+		}
+	}
+}
+
+// TestCopyData: holes are not written, wherever they are.
+func TestCopyData(t *testing.T) {
+	const piece, size = 1 << 16, 64 << 20
+	for name, at := range map[string][]int64{"empty": nil, "first": {0}, "last": {size - piece}, "middle": {5 * piece, 6 * piece, 100 * piece}} {
+		file := func() *os.File {
+			f, err := os.Create(t.TempDir() + "/file")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			return f
+		}
+		from, to := file(), file()
+		want := make([]byte, 3+size)
+		for i, off := range at {
+			b := []byte(noise(uint64(i), piece))
+			copy(want[3+off:], b)
+			if _, err := from.WriteAt(b, off); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := from.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		if err := copyData(to, 3, from, size); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		got, err := os.ReadFile(to.Name())
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: contents differ: %v", name, err)
+		}
+		var info unix.Stat_t
+		if err := unix.Fstat(int(to.Fd()), &info); err != nil || info.Blocks*512 > int64(len(at)+2)*2*piece {
+			t.Errorf("%s: takes %d bytes of its disk, %v", name, info.Blocks*512, err)
 		}
 	}
 }

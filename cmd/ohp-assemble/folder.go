@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+)
+
+// A folder is what inspect and ls show of the folder of a build.
+type folder struct {
+	Folder   string        `json:"folder"`
+	Builds   []folderBuild `json:"builds"` // one for each architecture
+	Problems []string      `json:"problems,omitempty"`
+}
+
+type folderBuild struct {
+	Dir       string        `json:"folder"`
+	Name      string        `json:"name"`
+	Version   string        `json:"version"`
+	Arch      string        `json:"arch"`
+	Commit    string        `json:"ostree_commit"`
+	Container string        `json:"container,omitempty"` // by digest
+	Images    []folderImage `json:"images"`
+}
+
+type folderImage struct {
+	Platform    string `json:"platform"`
+	Format      string `json:"format"`      // of the file before compression
+	Compression string `json:"compression"` // of the file, or none
+	Path        string `json:"path"`
+	Size        int64  `json:"size"`                   // of the file
+	VirtualSize int64  `json:"virtual_size,omitempty"` // of the disk in it, where that is known
+	SHA256      string `json:"sha256"`                 // of the file, as meta.json has it
+	Ignition    bool   `json:"ignition"`               // a config is embedded
+}
+
+// readFolder reads what meta.json says of the images in a folder, and compares
+// the sizes of the files with it.
+func readFolder(dir string) (*folder, error) {
+	builds, err := stream.ReadBuilds(os.DirFS(dir))
+	if errors.Is(err, stream.ErrNoBuild) {
+		return nil, folderError(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	found := &folder{Folder: dir}
+	for _, b := range builds {
+		one := folderBuild{
+			Dir: filepath.Join(dir, b.Dir), Name: b.Name, Version: cmp.Or(b.OSTreeVersion, b.BuildID), Arch: b.BaseArch, Commit: b.OSTreeCommit, Images: []folderImage{},
+		}
+		if b.Container != nil {
+			one.Container = b.Container.Image + "@" + b.Container.Digest
+		}
+		for _, platform := range b.Platforms() {
+			a := b.Images[platform]
+			i := folderImage{
+				Platform: platform, Format: a.Format, Compression: cmp.Or(a.Compression, string(compress.None)), Path: filepath.Join(one.Dir, a.Path),
+				Size: a.Size, VirtualSize: a.VirtualSize, SHA256: a.SHA256, Ignition: a.Ignition,
+			}
+			if info, err := os.Stat(i.Path); err != nil {
+				found.Problems = append(found.Problems, err.Error())
+			} else if info.Size() != a.Size {
+				found.Problems = append(found.Problems, fmt.Sprintf("%s: %d bytes, meta.json says %d", i.Path, info.Size(), a.Size))
+			}
+			one.Images = append(one.Images, i)
+		}
+		found.Builds = append(found.Builds, one)
+	}
+	return found, nil
+}
+
+// showFolder prints the images of a build.
+func showFolder(w io.Writer, format, dir string) error {
+	found, err := readFolder(dir)
+	if err != nil {
+		return err
+	}
+	if err := show(w, format, found); err != nil {
+		return err
+	}
+	if len(found.Problems) > 0 {
+		return fmt.Errorf("%s: %w", dir, errProblems)
+	}
+	return nil
+}
+
+// print shows the images to a person.
+func (f *folder) print(w io.Writer) {
+	for i, b := range f.Builds {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s %s, %s, commit %s\n", oneLine(b.Name), oneLine(b.Version), oneLine(b.Arch), oneLine(b.Commit))
+		if b.Container != "" {
+			fmt.Fprintf(w, "of %s\n", oneLine(b.Container))
+		}
+		rows := [][]string{{"FILE", "PLATFORM", "FORMAT", "COMPRESSION", "SIZE", "VIRTUAL"}}
+		for _, i := range b.Images {
+			virtual := ""
+			if i.VirtualSize > 0 {
+				virtual = size(i.VirtualSize)
+			}
+			rows = append(rows, []string{i.Path, oneLine(i.Platform), oneLine(i.Format), i.Compression, size(i.Size), virtual})
+		}
+		table(w, rows)
+	}
+	for _, p := range f.Problems {
+		fmt.Fprintf(w, "problem: %s\n", p)
+	}
+}
+
+// notOneImage is the error of a folder where an image is asked for.
+func notOneImage(dir string) error {
+	found, err := readFolder(dir)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, b := range found.Builds {
+		for _, i := range b.Images {
+			names = append(names, i.Path)
+		}
+	}
+	return withHint(fmt.Errorf("%s: the folder of a build, and not an image", dir), "name one of its images: "+strings.Join(names, ", "))
+}

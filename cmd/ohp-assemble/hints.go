@@ -1,0 +1,275 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/spelling"
+)
+
+// People come from podman, skopeo, oras, bootc, image-builder,
+// coreos-assembler, coreos-installer and qemu-img. The tables of this file map
+// the words of those tools to ours, for the hint below an error. Nothing in
+// them is accepted in the place of the right word.
+
+// words maps a word to what it means here.
+type words map[string]string
+
+// commandWords has commands, those of a group with its name before them.
+var commandWords = words{
+	"push": "publish", "upload": "publish", "deploy": "publish",
+	"copy": "pull or publish", "cp": "pull or publish", "sync": "pull or publish",
+	"download": "pull", "fetch": "pull", "get": "pull", "import": "pull",
+	"images": "plan", "image": "plan", "layout": "plan", "preview": "plan", "dry-run": "plan",
+	"mk-image": "build", "mkimage": "build", "make": "build", "make-image": "build", "create": "build", "create-image": "build",
+	"build-image": "build", "compose": "build", "assemble": "build", "generate": "build", "osbuild": "build", "export": "build",
+	"install": "build", "to-disk": "build", "to-existing-root": "build", "to-filesystem": "build", "customize": "build", "convert": "build",
+	"show": "inspect", "info": "inspect", "describe": "inspect", "view": "inspect", "stat": "inspect", "check": "inspect",
+	"list": "ls", "dir": "ls", "tree": "ls", "mount": "ls or cat", "extract": "cat", "read": "cat", "print": "cat",
+	"compare": "diff", "delta": "diff", "list-stream": "stream show",
+	"pack": "compress", "xz": "compress", "gzip": "compress", "zstd": "compress", "zip": "compress",
+	"unpack": "decompress", "uncompress": "decompress", "unxz": "decompress", "gunzip": "decompress", "unzip": "decompress",
+	"prune": "cache prune", "clean": "cache prune", "rm": "cache prune", "rmi": "cache prune", "gc": "cache prune",
+	"validate": "manifest validate", "lint": "manifest validate", "init": "manifest init", "new": "manifest init", "schema": "manifest schema or stream schema",
+	"streams": "stream", "release": "stream", "releases": "stream", "definition": "manifest", "manifests": "manifest",
+
+	"stream list": "stream show", "stream ls": "stream show", "stream cat": "stream show", "stream print": "stream show", "stream info": "stream show", "stream inspect": "stream show",
+	"stream create": "stream make", "stream build": "stream make", "stream generate": "stream make", "stream new": "stream make", "stream init": "stream make",
+	"stream validate": "stream check", "stream verify": "stream check", "stream lint": "stream check",
+	"stream download": "stream get", "stream fetch": "stream get", "stream pull": "stream get", "stream find": "stream get",
+	"stream edit": "stream set-image", "stream set": "stream set-image", "stream add": "stream merge",
+
+	"manifest check": "manifest validate", "manifest verify": "manifest validate", "manifest lint": "manifest validate",
+	"manifest create": "manifest init", "manifest new": "manifest init", "manifest make": "manifest init", "manifest template": "manifest init",
+	"manifest inspect": "inspect", "manifest push": "publish", "manifest show": "plan", "manifest build": "build",
+
+	"cache list": "cache ls", "cache show": "cache ls", "cache info": "cache ls", "cache du": "cache ls",
+	"cache clean": "cache prune", "cache clear": "cache prune", "cache rm": "cache prune", "cache remove": "cache prune", "cache gc": "cache prune", "cache purge": "cache prune", "cache delete": "cache prune",
+}
+
+// commandSentences is what there is to say where no command would do.
+var commandSentences = words{
+	"convert": "did you mean build? --platform chooses the format",
+	"upload":  "did you mean publish? For a cloud, build writes the commands into IMAGE.upload.json",
+	"login":   "log in with podman login or skopeo login, or name the file of credentials with --authfile",
+	"logout":  "log out with podman logout or skopeo logout",
+	"verify":  "build and inspect verify signatures with --policy, inspect checks an image",
+	"sign":    "nothing is signed here: cosign and skopeo sign what is in a registry",
+	"iso":     noLive, "pxe": noLive, "live": noLive,
+	"run": noBoot, "boot": noBoot, "kola": noBoot, "qemuexec": noBoot, "start": noBoot,
+}
+
+const (
+	noLive = "no live ISO and no PXE set are made yet"
+	noBoot = "images are made and not started here: QEMU boots that of --platform qemu"
+)
+
+// flagWords has options without their dashes, those of one letter included. Of
+// several meanings those count that the command has.
+var flagWords = words{
+	"type": "platform image-format", "types": "platform", "image-type": "platform image-format", "target": "platform", "p": "platform", "t": "platform", "O": "platform",
+	"output-format": "platform image-format", "f": "format", "json": "format", "form": "format",
+	"rootfs": "root-fs", "root-filesystem": "root-fs", "root-fs-type": "root-fs", "rootfs-type": "root-fs", "filesystem": "root-fs", "file-system": "root-fs", "fs": "root-fs", "fstype": "root-fs", "fs-type": "root-fs",
+	"output": "out", "output-dir": "out", "output-directory": "out", "output-file": "out", "outdir": "out", "out-dir": "out", "outfile": "out", "dest": "out", "dest-dir": "out", "destination": "out",
+	"dir": "out", "directory": "out", "folder": "out", "target-dir": "out", "d": "out", "C": "out",
+	"target-arch": "arch", "architecture": "arch", "arches": "arch", "architectures": "arch", "override-arch": "arch", "cpu": "arch", "machine": "arch", "a": "arch",
+	"config": "manifest ignition", "config-file": "manifest ignition", "c": "manifest ignition", "definition": "manifest", "recipe": "manifest", "spec": "manifest", "file": "manifest", "blueprint": "manifest",
+	"ignition-file": "ignition", "ignition-config": "ignition", "ign": "ignition", "i": "ignition", "butane": "ignition", "butane-file": "ignition", "user-data": "ignition",
+	"live-ignition": "ignition", "dest-ignition": "ignition", "embed-ignition": "ignition",
+	"kargs": "karg", "append-karg": "karg", "karg-append": "karg", "append-kargs": "karg", "kernel-arg": "karg", "kernel-args": "karg", "kernel-argument": "karg", "kernel-arguments": "karg", "extra-kargs": "karg",
+	"append": "karg", "cmdline": "karg", "kernel-cmdline": "karg", "dest-karg-append": "karg", "live-karg-append": "karg",
+	"disk-size": "size", "image-size": "size", "virtual-size": "size", "root-size": "size", "s": "size",
+	"compression": "compress", "compressor": "compress", "gzip": "compress", "xz": "compress", "zstd": "compress", "level": "compress-level", "compression-level": "compress-level",
+	"uncompress": "decompress", "unpack": "decompress",
+	"imgref": "origin", "image-ref": "origin", "target-imgref": "origin", "update-ref": "origin", "container-image-reference": "origin",
+	"insecure": "tls-verify=false", "insecure-registry": "tls-verify=false", "plain-http": "tls-verify=false", "http": "tls-verify=false", "skip-tls-verify": "tls-verify=false", "no-tls-verify": "tls-verify=false", "k": "tls-verify=false",
+	"src-tls-verify": "tls-verify", "dest-tls-verify": "tls-verify", "tlsverify": "tls-verify",
+	"auth-file": "authfile", "auth": "authfile", "registry-config": "authfile", "src-authfile": "authfile", "dest-authfile": "authfile", "secret-file": "authfile",
+	"credentials": "creds authfile", "src-creds": "creds authfile", "dest-creds": "creds authfile", "username": "creds authfile", "user": "creds authfile", "password": "creds authfile", "u": "creds authfile",
+	"certs": "cert-dir", "cert": "cert-dir", "cacert": "cert-dir", "ca-file": "cert-dir", "ca-cert": "cert-dir", "src-cert-dir": "cert-dir", "dest-cert-dir": "cert-dir",
+	"cache-dir": "cache", "store": "cache", "storage": "cache", "signature-policy": "policy", "force": "replace", "overwrite": "replace",
+	"disable-selinux": "no-selinux", "selinux": "no-selinux", "werror": "strict", "fail-on-warning": "strict", "silent": "quiet",
+	"prefix": "name", "image-name": "name", "filesdir": "files-dir", "sources": "files-dir",
+}
+
+// flagSentences is what there is to say where no option would do.
+var flagSentences = words{
+	"version": "did you mean ohp-assemble version?", "v": "did you mean ohp-assemble version?",
+	"verbose": "there is no more to be said: progress is on standard error, --format json has all of the result",
+	"debug":   "there is no more to be said: progress is on standard error, --format json has all of the result",
+	"dry-run": "did you mean the command plan?",
+	"local":   "name a container of podman's store as containers-storage:NAME",
+	"ref":     plainReference, "reference": plainReference, "image": plainReference, "container": plainReference, "from": plainReference, "bootc-ref": plainReference, "source-imgref": plainReference,
+	"sector-size": "did you mean --platform metal4k? It has sectors of 4096 bytes",
+}
+
+const plainReference = "the container is named without an option: ohp-assemble build REFERENCE"
+
+// platformWords has names of formats, clouds and hypervisors.
+var platformWords = words{
+	"qcow2": "qemu", "qcow": "qemu", "kvm": "qemu", "libvirt": "qemu", "virt": "qemu", "qemu-img": "qemu", "guest-image": "qemu",
+	"raw": "metal", "img": "metal", "disk": "metal", "baremetal": "metal", "bare-metal": "metal", "bare_metal": "metal", "raw.xz": "metal", "4k": "metal4k", "metal-4k": "metal4k", "raw4k": "metal4k",
+	"ami": "aws", "ec2": "aws", "amazon": "aws", "vmdk": "vmware aws", "ova": "vmware virtualbox", "ovf": "vmware virtualbox", "vsphere": "vmware", "esx": "vmware", "esxi": "vmware", "vcenter": "vmware", "workstation": "vmware",
+	"vhd": "azure", "vpc": "azure", "azure-stack": "azurestack", "vhdx": "hyperv", "hyper-v": "hyperv",
+	"gce": "gcp", "google": "gcp", "googlecloud": "gcp", "google-cloud": "gcp", "tar.gz": "gcp", "rhosp": "openstack", "glance": "openstack", "nova": "openstack", "ironic": "openstack",
+	"do": "digitalocean", "digital-ocean": "digitalocean", "ibm": "ibmcloud", "ibm-cloud": "ibmcloud", "oci": "oraclecloud", "oracle": "oraclecloud", "oracle-cloud": "oraclecloud",
+	"alibaba": "aliyun", "alicloud": "aliyun", "alibabacloud": "aliyun", "proxmox": "proxmoxve", "pve": "proxmoxve", "vbox": "virtualbox", "vagrant": "virtualbox",
+	"apple": "applehv", "vfkit": "applehv", "mac": "applehv", "macos": "applehv", "containerdisk": "kubevirt", "container-disk": "kubevirt", "ociarchive": "kubevirt", "cnv": "kubevirt", "ahv": "nutanix", "hcloud": "hetzner",
+}
+
+// platformSentences is what there is to say where no platform would do.
+var platformSentences = words{
+	"iso": noLive, "live": noLive, "live-iso": noLive, "anaconda-iso": noLive, "bootc-installer": noLive, "installer": noLive, "pxe": noLive, "live-kernel": noLive, "live-initramfs": noLive, "live-rootfs": noLive,
+}
+
+// didYouMean asks for one or several words.
+func didYouMean(all ...string) string { return "did you mean " + strings.Join(all, " or ") + "?" }
+
+// commandHint tells which command of a group was meant.
+func commandHint(group *cobra.Command, arg string) string {
+	_, key, _ := strings.Cut(group.CommandPath()+" "+strings.ToLower(arg), " ")
+	if platform, ok := strings.CutPrefix(key, "buildextend-"); ok {
+		if hint := platformHint(platform); hint != "" {
+			return strings.Replace(hint, " --", " build --", 1)
+		}
+	}
+	if sentence := commandSentences[key]; sentence != "" {
+		return sentence
+	}
+	if meant := commandWords[key]; meant != "" {
+		return didYouMean(meant)
+	}
+	_, prefix, _ := strings.Cut(group.CommandPath()+" ", " ")
+	takes := map[string]string{"": "build", "stream ": "stream show", "manifest ": "plan"} // a reference
+	_, err := os.Stat(arg)
+	if err == nil {
+		takes = map[string]string{"": "inspect", "stream ": "stream show", "manifest ": "manifest validate"} // a file
+	}
+	if takes[prefix] != "" && (err == nil || strings.ContainsAny(arg, "/:@")) {
+		return didYouMean(takes[prefix] + " " + arg)
+	}
+	var names []string
+	for _, c := range group.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	if i := spelling.Nearest(arg, names); i >= 0 {
+		return didYouMean(prefix + names[i])
+	}
+	return ""
+}
+
+// optionHint tells which option of a command was meant.
+func optionHint(cmd *cobra.Command, name string) string {
+	has := func(name string) bool {
+		name, _, _ = strings.Cut(name, "=")
+		return cmd.Flags().Lookup(name) != nil
+	}
+	if has(name) { // -platform
+		return didYouMean("--" + name)
+	}
+	var ours []string
+	for word := range strings.FieldsSeq(flagWords[name]) {
+		if has(word) {
+			ours = append(ours, "--"+word)
+		}
+	}
+	switch {
+	case len(ours) == 1 && ours[0] == "--platform":
+		return didYouMean(ours...) + " It chooses the format: " + formats()
+	case len(ours) > 0:
+		return didYouMean(ours...)
+	case flagSentences[name] != "":
+		return flagSentences[name]
+	}
+	others := takers(cmd.Root(), name)
+	if others != nil && cmd.HasSubCommands() {
+		return "--" + name + " goes after the command"
+	}
+	if others != nil {
+		return fmt.Sprintf("--%s is an option of %s", name, strings.Join(others, ", "))
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if i := spelling.Nearest(name, names); i >= 0 {
+		return didYouMean("--" + names[i])
+	}
+	return ""
+}
+
+// takers returns the commands that take an option.
+func takers(cmd *cobra.Command, name string) (all []string) {
+	for _, c := range cmd.Commands() {
+		if c.LocalFlags().Lookup(name) != nil {
+			_, path, _ := strings.Cut(c.CommandPath(), " ")
+			all = append(all, path)
+		}
+		all = append(all, takers(c, name)...)
+	}
+	return all
+}
+
+// formats lists the formats of images, each with the first platform that has it.
+func formats() string {
+	var seen, all []string
+	for _, p := range cloud.Platforms {
+		if !slices.Contains(seen, p.Format.Suffix) {
+			seen = append(seen, p.Format.Suffix)
+			all = append(all, p.ID+" is "+p.Format.Suffix)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// platformsHint tells which platforms were meant by the first one that is not
+// known.
+func platformsHint(ids []string) string {
+	known := append(cloud.IDs(), cloud.All)
+	if i := slices.IndexFunc(ids, func(id string) bool { return !slices.Contains(known, id) }); i >= 0 {
+		return platformHint(ids[i])
+	}
+	return ""
+}
+
+// platformHint tells which platform was meant by a name that none has.
+func platformHint(name string) string {
+	lower := strings.ToLower(name)
+	known := append(cloud.IDs(), cloud.All)
+	var ours []string
+	switch arch, isPair := strings.CutPrefix(lower, "linux/"); {
+	case isPair:
+		return didYouMean("--arch " + arch)
+	case slices.Contains(known, lower):
+		ours = []string{lower}
+	case platformSentences[lower] != "":
+		return platformSentences[lower]
+	case platformWords[lower] != "":
+		ours = strings.Fields(platformWords[lower])
+	default:
+		i := spelling.Nearest(name, known)
+		if i < 0 {
+			return ""
+		}
+		ours = []string{known[i]}
+	}
+	for i := range ours {
+		ours[i] = "--platform " + ours[i]
+	}
+	return didYouMean(ours...)
+}
+
+// formatHint tells those who want a format of images from --format.
+func formatHint(format string) string {
+	format = strings.ToLower(format)
+	if platformWords[format] == "" && platformSentences[format] == "" && !slices.Contains(cloud.IDs(), format) {
+		return ""
+	}
+	return "--format is the form of the result; --platform chooses the format of images, and for pull --image-format does"
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// A hinted error has a hint of its own.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+
+// withHint adds a hint to an error, if there is one.
+func withHint(err error, hint string) error {
+	if hint == "" {
+		return err
+	}
+	return hinted{err, hint}
+}
+
+// strict gives a command, and those below it, the rules that hold for every
+// command line: no value of an option is empty, and a command that only groups
+// others takes no arguments.
+func strict(cmd *cobra.Command) {
+	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		flags.VisitAll(func(f *pflag.Flag) {
+			f.Value = nonEmpty{f.Value}
+			if f.DefValue == "[]" || f.DefValue == "0s" { // pflag no longer sees that these are no defaults to show
+				f.DefValue = ""
+			}
+		})
+	}
+	if cmd.HasSubCommands() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return noCommand(cmd, args[0])
+			}
+			return nil
+		}
+		if cmd.RunE == nil {
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			err := args(cmd, given)
+			if err != nil && !errors.As(err, new(usageError)) { // one of cobra's own commands
+				err = usageError{err}
+			}
+			return err
+		}
+	}
+	for _, c := range cmd.Commands() {
+		if c.Name() == "help" {
+			c.Args = helpArgs
+		}
+		strict(c)
+	}
+}
+
+var errEmpty = errors.New("the value is empty")
+
+// nonEmpty is a flag's value that is never set to nothing: in a script, that is
+// a variable which was not set. Words of a list may have blanks around them.
+type nonEmpty struct{ pflag.Value }
+
+func (v nonEmpty) Set(s string) error {
+	if strings.TrimSpace(s) == "" {
+		return errEmpty
+	}
+	if err := v.Value.Set(s); err != nil {
+		return err
+	}
+	if list, ok := v.Value.(pflag.SliceValue); ok && v.Type() == "stringSlice" {
+		words := list.GetSlice()
+		for i, word := range words {
+			if words[i] = strings.TrimSpace(word); words[i] == "" {
+				return fmt.Errorf("%q has an empty word", s)
+			}
+		}
+		return list.Replace(words)
+	}
+	return nil
+}
+
+// flagError says what is wrong with an option.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is wrong, its options are not known for that
+		return noCommand(cmd, cmd.Flags().Arg(0))
+	case errors.As(err, &unknown):
+		return usageError{withHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())))}
+	case errors.As(err, &invalid):
+		cause := invalid.Unwrap()
+		switch want := map[string]string{
+			"bool": "true or false", "int": "a whole number", "duration": "a time such as 720h or 90m",
+		}[invalid.GetFlag().Value.Type()]; {
+		case cause == errEmpty:
+		case want != "":
+			cause = fmt.Errorf("want %s, got %q", want, invalid.GetValue())
+		}
+		return usageError{fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause)}
+	}
+	return usageError{err}
+}
+
+// helpArgs refuses what the command help would take for a question about all.
+func helpArgs(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err == nil && len(rest) > 0 && about.HasSubCommands() {
+		err = noCommand(about, rest[0])
+	}
+	return err
+}
+
+// noCommand is the error of an argument that is none of a group's commands.
+func noCommand(group *cobra.Command, arg string) error {
+	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
+	return usageError{withHint(fmt.Errorf("no command %q", within), commandHint(group, arg))}
+}
+
+// exactArgs is cobra.ExactArgs with a usageError.
+func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
+
+// rangeArgs is cobra.RangeArgs with a usageError. No argument may be empty.
+func rangeArgs(from, to int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < from || len(args) > to {
+			given := fmt.Sprintf("%d arguments were given", len(args))
+			if len(args) == 1 {
+				given = "1 argument was given"
+			}
+			return usageError{fmt.Errorf("%s takes %s, %s", cmd.Name(), what, given)}
+		}
+		return noneEmpty(cmd, args)
+	}
+}
+
+// noneEmpty refuses arguments that are empty.
+func noneEmpty(cmd *cobra.Command, args []string) error {
+	for i, arg := range args {
+		if strings.TrimSpace(arg) == "" {
+			return usageError{fmt.Errorf("%s: argument %d is empty", cmd.Name(), i+1)}
+		}
+	}
+	return nil
+}
