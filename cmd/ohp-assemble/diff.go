@@ -78,7 +78,7 @@ type kargChange struct {
 	Entry   string   `json:"entry"`
 	Removed []string `json:"removed"`
 	Added   []string `json:"added"`
-	Other   []change `json:"other"` // title, kernel, initramfs, or the order of the arguments
+	Other   []change `json:"other"` // title, linux, initrd, any other key, or the order of the arguments
 }
 
 type fileChange struct {
@@ -627,6 +627,10 @@ func (d *difference) kargs(a, b []bootEntry) {
 		c.Other = compare(c.Other, "title", ea.Title, eb.Title)
 		c.Other = compare(c.Other, "linux", ea.Linux, eb.Linux)
 		c.Other = compare(c.Other, "initrd", strings.Join(ea.Initrd, " "), strings.Join(eb.Initrd, " "))
+		otherA, otherB := otherFields(ea), otherFields(eb)
+		for _, key := range union(otherA, otherB) {
+			c.Other = compare(c.Other, key, otherA[key], otherB[key])
+		}
 		if len(c.Removed)+len(c.Added) == 0 {
 			c.Other = compare(c.Other, "order", ea.Options, eb.Options)
 		}
@@ -635,6 +639,19 @@ func (d *difference) kargs(a, b []bootEntry) {
 		}
 	}
 	d.agree(len(d.Kargs), "kernel arguments")
+}
+
+// otherFields returns the values of an entry's other keys, several of one key
+// as lines.
+func otherFields(e bootEntry) map[string]string {
+	m := map[string]string{}
+	for _, f := range e.Other {
+		if have, ok := m[f.Key]; ok {
+			f.Value = have + "\n" + f.Value
+		}
+		m[f.Key] = f.Value
+	}
+	return m
 }
 
 // without returns the words that are not in others, in order. A word that is

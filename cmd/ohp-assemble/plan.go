@@ -340,7 +340,7 @@ func kargs(d *layout.Disk) []string {
 	if err != nil {
 		panic(err) // we made it
 	}
-	return entry.Options
+	return entry.Options()
 }
 
 // print shows a plan to a person.
