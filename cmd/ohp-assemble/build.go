@@ -48,6 +48,7 @@ type imageResult struct {
 	UncompressedSHA256 string `json:"uncompressed_sha256"`
 
 	published bool // as it is, without compression
+	unlisted  bool // in meta.json
 }
 
 // print shows what was built to a person.
@@ -174,7 +175,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	}
 	return imageResult{
 		Platform: p.ID, Format: p.Format.Suffix, Compression: string(kind), Path: name,
-		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(), published: p.Published == "",
+		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(), published: p.Published == "", unlisted: p.Emerging,
 		UncompressedSize: plain.n, UncompressedSHA256: plain.Sum(),
 	}, nil
 }

@@ -27,7 +27,7 @@ func (s *system) meta(r *request, res *result) *stream.Meta {
 	}
 	for _, i := range res.Images {
 		a := stream.Artifact{
-			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published,
+			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published, Unlisted: i.unlisted,
 			Detail: stream.Detail{Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil},
 		}
 		if i.Compression != string(compress.None) {
@@ -88,5 +88,5 @@ func writeMeta(dir string, m *stream.Meta) error {
 	if err := writeText(filepath.Join(dir, stream.DetailsFile), 0o666, stream.Marshal(m.Details())); err != nil {
 		return err
 	}
-	return writeText(filepath.Join(dir, stream.MetaFile), 0o666, stream.Marshal(m))
+	return writeText(filepath.Join(dir, stream.MetaFile), 0o666, stream.Marshal(m.Listed()))
 }

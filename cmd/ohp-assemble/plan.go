@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,7 +80,7 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 		image.Close()
 		return nil, err
 	}
-	for _, n := range s.notes {
+	for _, n := range slices.Concat(r.notes, s.notes) {
 		ui.say("note: %s", n)
 	}
 	if want := s.choices.RootFS; want != "" && want != s.rootFS {
@@ -204,15 +205,8 @@ func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options
 		}
 		bases[o] = base
 	}
-	kargs, err := s.choices.Kargs(p.IgnitionID(), r.kargs)
-	if err != nil {
-		return nil, err
-	}
-	settings, err := s.choices.Platform(p.IgnitionID())
-	if err != nil {
-		return nil, err
-	}
-	d, err := base.Disk(layout.Variant{Kargs: kargs, Platform: settings, Ignition: r.config})
+	id := p.IgnitionID()
+	d, err := base.Disk(layout.Variant{Kargs: s.choices.Kargs(id, r.kargs), Platform: s.choices.Platform(id), Ignition: r.config})
 	if err != nil {
 		return nil, err
 	}
