@@ -46,6 +46,8 @@ type imageResult struct {
 	// other version of a compressor changes.
 	UncompressedSize   int64  `json:"uncompressed_size"`
 	UncompressedSHA256 string `json:"uncompressed_sha256"`
+	// The digest of the container that the file is an archive of.
+	Manifest string `json:"manifest,omitempty"`
 
 	published bool // as it is, without compression
 	unlisted  bool // in meta.json
@@ -154,18 +156,23 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 			return imageResult{}, err
 		}
 	}
+	manifest := ""
 	size, allocated, err := writeFile(name, perm, func(f *os.File) error {
 		spool, err := newSpool(out)
 		if err != nil {
 			return err
 		}
 		defer spool.Close()
-		return p.Format.WriteFile(
+		err = p.Format.WriteFile(
 			cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img,
 			cloud.Facts{
 				ID: d.disk.Partitions[len(d.disk.Partitions)-1].ID, Time: system.created(), Name: strings.TrimSuffix(base, "."+p.Format.Suffix),
 				OS: system.name, Version: system.version, Arch: system.arch, Cloud: system.choices.Cloud, Spool: spool,
 			})
+		if err == nil && p.Format.Manifest != nil && kind == compress.None {
+			manifest, err = p.Format.Manifest(io.NewSectionReader(f, 0, 1<<20)) // it stands at the beginning
+		}
+		return err
 	})
 	if err != nil {
 		return imageResult{}, err
@@ -175,8 +182,9 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	}
 	return imageResult{
 		Platform: p.ID, Format: p.Format.Suffix, Compression: string(kind), Path: name,
-		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(), published: p.Published == "", unlisted: p.Emerging,
-		UncompressedSize: plain.n, UncompressedSHA256: plain.Sum(),
+		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(),
+		UncompressedSize: plain.n, UncompressedSHA256: plain.Sum(), Manifest: manifest,
+		published: p.Published == "", unlisted: p.Emerging,
 	}, nil
 }
 
@@ -185,7 +193,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResult) error {
 	image := upload.Image{
 		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
-		Arch: system.arch, OS: system.name, Version: system.version, SecureBoot: system.hasShim(),
+		Arch: system.arch, OS: system.name, Version: system.version, SecureBoot: system.hasShim(), Manifest: i.Manifest,
 	}
 	if i.Compression != string(compress.None) {
 		image.Compression, image.UncompressedSHA256, image.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize

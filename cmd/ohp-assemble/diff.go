@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -283,14 +284,16 @@ func (d *difference) builds(ma, mb *stream.Meta) string {
 	for _, platform := range union(ma.Images, mb.Images) {
 		c := imageChange{Platform: platform}
 		if image, ok := ma.Images[platform]; ok {
+			image.Published = nil // where it was put does not make it another image
 			c.A = &image
 		}
 		if image, ok := mb.Images[platform]; ok {
+			image.Published = nil
 			c.B = &image
 		}
 		if c.A != nil && c.B != nil {
 			common = append(common, platform)
-			if *c.A == *c.B {
+			if reflect.DeepEqual(c.A, c.B) {
 				continue
 			}
 		}

@@ -34,6 +34,8 @@ type Format struct {
 	// Check returns why a disk of a size in bytes cannot be in this format; nil
 	// if every one can.
 	Check func(size int64) error
+	// Manifest returns the digest of the container in a file; nil if it is none.
+	Manifest func(io.Reader) (string, error)
 }
 
 // Facts are what some formats tell of a disk.
@@ -83,7 +85,7 @@ var (
 		return gcp.Write(w, img, gcp.Options{Time: f.Time.Sec})
 	}}
 
-	containerDisk = Format{Suffix: "ociarchive", Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	containerDisk = Format{Suffix: "ociarchive", Manifest: kubevirt.Digest, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return kubevirt.Write(w, img, kubevirt.Options{
 			Name: f.Name + ".qcow2", Arch: rootfs.GoArch(f.Arch), Version: f.Version, Time: f.time(),
 		})

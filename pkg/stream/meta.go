@@ -113,6 +113,22 @@ type Detail struct {
 	VirtualSize int64  `json:"virtual-size"`          // of the disk in it, in bytes
 	SectorSize  int    `json:"sector-size,omitempty"` // of the disk in it, if it is not 512
 	Ignition    bool   `json:"ignition,omitempty"`    // a config is embedded: the file is as secret as that
+
+	Manifest  string  `json:"manifest,omitempty"`  // digest of the container that the file is an archive of
+	Published []Place `json:"published,omitempty"` // where publish put the file, one for each repository
+}
+
+// A Place is where a file is in a registry.
+type Place struct {
+	Repository string `json:"repository"`
+	Manifest   string `json:"manifest"` // digest of the manifest that has the file alone
+}
+
+// Publish records where the file was put. An earlier place in the same
+// repository is forgotten.
+func (d *Detail) Publish(p Place) {
+	others := slices.DeleteFunc(slices.Clone(d.Published), func(q Place) bool { return q.Repository == p.Repository })
+	d.Published = append(others, p)
 }
 
 // Details returns what there is to say besides.
