@@ -126,10 +126,10 @@ func build(ctx context.Context, ui *ui, r *request, out string) (*result, error)
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	for i, d := range disks {
 		workers.Go(func() (err error) {
-			if res.Images[i], err = writeImage(ctx, ui, r, system, d, out); err != nil {
-				return err
+			if res.Images[i], err = writeImage(ctx, ui, r, system, d, out); err == nil {
+				err = writeUpload(ui, r, system, d, res.Images[i])
 			}
-			return writeUpload(ui, r, system, d, res.Images[i])
+			return system.deployment.Explain(err)
 		})
 	}
 	if err := workers.Wait(); err != nil {

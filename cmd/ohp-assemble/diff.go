@@ -685,7 +685,7 @@ func (d *difference) ignition(a, b *view) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", ignition.Path, err)
 		}
-		configs[i] = fmt.Sprintf("%d bytes, SHA-256 %s", in.Size(), sum)
+		configs[i] = fmt.Sprintf("%s, SHA-256 %s", rootfs.Bytes(in.Size()), sum)
 	}
 	d.Ignition = compare(d.Ignition, "config", configs[0], configs[1])
 	firstBoot := map[bool]string{true: "still to come", false: "over"}

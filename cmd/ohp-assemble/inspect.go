@@ -320,7 +320,7 @@ func (found *inspection) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\nfirst boot    %s\nIgnition      %s\n",
 		map[bool]string{true: "still to come", false: "over"}[found.FirstBoot],
-		map[bool]string{true: fmt.Sprintf("embedded, %d bytes", found.Ignition), false: "not embedded"}[found.Ignition > 0])
+		map[bool]string{true: "embedded, " + rootfs.Bytes(found.Ignition), false: "not embedded"}[found.Ignition > 0])
 	for _, p := range found.Problems {
 		fmt.Fprintf(w, "problem: %s\n", p)
 	}

@@ -201,14 +201,14 @@ func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options
 	if base == nil {
 		var err error
 		if base, err = layout.New(s.deployment, s.choices, o); err != nil {
-			return nil, err
+			return nil, s.deployment.Explain(err)
 		}
 		bases[o] = base
 	}
 	id := p.IgnitionID()
 	d, err := base.Disk(layout.Variant{Kargs: s.choices.Kargs(id, r.kargs), Platform: s.choices.Platform(id), Ignition: r.config})
 	if err != nil {
-		return nil, err
+		return nil, s.deployment.Explain(err)
 	}
 	return d, p.Check(d.Size())
 }
@@ -353,7 +353,7 @@ func (p *planResult) print(w io.Writer) {
 		table(w, rows)
 		fmt.Fprintf(w, "kernel arguments: %s\n", strings.Join(img.Kargs, " "))
 		if img.Ignition > 0 {
-			fmt.Fprintf(w, "Ignition: %d bytes embedded\n", img.Ignition)
+			fmt.Fprintf(w, "Ignition: %s embedded\n", rootfs.Bytes(img.Ignition))
 		} else {
 			fmt.Fprintln(w, "Ignition: not embedded, the platform is asked")
 		}

@@ -117,7 +117,7 @@ func appliance(h ova.Hypervisor) Format {
 // no larger than 2040 GiB, which the format has for a limit, too.
 func azureSize(size int64) error {
 	if size%(1<<20) != 0 {
-		return fmt.Errorf("a disk of %d bytes: Azure takes whole MiB", size)
+		return fmt.Errorf("a disk of %s: Azure takes whole MiB", rootfs.Bytes(size))
 	}
 	return vhd.Check(size)
 }

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A cloud is one or more platforms that take images in the same way.
@@ -324,9 +326,9 @@ func (d *Document) blob(w words, domain string) error {
 	}
 	switch {
 	case m.VirtualSize%mib != 0:
-		return fmt.Errorf("a disk of %d bytes: must be whole MiB", m.VirtualSize)
+		return fmt.Errorf("a disk of %s: must be whole MiB", rootfs.Bytes(m.VirtualSize))
 	case size != m.VirtualSize+512:
-		return fmt.Errorf("%d bytes for a disk of %d: must be a fixed VHD", size, m.VirtualSize)
+		return fmt.Errorf("%s for a disk of %s: must be a fixed VHD", rootfs.Bytes(size), rootfs.Bytes(m.VirtualSize))
 	case !azureName.MatchString(w["name"]):
 		return fmt.Errorf("name %q: must be at most 80 letters, digits and . _ -", w["name"])
 	}
@@ -337,7 +339,7 @@ func (d *Document) blob(w words, domain string) error {
 // prepareGCP: features are what the image's kernel and boot loader can.
 func prepareGCP(d *Document, w words) error {
 	if d.Image.VirtualSize%gib != 0 {
-		return fmt.Errorf("a disk of %d bytes: must be whole GiB", d.Image.VirtualSize)
+		return fmt.Errorf("a disk of %s: must be whole GiB", rootfs.Bytes(d.Image.VirtualSize))
 	}
 	features := "UEFI_COMPATIBLE,VIRTIO_SCSI_MULTIQUEUE,GVNIC"
 	if d.Image.Arch == "x86_64" {
@@ -396,7 +398,7 @@ func prepareOracle(d *Document, w words) error { return d.checkSize(400) }
 // checkSize sees that the disk has no more GiB than a cloud takes.
 func (d *Document) checkSize(limit int64) error {
 	if d.Image.VirtualSize > limit*gib {
-		return fmt.Errorf("a disk of %d bytes: must be of at most %d GiB", d.Image.VirtualSize, limit)
+		return fmt.Errorf("a disk of %s: must be of at most %d GiB", rootfs.Bytes(d.Image.VirtualSize), limit)
 	}
 	return nil
 }

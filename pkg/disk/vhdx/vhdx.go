@@ -20,6 +20,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // Options say what a file tells of its disk.
@@ -137,7 +138,7 @@ func batSize(size int64) int64 {
 // number of sectors.
 func Write(w io.Writer, img *disk.Image, o Options) error {
 	if img.Size() == 0 || img.Size()%sectorSize != 0 || img.Size() > maxSize {
-		return fmt.Errorf("vhdx: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", img.Size(), sectorSize, int64(maxSize))
+		return fmt.Errorf("vhdx: a disk of %s: must be a whole number of sectors of %d, at most %s", rootfs.Bytes(img.Size()), sectorSize, rootfs.Bytes(int64(maxSize)))
 	}
 	b := bufio.NewWriterSize(w, mib) // keeps the first error until Flush
 	b.Write(front(img, o))

@@ -297,7 +297,7 @@ func (img *image) place() error {
 	img.blocksStart = (img.inodesEnd + len(img.sharedTable) + blockSize - 1) &^ (blockSize - 1)
 	img.blocksEnd = img.blocksStart + blocks*blockSize
 	if img.blocksEnd > math.MaxInt32 {
-		return fmt.Errorf("image of %d bytes, limit is %d", img.blocksEnd, math.MaxInt32)
+		return fmt.Errorf("image of %s, limit is %s", rootfs.Bytes(img.blocksEnd), rootfs.Bytes(math.MaxInt32))
 	}
 	return nil
 }
@@ -333,7 +333,7 @@ func (x *node) check() error {
 	case x.mode > math.MaxUint16:
 		return fmt.Errorf("mode %#o", x.mode)
 	case x.size > maxSize:
-		return fmt.Errorf("file of %d bytes, limit is %d", x.size, int64(maxSize))
+		return fmt.Errorf("file of %s, limit is %s", rootfs.Bytes(x.size), rootfs.Bytes(int64(maxSize)))
 	case x.isLink() && x.target == "":
 		return fmt.Errorf("symbolic link without target")
 	}
