@@ -185,7 +185,7 @@ const maxVolume = 64 << 40
 // is not a hole, and hashes on all cores.
 func Blocks(img *disk.Image) (*Snapshot, error) {
 	if img.Size() == 0 || img.Size() > maxVolume {
-		return nil, fmt.Errorf("upload: a disk of %s: must have at most %s", rootfs.Bytes(img.Size()), rootfs.Bytes(int64(maxVolume)))
+		return nil, fmt.Errorf("upload: a disk of %s: must have 1 byte to %s", rootfs.Bytes(img.Size()), rootfs.Bytes(int64(maxVolume)))
 	}
 	s := &Snapshot{VolumeSize: (img.Size() + gib - 1) / gib, BlockSize: BlockSize, Blocks: []Block{}}
 	all := sha256.New()

@@ -177,7 +177,7 @@ func (t *tree) addChild(parent *node, name string) error {
 	in := parent.in.Children[name]
 	at := &node{in: in, name: name, parent: parent}
 	if !rootfs.ValidName(name) || len(name) > maxName {
-		return parent.fail(fmt.Errorf("name %q of %d bytes in it: must be at most %d, and without / and zero", name, len(name), maxName))
+		return parent.fail(fmt.Errorf("%q cannot be the name of a file", name))
 	}
 	if in == nil {
 		return at.fail(fmt.Errorf("no inode"))

@@ -77,7 +77,7 @@ func scan(root *rootfs.Inode) (*tree, error) {
 		for _, name := range n.names {
 			path := strings.TrimPrefix(n.path+"/"+name, "./")
 			if !rootfs.ValidName(name) || len(name) > maxName {
-				return nil, &rootfs.InodeError{Path: path, Inode: n.in.Children[name], Err: fmt.Errorf("name of %d bytes: must be at most %d, and without / and zero", len(name), maxName)}
+				return nil, &rootfs.InodeError{Path: path, Inode: n.in.Children[name], Err: errors.New("no name for a file")}
 			}
 			in := n.in.Children[name]
 			child := known[in]

@@ -151,7 +151,7 @@ func TestRefused(t *testing.T) {
 	for name, n := range map[string]*rootfs.Inode{
 		"object is not known":    rootfs.Text(0o644, "x"),
 		"does not fit":           long,
-		"limit is 8796093022208": big,
+		"limit is 8 TiB (8796093022208 bytes)": big,
 		"not that of":            {Mode: rootfs.ModeFIFO},
 		"without target":         rootfs.Link(""),
 		"xattr \"user.":          {Mode: rootfs.ModeFile, Xattrs: map[string]string{"user." + strings.Repeat("x", 256): ""}},

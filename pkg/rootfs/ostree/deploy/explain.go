@@ -18,7 +18,7 @@ func (d *Deployment) Explain(err error) error {
 	case errors.As(err, &inode):
 		name, n := d.find(inode.Inode, inode.Inode.Content)
 		if n == nil {
-			name, n = inode.Path, inode.Inode
+			name, n = d.deployed(inode.Path), inode.Inode
 		}
 		return explain(err, inode, name, n.Content, inode.Err)
 	case errors.As(err, &content):
@@ -43,12 +43,24 @@ func (d *Deployment) find(inode *rootfs.Inode, content rootfs.Blob) (string, *ro
 		for _, is := range same {
 			for name, n := range root.Walk() {
 				if is(n) {
-					return "/" + strings.TrimPrefix(name, "./"), n
+					return d.deployed(name), n
 				}
 			}
 		}
 	}
 	return "", nil
+}
+
+// deployed returns the path in the running system of a path in the system or on
+// the root file system.
+func (d *Deployment) deployed(name string) string {
+	state := "ostree/deploy/" + d.options.Stateroot + "/"
+	if rest, ok := strings.CutPrefix(name, state+"deploy/"+d.name()+"/"); ok {
+		name = rest
+	} else if rest, ok := strings.CutPrefix(name, state+"var/"); ok {
+		name = "var/" + rest
+	}
+	return "/" + strings.TrimPrefix(name, "./")
 }
 
 // explain replaces what an error says first about a file.
