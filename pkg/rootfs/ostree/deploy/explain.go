@@ -15,7 +15,7 @@ func (d *Deployment) Explain(err error) error {
 	var inode *rootfs.InodeError
 	var content *rootfs.ContentError
 	switch {
-	case errors.As(err, &inode):
+	case errors.As(err, &inode) && inode.Inode != nil:
 		name, n := d.find(inode.Inode, inode.Inode.Content)
 		if n == nil {
 			name, n = d.deployed(inode.Path), inode.Inode
@@ -40,6 +40,9 @@ func (d *Deployment) find(inode *rootfs.Inode, content rootfs.Blob) (string, *ro
 		},
 	}
 	for _, root := range []*rootfs.Inode{d.System, d.Root} {
+		if root == nil { // nothing is deployed yet
+			continue
+		}
 		for _, is := range same {
 			for name, n := range root.Walk() {
 				if is(n) {
