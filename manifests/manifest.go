@@ -86,6 +86,10 @@ type Spec struct {
 type Disk struct {
 	// The size of the disk, such as 10GiB. Default: the operating system's.
 	Size string `yaml:"size,omitempty" jsonschema:"pattern=^[1-9][0-9]*([KMGT](iB)?)?$"`
+	// The size of the boot partition, such as 1GiB. Default: the operating system's, or 384MiB.
+	BootSize string `yaml:"bootSize,omitempty" jsonschema:"pattern=^[1-9][0-9]*([KMGT](iB)?)?$"`
+	// The size of the EFI system partition, such as 600MiB. Default: the operating system's, or 127MiB.
+	ESPSize string `yaml:"espSize,omitempty" jsonschema:"pattern=^[1-9][0-9]*([KMGT](iB)?)?$"`
 	// The root file system: xfs or ext4. Default: the operating system's, or xfs.
 	RootFilesystem string `yaml:"rootFilesystem,omitempty" jsonschema:"enum=xfs,enum=ext4"`
 }

@@ -19,6 +19,7 @@ type Report struct {
 	Ended      bool                // `PROOF: end` was seen
 	PoweredOff bool                // the guest ended the machine, we did not
 	Elapsed    time.Duration       // from start to the end of the proof, or to the failure
+	Silence    time.Duration       // the longest time without output
 	CPU        time.Duration       // of the whole machine
 }
 
@@ -56,17 +57,17 @@ var hopeless = []string{
 	"failed to start up: no boot", // OVMF without anything to start
 }
 
-// patience is how long a machine that has ended its proof may take to power
-// off. A hopeless one may still explain itself for a tenth of that.
-const patience = time.Minute
+// silence is how long a machine may print nothing. The full fixture prints a
+// line every 20 seconds while its processor has work.
+const silence = 2 * time.Minute
 
 // A watcher follows one machine's console into its report.
 type watcher struct {
-	report   *Report
-	echo     io.Writer
-	start    time.Time
-	patience time.Duration
-	fault    string // the hopeless line
+	report  *Report
+	echo    io.Writer
+	start   time.Time
+	silence time.Duration // after which the machine is given up; a hopeless one after a tenth of it
+	fault   string        // the hopeless line
 }
 
 // run starts the machine and returns when it has ended, by itself or by us.
@@ -84,17 +85,25 @@ func (w *watcher) run(ctx context.Context, machine *exec.Cmd, keep bool) error {
 	exit := machine.Wait()
 	w.report.CPU = machine.ProcessState.UserTime() + machine.ProcessState.SystemTime()
 	w.report.PoweredOff = exit == nil && !stopped
+	if complaint.Len() > 0 && exit != nil && !stopped && ctx.Err() == nil {
+		return fmt.Errorf("qemu: %w: %s", exit, strings.TrimSpace(complaint.String()))
+	}
+	return w.verdict(ctx.Err(), stopped, keep)
+}
+
+// verdict says whether the boot was a good one. The machine was stopped by us or ended by itself.
+func (w *watcher) verdict(interrupted error, stopped, keep bool) error {
 	switch {
 	case w.fault != "":
 		return fmt.Errorf("the system did not come up: %s", w.fault)
-	case ctx.Err() != nil && !w.report.Ended:
-		return fmt.Errorf("no `PROOF: end` after %v: %w", time.Since(w.start).Round(time.Second), ctx.Err())
-	case complaint.Len() > 0 && exit != nil && !stopped && ctx.Err() == nil:
-		return fmt.Errorf("qemu: %w: %s", exit, strings.TrimSpace(complaint.String()))
+	case interrupted != nil && !w.report.Ended:
+		return fmt.Errorf("no `PROOF: end` after %v: %w", time.Since(w.start).Round(time.Second), interrupted)
+	case stopped && !w.report.Ended:
+		return fmt.Errorf("no `PROOF: end`, and nothing on the console for %v", w.silence)
 	case !w.report.Ended:
 		return errors.New("powered off before `PROOF: end`")
-	case keep && !w.report.PoweredOff:
-		return fmt.Errorf("did not power off within %v of `PROOF: end`", w.patience)
+	case keep && stopped:
+		return fmt.Errorf("did not power off after `PROOF: end`, and printed nothing for %v", w.silence)
 	}
 	return nil
 }
@@ -118,15 +127,15 @@ func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped boo
 	}()
 
 	var line []byte
-	var stop <-chan time.Time
-	arm := func(d time.Duration) {
-		if stop == nil {
-			stop = time.After(d)
-		}
-	}
+	var doomed bool
+	limit := time.NewTimer(w.silence)
+	defer limit.Stop()
+	last := time.Now()
 	for {
 		select {
 		case chunk, open := <-chunks:
+			w.report.Silence = max(w.report.Silence, time.Since(last))
+			last = time.Now()
 			if !open {
 				w.line(line)
 				return stopped
@@ -135,15 +144,18 @@ func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped boo
 			// A prompt has no line end, so look at the open line too.
 			w.look(clean(line))
 			switch {
+			case stopped || doomed:
 			case w.fault != "":
-				arm(w.patience / 10)
-			case w.report.Ended && keep:
-				arm(w.patience)
-			case w.report.Ended:
-				arm(0)
+				doomed = true
+				limit.Reset(w.silence / 10) // it may still explain itself
+			case w.report.Ended && !keep:
+				stopped = true
+				kill()
+			default:
+				limit.Reset(w.silence)
 			}
-		case <-stop:
-			stopped, stop = true, nil
+		case <-limit.C:
+			stopped = true
 			kill()
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 var update = flag.Bool("update", false, "record what the conventional disk is denied in enforcing mode")
@@ -70,7 +69,7 @@ func TestFullDerived(t *testing.T) {
 
 func bootEnforcing(t *testing.T, disk string, firmware Firmware) *machine {
 	t.Helper()
-	m := boot(t, Options{Disk: disk, Firmware: firmware, Memory: 1536, Timeout: 10 * time.Minute, Keep: true})
+	m := boot(t, Options{Disk: disk, Firmware: firmware, Memory: 1536, Keep: true})
 	m.has("selinux", "Enforcing pid1=init_t")
 	m.is("failed", "")
 	m.is("fsck", "clean")
@@ -124,7 +123,7 @@ func TestReference(t *testing.T) {
 	}
 	var all []string
 	for _, firmware := range []Firmware{BIOS, UEFI} {
-		r, err := Boot(t.Context(), Options{Disk: filepath.Join(dir, "reference.raw"), Firmware: firmware, Memory: 1536, Timeout: 10 * time.Minute})
+		r, err := Boot(t.Context(), Options{Disk: filepath.Join(dir, "reference.raw"), Firmware: firmware, Memory: 1536})
 		if err != nil {
 			t.Fatal(err)
 		}

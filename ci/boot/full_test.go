@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
@@ -69,7 +68,7 @@ func (l life) live(t *testing.T, disk string) {
 	if l.grown {
 		enlarge(t, disk)
 	}
-	o := Options{Disk: disk, Firmware: l.firmware, Memory: 1536, Timeout: 12 * time.Minute, Keep: true}
+	o := Options{Disk: disk, Firmware: l.firmware, Memory: 1536, Keep: true}
 	first := boot(t, o)
 	l.system(first)
 	l.own(first)

@@ -119,7 +119,7 @@ func boot(t *testing.T, o Options) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s: told everything after %.0f s, %.0f s of CPU", o.firmware(), r.Elapsed.Seconds(), r.CPU.Seconds())
+	t.Logf("%s: told everything after %.0f s, %.0f s of CPU, silent for %.0f s at most", o.firmware(), r.Elapsed.Seconds(), r.CPU.Seconds(), r.Silence.Seconds())
 	return &machine{t, r}
 }
 

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
@@ -78,7 +77,7 @@ func TestScrub(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := build(t, reference(t, "full-base"), "--platform", "qemu", "--root-fs", "xfs", "--ignition", file, "--karg", "fixture.poweroff")["qemu"]
-	o := Options{Disk: disk, Memory: 1536, Timeout: 15 * time.Minute, Keep: true}
+	o := Options{Disk: disk, Memory: 1536, Keep: true}
 	more := map[string]xfs.Options{
 		"old":    {Features: xfs.LTS4_19, Groups: 5},
 		"usual":  {Features: xfs.LTS6_1, SectorSize: 4096},

@@ -24,14 +24,16 @@ func TestTiny(t *testing.T) {
 	}
 	for _, container := range []struct {
 		name, rootFS string
+		sizes        []string
 		boots        map[string]Firmware // by platform
 	}{
-		// Together all pairs of container, format and firmware.
-		{"tiny-base", "ext4", map[string]Firmware{"metal": BIOS, "qemu": UEFI}},
-		{"tiny-chunked", "xfs", map[string]Firmware{"metal": UEFI, "qemu": BIOS}},
+		// Together all pairs of container, format and firmware. The larger sizes
+		// give FAT32, and blocks of 4 KiB in the boot file system.
+		{"tiny-base", "ext4", nil, map[string]Firmware{"metal": BIOS, "qemu": UEFI}},
+		{"tiny-chunked", "xfs", []string{"--esp-size", "600MiB", "--boot-size", "1GiB"}, map[string]Firmware{"metal": UEFI, "qemu": BIOS}},
 	} {
 		// The metal platform has no console of its own.
-		images := build(t, reference(t, container.name), "--platform", "qemu,metal", "--root-fs", container.rootFS, "--ignition", config, "--karg", "console=ttyS0,115200n8")
+		images := build(t, reference(t, container.name), append(container.sizes, "--platform", "qemu,metal", "--root-fs", container.rootFS, "--ignition", config, "--karg", "console=ttyS0,115200n8")...)
 		for platform, firmware := range container.boots {
 			t.Run(fmt.Sprintf("%s/%s/%s", container.name, platform, firmware), func(t *testing.T) {
 				t.Parallel()

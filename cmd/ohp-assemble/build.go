@@ -111,7 +111,7 @@ func build(ctx context.Context, ui *ui, r *request, out string) (*result, error)
 		return nil, err
 	}
 	defer system.Close()
-	disks, err := system.plan(r)
+	disks, err := system.layOut(ui, r)
 	if err != nil {
 		return nil, err
 	}

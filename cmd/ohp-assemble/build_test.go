@@ -53,11 +53,13 @@ func writeConfig(t *testing.T) string {
 // TestVerdicts has every format and file system of the images judged by the
 // real tools.
 func TestVerdicts(t *testing.T) {
-	for name, rootFS := range map[string]string{"tiny-base": "xfs", "tiny-chunked": "ext4", "full-base": "xfs"} {
+	for name, options := range map[string][]string{
+		"tiny-base": {"--root-fs", "xfs", "--esp-size", "600MiB", "--boot-size", "1GiB"}, "tiny-chunked": {"--root-fs", "ext4"}, "full-base": {"--root-fs", "xfs"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			ref := fixture(t, name)
 			dir := t.TempDir()
-			r := built(t, nil, ref, "--platform", "qemu,metal,metal4k", "--root-fs", rootFS, "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))
+			r := built(t, nil, append(options, ref, "--platform", "qemu,metal,metal4k", "--ignition", writeConfig(t), "--out", dir, "--cache", filepath.Join(dir, "cache"))...)
 			qcow2, raw := r.Images[0], r.Images[1]
 			treetest.Run(t, "qemu-img", "check", "-f", "qcow2", qcow2.Path)
 			converted := filepath.Join(dir, "converted.raw")
@@ -95,7 +97,7 @@ func judgeDisk(t *testing.T, disk string) {
 			part := filepath.Join(t.TempDir(), "root")
 			copyPart(t, disk, p.Start, p.Size, part)
 			treetest.Run(t, "xfs_repair", "-n", "-f", part)
-		case "fat16":
+		case "fat16", "fat32":
 			part := filepath.Join(t.TempDir(), "esp")
 			copyPart(t, disk, p.Start, p.Size, part)
 			treetest.Run(t, "fsck.fat", "-n", part)

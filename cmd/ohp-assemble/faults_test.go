@@ -379,6 +379,94 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestAleph: a container of bootc's has bootc's note of the image on the disk,
+// with the container's time; another has the classic one.
+func TestAleph(t *testing.T) {
+	dir, ref := copyLayout(t, fixture(t, "tiny-chunked"))
+	root := diskOf(t, ref, "metal").Root
+	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, readLimit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var aleph struct {
+		Digest, Timestamp string
+		Image             struct {
+			Digest string            `json:"image-digest"`
+			Labels map[string]string `json:"image-labels"`
+		} `json:"container-image"`
+	}
+	if err := json.Unmarshal(text, &aleph); err != nil {
+		t.Fatal(err)
+	}
+	if n := root.Lookup(".bootc-aleph.json"); n == nil || !n.IsFile() || aleph.Timestamp != "2025-11-14T00:00:00Z" ||
+		aleph.Digest == "" || aleph.Digest != aleph.Image.Digest || aleph.Image.Labels["containers.bootc"] == "" {
+		t.Errorf("%s", text)
+	}
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	delete(e.config["config"].(map[string]any)["Labels"].(map[string]any), "containers.bootc")
+	root = diskOf(t, e.save(), "metal").Root
+	if n := root.Lookup(".aleph-version.json"); n == nil || !n.IsFile() || root.Lookup(".bootc-aleph.json") != nil {
+		t.Errorf("without the label: %q", root.Names())
+	}
+}
+
+// TestPlanLoaders has a container with several boot loaders, of which one is
+// installed and named, and with an entry that is lost.
+func TestPlanLoaders(t *testing.T) {
+	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	const efi = "usr/lib/efi/"
+	var entries []*tar.Header
+	for _, name := range []string{"grub2/2.12/EFI/fedora/grubx64.efi", "grub-cc/2.12/EFI/fedora/cc/grubx64-cc.efi", "shim/16/EFI/fedora/shimx64.efi", "lost"} {
+		entries = append(entries, &tar.Header{Name: efi + name, Typeflag: tar.TypeReg, Mode: 0o644})
+	}
+	e.addLayer(entries...)
+	args := []string{"plan", "--arch", "amd64", "--cache", filepath.Join(dir, "cache"), e.save()}
+	p := program(t, nil, args...)
+	if want := "\nloader     grub2, chosen by default; installed grub2 2.12, shim 16; ignored grub-cc 2.12\n"; !strings.Contains(p.stdout, want) {
+		t.Errorf("no %q in %s", want, p.stdout)
+	}
+	if want := "warning: /usr/lib/efi/lost: not a directory"; !strings.Contains(p.stderr, want) {
+		t.Errorf("no %q in %s", want, p.stderr)
+	}
+	p = program(t, nil, append(args, "--format", "json")...)
+	var got struct {
+		Loader struct {
+			Name      string
+			By        string `json:"chosen_by"`
+			Installed []struct{ Name, Version string }
+			Ignored   []struct{ Name, Version string }
+		} `json:"boot_loader"`
+	}
+	if err := json.Unmarshal([]byte(p.stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if l := fmt.Sprint(got.Loader); l != "{grub2 default [{grub2 2.12} {shim 16}] [{grub-cc 2.12}]}" {
+		t.Error(l)
+	}
+}
+
+// TestConfiguration has layers that change what the container says about its
+// images: to a key without effect, and to nothing that can be read.
+func TestConfiguration(t *testing.T) {
+	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
+	e := editLayout(t, filepath.Join(dir, "layout"))
+	args := []string{"plan", "--cache", filepath.Join(dir, "cache"), "--format", "json"}
+	e.addLayer(&tar.Header{Name: "usr/lib/bootc/bound-images.d/app.image", Typeflag: tar.TypeSymlink, Linkname: "/usr/lib/os-release", Mode: 0o777})
+	p := program(t, nil, append(args, e.save())...)
+	var plan planResult
+	if err := json.Unmarshal([]byte(p.stdout), &plan); err != nil || plan.Kernel == "" || !strings.Contains(p.stderr, "warning: usr/lib/bootc/bound-images.d: 1 bound images (app.image)") {
+		t.Errorf("kernel %q, %v: %s", plan.Kernel, err, p.stderr)
+	}
+	if p := finish(t, start(t, nil, append(args, "--strict", e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
+	e.addLayer(&tar.Header{Name: "usr/lib/bootc/kargs.d/50.toml", Typeflag: tar.TypeSymlink, Linkname: "/nonexistent", Mode: 0o777})
+	if p := finish(t, start(t, nil, append(args, e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "usr/lib/bootc/kargs.d/50.toml: a link to /nonexistent") {
+		t.Errorf("exit code %d: %s", p.code, p.stderr)
+	}
+}
+
 // TestNoSELinux has a layer that takes the policy away. Without labels an
 // enforcing system is unusable, so it must be asked for, by option or definition.
 func TestNoSELinux(t *testing.T) {
@@ -543,7 +631,7 @@ func TestInterruptLook(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd.Process.Signal(sig)
-		late := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		late := time.AfterFunc(10*time.Minute, func() { cmd.Process.Kill() })
 		cmd.Wait()
 		if !late.Stop() || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
 			t.Errorf("%v: %v, %s", sig, cmd.ProcessState, stderr.String())

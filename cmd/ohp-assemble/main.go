@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
@@ -141,6 +142,10 @@ func hint(err error) string {
 		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
 	case errors.Is(err, publish.ErrFile):
 		return "the file has changed since it was built, or is damaged: build it again"
+	case errors.Is(err, layer.ErrHoles):
+		return "--size asks for a disk that can hold such files"
+	case errors.Is(err, oci.ErrDamaged):
+		return "the container itself is damaged: its layers arrived as their digests say, and their content is wrong. Build the container again"
 	case errors.Is(err, oci.ErrVerify):
 		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
 	case errors.Is(err, oci.ErrForbidden):

@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"path"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 )
 
@@ -31,7 +33,7 @@ func defaultOrigin(image *oci.Image) string {
 
 // policyFiles are where a system keeps its containers-policy.json, the first
 // one that is there counts.
-var policyFiles = []string{"usr/etc/containers/policy.json", "usr/share/containers/policy.json"}
+var policyFiles = []string{"etc/containers/policy.json", "usr/share/containers/policy.json"}
 
 // updateOrigin returns the origin of a system: the chosen one, or else the
 // reference in the form that the system's own policy for containers asks for.
@@ -53,14 +55,16 @@ func updateOrigin(chosen, reference string, root *rootfs.Inode) (string, error) 
 }
 
 func signatureRequired(name string, root *rootfs.Inode) (bool, error) {
+	root = coreos.Running(root)
 	for _, file := range policyFiles {
-		if in := root.Resolve(file); in != nil && in.IsFile() {
-			text, err := rootfs.ReadAll(in.Content, readLimit)
-			if err != nil {
-				return false, err
-			}
-			return oci.SignatureRequired(text, file, name)
+		text, err := root.ReadFile(file, readLimit)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return false, err
+		}
+		return oci.SignatureRequired(text, file, name)
 	}
 	return false, nil
 }

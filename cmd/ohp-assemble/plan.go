@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
@@ -25,6 +26,7 @@ import (
 type system struct {
 	image         *oci.Image
 	choices       *coreos.Choices
+	loaders       *grub.Loaders // for EFI; nil if there are none
 	deployment    *deploy.Deployment
 	name, version string // as in file names
 	arch          string // as the machine calls itself
@@ -42,6 +44,7 @@ func (s *system) Close() error { return s.image.Close() }
 // pull pulls the container that the options name, if it is accepted.
 func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image) error) (*oci.Image, error) {
 	options := oci.Options{Cache: o.cache, Arch: o.arch, AuthFile: o.authFile, Policy: o.policy, Accept: accept}
+	options.Limits.Holes, _ = parseBytes(o.size) // which was checked, or is empty
 	if !o.tlsVerify {
 		options.TLSVerify = &o.tlsVerify
 	}
@@ -116,8 +119,8 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if !container.Bootable(image.Labels) {
 		s.warnings = append(s.warnings, "the container has neither the label containers.bootc nor ostree.bootable: the system will refuse its updates")
 	}
-	if r.config != nil && tree.Root.Resolve(ignitionModule) == nil {
-		s.warnings = append(s.warnings, "no Ignition in the container (/"+ignitionModule+"): its initramfs will not read the config")
+	if r.config != nil {
+		s.warnings = append(s.warnings, ignitionWarnings(tree.Root, r.config)...)
 	}
 	if err := coreos.Preflight(tree.Root, image.Arch, r.noSELinux); err != nil {
 		return nil, err
@@ -126,8 +129,14 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		return nil, err
 	}
 	s.warnings = append(s.warnings, s.choices.Warnings...)
+	if s.loaders = grub.ReadLoaders(tree.Root); s.loaders != nil {
+		s.warnings = append(s.warnings, s.loaders.Warnings...)
+	}
 	if s.rootFS = cmp.Or(r.rootFS, s.choices.RootFS, "xfs"); s.rootFS != "xfs" && s.rootFS != "ext4" {
 		return nil, fmt.Errorf("the container asks for %s as its root file system, which cannot be made: choose with --root-fs", s.rootFS)
+	}
+	if tree.ACL != "" && s.rootFS == "xfs" {
+		s.warnings = append(s.warnings, fmt.Sprintf("%q has an access control list: on XFS ostree fsck takes such files for damaged; --root-fs ext4 avoids that", "/"+tree.ACL))
 	}
 	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
 	s.name = cmp.Or(r.name, fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
@@ -137,6 +146,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		Aleph: deploy.Aleph{
 			Ref: s.origin, Version: s.version, Commit: tree.Deployed.String(),
 			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},
+			Bootc: container.IsBootc(image.Labels), Created: image.Created,
 		},
 	})
 	if err == nil && s.deployment.Policy == nil {
@@ -148,9 +158,6 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	}
 	return s, err
 }
-
-// ignitionModule is what puts Ignition into an initramfs.
-const ignitionModule = "usr/lib/dracut/modules.d/30ignition"
 
 // created is the time that everything new on the disk has.
 func (s *system) created() rootfs.Time {
@@ -191,11 +198,35 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 	return disks, nil
 }
 
+// layOut is plan that shows what is wrong with the disks.
+func (s *system) layOut(ui *ui, r *request) ([]plannedDisk, error) {
+	disks, err := s.plan(r)
+	if err != nil {
+		return nil, err
+	}
+	var warnings, notes []string
+	for _, d := range disks {
+		for _, w := range d.disk.Warnings {
+			if !slices.Contains(warnings, w) { // platforms share most of them
+				warnings = append(warnings, w)
+			}
+		}
+		for _, n := range d.disk.Notes {
+			notes = append(notes, fmt.Sprintf("platform %s: %s", d.platform.ID, n))
+		}
+	}
+	for _, n := range notes {
+		ui.say("note: %s", n)
+	}
+	return disks, ui.warn(warnings, r.strict)
+}
+
 // planDisk lays out the disk for a platform. What it has in common with others
 // is in bases, and goes there.
 func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options]*layout.Base) (*layout.Disk, error) {
 	o := layout.Options{
-		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), RootFS: s.rootFS, Time: s.created(), Seed: s.seed(),
+		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), Grow: r.bytes == 0, RootFS: s.rootFS,
+		ESP: r.esp, Boot: r.boot, Time: s.created(), Seed: s.seed(),
 	}
 	base := bases[o]
 	if base == nil {
@@ -224,10 +255,12 @@ type (
 		Arch      string         `json:"arch"`
 		Version   string         `json:"version"`
 		Commit    string         `json:"ostree_commit"`
+		Kernel    string         `json:"kernel"`
 		Stateroot string         `json:"stateroot"`
 		Origin    string         `json:"origin"`
 		RootFS    string         `json:"root_filesystem"`
 		RootFSBy  string         `json:"root_filesystem_chosen_by"` // option, container or default
+		Loaders   *grub.Loaders  `json:"boot_loader,omitempty"`
 		Layers    []plannedLayer `json:"layers"`
 		Images    []plannedImage `json:"images"`
 	}
@@ -240,6 +273,7 @@ type (
 		Platform    string    `json:"platform"`
 		File        string    `json:"file"`
 		VirtualSize int64     `json:"virtual_size"`
+		SizeBy      string    `json:"size_chosen_by"` // option, place in the definition, file of the container, platform, content or default
 		Allocated   int64     `json:"allocated"`
 		Kargs       []string  `json:"kernel_arguments"`
 		Ignition    int       `json:"ignition"` // bytes embedded
@@ -247,7 +281,8 @@ type (
 	}
 	planned struct {
 		partition
-		Allocated int64 `json:"allocated"`
+		SizeBy    string `json:"size_chosen_by,omitempty"` // as of the disk; nothing for a fixed size
+		Allocated int64  `json:"allocated"`
 	}
 )
 
@@ -287,7 +322,7 @@ func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
 		return nil, err
 	}
 	defer system.Close()
-	disks, err := system.plan(r)
+	disks, err := system.layOut(ui, r)
 	if err != nil {
 		return nil, err
 	}
@@ -297,7 +332,8 @@ func plan(ctx context.Context, ui *ui, r *request) (*planResult, error) {
 func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	res := &planResult{
 		Reference: s.image.Reference, Digest: s.image.Digest.String(), Arch: s.arch, Version: s.version,
-		Commit: s.commit.String(), Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
+		Commit: s.commit.String(), Kernel: s.deployment.Kernel, Stateroot: s.stateroot, Origin: s.origin, RootFS: s.rootFS, RootFSBy: "default",
+		Loaders: s.loaders,
 	}
 	switch {
 	case r.rootFS != "":
@@ -311,17 +347,30 @@ func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	for _, d := range disks {
 		img := plannedImage{
 			Platform: d.platform.ID, File: d.platform.FileName(s.name, s.version, s.arch),
-			VirtualSize: d.disk.Size(), Allocated: d.disk.Allocated(), Kargs: kargs(d.disk), Ignition: len(r.config),
+			VirtualSize: d.disk.Size(), SizeBy: s.sizeBy(r, d.platform, d.disk), Allocated: d.disk.Allocated(), Kargs: kargs(d.disk), Ignition: len(r.config),
 		}
 		for _, p := range d.disk.Partitions {
 			img.Partitions = append(img.Partitions, planned{partition{
 				Number: p.Number, Name: p.Name, Type: p.Type.String(), GUID: p.ID.String(),
 				Start: p.Start, Size: p.Size, Filesystem: p.Filesystem, Label: p.Label,
-			}, p.Allocated})
+			}, p.SizeBy, p.Allocated})
 		}
 		res.Images = append(res.Images, img)
 	}
 	return res
+}
+
+// sizeBy says what chose the size of a platform's disk.
+func (s *system) sizeBy(r *request, p cloud.Platform, d *layout.Disk) string {
+	switch {
+	case r.bytes != 0:
+		return r.place("size")
+	case p.Packed || len(d.Notes) > 0:
+		return "the content"
+	case p.Size != 0:
+		return "the platform"
+	}
+	return cmp.Or(s.choices.SizeBy, "default")
 }
 
 // kargs reads the command line out of the boot entry that was laid out.
@@ -339,8 +388,12 @@ func kargs(d *layout.Disk) []string {
 
 // print shows a plan to a person.
 func (p *planResult) print(w io.Writer) {
-	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\nlayers     %d\n",
-		p.Reference, p.Version, p.Arch, p.Commit, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy, len(p.Layers))
+	fmt.Fprintf(w, "reference  %s\nversion    %s, %s\ncommit     %s\nkernel     %s\nstateroot  %s\norigin     %s\nroot       %s, chosen by %s\n",
+		p.Reference, p.Version, p.Arch, p.Commit, p.Kernel, p.Stateroot, p.Origin, p.RootFS, p.RootFSBy)
+	if p.Loaders != nil {
+		fmt.Fprintf(w, "loader     %s\n", p.Loaders)
+	}
+	fmt.Fprintf(w, "layers     %d\n", len(p.Layers))
 	for _, l := range p.Layers {
 		fmt.Fprintf(w, "  %s  %s\n", l.Digest, size(l.Size))
 	}
@@ -351,7 +404,13 @@ func (p *planResult) print(w io.Writer) {
 			rows = append(rows, []string{fmt.Sprint(p.Number), p.Name, size(p.Start), size(p.Size), size(p.Allocated), p.Filesystem, p.Label})
 		}
 		table(w, rows)
-		fmt.Fprintf(w, "kernel arguments: %s\n", strings.Join(img.Kargs, " "))
+		fmt.Fprintf(w, "sizes: disk %s, chosen by %s", size(img.VirtualSize), img.SizeBy)
+		for _, p := range img.Partitions {
+			if p.SizeBy != "" {
+				fmt.Fprintf(w, "; %s %s, chosen by %s", p.Name, size(p.Size), p.SizeBy)
+			}
+		}
+		fmt.Fprintf(w, "\nkernel arguments: %s\n", strings.Join(img.Kargs, " "))
 		if img.Ignition > 0 {
 			fmt.Fprintf(w, "Ignition: %s embedded\n", rootfs.Bytes(img.Ignition))
 		} else {

@@ -117,7 +117,7 @@ func files(t *testing.T, dir string) (names []string) {
 
 // awaitSize waits until another process has written so much of a file.
 func awaitSize(name string, size int64) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if info, err := os.Stat(name); err == nil && info.Size() == size {
 			return
 		}

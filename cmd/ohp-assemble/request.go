@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +18,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
@@ -34,6 +37,8 @@ type buildOptions struct {
 	kargs     []string
 	rootFS    string
 	size      string
+	bootSize  string
+	espSize   string
 	origin    string
 	merge     string
 	strict    bool
@@ -70,6 +75,8 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
 	f.StringVar(&o.rootFS, "root-fs", "", "root `file system`: xfs or ext4 (default: what the container asks for, or xfs)")
 	f.StringVar(&o.size, "size", "", "`size` of the disk, a whole number as 10GiB or 1536MiB (default: the container's for virtual machines, as small as can be for metal)")
+	f.StringVar(&o.bootSize, "boot-size", "", "`size` of the boot partition (default: what the container asks for, or 384MiB)")
+	f.StringVar(&o.espSize, "esp-size", "", "`size` of the EFI system partition, which is FAT32 from 512MiB on (default: what the container asks for, or 127MiB)")
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
 	f.BoolVar(&o.noSELinux, "no-selinux", false, "take a container without an SELinux policy, or with one that is disabled: no file of the image gets a label")
@@ -115,7 +122,9 @@ func checkAuthFile(name string) error {
 type request struct {
 	buildOptions
 	targets  []cloud.Platform
-	bytes    int64  // asked for; 0 is the platform's
+	bytes    int64 // asked for; 0 is the platform's
+	boot     coreos.Size
+	esp      coreos.Size
 	config   []byte // Ignition; nil for none
 	warnings []string
 	notes    []string
@@ -172,6 +181,8 @@ func (o *buildOptions) define(cmd *cobra.Command) error {
 		{"arch", "spec.architectures", []string{strings.Join(spec.Architectures, ",")}},
 		{"platform", "spec.platforms", spec.Platforms},
 		{"size", "spec.disk.size", []string{spec.Disk.Size}},
+		{"boot-size", "spec.disk.bootSize", []string{spec.Disk.BootSize}},
+		{"esp-size", "spec.disk.espSize", []string{spec.Disk.ESPSize}},
 		{"root-fs", "spec.disk.rootFilesystem", []string{spec.Disk.RootFilesystem}},
 		{"karg", "spec.kernelArguments", spec.KernelArguments},
 		{"ignition", "spec.ignition", spec.Ignition},
@@ -250,19 +261,12 @@ func (o buildOptions) check() (*request, error) {
 		return nil, o.wrong("root-fs", fmt.Errorf("root file system %q: there are xfs and ext4", o.rootFS))
 	}
 	for _, k := range o.kargs {
-		if strings.Contains(k, "$") {
-			r.warn("--karg %s: GRUB replaces $NAME by its own variable of that name", k)
+		warnings, err := coreos.CheckArg(k)
+		if err != nil {
+			return nil, o.wrong("karg", err)
 		}
-		if strings.TrimSpace(k) == "" || strings.ContainsAny(k, "\n\r\x00") {
-			return nil, o.wrong("karg", fmt.Errorf("kernel argument %q does not fit on the command line", k))
-		}
-		for word := range strings.FieldsSeq(k) {
-			switch name, _, _ := strings.Cut(word, "="); name {
-			case "ostree", "ignition.platform.id":
-				return nil, o.wrong("karg", fmt.Errorf("kernel argument %q: %s= is the image's own", k, name))
-			case "root", "boot":
-				r.warn("--karg %s: with it the first boot keeps the file systems' UUIDs, which all machines then share", k)
-			}
+		for _, w := range warnings {
+			r.warn("--karg %s: %s", k, w)
 		}
 	}
 	if o.size != "" {
@@ -273,12 +277,35 @@ func (o buildOptions) check() (*request, error) {
 			return nil, o.wrong("size", fmt.Errorf("size %q: not a whole number of MiB", o.size))
 		}
 	}
+	if r.boot, err = o.partitionSize("boot-size", o.bootSize, layout.CheckBoot); err != nil {
+		return nil, usageError{err}
+	}
+	checkESP := func(s coreos.Size) error { return layout.CheckESP(rootfs.MachineArch(o.arch), s) }
+	if r.esp, err = o.partitionSize("esp-size", o.espSize, checkESP); err != nil {
+		return nil, usageError{err}
+	}
 	if r.config, err = r.readConfigs(); err != nil {
 		return nil, err
 	}
 	r.cache, err = cacheDir(o.cache)
 	return r, err
 }
+
+// partitionSize reads the size of a partition from an option; the zero Size is
+// no option.
+func (o *buildOptions) partitionSize(flag, text string, check func(coreos.Size) error) (s coreos.Size, err error) {
+	if text == "" {
+		return s, nil
+	}
+	s.By = o.place(flag)
+	if s.Bytes, err = parseBytes(text); err != nil {
+		return s, fmt.Errorf("%s: %w", s.By, err)
+	}
+	return s, check(s)
+}
+
+// place returns where an option stands.
+func (o *buildOptions) place(flag string) string { return cmp.Or(o.places[flag], "--"+flag) }
 
 // asPublished says that each platform's files are compressed as they are
 // published.
@@ -312,7 +339,7 @@ func (o *buildOptions) compression(p cloud.Platform) compress.Kind {
 func (r *request) readConfigs() ([]byte, error) {
 	var configs [][]byte
 	for _, name := range r.ignition {
-		text, err := os.ReadFile(name)
+		text, err := readConfig(name)
 		if err != nil {
 			return nil, r.placed("ignition", err)
 		}
@@ -333,10 +360,27 @@ func (r *request) readConfigs() ([]byte, error) {
 		}
 		configs = append(configs, text)
 	}
-	if configs == nil {
+	switch len(configs) {
+	case 0:
 		return nil, nil
+	case 1:
+		return configs[0], nil // checked
 	}
 	return ignition.Merge(configs...)
+}
+
+// readConfig reads a file that may be a pipe, up to the size of a config.
+func readConfig(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, ignition.MaxSize+1))
+	if err == nil && len(text) > ignition.MaxSize {
+		err = fmt.Errorf("%s: config is larger than %d MiB", name, ignition.MaxSize>>20)
+	}
+	return text, err
 }
 
 func (r *request) warn(format string, args ...any) {

@@ -115,6 +115,27 @@ func TestUpdateOrigin(t *testing.T) {
 	}
 }
 
+// TestUnreadablePolicy: a policy that cannot be read is not taken for none, and
+// a link in /etc leads from there.
+func TestUnreadablePolicy(t *testing.T) {
+	const name, rejects = "docker://example.com/os:1", `{"default": [{"type": "reject"}]}`
+	for want, policy := range map[string]*rootfs.Inode{
+		"etc/containers/policy.json: a link to /nonexistent": rootfs.Link("/nonexistent"),
+		"etc/containers/policy.json: not a regular file":     rootfs.Dir(0o755),
+		"rejects": rootfs.Link("../../usr/share/os/policy.json"),
+	} {
+		root := rootfs.Dir(0o755)
+		for name, in := range map[string]*rootfs.Inode{"usr/etc/containers/policy.json": policy, "usr/share/os/policy.json": rootfs.Text(0o644, rejects)} {
+			if err := root.Place(name, in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := updateOrigin("", name, root); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 func TestVisible(t *testing.T) {
 	for s, want := range map[string]string{
 		"Fedora ü\t1\n": "Fedora ü\t1\n", "a\x1b[2Jb": "a\ufffd[2Jb", "\u009b2J": "\ufffd2J", "x\r\x7f\x00": "x\ufffd\ufffd\ufffd",

@@ -112,46 +112,6 @@ func (n *Inode) Lookup(name string) *Inode {
 	return n
 }
 
-// maxLinks is how many symbolic links [Inode.Resolve] follows, as Linux does.
-const maxLinks = 40
-
-// Resolve is Lookup that follows symbolic links, with n as the root that no
-// link leaves. It returns nil for what is missing or a loop.
-func (n *Inode) Resolve(name string) *Inode {
-	todo := strings.Split(name, "/")
-	stack := []*Inode{n}
-	for links := 0; len(todo) > 0; {
-		part := todo[0]
-		todo = todo[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			if !stack[len(stack)-1].IsDir() {
-				return nil
-			}
-			stack = stack[:max(1, len(stack)-1)]
-			continue
-		}
-		next := stack[len(stack)-1].Children[part]
-		switch {
-		case next == nil:
-			return nil
-		case next.IsLink():
-			if links++; links > maxLinks {
-				return nil
-			}
-			if strings.HasPrefix(next.Target, "/") {
-				stack = stack[:1]
-			}
-			todo = append(strings.Split(next.Target, "/"), todo...)
-		default:
-			stack = append(stack, next)
-		}
-	}
-	return stack[len(stack)-1]
-}
-
 // Walk yields every path below and including n, parents before children and
 // siblings in byte order. The path of n itself is ".". A hard link is yielded
 // under each of its names.

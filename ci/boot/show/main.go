@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/ci/boot"
 )
@@ -20,7 +19,6 @@ import (
 func main() {
 	firmware := flag.String("firmware", "bios,uefi", "start each disk under these `firmwares`")
 	memory := flag.Int("memory", 1536, "`MiB` of the machine")
-	timeout := flag.Duration("timeout", 5*time.Minute, "time limit of a boot")
 	verbose := flag.Bool("v", false, "show the whole console on standard error")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: show [flags] DISK...")
@@ -37,7 +35,7 @@ func main() {
 	status := 0
 	for _, disk := range flag.Args() {
 		for f := range strings.SplitSeq(*firmware, ",") {
-			o := boot.Options{Disk: disk, Firmware: boot.Firmware(f), Memory: *memory, Timeout: *timeout}
+			o := boot.Options{Disk: disk, Firmware: boot.Firmware(f), Memory: *memory}
 			if *verbose {
 				o.Echo = os.Stderr
 			}

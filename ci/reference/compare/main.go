@@ -222,7 +222,6 @@ var known = []struct {
 		"ostree leaves these without a label and the reference script gives them a common one"},
 	{"root", exactly(`lost\+found`), "only-ours only-reference", "only ext4 has it"},
 	{"root", exactly(`\.`), "xattrs", "mkfs.xfs leaves a note to the file system checker there"},
-	{"boot", exactly(`grub2/i386-pc/core\.img`), "content", "compressed by another LZMA encoder; what is in it boots"},
 	{"boot", exactly(`bootupd-state\.json`), "only-ours", "bootupd's record; the reference script does not run bootupd"},
 }
 

@@ -49,6 +49,17 @@ func Read(r io.ReaderAt) (*rootfs.Inode, error) {
 	return root, nil
 }
 
+// Free returns how many bytes of a file system are free, with those that are
+// reserved for root.
+func Free(r io.ReaderAt) (int64, error) {
+	rd := &reader{r: r}
+	if err := rd.open(); err != nil {
+		return 0, fmt.Errorf("ext4: %w", err)
+	}
+	s := &rd.super
+	return int64(uint64(s.FreeBlocksCountHi)<<32|uint64(s.FreeBlocksCountLo)) * rd.block, nil
+}
+
 type reader struct {
 	r       io.ReaderAt
 	super   superBlock

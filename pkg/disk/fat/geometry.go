@@ -30,6 +30,15 @@ const (
 	maxSize    = 32 << 30 // where FAT32 would need larger clusters
 )
 
+// Bits returns the type of file system that mkfs.fat makes in a size by default:
+// 32 from 512 MiB on, 16 below.
+func Bits(size int64) int {
+	if size >= 512<<20 {
+		return 32
+	}
+	return 16
+}
+
 func newGeometry(size int64, sectorSize, bits int) (geometry, error) {
 	g := geometry{bits: bits, sectorSize: sectorSize}
 	switch {
@@ -43,10 +52,7 @@ func newGeometry(size int64, sectorSize, bits int) (geometry, error) {
 		return g, fmt.Errorf("size of %s is more than the %s supported", rootfs.Bytes(size), rootfs.Bytes(int64(maxSize)))
 	}
 	if bits == 0 {
-		g.bits = 16
-		if size >= 512<<20 {
-			g.bits = 32
-		}
+		g.bits = Bits(size)
 	}
 	g.setDisk(size / int64(sectorSize))
 	if g.bits == 32 {

@@ -1,14 +1,12 @@
 package grub
 
 import (
-	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"path"
 
-	"github.com/ulikunitz/xz/lzma"
-
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub/internal/lzma"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -47,14 +45,14 @@ const (
 )
 
 // BIOS returns the code of the boot sector, the 440 bytes before the disk's
-// signature, and the core image, a whole number of sectors. The core image
-// belongs at the first sector of a partition that has the given number of
-// them, all of 512 bytes.
+// signature, and the core image, the same bytes as from grub-mkimage. [Embed]
+// makes of it what belongs at the first sector of a partition that has the given
+// number of them, all of 512 bytes.
 func BIOS(root *rootfs.Inode, first, sectors int64) (mbr, core []byte, err error) {
 	s := &source{root: root, modules: path.Join(targets, TargetBIOS)}
 	boot := s.image("boot.img", "the boot sector")
 	payload := s.payload()
-	core = s.core(payload, first)
+	core = s.core(payload)
 	if err := s.err("boot loader for BIOS"); err != nil {
 		return nil, nil, err
 	}
@@ -70,6 +68,18 @@ func BIOS(root *rootfs.Inode, first, sectors int64) (mbr, core []byte, err error
 	return boot[:bootCodeEnd], core, nil
 }
 
+// Embed returns the content of a partition that begins with a core image: whole
+// sectors, with a list of those that follow the first. It returns nil for nil.
+func Embed(core []byte, first int64) []byte {
+	if core == nil {
+		return nil
+	}
+	b := make([]byte, (len(core)+sectorSize-1)&^(sectorSize-1))
+	copy(b, core)
+	binary.LittleEndian.PutUint64(b[blockStart:], uint64(first+1))
+	return b
+}
+
 // image reads a boot sector, or what is laid out like one.
 func (s *source) image(name, what string) []byte {
 	b := s.read(path.Join(s.modules, name), what)
@@ -80,7 +90,7 @@ func (s *source) image(name, what string) []byte {
 }
 
 // core returns the core image around a payload.
-func (s *source) core(payload []byte, first int64) []byte {
+func (s *source) core(payload []byte) []byte {
 	diskboot := s.image("diskboot.img", "the begin of the core image")
 	decompressor := s.read(path.Join(s.modules, "lzma_decompress.img"), "what unpacks the core image")
 	switch {
@@ -93,41 +103,13 @@ func (s *source) core(payload []byte, first int64) []byte {
 		s.errs = append(s.errs, fmt.Errorf("/%s/lzma_decompress.img has only %d bytes", s.modules, len(decompressor)))
 		return nil
 	}
-	packed, err := pack(payload)
-	if err != nil {
-		s.errs = append(s.errs, err)
-		return nil
-	}
+	packed := lzma.Encode(payload)
 	binary.LittleEndian.PutUint32(decompressor[compressedSize:], uint32(len(packed)))
 	binary.LittleEndian.PutUint32(decompressor[uncompressedSize:], uint32(len(payload)))
 	binary.LittleEndian.PutUint32(decompressor[redundancy:], 0)
 	rest := append(decompressor, packed...)
-	rest = append(rest, make([]byte, -len(rest)&(sectorSize-1))...)
-	binary.LittleEndian.PutUint64(diskboot[blockStart:], uint64(first+1))
-	binary.LittleEndian.PutUint16(diskboot[blockLength:], uint16(min(len(rest)/sectorSize, 0xFFFF)))
+	binary.LittleEndian.PutUint16(diskboot[blockLength:], uint16(min((len(rest)+sectorSize-1)/sectorSize, 0xFFFF)))
 	return append(diskboot, rest...)
-}
-
-// pack compresses to a bare LZMA stream with the parameters that GRUB's
-// decompressor is compiled for.
-func pack(payload []byte) ([]byte, error) {
-	var b bytes.Buffer
-	w, err := lzma.WriterConfig{
-		Properties:   &lzma.Properties{LC: 3, LP: 0, PB: 2},
-		DictCap:      1 << 16,
-		Size:         int64(len(payload)),
-		SizeInHeader: true,
-	}.NewWriter(&b)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(payload); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes()[lzma.HeaderLen:], nil
 }
 
 // payload returns what the core image unpacks to: its modules are what

@@ -70,6 +70,7 @@ type kernel struct {
 	address uint64
 	bytes   []byte
 	size    uint64 // with .bss, which GRUB clears itself
+	align   uint64 // the largest of its sections
 }
 
 // kernel reads GRUB's kernel, which is linked to an address of a machine.
@@ -95,7 +96,7 @@ func flatten(file []byte, machine elf.Machine, address uint64) (kernel, error) {
 	if f.Class != elf.ELFCLASS32 || f.Machine != machine {
 		return kernel{}, fmt.Errorf("%v for %v, want one for %v", f.Class, f.Machine, machine)
 	}
-	k := kernel{address: address}
+	k := kernel{address: address, align: 1}
 	for _, section := range f.Sections {
 		if section.Flags&elf.SHF_ALLOC == 0 {
 			continue
@@ -105,6 +106,7 @@ func flatten(file []byte, machine elf.Machine, address uint64) (kernel, error) {
 		}
 		start := section.Addr - address
 		k.size = max(k.size, start+section.Size)
+		k.align = max(k.align, section.Addralign)
 		if section.Type != elf.SHT_PROGBITS {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
@@ -14,7 +15,8 @@ import (
 
 // ESP returns the tree of the EFI system partition and its vendor directory,
 // such as "EFI/fedora". The files are those that the tree keeps for bootupd,
-// and grub.cfg is bootupd's own.
+// without those of boot loaders that [ReadLoaders] does not choose. grub.cfg is
+// bootupd's own.
 func ESP(root *rootfs.Inode) (esp *rootfs.Inode, vendor string, err error) {
 	s := &source{root: root}
 	esp = rootfs.Dir(0o755)
@@ -36,13 +38,18 @@ func ESP(root *rootfs.Inode) (esp *rootfs.Inode, vendor string, err error) {
 	return esp, vendor, nil
 }
 
-// payloads returns the directories that are merged to EFI: of every component
-// under usr/lib/efi, or that of older trees.
+// payloads returns the directories that are merged to EFI: those of the
+// installed components, or that of older trees. bootupd copies all versions of
+// a component in the order that the directory lists them in, so that the last
+// one wins; here more than one version is an error.
 func (s *source) payloads() []string {
 	var found []string
-	if components := s.root.Resolve(efiByName); components != nil {
-		for _, component := range components.Names() {
-			found = append(found, s.versions(component)...)
+	if l := ReadLoaders(s.root); l != nil {
+		for i, c := range l.Installed {
+			found = append(found, c.dir())
+			if i > 0 && l.Installed[i-1].Name == c.Name {
+				s.errs = append(s.errs, fmt.Errorf("more than one version of a boot loader: /%s, /%s", found[i-1], found[i]))
+			}
 		}
 	}
 	if old := path.Join(updates, "EFI"); len(found) == 0 && s.isDir(old) {
@@ -54,26 +61,6 @@ func (s *source) payloads() []string {
 func (s *source) isDir(name string) bool {
 	n := s.root.Resolve(name)
 	return n != nil && n.IsDir()
-}
-
-// versions returns where a component has its files; a second version of it
-// would overwrite the first.
-func (s *source) versions(component string) []string {
-	var found []string
-	dir := path.Join(efiByName, component)
-	n := s.root.Resolve(dir)
-	if n == nil {
-		return nil
-	}
-	for _, version := range n.Names() {
-		if payload := path.Join(dir, version, "EFI"); s.isDir(payload) {
-			found = append(found, payload)
-		}
-	}
-	if len(found) > 1 {
-		s.errs = append(s.errs, fmt.Errorf("more than one version of a boot loader: /%s", strings.Join(found, ", /")))
-	}
-	return found
 }
 
 // merge copies a directory of the root to a path of the ESP.
@@ -102,14 +89,22 @@ func (s *source) place(esp *rootfs.Inode, target string, n *rootfs.Inode, from s
 	}
 }
 
-// vendorDir returns the only directory of EFI besides BOOT.
+// vendorDir returns the only directory of EFI besides BOOT. If there are more,
+// it is the only one with shim, as in bootupd.
 func vendorDir(esp *rootfs.Inode) (string, error) {
 	efi := esp.Lookup("EFI")
-	var found []string
+	var found, withShim []string
 	for _, name := range efi.Names() {
-		if efi.Children[name].IsDir() && !strings.EqualFold(name, "BOOT") {
-			found = append(found, path.Join("EFI", name))
+		if !efi.Children[name].IsDir() || strings.EqualFold(name, "BOOT") {
+			continue
 		}
+		found = append(found, path.Join("EFI", name))
+		if slices.ContainsFunc(efi.Children[name].Names(), isShim) {
+			withShim = append(withShim, path.Join("EFI", name))
+		}
+	}
+	if len(found) > 1 && len(withShim) == 1 {
+		return withShim[0], nil
 	}
 	if len(found) != 1 {
 		return "", fmt.Errorf("grub: EFI system partition: want one vendor's directory besides EFI/BOOT, found %d: %s",
@@ -118,11 +113,21 @@ func vendorDir(esp *rootfs.Inode) (string, error) {
 	return found[0], nil
 }
 
+// isShim reports whether a file is shim for one of the architectures.
+func isShim(name string) bool {
+	switch strings.ToLower(name) {
+	case "shimx64.efi", "shimaa64.efi", "shimriscv64.efi":
+		return true
+	}
+	return false
+}
+
 // metadata is what bootupd knows of a version, ContentMetadata.
 type metadata struct {
-	Timestamp string          `json:"timestamp"`
-	Version   string          `json:"version"`
-	Versions  json.RawMessage `json:"versions"`
+	Timestamp string           `json:"timestamp"`
+	Version   string           `json:"version"`
+	Versions  json.RawMessage  `json:"versions"`
+	Default   *json.RawMessage `json:"default-bootloader,omitempty"`
 }
 
 // installed is bootupd's InstalledContent.
@@ -148,8 +153,8 @@ type state struct {
 	StaticConfigs metadata             `json:"static-configs"`
 }
 
-// State returns /boot/bootupd-state.json: what was installed to the ESP that
-// [ESP] made, none if it is nil, and whether a boot loader for BIOS was.
+// State returns /boot/bootupd-state.json: the files of the ESP that [ESP] made,
+// none if it is nil, and whether a boot loader for BIOS is recorded.
 //
 // bootupd describes its static configurations by the program's own version,
 // which no file of the tree tells. Its presence is what counts; here it is that
@@ -163,11 +168,17 @@ func State(root, esp *rootfs.Inode, bios bool) ([]byte, error) {
 	}
 	if esp != nil {
 		all.StaticConfigs = s.metadata("EFI")
+		if l := ReadLoaders(root); l != nil && len(l.Ignored) > 0 {
+			if err := all.StaticConfigs.without(l.Ignored); err != nil {
+				s.errs = append(s.errs, fmt.Errorf("/%s/EFI.json: %w", updates, err))
+			}
+		}
 		tree, err := newFileTree(esp)
 		if err != nil {
 			return nil, fmt.Errorf("grub: %w", err)
 		}
 		all.Installed["EFI"] = installed{Meta: all.StaticConfigs, FileTree: tree}
+		all.StaticConfigs.Default = nil
 	}
 	if err := s.err("bootupd-state.json"); err != nil {
 		return nil, err

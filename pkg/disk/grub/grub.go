@@ -4,13 +4,16 @@
 // ppc64le, the tree of the EFI system partition, the directory /boot/grub2 and
 // the record that bootupd keeps of it all.
 //
-// The core image for BIOS stands in the BIOS boot partition, right behind each other:
+// The core image for BIOS has these parts, without gaps:
 //
 //	diskboot.img | lzma_decompress.img | LZMA( kernel | modules | prefix )
 //
 // It is built as grub-install does with --no-rs-codes, for a boot file system
-// on partition 3 of the same disk. Left out are the Reed-Solomon codes that would protect the core image against
-// software which writes into gaps between partitions; it stands in none.
+// on partition 3 of the same disk. The file in /boot has the same bytes as
+// grub-install's, by which Fedora CoreOS' test boot/grub2-install knows that
+// GRUB is the system's own. The copy in the BIOS boot partition lacks the
+// Reed-Solomon codes that protect a core image against software which writes
+// into gaps between partitions; it stands in none.
 //
 // See include/grub/i386/pc/boot.h, include/grub/offsets.h and
 // include/grub/kernel.h of GRUB, and src/grubconfigs.rs and src/model.rs of
@@ -92,7 +95,9 @@ func (s *source) err(heading string) error {
 	return fmt.Errorf("grub: %s: %w", heading, errors.Join(s.errs...))
 }
 
-// Config returns grub.cfg as bootupd joins it from its static parts.
+// Config returns grub.cfg as bootupd joins it from its static parts. A part
+// that lacks its final newline gets none, so that the mark of its end is on the
+// same line.
 func Config(root *rootfs.Inode) ([]byte, error) {
 	s := source{root: root}
 	var b strings.Builder
@@ -102,7 +107,7 @@ func Config(root *rootfs.Inode) ([]byte, error) {
 		for _, name := range dir.Names() {
 			if strings.HasSuffix(name, ".cfg") {
 				part := s.read(static+"/configs.d/"+name, "a part of grub.cfg")
-				fmt.Fprintf(&b, "\n### BEGIN %s ###\n%s\n### END %s ###\n", name, part, name)
+				fmt.Fprintf(&b, "\n### BEGIN %s ###\n%s### END %s ###\n", name, part, name)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,9 +10,10 @@ import (
 )
 
 // agrees compares the disk that a container asks for with the one that was laid
-// out. Numbers, names and identifiers of partitions are what the first boot of
-// a CoreOS and its tools look for, so one that differs in them would not boot,
-// or would break later: the error names all that differs.
+// out. The first boot of a CoreOS and its tools look for partitions by number,
+// name and identifier, so a disk that differs in them would not boot, or would
+// break later: the error names every difference. Sizes of the EFI system
+// partition, of boot and of root are a choice.
 func agrees(want *coreos.Disk, parts []Partition) error {
 	if want == nil {
 		return nil
@@ -35,10 +37,14 @@ func agrees(want *coreos.Disk, parts []Partition) error {
 		differ(at+"payload label", asked.Payload.Label, is.Label)
 		differ(at+"payload uuid", asked.Payload.UUID, is.UUID)
 		if i == len(parts)-1 {
-			break // of the root, size and file system are a choice
+			break // the root's file system is a choice
 		}
-		differ(at+"payload type", asked.Payload.Type, strings.Replace(is.Filesystem, "fat16", "vfat", 1))
-		if asked.Size != 0 && int64(asked.Size) != is.Size {
+		format := is.Filesystem
+		if strings.HasPrefix(format, "fat") {
+			format = "vfat"
+		}
+		differ(at+"payload type", asked.Payload.Type, format)
+		if format == "" && asked.Size != 0 && int64(asked.Size) != is.Size {
 			errs = append(errs, fmt.Errorf("%ssize of %d bytes, a CoreOS has %d", at, asked.Size, is.Size))
 		}
 	}
@@ -48,10 +54,82 @@ func agrees(want *coreos.Disk, parts []Partition) error {
 	return fmt.Errorf("%s: the partition table is not that of a CoreOS: %w", want.File, errors.Join(errs...))
 }
 
-// rootAsked returns what a container asks of its root partition.
-func rootAsked(want *coreos.Disk) (p coreos.Partition) {
-	if want != nil && len(want.Partitions) > 0 {
-		p = want.Partitions[len(want.Partitions)-1]
+// Bounds of sizes that can be chosen. FAT16 has at least 4,087 clusters, which
+// are of 16 KiB if sectors have 4096 bytes.
+const (
+	minESP, maxESP   = 68 * mib, 32 << 30
+	minBoot, maxBoot = 64 * mib, 1 << 40
+)
+
+// CheckESP returns what is wrong with the size of an EFI system partition.
+func CheckESP(arch string, s coreos.Size) error {
+	if arch == "ppc64le" {
+		return fmt.Errorf("%s: a disk for ppc64le has no EFI system partition", s.Place())
 	}
-	return p
+	return checkSize("EFI system partition", s, minESP, maxESP)
+}
+
+// CheckBoot returns what is wrong with the size of a boot partition.
+func CheckBoot(s coreos.Size) error { return checkSize("boot partition", s, minBoot, maxBoot) }
+
+func checkSize(what string, s coreos.Size, least, most int64) error {
+	if s.Bytes < least || s.Bytes > most || s.Bytes%mib != 0 {
+		return fmt.Errorf("%s: %s of %s, must be %s to %s, in whole MiB", s.Place(), what, s, coreos.Size{Bytes: least}, coreos.Size{Bytes: most})
+	}
+	return nil
+}
+
+// byDefault is what chose a size that nobody asked for.
+const byDefault = "default"
+
+// sizes are the sizes of partitions that can be chosen.
+type sizes struct {
+	esp, boot, root coreos.Size
+	warnings        []string // about sizes that have no effect
+}
+
+// chosen returns the sizes that options, the container or else Fedora CoreOS
+// choose. That of root is a lower bound.
+func chosen(choices *coreos.Choices, o Options) (sizes, error) {
+	s := sizes{
+		esp:  cmp.Or(o.ESP, whole(choices.ESP), coreos.Size{Bytes: coreos.DefaultESPSize, By: byDefault}),
+		boot: cmp.Or(o.Boot, whole(choices.Boot), coreos.Size{Bytes: coreos.DefaultBootSize, By: byDefault}),
+		root: whole(choices.Root),
+	}
+	if o.Arch == "ppc64le" && o.ESP == (coreos.Size{}) {
+		s.esp = coreos.Size{}
+	} else if err := s.check(&s.esp, CheckESP(o.Arch, s.esp), coreos.DefaultESPSize); err != nil {
+		return s, err
+	}
+	return s, s.check(&s.boot, CheckBoot(s.boot), coreos.DefaultBootSize)
+}
+
+// check replaces a size of repart.d that is wrong by the default, with a
+// warning: systemd-repart reads these files on any disk, so they need not be
+// about this one. Every other size that is wrong is an error.
+func (s *sizes) check(size *coreos.Size, wrong error, usual int64) error {
+	if wrong == nil || size.Key != coreos.KeySizeMin && size.Key != coreos.KeySizeMax {
+		return wrong
+	}
+	*size = coreos.Size{Bytes: usual, By: byDefault}
+	s.warnings = append(s.warnings, fmt.Sprintf("%v; it has the default of %s", wrong, size))
+	return nil
+}
+
+// unusual names the sizes around root that are not the default, for an error.
+func (s sizes) unusual() string {
+	text := ""
+	if s.esp.By != "" && s.esp.By != byDefault {
+		text += fmt.Sprintf("with an EFI system partition of %s, chosen by %s, ", s.esp, s.esp.By)
+	}
+	if s.boot.By != byDefault {
+		text += fmt.Sprintf("with a boot partition of %s, chosen by %s, ", s.boot, s.boot.By)
+	}
+	return text
+}
+
+// whole rounds the size of a partition up to whole MiB, as image-builder does.
+func whole(s coreos.Size) coreos.Size {
+	s.Bytes = roundUp(min(s.Bytes, 1<<60))
+	return s
 }

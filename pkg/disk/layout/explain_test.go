@@ -59,7 +59,7 @@ func TestExplain(t *testing.T) {
 		"name in the ESP": {func(d *deploy.Deployment) {
 			dir := d.System.Lookup("usr/lib/bootupd/updates/EFI/small")
 			dir.Children["g.EFI"] = rootfs.Text(0o644, "twice")
-		}, "EFI-SYSTEM: fat: /usr/lib/bootupd/updates/EFI/small/g.efi: differs"},
+		}, "fat: /usr/lib/bootupd/updates/EFI/small/g.efi: differs"},
 		"content":             {spoil("usr/bin/b"), "disk: /usr/bin/b (layer sha256:1234): the cache is damaged"},
 		"content of a kernel": {spoil(kernel), "disk: /" + kernel + " (layer sha256:1234): the cache is damaged"},
 	} {

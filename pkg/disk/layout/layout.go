@@ -3,14 +3,17 @@
 //
 //	#  name        size      content
 //	1  BIOS-BOOT   1 MiB     GRUB's core image, started by the boot code in the MBR
-//	2  EFI-SYSTEM  127 MiB   FAT16: shim and GRUB of the container
+//	2  EFI-SYSTEM  127 MiB   FAT16, from 512 MiB on FAT32: shim and GRUB of the container
 //	3  boot        384 MiB   ext4: kernel, boot entry, GRUB configuration, Ignition config
 //	4  root        the rest  XFS or ext4: repository and deployment
 //
 // That is x86_64. On aarch64 and riscv64, which have no BIOS, 1 is reserved and
 // empty. On ppc64le 1 is PowerPC-PReP-boot, 4 MiB with GRUB's core image for Open
 // Firmware, and 2 is reserved. A disk with sectors of 4096 bytes starts from UEFI
-// only: its BIOS-BOOT is empty, and its boot has blocks of 4 KiB.
+// only: its BIOS-BOOT is empty, and its boot has blocks of 4 KiB. So has a boot
+// of 512 MiB and more.
+//
+// Options and the container may choose the sizes of EFI-SYSTEM, boot and root.
 //
 // Numbers, names, labels, GUIDs and UUIDs are those of Fedora CoreOS, whose
 // first boot looks for them. So is the GUID of the disk: by it the first boot
@@ -47,8 +50,6 @@ const (
 	biosSize     = 1 * mib
 	reservedSize = 1 * mib
 	prepSize     = 4 * mib
-	espSize      = 127 * mib
-	bootSize     = 384 * mib
 
 	espSerial = 0x7B7795E7
 )
@@ -75,7 +76,10 @@ type Options struct {
 	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
 	Sector int         // bytes of a sector: 512 or 4096; zero means 512
 	Size   int64       // of the disk in bytes; zero is as small as the content allows, with some slack
+	Grow   bool        // Size is a wish: the disk is larger if the content takes more
 	RootFS string      // of the root: xfs or ext4
+	ESP    coreos.Size // of the EFI system partition; zero means as the container asks
+	Boot   coreos.Size // of the boot partition; zero means as the container asks
 	Time   rootfs.Time // when the file systems were made
 	Seed   string      // what this disk is made from: partition GUIDs derive from it
 }
@@ -93,6 +97,8 @@ type Disk struct {
 	*disk.Image
 	Partitions []Partition
 	Root, Boot *rootfs.Inode // what is in the file systems
+	Warnings   []string      // about room that the disk lacks
+	Notes      []string      // about sizes that are not those that were asked for
 }
 
 // A Partition is one of the disk's, for people and tests.
@@ -102,6 +108,7 @@ type Partition struct {
 	Label      string // of the file system
 	UUID       string // of the file system, or its serial
 	Allocated  int64  // bytes that are not holes
+	SizeBy     string // file, option or reason that chose the size; "" for a fixed size
 }
 
 // A Base is what all disks of a deployment that have the same options have in
@@ -111,31 +118,49 @@ type Base struct {
 	choices    *coreos.Choices
 	options    Options
 	firmware   *firmware
+	sizes      sizes
 	root       *rootfs.Inode
 	rootFS     *disk.Image
+	rootBy     string // what chose its size
+	grown      bool   // the size that was asked for is too small
 	size       int64
 }
 
 // New lays out what the disks of a deployment have in common.
 func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
-	f, err := newFirmware(d.System, o)
+	sizes, err := chosen(choices, o)
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{deployment: d, choices: choices, options: o, firmware: f, root: d.Root}
+	f, err := newFirmware(d.System, o, sizes.esp)
+	if err != nil {
+		return nil, err
+	}
+	b := &Base{deployment: d, choices: choices, options: o, firmware: f, sizes: sizes, root: d.Root}
 	if o.RootFS == "ext4" {
 		b.root = withLostFound(d)
 	}
-	around := int64(1*mib + bootSize + 1*mib) // the last is for the backup of the table
+	around := 1*mib + sizes.boot.Bytes + tail(choices.Disk)
 	for _, p := range f.partitions {
 		around += p.Size
 	}
-	b.rootFS, err = formatRoot(b.root, o, around, choices.Disk, features(d.Kernel))
-	if err != nil {
+	if err := b.formatRoot(around); err != nil {
 		return nil, err
 	}
-	b.size = around + b.rootFS.Size()
+	if b.size = o.Size; o.Size == 0 || b.grown {
+		b.size = around + b.rootFS.Size()
+	}
 	return b, nil
+}
+
+// tail returns how much is free behind the last partition: at least 1 MiB. The
+// first boot moves the backup table there.
+func tail(want *coreos.Disk) int64 {
+	const backup = 34 * 512 // image-builder's count
+	if want == nil {
+		return mib
+	}
+	return max(mib, roundUp(min(int64(want.ExtraPadding), 1<<60)+backup))
 }
 
 // Disk lays out the disk of one platform.
@@ -144,14 +169,17 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	bootFS, err := ext4.Format(boot, ext4.Options{Size: bootSize, BlockSize: b.firmware.bootBlock, Label: "boot", UUID: bootUUID, Time: b.options.Time})
+	bootFS, err := b.formatBoot(boot, v)
 	if err != nil {
-		return nil, fmt.Errorf("partition boot: %w", err)
+		return nil, err
 	}
-	out := &Disk{Root: b.root, Boot: boot}
+	out := &Disk{Root: b.root, Boot: boot, Warnings: slices.Concat(b.sizes.warnings, b.warnings(boot, bootFS))}
+	if b.grown {
+		out.Notes = append(out.Notes, fmt.Sprintf("a disk of %s is too small for the content: it has %s", people(b.options.Size), people(b.size)))
+	}
 	out.Partitions = slices.Concat(b.firmware.partitions, []Partition{
-		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), bootFS),
-		filesystem("root", b.firmware.rootType, b.options.RootFS, rootUUID.String(), b.rootFS),
+		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), b.sizes.boot.By, bootFS),
+		filesystem("root", b.firmware.rootType, b.options.RootFS, rootUUID.String(), b.rootBy, b.rootFS),
 	})
 	if err := agrees(b.choices.Disk, out.Partitions); err != nil {
 		return nil, err
@@ -173,7 +201,7 @@ type firmware struct {
 	partitions []Partition   // 1 and 2
 	mbr        []byte        // boot code before the table, for BIOS
 	target     string        // GRUB's name of the platform that core is for; "" without core
-	core       []byte        // GRUB's core image
+	core       []byte        // GRUB's core image, as in /boot
 	esp        *rootfs.Inode // the EFI system partition; nil for none
 	state      []byte        // bootupd-state.json
 	bootBlock  int           // bytes of a block of the boot file system; zero is as mke2fs chooses
@@ -193,16 +221,26 @@ func Supports(arch string) error {
 }
 
 // newFirmware lays out what the firmware of an architecture reads.
-func newFirmware(system *rootfs.Inode, o Options) (*firmware, error) {
-	f, err := newLoaders(system, o)
+func newFirmware(system *rootfs.Inode, o Options, esp coreos.Size) (*firmware, error) {
+	f, err := newLoaders(system, o, esp)
 	if err == nil {
-		f.state, err = grub.State(system, f.esp, f.core != nil)
+		f.state, err = grub.State(system, f.esp, f.hasBIOS(o))
 	}
 	return f, err
 }
 
+// hasBIOS reports whether bootupd is told that GRUB for BIOS is installed. It is
+// told so of x86_64 disks with sectors of 4096 bytes too, though they have no
+// such GRUB: bootupd adopts a component that the container has and the record
+// does not, if there is a partition BIOS-BOOT, so that its first update would
+// run grub2-install and fill /boot with modules that no BIOS can read. The
+// record keeps that away until the container brings a newer GRUB. Of
+// coreos-assembler's disks of that kind, those made by "bootc install" have the
+// same record (and the modules), while others have none and bootupd adopts.
+func (f *firmware) hasBIOS(o Options) bool { return f.core != nil || o.Arch == "x86_64" }
+
 // newLoaders lays out the partitions of boot loaders.
-func newLoaders(system *rootfs.Inode, o Options) (*firmware, error) {
+func newLoaders(system *rootfs.Inode, o Options, esp coreos.Size) (*firmware, error) {
 	f := &firmware{}
 	var err error
 	if o.Sector == 4096 {
@@ -218,7 +256,7 @@ func newLoaders(system *rootfs.Inode, o Options) (*firmware, error) {
 				return nil, err
 			}
 		}
-		f.partitions = append(f.partitions, loader("BIOS-BOOT", gpt.BIOSBoot, biosSize, f.core))
+		f.partitions = append(f.partitions, loader("BIOS-BOOT", gpt.BIOSBoot, biosSize, grub.Embed(f.core, mib/512)))
 	case "aarch64":
 		f.rootType = gpt.RootAArch64
 		f.partitions = append(f.partitions, reserved)
@@ -238,11 +276,12 @@ func newLoaders(system *rootfs.Inode, o Options) (*firmware, error) {
 	if f.esp, _, err = grub.ESP(system); err != nil {
 		return nil, err
 	}
-	fs, err := fat.Format(f.esp, fat.Options{Size: espSize, SectorSize: o.Sector, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
+	bits := fat.Bits(esp.Bytes)
+	fs, err := fat.Format(f.esp, fat.Options{Size: esp.Bytes, SectorSize: o.Sector, Bits: bits, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
 	if err != nil {
-		return nil, fmt.Errorf("partition EFI-SYSTEM: %w", err)
+		return nil, fmt.Errorf("partition EFI-SYSTEM of %s, chosen by %s: %w", esp, esp.By, err)
 	}
-	f.partitions = append(f.partitions, filesystem("EFI-SYSTEM", gpt.EFISystem, "fat16", fmt.Sprintf("%04X-%04X", espSerial>>16, espSerial&0xffff), fs))
+	f.partitions = append(f.partitions, filesystem("EFI-SYSTEM", gpt.EFISystem, fmt.Sprintf("fat%d", bits), fmt.Sprintf("%04X-%04X", espSerial>>16, espSerial&0xffff), esp.By, fs))
 	return f, nil
 }
 
@@ -298,51 +337,100 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 	return &root
 }
 
-// formatRoot lays out the root file system: what is left of a disk of the size
-// that was asked for, or else what the content takes and, as coreos-assembler
-// estimates it, two fifths more for the first boot to work in.
-func formatRoot(root *rootfs.Inode, o Options, around int64, want *coreos.Disk, f xfs.Features) (*disk.Image, error) {
-	asked := rootAsked(want)
-	format, need, err := rootFormat(root, o, want, f)
+// formatRoot lays out the root file system. It has what is left of a disk of the
+// size that was asked for. Of a disk without a size, or one that the first boot
+// is to fill, it has what the content takes and, as coreos-assembler estimates
+// it, two fifths more for the first boot to work in.
+func (b *Base) formatRoot(around int64) error {
+	o, want := b.options, b.choices.Disk
+	format, need, err := b.rootFormat()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if o.Size%mib != 0 {
-		return nil, fmt.Errorf("disk of %d bytes: not a whole number of MiB", o.Size)
+		return fmt.Errorf("disk of %d bytes: not a whole number of MiB", o.Size)
 	}
-	if size := o.Size - around; size > 0 {
-		if img, err := format(size); err == nil {
-			return img, nil
+	left := o.Size - around
+	fill := o.Size > 0 && (want == nil || want.Policy.GrowRoot == nil || *want.Policy.GrowRoot)
+	if fill && left > 0 {
+		if img, err := format(left); err == nil {
+			b.rootFS, b.rootBy = img, "the size of the disk"
+			return nil
 		}
 	}
 	least, err := need()
 	if err != nil {
-		return nil, fmt.Errorf("partition root: %w", err)
+		return fmt.Errorf("partition root: %w", err)
 	}
-	if least = roundUp(least); o.Size > 0 && o.Size-around < least {
-		return nil, fmt.Errorf("disk of %d MiB is too small: the content needs %d MiB", o.Size/mib, (least+around)/mib)
+	if least = roundUp(least); o.Size > 0 && left < least && o.Grow {
+		o.Size, fill = 0, false
+		b.grown = true
 	}
-	size := o.Size - around
-	if o.Size == 0 {
-		size = max(roundUp(least*7/5), roundUp(int64(asked.Size)))
+	if o.Size > 0 && left < least {
+		return fmt.Errorf("disk of %d MiB is too small: %sthe content needs %d MiB", o.Size/mib, b.sizes.unusual(), (least+around)/mib)
 	}
-	img, err := format(size)
-	if err != nil {
-		return nil, fmt.Errorf("partition root: %w", err)
+	size, by := roundUp(least*7/5), "the content"
+	if o.RootFS == "xfs" {
+		size = max(size, assemblerRoot(b.root))
 	}
-	return img, nil
+	if asked := b.sizes.root; asked.Bytes >= size {
+		size, by = asked.Bytes, asked.By
+	}
+	if o.Size > 0 && (fill || size > left) {
+		size, by = left, "the size of the disk"
+	}
+	if b.rootFS, err = format(size); err != nil {
+		return fmt.Errorf("partition root: %w", err)
+	}
+	b.rootBy = by
+	return nil
+}
+
+// assemblerRoot returns how large coreos-assembler makes the root of a metal
+// image. XFS has two allocation groups in it, and grows by more groups of their
+// size. From 400 groups on, the first boot of Fedora CoreOS makes the file system
+// anew, in memory: with groups of 460 MiB that is on disks of 180 GiB and more. A
+// root that is not smaller than coreos-assembler's, with as many groups, has
+// groups that are not smaller. What the content takes with a log of 64 MiB and
+// two fifths more is larger almost always: 920 MiB for a system of 480 MiB, for
+// which coreos-assembler takes 684 MiB. A tree of mostly symbolic links is the
+// exception, because coreos-assembler counts a block for each of them.
+func assemblerRoot(root *rootfs.Inode) int64 {
+	objects := root.Lookup("ostree/repo/objects")
+	if objects == nil {
+		return 0
+	}
+	var blocks, inodes int64
+	for _, n := range objects.Walk() {
+		switch {
+		case n.IsFile():
+			blocks += n.Size()/4096 + 1
+		case n.IsLink():
+			blocks += int64(len(n.Target))/4096 + 1
+		default:
+			continue
+		}
+		inodes++
+	}
+	const blocksPerMiB, inodesPerMiB = mib / 4096, mib / 512
+	total := blocks/blocksPerMiB + 1 + inodes/inodesPerMiB
+	return total * 7 / 5 * mib // and 1 MiB, which is outside of the partition
 }
 
 // rootFormat returns how the root file system is made in a size, and what size
 // it needs.
-func rootFormat(root *rootfs.Inode, o Options, want *coreos.Disk, f xfs.Features) (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
+func (b *Base) rootFormat() (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
+	root, o := b.root, b.options
 	switch o.RootFS {
 	case "xfs":
+		groups, f := 0, features(b.deployment.Kernel)
+		if want := b.choices.Disk; want != nil && len(want.Partitions) > 0 {
+			groups = want.Partitions[len(want.Partitions)-1].Payload.MKFS.Groups
+		}
 		format = func(size int64) (*disk.Image, error) {
-			groups := rootAsked(want).Payload.MKFS.Groups
 			img, err := xfs.Format(root, xfs.Options{Size: size, SectorSize: o.Sector, Label: "root", UUID: rootUUID, Groups: groups, Features: f})
 			if err != nil && groups != 0 {
-				err = fmt.Errorf("with the agcount of %s: %w", want.File, err)
+				err = fmt.Errorf("with the agcount of %s: %w", b.choices.Disk.File, err)
 			}
 			return img, err
 		}
@@ -379,8 +467,8 @@ func features(kernel string) xfs.Features {
 func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }
 
 // filesystem returns a partition that is filled by a file system of its name.
-func filesystem(name string, kind gpt.GUID, format, uuid string, img *disk.Image) Partition {
-	return Partition{gpt.Partition{Name: name, Type: kind, Size: img.Size(), Content: img}, format, name, uuid, img.Allocated()}
+func filesystem(name string, kind gpt.GUID, format, uuid, by string, img *disk.Image) Partition {
+	return Partition{gpt.Partition{Name: name, Type: kind, Size: img.Size(), Content: img}, format, name, uuid, img.Allocated(), by}
 }
 
 // derivedGUID returns a GUID for a partition that no disk of other content has.
@@ -388,6 +476,9 @@ func (b *Base) derivedGUID(v Variant, number int) gpt.GUID {
 	h := sha256.New()
 	fmt.Fprintf(h, "ohp-assemble partition\n%d\n%d\n%s\n%s\n", number, b.size, b.options.Seed, strings.Join(v.Kargs, "\n"))
 	fmt.Fprintf(h, "%x\n", sha256.Sum256(v.Ignition))
+	if esp, boot := b.sizes.esp.Bytes, b.sizes.boot.Bytes; esp != coreos.DefaultESPSize && esp != 0 || boot != coreos.DefaultBootSize {
+		fmt.Fprintf(h, "%d\n%d\n", esp, boot)
+	}
 	var g gpt.GUID
 	copy(g[:], h.Sum(nil))
 	g[7] = g[7]&0x0f | 0x80 // version 8: made in a way of our own (RFC 9562); the third group is little-endian

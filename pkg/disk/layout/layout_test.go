@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -303,6 +306,36 @@ func TestFileSystems(t *testing.T) {
 	}
 }
 
+// TestRecord has bootupd's record of what is installed: GRUB for BIOS also
+// where it is only kept from adopting it.
+func TestRecord(t *testing.T) {
+	for _, tt := range []struct {
+		arch   string
+		sector int
+		want   string
+	}{
+		{"x86_64", 512, "[BIOS EFI]"}, {"x86_64", 4096, "[BIOS EFI]"}, {"aarch64", 512, "[EFI]"}, {"aarch64", 4096, "[EFI]"}, {"ppc64le", 512, "[BIOS]"},
+	} {
+		o := options("metal")
+		o.Arch, o.Sector = tt.arch, tt.sector
+		boot := layout(t, o).Boot
+		text, err := rootfs.ReadAll(boot.Lookup("bootupd-state.json").Content, mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var state struct{ Installed map[string]any }
+		if err := json.Unmarshal(text, &state); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(slices.Sorted(maps.Keys(state.Installed))); got != tt.want {
+			t.Errorf("%s, sectors of %d bytes: %s, want %s", tt.arch, tt.sector, got, tt.want)
+		}
+		if has := boot.Lookup("grub2/i386-pc") != nil; has != (tt.arch == "x86_64" && tt.sector == 512) {
+			t.Errorf("%s, sectors of %d bytes: modules for BIOS %v", tt.arch, tt.sector, has)
+		}
+	}
+}
+
 // TestBoot checks what is on the boot file system besides what its makers
 // check: that all of it is there, closed to others where it has to be, dated
 // and labelled.
@@ -523,7 +556,8 @@ func TestDiskYAML(t *testing.T) {
 	for old, change := range map[string]struct{ to, says string }{
 		"type: vfat":       {"type: ext4", `partition 2: payload type is "ext4"`},
 		"96d15588":         {"00000000", `partition 3: payload uuid is "00000000-3596-4b3c-adca-a2ff7279ea63"`},
-		"127 MiB":          {"200 MiB", "partition 2: size of 209715200 bytes, a CoreOS has 133169152"},
+		"size: 1 MiB":      {"size: 2 MiB", "partition 1: size of 2097152 bytes, a CoreOS has 1048576"},
+		"127 MiB":          {"20 MiB", "partition_table.partitions[1].size: EFI system partition of 20 MiB, must be 68 MiB to 32 GiB"},
 		"label: BIOS-BOOT": {"label: bios", `partition 1: label is "bios", a CoreOS has "BIOS-BOOT"`},
 		"agcount: 4":       {"agcount: 1", "xfs: 1 allocation groups, must be at least 2: without a second one there is no copy of the superblock to repair from"},
 		"type: gpt":        {"type: dos", `type is "dos"`},

@@ -7,21 +7,32 @@
 //	usr/lib/bootc/install/*.toml                stateroot, root file system, arguments
 //	usr/lib/bootc/kargs.d/*.toml                arguments
 //	usr/lib/image-builder/bootc/disk.yaml       partitions, size, root file system
+//	usr/lib/repart.d/*.conf                     sizes of partitions
 //
-// None of it has to be there; defaults are Fedora CoreOS's. What an image
-// cannot be made without is checked by [Preflight].
+// Sizes of partitions come from the first of repart.d and disk.yaml that has
+// one, the size of the disk from the first of disk.yaml and image.json. (bootc's
+// install configuration has no key for a size.)
+//
+// None of it has to be there; defaults are Fedora CoreOS's. A key without
+// effect on an image is a warning at most: see foreign.go. A file that is there
+// and cannot be read is an error. [Preflight] checks for the files that every
+// image needs.
 //
 // See bootc-install-config(5) and the image.yaml of coreos-assembler.
 package coreos
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
@@ -31,6 +42,8 @@ import (
 const (
 	DefaultStateroot = "fedora-coreos"
 	DefaultSize      = 10 << 30
+	DefaultESPSize   = 127 << 20
+	DefaultBootSize  = 384 << 20
 	DefaultBLSAppend = `grub_users=""`
 	defaultKarg      = "mitigations=auto,nosmt"
 )
@@ -40,7 +53,11 @@ const (
 	imageFile     = shareDir + "/image.json"
 	platformsFile = shareDir + "/platforms.json"
 	kargsDir      = "usr/lib/bootc/kargs.d"
+	boundDir      = "usr/lib/bootc/bound-images.d"
 )
+
+// isoFiles are beside [diskFiles].
+var isoFiles = []string{"usr/lib/image-builder/bootc/iso.yaml", "usr/lib/bootc-image-builder/iso.yaml"}
 
 // installDirs are where bootc looks for install/*.toml. A file hides one of
 // the same name in a directory before its own.
@@ -55,6 +72,10 @@ type Choices struct {
 	RootFS        string // type of the root file system; empty if the container does not say
 	BLSAppend     string // sysroot.bls-append-except-default of the repository
 	Size          int64  // bytes of a disk for a virtual machine or cloud
+	SizeBy        string // file that chose Size; empty for none
+	ESP           Size   // of the EFI system partition
+	Boot          Size   // of the boot partition
+	Root          Size   // that the root partition has at least
 	Disk          *Disk  // partition table of disk.yaml; nil if there is none
 	PlatformsJSON []byte // platforms.json as it is, for the boot file system; nil if there is none
 	Cloud         Cloud  // settings of single platforms
@@ -79,7 +100,10 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 		arch:      rootfs.MachineArch(arch),
 		extraArgs: bls.Args{defaultKarg},
 	}
-	for _, read := range []func(*rootfs.Inode) error{c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readPlatforms} {
+	root = Running(root)
+	for _, read := range []func(*rootfs.Inode) error{
+		c.readInstall, c.readKargs, c.readImage, c.readDisk, c.readRepart, c.readPlatforms, c.readISO, c.readBound, c.readRelease,
+	} {
 		if err := read(root); err != nil {
 			return nil, fmt.Errorf("coreos: %w", err)
 		}
@@ -90,16 +114,27 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 	return c, nil
 }
 
+// maxWarnings is the largest number of warnings about a container.
+const maxWarnings = 200
+
 // warn adds a warning.
 func (c *Choices) warn(format string, args ...any) {
-	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+	switch n := len(c.Warnings); {
+	case n < maxWarnings-1:
+		c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+	case n < maxWarnings:
+		c.Warnings = append(c.Warnings, "there are more warnings about the container's configuration")
+	}
 }
 
 // Kargs returns the kernel command line of an image for a platform. It lacks
 // ostree=, whose place is before ignition.platform.id, because only a
 // deployment knows it. More arguments come last.
 func (c *Choices) Kargs(platform string, more []string) bls.Args {
-	args := bls.Args{"rw"}.Append(c.installArgs...).Append(c.containArgs...)
+	args := c.installArgs.Append(c.containArgs...)
+	if _, ok := bls.ParseArgs(args.Append(c.extraArgs...).String()).Get("rw"); !ok {
+		args = bls.Args{"rw"}.Append(args...)
+	}
 	for _, arg := range c.deletedArgs {
 		args = args.Delete(arg)
 	}
@@ -123,8 +158,7 @@ func (c *Choices) Platform(name string) Platform {
 	return consoles[c.arch][name]
 }
 
-// installConfig is a file of bootc/install. What a CoreOS image has no use for
-// is read so that it can be told from what is unknown.
+// installConfig is the part of a file of bootc/install that is used.
 type installConfig struct {
 	Install struct {
 		Stateroot     *string  `toml:"stateroot"`
@@ -132,11 +166,6 @@ type installConfig struct {
 		Kargs         []string `toml:"kargs"`
 		KargDeletes   []string `toml:"karg-deletes"`
 		Architectures []string `toml:"match-architectures"`
-		RootMountSpec string   `toml:"root-mount-spec"`
-		BootMountSpec string   `toml:"boot-mount-spec"`
-		Bootloader    string   `toml:"bootloader"`
-		Discoverable  bool     `toml:"discoverable-partitions"`
-		Block         []string `toml:"block"`
 		Filesystem    struct {
 			Root struct {
 				Type *string `toml:"type"`
@@ -145,54 +174,58 @@ type installConfig struct {
 		Ostree struct {
 			BLSAppend *string `toml:"bls-append-except-default"`
 		} `toml:"ostree"`
-		Bootupd struct {
-			SkipBootUUID *bool `toml:"skip-boot-uuid"`
-		} `toml:"bootupd"`
 	} `toml:"install"`
 }
 
 func (c *Choices) readInstall(root *rootfs.Inode) error {
 	files := map[string]string{}
 	for _, dir := range installDirs {
-		for _, name := range tomlFiles(root, dir) {
+		if local := "usr/local"; strings.HasPrefix(dir, local+"/") && root.Resolve(local) == nil {
+			continue // a link into /var, which is empty
+		}
+		names, err := tomlFiles(root, dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
 			files[name] = path.Join(dir, name)
 		}
 	}
 	for _, base := range slices.Sorted(maps.Keys(files)) {
 		var f installConfig
-		if err := readTOML(root, files[base], &f); err != nil {
+		keys, err := readTOML(root, files[base], &f)
+		if err != nil {
 			return err
 		}
 		if !c.fits(f.Install.Architectures) {
 			continue
 		}
-		if err := c.merge(f); err != nil {
+		c.checkKeys(files[base], installKeys, keys)
+		if err := c.merge(files[base], f); err != nil {
 			return fmt.Errorf("%s: %w", files[base], err)
 		}
 	}
 	return nil
 }
 
-func (c *Choices) merge(f installConfig) error {
+func (c *Choices) merge(file string, f installConfig) (err error) {
 	in := f.Install
-	switch {
-	case in.RootMountSpec != "" || in.BootMountSpec != "":
-		return errors.New("root-mount-spec and boot-mount-spec must be empty: CoreOS finds its file systems by label")
-	case in.Bootloader != "" && in.Bootloader != "grub":
-		return fmt.Errorf("bootloader %q is not supported, only grub is", in.Bootloader)
-	case in.Discoverable:
-		return errors.New("discoverable-partitions is not supported: CoreOS finds its file systems by label")
-	}
 	set(&c.Stateroot, in.Stateroot)
 	set(&c.RootFS, in.RootFSType)
 	set(&c.RootFS, in.Filesystem.Root.Type) // the newer name of the same
 	set(&c.BLSAppend, in.Ostree.BLSAppend)
-	c.installArgs = c.installArgs.Append(in.Kargs...)
-	c.deletedArgs = append(c.deletedArgs, in.KargDeletes...)
 	if strings.ContainsAny(c.BLSAppend, "\r\n") {
 		return fmt.Errorf("bls-append-except-default %q is more than a line", c.BLSAppend)
 	}
-	return nil
+	for _, arg := range in.KargDeletes {
+		if name := ownArg(arg); name != "" {
+			c.warn("%s: kernel argument %s is the image's own and is not deleted", file, name)
+		}
+	}
+	c.deletedArgs = append(c.deletedArgs, in.KargDeletes...)
+	more, err := c.args(file, in.Kargs)
+	c.installArgs = c.installArgs.Append(more...)
+	return err
 }
 
 func set(field *string, value *string) {
@@ -208,14 +241,26 @@ type kargsConfig struct {
 }
 
 func (c *Choices) readKargs(root *rootfs.Inode) error {
-	for _, base := range tomlFiles(root, kargsDir) {
+	names, err := tomlFiles(root, kargsDir)
+	if err != nil {
+		return err
+	}
+	for _, base := range names {
 		var f kargsConfig
-		if err := readTOML(root, path.Join(kargsDir, base), &f); err != nil {
+		name := path.Join(kargsDir, base)
+		keys, err := readTOML(root, name, &f)
+		if err != nil {
 			return err
 		}
-		if c.fits(f.Architectures) {
-			c.containArgs = c.containArgs.Append(f.Kargs...)
+		if !c.fits(f.Architectures) {
+			continue
 		}
+		c.checkKeys(name, kargsKeys, keys)
+		more, err := c.args(name, f.Kargs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		c.containArgs = c.containArgs.Append(more...)
 	}
 	return nil
 }
@@ -240,17 +285,21 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 		return err
 	}
 	f := imageConfig{Cloud: c.Cloud}
-	if err := json.Unmarshal(text, &f); err != nil {
+	keys, err := decodeJSON(text, &f)
+	if err != nil {
 		return fmt.Errorf("%s: %w", imageFile, err)
 	}
+	c.checkKeys(imageFile, imageKeys, keys)
 	c.Cloud = f.Cloud
 	if f.Size != nil {
 		if *f.Size < 1 || *f.Size > 1<<20 {
 			return fmt.Errorf("%s: size of %d GiB", imageFile, *f.Size)
 		}
-		c.Size = *f.Size << 30
+		c.Size, c.SizeBy = *f.Size<<30, imageFile
 	}
-	c.extraArgs = f.Kargs
+	if c.extraArgs, err = c.args(imageFile, f.Kargs); err != nil {
+		return fmt.Errorf("%s: %w", imageFile, err)
+	}
 	// What bootc is told is newer than what coreos-assembler is told.
 	if c.Stateroot == "" {
 		c.Stateroot = f.OSName
@@ -261,56 +310,177 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 	return nil
 }
 
+// machines are the architectures that platforms.json may have platforms of.
+var machines = []string{"aarch64", "ppc64le", "riscv64", "s390x", "x86_64"}
+
+// readPlatforms reads platforms.json. coreos-assembler writes the platforms of
+// one architecture there. The source of the file, platforms.yaml, has a level
+// of architectures above, which is accepted too; what goes to the boot file
+// system is then the part that coreos-installer understands.
 func (c *Choices) readPlatforms(root *rootfs.Inode) error {
 	text, err := readFile(root, platformsFile)
 	if text == nil || err != nil {
 		return err
 	}
-	if err := json.Unmarshal(text, &c.platforms); err != nil {
+	var parts map[string]json.RawMessage
+	if _, err := decodeJSON(text, &parts); err != nil {
 		return fmt.Errorf("%s: %w", platformsFile, err)
+	}
+	nested := len(parts) > 0
+	for name := range parts {
+		nested = nested && slices.Contains(machines, name)
+	}
+	if nested {
+		text = parts[c.arch]
+	}
+	if text == nil || string(bytes.TrimSpace(text)) == "null" {
+		text = []byte("{}\n")
+	}
+	keys, err := decodeJSON(text, &c.platforms)
+	if err != nil {
+		return fmt.Errorf("%s: %w", platformsFile, err)
+	}
+	c.checkKeys(platformsFile, platformKeys, keys)
+	for _, name := range slices.Sorted(maps.Keys(c.platforms)) {
+		p := c.platforms[name]
+		if p.Kernel, err = c.args(platformsFile+": "+name, p.Kernel); err != nil {
+			return fmt.Errorf("%s: %s: %w", platformsFile, name, err)
+		}
+		c.platforms[name] = p
 	}
 	c.PlatformsJSON = text
 	return nil
 }
 
-// tomlFiles returns the names of the configuration files in a directory.
-func tomlFiles(root *rootfs.Inode, dir string) []string {
-	n := root.Resolve(dir)
-	if n == nil || !n.IsDir() {
+// readISO checks a file that only live media are made from. It is never a
+// reason to refuse the container.
+func (c *Choices) readISO(root *rootfs.Inode) error {
+	for _, name := range isoFiles {
+		text, err := readFile(root, name)
+		if text == nil && err == nil {
+			continue
+		}
+		var keys any
+		if err == nil {
+			if err = decodeYAML(text, &keys); err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		if err != nil {
+			c.warn("%v; only live media need the file", err)
+		}
+		c.checkKeys(name, isoKeys, keys)
 		return nil
-	}
-	return slices.DeleteFunc(n.Names(), func(name string) bool {
-		return !strings.HasSuffix(name, ".toml") || strings.HasPrefix(name, ".")
-	})
-}
-
-// readTOML reads a file that has no key but those of v.
-func readTOML(root *rootfs.Inode, name string, v any) error {
-	text, err := readFile(root, name)
-	if err != nil {
-		return err
-	}
-	if err := decodeTOML(text, v); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// readFile returns nil for a file that does not exist.
-func readFile(root *rootfs.Inode, name string) ([]byte, error) {
-	n := root.Resolve(name)
-	if n == nil {
-		return nil, nil
-	}
-	if !n.IsFile() {
-		return nil, fmt.Errorf("%s: not a regular file", name)
-	}
-	text, err := rootfs.ReadAll(n.Content, maxFile)
+// readBound warns of the images that bootc pulls when it installs a system.
+func (c *Choices) readBound(root *rootfs.Inode) error {
+	const what = "bootc install would pull these images, the disk does not have them"
+	dir, err := findDir(root, boundDir)
 	if err != nil {
+		c.warn("%v: the directory of bound images; %s", err, what)
+	}
+	if dir == nil || len(dir.Children) == 0 {
+		return nil
+	}
+	const most = 10
+	names := dir.Names()
+	list := names[:min(len(names), most)]
+	for i, name := range list {
+		text, err := readFile(root, path.Join(boundDir, name))
+		if err != nil {
+			c.warn("%v: a bound image", err)
+		}
+		image := cmp.Or(Setting(string(text), "Image", "Image"), Setting(string(text), "Container", "Image"), name)
+		list[i] = image[:min(len(image), 200)]
+	}
+	if more := len(names) - most; more > 0 {
+		list = append(list, fmt.Sprintf("%d more", more))
+	}
+	c.warn("%s: %d bound images (%s): %s", boundDir, len(names), strings.Join(list, ", "), what)
+	return nil
+}
+
+// readRelease checks the text that becomes the title of the boot entry.
+func (c *Choices) readRelease(root *rootfs.Inode) error {
+	for _, name := range releaseFiles {
+		text, err := root.ReadFile(name, maxFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && !utf8.Valid(text) {
+			err = fmt.Errorf("%s: not UTF-8", name)
+		}
+		if err != nil {
+			c.warn("%v: the title of the boot entry", err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// tomlFiles returns the names of the configuration files in a directory.
+func tomlFiles(root *rootfs.Inode, dir string) ([]string, error) {
+	n, err := findDir(root, dir)
+	if n == nil || err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(n.Names(), func(name string) bool {
+		return !strings.HasSuffix(name, ".toml") || strings.HasPrefix(name, ".")
+	}), nil
+}
+
+// readTOML reads a file into v and returns all of its keys.
+func readTOML(root *rootfs.Inode, name string, v any) (keys map[string]any, err error) {
+	text, err := readFile(root, name)
+	if err != nil {
+		return nil, err
+	}
+	if keys, err = decodeTOML(text, v); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if text == nil {
-		text = []byte{}
+	return keys, nil
+}
+
+// readFile returns nil for a file that does not exist, or is masked by a link
+// to /dev/null.
+func readFile(root *rootfs.Inode, name string) ([]byte, error) {
+	if n := root.Lookup(name); n != nil && n.IsLink() && path.Clean(n.Target) == "/dev/null" {
+		return nil, nil
+	}
+	text, err := root.ReadFile(name, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !utf8.Valid(text):
+		return nil, fmt.Errorf("%s: not UTF-8", name)
 	}
 	return text, nil
+}
+
+// findDir returns nil for a directory that does not exist.
+func findDir(root *rootfs.Inode, name string) (*rootfs.Inode, error) {
+	dir, err := root.FindDir(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return dir, err
+}
+
+// Running returns a tree as the running system has it: /etc is the copy of
+// usr/etc, and links in it lead from there.
+func Running(root *rootfs.Inode) *rootfs.Inode {
+	usr := root.Children["usr"]
+	if etc := root.Children["etc"]; usr == nil || usr.Children["etc"] == nil || etc != nil && len(etc.Children) > 0 {
+		return root
+	}
+	top, below := *root, *usr
+	top.Children, below.Children = maps.Clone(root.Children), maps.Clone(usr.Children)
+	top.Children["usr"], top.Children["etc"] = &below, usr.Children["etc"]
+	below.Children["etc"] = rootfs.Link("/etc")
+	return &top
 }

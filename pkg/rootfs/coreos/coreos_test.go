@@ -93,14 +93,13 @@ func TestDefaults(t *testing.T) {
 
 func TestChoicesErrors(t *testing.T) {
 	for name, text := range map[string]string{
-		imageFile:                            `{"size": "big"}`,
-		platformsFile:                        `["qemu"]`,
-		"usr/lib/bootc/install/syntax.toml":  "[install\n",
-		"usr/lib/bootc/install/unknown.toml": "[install]\nnew-key = 1\n",
-		"usr/lib/bootc/install/root.toml":    "[install]\nroot-mount-spec = \"LABEL=x\"\n",
-		"usr/lib/bootc/install/boot.toml":    "[install]\nbootloader = \"systemd\"\n",
-		"usr/lib/bootc/kargs.d/type.toml":    "kargs = \"x\"\n",
-		"usr/lib/bootc/kargs.d/dir.toml/x":   "",
+		imageFile:                           `{"size": "big"}`,
+		platformsFile:                       `["qemu"]`,
+		"usr/lib/bootc/install/syntax.toml": "[install\n",
+		"usr/lib/bootc/install/type.toml":   "[install]\nstateroot = 1\n",
+		"usr/lib/bootc/install/arg.toml":    "[install]\nkargs = [\"a\\nb\"]\n",
+		"usr/lib/bootc/kargs.d/type.toml":   "kargs = \"x\"\n",
+		"usr/lib/bootc/kargs.d/dir.toml/x":  "",
 	} {
 		c, err := ReadChoices(treetest.Texts(t, map[string]string{name: text}), "x86_64")
 		if err == nil {

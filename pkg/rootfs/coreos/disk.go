@@ -1,8 +1,10 @@
 package coreos
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,11 +19,15 @@ var diskFiles = []string{"usr/lib/image-builder/bootc/disk.yaml", "usr/lib/bootc
 // A Disk is the partition table that a container asks image-builder for. Only
 // what tells one disk from another is read.
 type Disk struct {
-	File       string      `yaml:"-"` // where it stands
-	Type       string      `yaml:"type"`
-	UUID       string      `yaml:"uuid"`
-	Size       Bytes       `yaml:"size"`
-	Partitions []Partition `yaml:"partitions"`
+	File         string      `yaml:"-"` // where it stands
+	Type         string      `yaml:"type"`
+	UUID         string      `yaml:"uuid"`
+	Size         Bytes       `yaml:"size"`
+	ExtraPadding Bytes       `yaml:"extra_padding"` // free space between the last partition and the backup table
+	Partitions   []Partition `yaml:"partitions"`
+	Policy       struct {
+		GrowRoot *bool `yaml:"grow_root_to_fill_disk"` // nil means true
+	} `yaml:"policy"`
 }
 
 // A Partition is one of a [Disk]. What is empty is not asked for.
@@ -42,6 +48,10 @@ type Partition struct {
 // Bytes is a size that may be written with a unit, such as "384 MiB".
 type Bytes int64
 
+// placeholder is the size OVERRIDDEN. Fedora CoreOS' build replaces it by a
+// number before it puts the file into a container.
+const placeholder Bytes = -1
+
 var units = map[string]int64{
 	"": 1, "B": 1, "BYTES": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
 	"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
@@ -50,14 +60,172 @@ var units = map[string]int64{
 // UnmarshalYAML reads a number with or without a unit.
 func (b *Bytes) UnmarshalYAML(node *yaml.Node) error {
 	s := strings.TrimSpace(node.Value)
-	end := len(s) - len(strings.TrimLeft(s, "0123456789"))
-	n, err := strconv.ParseInt(s[:end], 10, 64)
-	unit, known := units[strings.ToUpper(strings.TrimSpace(s[end:]))]
-	if err != nil || !known || n > math.MaxInt64/unit {
+	if s == "OVERRIDDEN" {
+		*b = placeholder
+		return nil
+	}
+	n, ok := parseSize(s, units)
+	if !ok {
 		return fmt.Errorf("size %q is not a number of bytes, KiB, MiB, GiB or TiB", s)
 	}
-	*b = Bytes(n * unit)
+	*b = Bytes(n)
 	return nil
+}
+
+// parseSize reads a number, which may have a fraction, with one of the units.
+// Units are in capitals here and in any case of letters in s.
+func parseSize(s string, units map[string]int64) (int64, bool) {
+	end := len(s) - len(strings.TrimLeft(s, "0123456789."))
+	unit, known := units[strings.ToUpper(strings.TrimSpace(s[end:]))]
+	whole, fraction, _ := strings.Cut(s[:end], ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || !known || n >= math.MaxInt64/unit {
+		return 0, false
+	}
+	part := 0.0
+	if fraction != "" {
+		if part, err = strconv.ParseFloat("0."+fraction, 64); err != nil {
+			return 0, false
+		}
+	}
+	return n*unit + int64(math.Round(part*float64(unit))), true
+}
+
+// A Size is the size of a partition and the place that asks for it. The zero
+// Size is no wish.
+type Size struct {
+	Bytes int64
+	By    string // option or file
+	Key   string // in the file
+}
+
+// String returns the size for people.
+func (s Size) String() string {
+	switch {
+	case s.Bytes < 1<<20:
+		return fmt.Sprintf("%d bytes", s.Bytes)
+	case s.Bytes%(1<<40) == 0:
+		return fmt.Sprintf("%d TiB", s.Bytes>>40)
+	case s.Bytes%(1<<30) == 0:
+		return fmt.Sprintf("%d GiB", s.Bytes>>30)
+	case s.Bytes%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", s.Bytes>>20)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(s.Bytes)/(1<<20))
+}
+
+// Place returns where the size stands, for errors.
+func (s Size) Place() string {
+	if s.Key == "" {
+		return s.By
+	}
+	return s.By + ": " + s.Key
+}
+
+// A partitionKind is a partition of a CoreOS.
+type partitionKind int
+
+const (
+	otherPartition partitionKind = iota // a CoreOS has none
+	loaderPartition
+	espPartition
+	bootPartition
+	rootPartition
+)
+
+// partitionKinds are the types that partitions have on every architecture, by
+// GUID and by the name that systemd has for it.
+var partitionKinds = map[string]partitionKind{
+	"21686148-6449-6e6f-744e-656564454649": loaderPartition,
+	"9e1a2d38-c612-4316-aa26-8b49521e5a8b": loaderPartition,
+	"8da63339-0007-60c0-c436-083ac8230908": loaderPartition,
+	"c12a7328-f81f-11d2-ba4b-00a0c93ec93b": espPartition,
+	"bc13c2ff-59e6-4262-a352-b275fd6f7172": bootPartition,
+	"esp":                                  espPartition,
+	"xbootldr":                             bootPartition,
+	"root":                                 rootPartition,
+}
+
+// rootTypes are the types of root, by architecture.
+var rootTypes = map[string][]string{
+	"x86_64":  {"root-x86-64", "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"},
+	"aarch64": {"root-arm64", "b921b045-1df0-41c3-af44-4c6f280d3fae"},
+	"riscv64": {"root-riscv64", "72ec70a6-cf74-40e6-bd49-4bda08e8f224"},
+	"ppc64le": {"root-ppc64-le", "c31c45e6-3f39-412e-80fb-4809c4980599"},
+}
+
+// partitionLabels tell partitions apart that have no type of their own.
+var partitionLabels = map[string]partitionKind{"EFI-SYSTEM": espPartition, "boot": bootPartition, "root": rootPartition}
+
+// partitionKind returns which partition of a CoreOS has a type and a label.
+func (c *Choices) partitionKind(guid, label string) partitionKind {
+	guid = strings.ToLower(guid)
+	kind, known := partitionKinds[guid]
+	switch {
+	case slices.Contains(rootTypes[c.arch], guid):
+		kind = rootPartition
+	case !known && slices.Contains([]string{"", "linux-generic", "0fc63daf-8483-4772-8e79-3d69d8477de4"}, guid):
+		kind = partitionLabels[label]
+	}
+	if kind == espPartition && c.arch == "ppc64le" {
+		return otherPartition
+	}
+	return kind
+}
+
+// wish returns where the size of a kind of partition is kept, nil for a kind
+// whose size cannot be chosen.
+func (c *Choices) wish(kind partitionKind) *Size {
+	switch kind {
+	case espPartition:
+		return &c.ESP
+	case bootPartition:
+		return &c.Boot
+	case rootPartition:
+		return &c.Root
+	}
+	return nil
+}
+
+// diskKeys are the keys of a disk.yaml that image-builder knows.
+var diskKeys = foreignKeys{
+	"mount_configuration": {use: unsupported, reason: "the first boot finds the file systems by their labels", fine: []any{"none"}},
+	"partition_table":     {use: used},
+
+	"partition_table.type":          {use: used},
+	"partition_table.uuid":          {use: used},
+	"partition_table.size":          {use: used},
+	"partition_table.extra_padding": {use: used},
+	"partition_table.partitions":    {use: used},
+	"partition_table.policy":        {use: used},
+	"partition_table.sector_size":   {use: unsupported, reason: "the platform chooses the size of sectors", fine: []any{512}},
+	"partition_table.start_offset":  {use: unsupported, reason: "the first partition of a CoreOS starts at 1 MiB", fine: []any{0, 1 << 20, "1 MiB", "1 M"}},
+
+	"partition_table.policy.grow_root_to_fill_disk": {use: used},
+	"partition_table.policy.ensure_xbootldr":        {use: irrelevant}, // a CoreOS always has it
+
+	"partition_table.partitions.label":        {use: used},
+	"partition_table.partitions.size":         {use: used},
+	"partition_table.partitions.type":         {use: used},
+	"partition_table.partitions.payload":      {use: used},
+	"partition_table.partitions.bootable":     {use: irrelevant}, // has no effect on a GPT
+	"partition_table.partitions.start":        {use: unsupported, reason: "partitions of a CoreOS follow each other without gaps"},
+	"partition_table.partitions.uuid":         {use: unsupported, reason: "GUIDs of partitions are derived from the content"},
+	"partition_table.partitions.attrs":        {use: unsupported, reason: "partitions of a CoreOS have no attributes"},
+	"partition_table.partitions.payload_type": {use: unsupported, reason: "partitions of a CoreOS have plain file systems", fine: []any{"", "filesystem", "no-payload"}},
+
+	"partition_table.partitions.payload.type":          {use: used},
+	"partition_table.partitions.payload.uuid":          {use: used},
+	"partition_table.partitions.payload.label":         {use: used},
+	"partition_table.partitions.payload.mkfs_options":  {use: used},
+	"partition_table.partitions.payload.mountpoint":    {use: irrelevant}, // labels decide
+	"partition_table.partitions.payload.fstab_options": {use: irrelevant},
+	"partition_table.partitions.payload.fstab_freq":    {use: irrelevant},
+	"partition_table.partitions.payload.fstab_passno":  {use: irrelevant},
+
+	"partition_table.partitions.payload.mkfs_options.agcount":  {use: used},
+	"partition_table.partitions.payload.mkfs_options.geometry": {use: irrelevant}, // a BIOS' heads and sectors
+	"partition_table.partitions.payload.mkfs_options.verity":   {use: unsupported, reason: "no file of an image has fs-verity", fine: []any{false}},
 }
 
 // readDisk reads the partition table, whose root says more than what bootc was
@@ -80,15 +248,43 @@ func (c *Choices) readDisk(root *rootfs.Inode) error {
 		if f.Disk == nil {
 			return fmt.Errorf("%s: no partition_table", name)
 		}
+		var all any
+		if err := decodeYAML(text, &all); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		c.checkKeys(name, diskKeys, all)
 		f.Disk.File = name
 		c.Disk = f.Disk
-		if f.Disk.Size != 0 {
-			c.Size = int64(f.Disk.Size)
-		}
+		c.readSizes(f.Disk)
 		if n := len(f.Disk.Partitions); n > 0 && f.Disk.Partitions[n-1].Payload.Type != "" {
 			c.RootFS = f.Disk.Partitions[n-1].Payload.Type
 		}
 		return nil
 	}
 	return nil
+}
+
+// readSizes takes the sizes of a partition table.
+func (c *Choices) readSizes(d *Disk) {
+	known := func(b *Bytes, key string) bool {
+		if *b == placeholder {
+			c.warn("%s: %s is OVERRIDDEN, which the build of the container should have replaced by a number: it has no effect", d.File, key)
+			*b = 0
+		}
+		return *b != 0
+	}
+	if known(&d.Size, "partition_table.size") {
+		c.Size, c.SizeBy = int64(d.Size), d.File
+	}
+	known(&d.ExtraPadding, "partition_table.extra_padding")
+	for i := range d.Partitions {
+		p := &d.Partitions[i]
+		kind, key := c.partitionKind(p.Type, cmp.Or(p.Label, p.Payload.Label)), fmt.Sprintf("partition_table.partitions[%d].size", i)
+		if i == len(d.Partitions)-1 {
+			kind = rootPartition
+		}
+		if wish := c.wish(kind); known(&p.Size, key) && wish != nil {
+			*wish = Size{int64(p.Size), d.File, key}
+		}
+	}
 }

@@ -1,9 +1,10 @@
 package coreos
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
@@ -15,7 +16,7 @@ const modulesDir = "usr/lib/modules"
 
 // A need is something that an image cannot be made without.
 type need struct {
-	paths   []string // any of them will do
+	paths   []string // any of them will do; directories end with a slash
 	purpose string
 	arch    string // the only one that needs it; empty for all, "efi" for all that start from UEFI
 }
@@ -26,18 +27,21 @@ var needs = []need{
 	{[]string{"usr/lib/grub/i386-pc/moddep.lst"}, "GRUB for BIOS firmware", "x86_64"},
 	{[]string{"usr/lib/grub/powerpc-ieee1275/kernel.img"}, "GRUB for Open Firmware", "ppc64le"},
 	{[]string{"usr/lib/grub/powerpc-ieee1275/moddep.lst"}, "GRUB for Open Firmware", "ppc64le"},
-	{[]string{"usr/lib/efi", "usr/lib/bootupd/updates/EFI"}, "the EFI system partition", "efi"},
+	{[]string{"usr/lib/efi/", "usr/lib/bootupd/updates/EFI/"}, "the EFI system partition", "efi"},
 	{[]string{"usr/lib/bootupd/updates/BIOS.json"}, "bootupd's note of which GRUB there is for BIOS", "x86_64"},
 	{[]string{"usr/lib/bootupd/updates/EFI.json"}, "bootupd's note of which boot loaders there are for UEFI", "efi"},
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-efi.cfg"}, "the EFI system partition's grub.cfg", "efi"},
 	{[]string{"usr/lib/bootupd/grub2-static/grub-static-pre.cfg"}, "the boot partition's grub.cfg", ""},
-	{[]string{"usr/lib/bootupd/grub2-static/configs.d"}, "the boot partition's grub.cfg", ""},
+	{[]string{"usr/lib/bootupd/grub2-static/configs.d/"}, "the boot partition's grub.cfg", ""},
 	{prepareRoot, "how the initramfs mounts the root", ""},
-	{[]string{"usr/lib/os-release", "usr/etc/os-release", "etc/os-release"}, "the title of the boot entry", ""},
+	{releaseFiles, "the title of the boot entry", ""},
 }
 
 // prepareRoot are where the initramfs has its configuration from.
-var prepareRoot = []string{"usr/lib/ostree/prepare-root.conf", "usr/etc/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"}
+var prepareRoot = []string{"usr/lib/ostree/prepare-root.conf", "usr/etc/ostree/prepare-root.conf"}
+
+// releaseFiles are where a system has its os-release.
+var releaseFiles = []string{"usr/lib/os-release", "usr/etc/os-release"}
 
 // mountPoints are what the initramfs and systemd mount something on before
 // anything could make them: the root of a deployment is read-only.
@@ -46,7 +50,8 @@ var mountPoints = []string{"boot", "dev", "proc", "run", "sys", "sysroot", "tmp"
 // Preflight checks that an operating system tree has all that an image of it
 // needs, an SELinux policy among it unless the image is to go without. The
 // error names all that is missing, a line each.
-func Preflight(root *rootfs.Inode, arch string, noSELinux bool) error {
+func Preflight(system *rootfs.Inode, arch string, noSELinux bool) error {
+	root := Running(system)
 	var missing []string
 	if _, err := Kernel(root); err != nil {
 		missing = append(missing, err.Error())
@@ -55,19 +60,33 @@ func Preflight(root *rootfs.Inode, arch string, noSELinux bool) error {
 		if !n.by(rootfs.MachineArch(arch)) {
 			continue
 		}
-		if !slices.ContainsFunc(n.paths, func(name string) bool { return root.Resolve(name) != nil }) {
-			missing = append(missing, fmt.Sprintf("%s: missing: %s", strings.Join(n.paths, " or "), n.purpose))
+		if err := n.check(root); err != nil {
+			missing = append(missing, fmt.Sprintf("%v: %s", err, n.purpose))
 		}
 	}
-	missing = append(missing, checkTop(root)...)
+	missing = append(missing, checkTop(system)...)
 	missing = append(missing, checkComposefs(root)...)
-	if _, err := selinux.Find(root); err != nil && !noSELinux {
+	if _, err := selinux.Find(system); err != nil && !noSELinux {
 		missing = append(missing, err.Error()+": the policy that files are labelled by; --no-selinux makes an image without labels")
 	}
 	if len(missing) == 0 {
 		return nil
 	}
 	return fmt.Errorf("the container is not a CoreOS that an image can be made of:\n  %s", strings.Join(missing, "\n  "))
+}
+
+// check looks for the first of the paths that there is.
+func (n need) check(root *rootfs.Inode) error {
+	for _, name := range n.paths {
+		find := root.FindFile
+		if strings.HasSuffix(name, "/") {
+			find = root.FindDir
+		}
+		if _, err := find(strings.TrimSuffix(name, "/")); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: missing", strings.Join(n.paths, " or "))
 }
 
 // checkTop looks for what must be at the top of a deployment.
@@ -124,12 +143,17 @@ func (n need) by(arch string) bool {
 }
 
 // Kernel returns the version of the only kernel of an operating system tree,
-// which has an initramfs next to it.
+// which has an initramfs next to it. A kernel has a directory: a link to one is
+// no second kernel.
 func Kernel(root *rootfs.Inode) (version string, err error) {
+	modules, err := findDir(root, modulesDir)
+	if err != nil {
+		return "", err
+	}
 	var found []string
-	if modules := root.Resolve(modulesDir); modules != nil {
+	if modules != nil {
 		for _, name := range modules.Names() {
-			if modules.Resolve(path.Join(name, "vmlinuz")) != nil {
+			if modules.Children[name].IsDir() && root.Resolve(path.Join(modulesDir, name, "vmlinuz")) != nil {
 				found = append(found, name)
 			}
 		}
@@ -142,8 +166,12 @@ func Kernel(root *rootfs.Inode) (version string, err error) {
 	}
 	for _, name := range []string{"vmlinuz", "initramfs.img"} {
 		name = path.Join(modulesDir, found[0], name)
-		if n := root.Resolve(name); n == nil || !n.IsFile() {
-			return "", fmt.Errorf("%s: missing: what is booted", name)
+		_, err := root.FindFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s: missing", name)
+		}
+		if err != nil {
+			return "", fmt.Errorf("%w: what is booted", err)
 		}
 	}
 	return found[0], nil

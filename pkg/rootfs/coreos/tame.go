@@ -2,6 +2,7 @@ package coreos
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -31,19 +32,24 @@ func tame(text []byte) error {
 	return nil
 }
 
-// decodeTOML reads a text that has no key but those of v.
-func decodeTOML(text []byte, v any) error {
+// decodeTOML reads a text into v and returns all of its keys.
+func decodeTOML(text []byte, v any) (keys map[string]any, err error) {
 	if err := tame(text); err != nil {
-		return err
+		return nil, err
 	}
-	md, err := toml.Decode(string(text), v)
-	if err != nil {
-		return line(err)
+	if _, err := toml.Decode(string(text), v); err != nil {
+		return nil, line(err)
 	}
-	if unknown := md.Undecoded(); len(unknown) > 0 {
-		return fmt.Errorf("key %q is unknown", unknown[0])
+	_, err = toml.Decode(string(text), &keys)
+	return keys, line(err)
+}
+
+// decodeJSON reads a text into v and returns all of its keys.
+func decodeJSON(text []byte, v any) (keys any, err error) {
+	if err := json.Unmarshal(text, v); err != nil {
+		return nil, err
 	}
-	return nil
+	return keys, json.Unmarshal(text, &keys)
 }
 
 // decodeYAML reads a text. This parser bounds what depth and aliases make of it.

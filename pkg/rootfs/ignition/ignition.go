@@ -8,34 +8,65 @@
 // asks any platform, and the directory is removed when Ignition has completed.
 // A config is as secret as what it holds, and so is an image with one inside.
 //
-// Several configs are merged as Ignition would. What a config refers to is not
-// fetched: the system's own Ignition does that. Package butane makes configs of
-// Butane's. See https://coreos.github.io/ignition/.
+// Versions 3.0.0 to 3.6.0 are read; experimental ones are not, as a release of
+// Ignition reads only its own. Several configs are merged as Ignition would.
+// What a config refers to is not fetched: the system's own Ignition does that.
+// Package butane makes configs of Butane's. See https://coreos.github.io/ignition/.
 package ignition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/coreos/ignition/v2/config"
+	"github.com/coreos/ignition/v2/config/v3_6_experimental/types"
+	"github.com/coreos/vcontext/report"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/v3_6"
 )
 
 // Path is where a config is on the boot file system.
 const Path = "ignition/config.ign"
 
+// maxRemarks is how many remarks an error has.
+const maxRemarks = 100
+
+// Parse reads a config of any version that Ignition knows and brings it up to
+// the newest one. The report has errors and warnings in the order of the text.
+func Parse(text []byte) (types.Config, report.Report, error) {
+	if err := checkSize(text); err != nil {
+		return types.Config{}, report.Report{}, err
+	}
+	config, r, err := v3_6.ParseCompatibleVersion(text)
+	if unknown := explainVersion(text, err); unknown != nil {
+		r = *unknown
+	}
+	// The library goes through the keys of an object in random order.
+	slices.SortStableFunc(r.Entries, func(a, b report.Entry) int {
+		aLine, aColumn := a.Marker.Start()
+		bLine, bColumn := b.Marker.Start()
+		return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn))
+	})
+	if err == nil && r.IsFatal() {
+		err = errors.New("config is not valid")
+	}
+	return config, r, err
+}
+
 // Validate checks a config of any version that Ignition knows. What is odd
 // but works is returned, one remark a string, with line and column. The error
 // of a config that Ignition would refuse has all its remarks, a line each.
 func Validate(text []byte) (warnings []string, err error) {
-	_, report, err := config.Parse(text)
-	for _, entry := range report.Entries {
+	_, r, err := Parse(text)
+	for _, entry := range r.Entries {
+		if err != nil && len(warnings) == maxRemarks {
+			warnings = append(warnings, fmt.Sprintf("and %d more", len(r.Entries)-maxRemarks))
+			break
+		}
 		warnings = append(warnings, entry.String())
-	}
-	if err == nil && report.IsFatal() {
-		err = errors.New("config is not valid")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ignition: %s", strings.Join(append([]string{err.Error()}, warnings...), "\n  "))

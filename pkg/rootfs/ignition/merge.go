@@ -2,10 +2,12 @@ package ignition
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/coreos/go-semver/semver"
 	"github.com/coreos/ignition/v2/config/util"
@@ -15,8 +17,10 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_3"
 	"github.com/coreos/ignition/v2/config/v3_4"
 	"github.com/coreos/ignition/v2/config/v3_5"
-	"github.com/coreos/ignition/v2/config/v3_6_experimental"
 	"github.com/coreos/vcontext/report"
+	"github.com/vincent-petithory/dataurl"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/v3_6"
 )
 
 // Merge makes one config of several by Ignition's rules: of what both have,
@@ -40,7 +44,7 @@ func Merge(configs ...[]byte) ([]byte, error) {
 		if newest.LessThan(version) {
 			newest = version
 		}
-		refer = refer || refers(text)
+		refer = refer || len(sources(text)) != 0
 	}
 	if len(configs) == 1 {
 		return configs[0], nil
@@ -65,13 +69,13 @@ func Merge(configs ...[]byte) ([]byte, error) {
 
 // mergers has those of all versions. Each brings its configs up to its version.
 var mergers = map[string]func(configs [][]byte) ([]byte, error){
-	"3.0.0":              merger(v3_0.ParseCompatibleVersion, v3_0.Merge),
-	"3.1.0":              merger(v3_1.ParseCompatibleVersion, v3_1.Merge),
-	"3.2.0":              merger(v3_2.ParseCompatibleVersion, v3_2.Merge),
-	"3.3.0":              merger(v3_3.ParseCompatibleVersion, v3_3.Merge),
-	"3.4.0":              merger(v3_4.ParseCompatibleVersion, v3_4.Merge),
-	"3.5.0":              merger(v3_5.ParseCompatibleVersion, v3_5.Merge),
-	"3.6.0-experimental": merger(v3_6_experimental.ParseCompatibleVersion, v3_6_experimental.Merge),
+	"3.0.0": merger(v3_0.ParseCompatibleVersion, v3_0.Merge),
+	"3.1.0": merger(v3_1.ParseCompatibleVersion, v3_1.Merge),
+	"3.2.0": merger(v3_2.ParseCompatibleVersion, v3_2.Merge),
+	"3.3.0": merger(v3_3.ParseCompatibleVersion, v3_3.Merge),
+	"3.4.0": merger(v3_4.ParseCompatibleVersion, v3_4.Merge),
+	"3.5.0": merger(v3_5.ParseCompatibleVersion, v3_5.Merge),
+	"3.6.0": merger(v3_6.ParseCompatibleVersion, v3_6.Merge),
 }
 
 func merger[C any](parse func([]byte) (C, report.Report, error), merge func(parent, child C) C) func([][]byte) ([]byte, error) {
@@ -92,18 +96,46 @@ func merger[C any](parse func([]byte) (C, report.Report, error), merge func(pare
 	}
 }
 
-// refers tells whether a config wants others.
-func refers(text []byte) bool {
+// A source is where a config is that another one wants.
+type source struct{ Source, Compression *string }
+
+// sources returns those of a config.
+func sources(text []byte) (sources []source) {
 	var c struct {
 		Ignition struct {
 			Config struct {
-				Merge   []json.RawMessage
-				Replace struct{ Source *string }
+				Merge   []source
+				Replace source
 			}
 		}
 	}
-	err := json.Unmarshal(text, &c)
-	return err != nil || len(c.Ignition.Config.Merge) != 0 || c.Ignition.Config.Replace.Source != nil
+	if json.Unmarshal(text, &c) != nil {
+		return nil
+	}
+	for _, s := range append(c.Ignition.Config.Merge, c.Ignition.Config.Replace) {
+		if s.Source != nil {
+			sources = append(sources, s)
+		}
+	}
+	return sources
+}
+
+// embedded returns the config of a data: URL, at most limit bytes of it, and
+// nil for other URLs.
+func (s source) embedded(limit int64) []byte {
+	u, err := dataurl.DecodeString(*s.Source)
+	if err != nil {
+		return nil
+	}
+	if s.Compression == nil || *s.Compression != "gzip" {
+		return u.Data
+	}
+	z, err := gzip.NewReader(bytes.NewReader(u.Data))
+	if err != nil {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(z, limit))
+	return text
 }
 
 // referring has the configs merged by the system's own Ignition.

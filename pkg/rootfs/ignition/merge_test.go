@@ -97,9 +97,17 @@ func TestMerge(t *testing.T) {
 			`{"ignition": {"version": "3.2.0"}, "storage": {"luks": [{"name": "a", "device": "/dev/b", "clevis": {"tpm2": true, "threshold": 1}}]}}`,
 		},
 		{
+			"an older config and one of 3.6.0, with what only 3.6.0 has",
+			[]string{
+				`{"ignition": {"version": "3.5.0"}, "storage": {"luks": [{"name": "a", "device": "/dev/a", "cex": {"enabled": false}}], "files": [{"path": "/a", "mode": 420}]}}`,
+				`{"ignition": {"version": "3.6.0"}, "storage": {"luks": [{"name": "a", "device": "/dev/a", "clevis": {"custom": {"pin": "pkcs11", "config": "{}"}}}], "files": [{"path": "/a", "mode": 2541}]}}`,
+			},
+			`{"ignition": {"version": "3.6.0"}, "storage": {"luks": [{"name": "a", "device": "/dev/a", "cex": {"enabled": false}, "clevis": {"custom": {"pin": "pkcs11", "config": "{}"}}}], "files": [{"path": "/a", "mode": 2541}]}}`,
+		},
+		{
 			"nothing but versions",
-			[]string{`{"ignition": {"version": "3.5.0"}}`, `{"ignition": {"version": "3.6.0-experimental"}}`},
-			`{"ignition": {"version": "3.6.0-experimental"}}`,
+			[]string{`{"ignition": {"version": "3.5.0"}}`, `{"ignition": {"version": "3.6.0"}}`},
+			`{"ignition": {"version": "3.6.0"}}`,
 		},
 	} {
 		var configs [][]byte

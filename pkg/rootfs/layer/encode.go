@@ -17,7 +17,7 @@ import (
 //
 // Numbers are varints, strings have their length in front, and every different
 // set of xattrs is there once, in the form it has in objects.
-const magic = "ohpidx 1"
+const magic = "ohpidx 2"
 
 // Bytes returns the index as [Parse] reads it. Equal indexes give equal bytes.
 func (x *Index) Bytes() []byte {
@@ -36,6 +36,8 @@ func (x *Index) Bytes() []byte {
 	e.int(x.TarSize)
 	e.int(x.PackSize)
 	e.uint(uint64(x.PackSum))
+	e.bool(x.Plain)
+	e.bool(x.Repo)
 	e.uint(uint64(len(e.order)))
 	for _, set := range e.order {
 		e.str(set)
@@ -56,6 +58,14 @@ type encoder struct {
 
 func (e *encoder) uint(v uint64) { e.b = binary.AppendUvarint(e.b, v) }
 func (e *encoder) int(v int64)   { e.b = binary.AppendVarint(e.b, v) }
+
+func (e *encoder) bool(v bool) {
+	b := byte(0)
+	if v {
+		b = 1
+	}
+	e.b = append(e.b, b)
+}
 
 func (e *encoder) str(s string) {
 	e.uint(uint64(len(s)))
@@ -98,11 +108,7 @@ func (e *encoder) entry(n *Entry) {
 	e.uint(uint64(n.MTime.Nsec))
 	e.uint(n.Rdev)
 	e.str(n.Target)
-	hard := byte(0)
-	if n.HardLink {
-		hard = 1
-	}
-	e.b = append(e.b, hard)
+	e.bool(n.HardLink)
 	e.xattrs(ostree.XattrsOf(n.Xattrs))
 	e.content(n.Content)
 }
@@ -123,6 +129,7 @@ func Parse(b []byte) (*Index, error) {
 	x := &Index{}
 	copy(x.DiffID[:], d.bytes(sha256.Size))
 	x.TarSize, x.PackSize, x.PackSum = d.int(), d.int(), uint32(d.uint())
+	x.Plain, x.Repo = d.byte() != 0, d.byte() != 0
 	if err := d.sets(); err != nil {
 		return nil, err
 	}

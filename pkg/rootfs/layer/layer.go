@@ -15,7 +15,9 @@
 // extended attributes of a file are an object of their own in front of it.
 // These become [Object]s; the checksum of each is computed on the way and must
 // be its name. The hard links that make such a layer look like a file system
-// to others say nothing that the objects do not, and are dropped.
+// to others say nothing that the objects do not, and are dropped. A layer on
+// top of a commit has no objects, only files that happen to have their names:
+// see [ScanPlain].
 //
 // All else becomes an [Entry], as it stands: whiteouts are entries whose names
 // begin with ".wh.", devices are entries; what they mean, and whether they are
@@ -39,6 +41,9 @@ import (
 // ErrChecksum is in the error for an object that is not what its name says.
 var ErrChecksum = errors.New("checksum mismatch")
 
+// ErrHoles is in the error for more holes than [Limits] allow.
+var ErrHoles = errors.New("most of them holes")
+
 // An Index is what a layer holds besides the content of its files. Objects and
 // entries are in the order of the tar.
 type Index struct {
@@ -46,9 +51,15 @@ type Index struct {
 	TarSize  int64    // bytes of the tar
 	PackSize int64    // bytes of the pack
 	PackSum  uint32   // CRC-32C of the pack: against accidents, not attacks
+	Plain    bool     // nothing was taken for an object; see [ScanPlain]
+	Repo     bool     // the layer has names below sysroot/ostree/repo, or links to there
 	Objects  []Object
 	Entries  []Entry
 }
+
+// Suits reports whether the index is the one that [ScanPlain] returns, or [Scan]
+// if plain is false. Of most layers both return the same.
+func (x *Index) Suits(plain bool) bool { return x.Plain == plain || !x.Repo }
 
 // An Object is an object of an ostree repository: a commit, dirtree, dirmeta
 // or commitmeta, whose content is its bytes, or a file.
@@ -81,10 +92,14 @@ type Content struct {
 	Size   int64
 }
 
+// FinalDiffID is the label of a container whose first layers are a commit. It
+// is the diffID of the last one of these; only they hold objects.
+const FinalDiffID = "ostree.final-diffid"
+
 // Limits bound what a layer may hold. The zero value of each means its default.
 type Limits struct {
 	Tar     int64 // bytes of the tar, and of the pack; default 64 GiB
-	Holes   int64 // bytes of the holes in sparse files, which are nothing in the tar and zeros in the pack; default 64 MiB
+	Holes   int64 // bytes of the holes in sparse files, which are nothing in the tar and zeros in the pack; default 64 GiB
 	Entries int   // headers in the tar; default 1,048,576
 	Meta    int64 // bytes of names, link targets and different xattrs, which are kept in memory; default 256 MiB
 }
@@ -94,7 +109,7 @@ func (l Limits) withDefaults() Limits {
 		l.Tar = 64 << 30
 	}
 	if l.Holes == 0 {
-		l.Holes = 64 << 20
+		l.Holes = 64 << 30
 	}
 	if l.Entries == 0 {
 		l.Entries = 1 << 20

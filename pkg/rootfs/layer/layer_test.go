@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
@@ -218,6 +220,96 @@ func TestSparse(t *testing.T) {
 	e := x.Entries[0]
 	if e.Name != "very/sparse" || e.Size != 10 || e.TarOff != -1 || string(pack) != "\x00\x00\x00\x00\x00abc\x00\x00" {
 		t.Errorf("got %+v, %q", e, pack)
+	}
+}
+
+// TestSparsePack has a file with data between holes, in a pack that is a file.
+func TestSparsePack(t *testing.T) {
+	const size = 80 << 20
+	h := make([]byte, 512)
+	base256 := func(b []byte, v int64) {
+		for i := len(b) - 1; i >= 0; i-- {
+			b[i], v = byte(v), v>>8
+		}
+		b[0] |= 0x80
+	}
+	copy(h, "usr/s")
+	copy(h[100:], "0000644\x000000000\x000000000\x0000000001000\x0000000000000\x00        S")
+	copy(h[257:], "ustar  \x00")
+	base256(h[386:398], size/2) // the only piece
+	base256(h[398:410], 512)
+	base256(h[483:495], size)
+	fixChecksum(h)
+	after := newBuilder()
+	after.file("usr/t", "tail")
+	tarball := append(append(h, bytes.Repeat([]byte("x"), 512)...), after.bytes()...)
+
+	for _, tarball := range [][]byte{tarball, append(bytes.Clone(tarball[:1024]), make([]byte, 1024)...)} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "pack"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		x, err := Scan(bytes.NewReader(tarball), f, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all bytes.Buffer
+		want, err := Scan(bytes.NewReader(tarball), &all, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pack, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, x); diff != "" || !bytes.Equal(pack, all.Bytes()) || len(pack) < size || bytes.Count(pack, []byte("x")) != 512 {
+			t.Errorf("pack of %d bytes, want %d; index\n%s", len(pack), all.Len(), diff)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Blocks*512 > 1<<20 {
+			t.Errorf("takes %d KiB on the disk, %v", st.Blocks/2, err)
+		}
+		if _, err := Scan(bytes.NewReader(tarball), io.Discard, Limits{Holes: size - 513}); err == nil ||
+			!strings.Contains(err.Error(), "usr/s: claims 83886080 bytes (80.0 MiB), most of them holes; limit of the holes in a layer is") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestPlain reads a layer on top of a commit, where names of objects are names.
+func TestPlain(t *testing.T) {
+	b := newBuilder()
+	b.add(tar.Header{Name: "sysroot/ostree/repo/objects/ab/", Typeflag: tar.TypeDir, Mode: 0o755}, "")
+	id := b.object(0o644, label, "object", "usr/a")
+	b.file("sysroot/ostree/repo/objects/ab/notes", "x")
+	b.link("usr/b", "sysroot/ostree/repo/objects/ab/notes")
+	tarball := b.bytes()
+	if _, err := Scan(bytes.NewReader(tarball), io.Discard, Limits{}); err == nil || !strings.Contains(err.Error(), "objects/ab/notes") {
+		t.Errorf("as objects: %v", err)
+	}
+	x, err := ScanPlain(bytes.NewReader(tarball), io.Discard, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range x.Entries {
+		names = append(names, e.Name)
+	}
+	want := []string{"sysroot/ostree/repo/objects/ab", objectPath(id, ostree.FileXattrsLinkObject), objectPath(id, ostree.FileObject), "usr/a", "sysroot/ostree/repo/objects/ab/notes", "usr/b"}
+	if diff := cmp.Diff(want, names); diff != "" || len(x.Objects) > 0 {
+		t.Errorf("%d objects, entries\n%s", len(x.Objects), diff)
+	}
+	again, err := Parse(x.Bytes())
+	if err != nil || !again.Plain || !again.Repo || again.Suits(false) || !again.Suits(true) {
+		t.Errorf("%v %v, %v", again.Plain, again.Repo, err)
+	}
+
+	// A layer without a repository is read in one way.
+	b = newBuilder()
+	b.file("usr/a", "x")
+	if x, _ := scan(t, b.bytes()); !x.Suits(true) || !x.Suits(false) {
+		t.Error("does not suit both")
 	}
 }
 

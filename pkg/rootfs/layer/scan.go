@@ -3,6 +3,7 @@ package layer
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -35,10 +36,22 @@ const (
 )
 
 // Scan reads an uncompressed layer to the end of r, writes the content of its
-// files to pack and returns the index.
+// files to pack and returns the index. A pack that is a new file gets holes
+// where sparse files have them.
 func Scan(r io.Reader, pack io.Writer, limits Limits) (*Index, error) {
+	return doScan(r, pack, limits, false)
+}
+
+// ScanPlain is Scan for a layer on top of a commit. Nothing in it is an object:
+// every name below sysroot/ostree/repo is an [Entry] like any other.
+func ScanPlain(r io.Reader, pack io.Writer, limits Limits) (*Index, error) {
+	return doScan(r, pack, limits, true)
+}
+
+func doScan(r io.Reader, pack io.Writer, limits Limits, plain bool) (*Index, error) {
 	limits = limits.withDefaults()
 	s := &scanner{
+		index:  Index{Plain: plain},
 		in:     &input{r: r, sum: sha256.New(), buf: make([]byte, chunk), limit: limits.Tar},
 		out:    newOutput(pack),
 		sum:    sha256.New(),
@@ -83,6 +96,7 @@ type scanner struct {
 	shared  map[ostree.Checksum][]byte
 	pending *pendingXattrs
 	meta    int64 // bytes of what limits.Meta bounds
+	holes   int64 // bytes of what limits.Holes bounds
 }
 
 type objectName struct {
@@ -110,7 +124,7 @@ func (s *scanner) finish() (*Index, error) {
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{s.in}, s.buf); err != nil {
 		return nil, err
 	}
-	if err := s.out.w.Flush(); err != nil {
+	if err := s.out.close(); err != nil {
 		return nil, err
 	}
 	s.in.sum.Sum(s.index.DiffID[:0])
@@ -120,8 +134,8 @@ func (s *scanner) finish() (*Index, error) {
 
 // The repository in a layer, and its objects.
 const (
-	repoDir    = "sysroot/ostree/repo/"
-	objectsDir = repoDir + "objects/"
+	RepoDir    = "sysroot/ostree/repo/"
+	objectsDir = RepoDir + "objects/"
 )
 
 func (s *scanner) entry(h *tar.Header) error {
@@ -133,7 +147,7 @@ func (s *scanner) entry(h *tar.Header) error {
 		return err
 	}
 	if h.Size < 0 || h.Size > s.limits.Tar-s.out.off {
-		return fmt.Errorf("claims %d bytes, limit of a layer is %d", h.Size, s.limits.Tar)
+		return fmt.Errorf("claims %s, limit of a layer is %s", amount(h.Size), amount(s.limits.Tar))
 	}
 	if id, err := owner(h.Uid); err != nil {
 		return fmt.Errorf("uid %d: %w", id, err)
@@ -144,11 +158,13 @@ func (s *scanner) entry(h *tar.Header) error {
 	if err := s.keep(len(name) + len(h.Linkname)); err != nil {
 		return err
 	}
-	inRepo := strings.HasPrefix(name, repoDir)
+	inRepo := strings.HasPrefix(name, RepoDir)
+	s.index.Repo = s.index.Repo || inRepo
 	switch {
+	case s.index.Plain:
 	case inRepo && h.Typeflag == tar.TypeDir:
 		return nil
-	case inRepo && strings.HasPrefix(name, repoDir+"xattrs/"):
+	case strings.HasPrefix(name, RepoDir+"xattrs/"):
 		return errors.New("an ostree layer of format 0: encapsulate the image again with a tool of this decade")
 	case strings.HasPrefix(name, objectsDir) && !strings.HasPrefix(path.Base(name), ".wh."):
 		return s.object(name[len(objectsDir):], h)
@@ -302,7 +318,7 @@ func (s *scanner) file(id ostree.Checksum, h *tar.Header) error {
 	xattrs := s.pending
 	s.pending = nil
 	if xattrs == nil || xattrs.id != id {
-		return errors.New("object has no xattrs of its own in front of it; in a layer on top of a commit it is a file of the base that a tool has changed in the repository, instead of where the system has it")
+		return errors.New("object has no xattrs of its own in front of it")
 	}
 	o := Object{ID: id, Type: ostree.FileObject, UID: uint32(h.Uid), GID: uint32(h.Gid), Xattrs: xattrs.raw}
 	switch {
@@ -344,6 +360,7 @@ func (s *scanner) plain(name string, h *tar.Header) error {
 		if s.isObject(target) {
 			return nil
 		}
+		s.index.Repo = s.index.Repo || strings.HasPrefix(target, RepoDir)
 		e.HardLink, e.Target = true, target
 	case tar.TypeSymlink:
 		if err := checkTarget(h.Linkname); err != nil {
@@ -475,16 +492,32 @@ func (s *scanner) content(h *tar.Header, sum hash.Hash) (Content, error) {
 		if sum != nil {
 			sum.Write(s.buf[:n])
 		}
-		if _, err := s.out.Write(s.buf[:n]); err != nil {
+		write := s.out.Write
+		if sparse(h) {
+			write = s.out.writeSparse
+		}
+		if _, err := write(s.buf[:n]); err != nil {
 			return Content{}, err
 		}
 		left -= int64(n)
-		if holes := c.Size - left - (s.in.at() - start); holes > s.limits.Holes {
-			return Content{}, fmt.Errorf("claims %d bytes, almost all of them holes: more than a layer of its size may have", c.Size)
+		if holes := c.Size - left - (s.in.at() - start); holes > s.limits.Holes-s.holes {
+			return Content{}, fmt.Errorf("claims %s, %w; limit of the holes in a layer is %s", amount(c.Size), ErrHoles, amount(s.limits.Holes))
 		}
 	}
-	s.limits.Holes -= max(c.Size-(s.in.at()-start), 0)
+	s.holes += max(c.Size-(s.in.at()-start), 0)
 	return c, nil
+}
+
+// amount returns a number of bytes as errors show it.
+func amount(n int64) string {
+	const mib, gib = 1 << 20, 1 << 30
+	switch {
+	case n >= gib:
+		return fmt.Sprintf("%d bytes (%.1f GiB)", n, float64(n)/gib)
+	case n >= mib:
+		return fmt.Sprintf("%d bytes (%.1f MiB)", n, float64(n)/mib)
+	}
+	return fmt.Sprintf("%d bytes", n)
 }
 
 // short is the error for content that could not be read whole.
@@ -617,19 +650,83 @@ func (in *input) cause(err error) error {
 
 // An output writes the pack.
 type output struct {
-	w   *bufio.Writer
-	off int64
-	crc uint32
+	w       *bufio.Writer
+	file    sparseFile // nil for a pack without holes
+	skipped bool       // it has holes
+	off     int64
+	crc     uint32
+}
+
+// A sparseFile is a file that can have holes.
+type sparseFile interface {
+	io.Seeker
+	Truncate(size int64) error
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func newOutput(w io.Writer) *output { return &output{w: bufio.NewWriterSize(w, chunk)} }
+func newOutput(w io.Writer) *output {
+	file, _ := w.(sparseFile)
+	return &output{w: bufio.NewWriterSize(w, chunk), file: file}
+}
 
 func (out *output) Write(p []byte) (int, error) {
 	out.crc = crc32.Update(out.crc, castagnoli, p)
 	out.off += int64(len(p))
 	return out.w.Write(p)
+}
+
+// writeSparse is Write that leaves holes in the file instead of blocks of zeros.
+func (out *output) writeSparse(p []byte) (int, error) {
+	if out.file == nil {
+		return out.Write(p)
+	}
+	for rest := p; len(rest) > 0; {
+		n, hole := run(rest)
+		if !hole {
+			if _, err := out.Write(rest[:n]); err != nil {
+				return 0, err
+			}
+		} else if err := out.skip(rest[:n]); err != nil {
+			return 0, err
+		}
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+// run returns how many bytes at the beginning of p are blocks of zeros, or none.
+func run(p []byte) (n int, hole bool) {
+	for n < len(p) {
+		part := p[n:min(n+block, len(p))]
+		zero := bytes.Equal(part, zeros[:len(part)])
+		if n > 0 && zero != hole {
+			break
+		}
+		hole = zero
+		n += len(part)
+	}
+	return n, hole
+}
+
+// skip leaves a hole for zeros.
+func (out *output) skip(p []byte) error {
+	if err := out.w.Flush(); err != nil {
+		return err
+	}
+	out.crc = crc32.Update(out.crc, castagnoli, p)
+	out.off += int64(len(p))
+	out.skipped = true
+	_, err := out.file.Seek(int64(len(p)), io.SeekCurrent)
+	return err
+}
+
+// close writes what is left, and the hole at the end if there is one.
+func (out *output) close() error {
+	if err := out.w.Flush(); err != nil || !out.skipped {
+		return err
+	}
+	return out.file.Truncate(out.off)
 }
 
 var zeros [block]byte

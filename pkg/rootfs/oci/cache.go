@@ -218,7 +218,7 @@ func (c *cache) open(blob digest.Digest, want descriptor) (*Layer, error) {
 		return nil, ignoreNotExist(err)
 	}
 	index, err := layer.Parse(b)
-	if err != nil {
+	if err != nil || !index.Suits(want.Plain) {
 		return nil, nil
 	}
 	pack, err := os.Open(c.layerPath(blob, ".pack"))
@@ -265,7 +265,7 @@ func intact(pack *os.File, index *layer.Index) bool {
 func checkDiffID(want descriptor, index *layer.Index) error {
 	got := digest.NewDigestFromBytes(digest.SHA256, index.DiffID[:])
 	if got != want.DiffID {
-		return failf(ErrVerify, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
+		return failf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
 	}
 	return nil
 }

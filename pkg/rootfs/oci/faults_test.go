@@ -372,14 +372,20 @@ func TestInflateLimit(t *testing.T) {
 	o.Limits.Tar = 1 << 20
 	m := newImage(tarball(file{"zeros", string(make([]byte, 2<<20))}))
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
-	checkFault(t, err, nil, "zeros: claims 2097152 bytes, limit of a layer is 1048576")
+	checkFault(t, err, nil, "zeros: claims 2097152 bytes (2.0 MiB), limit of a layer is 1048576")
 }
 
 // TestSparseBomb has a layer of 2 KiB that has 63 GiB of nothing in it.
 func TestSparseBomb(t *testing.T) {
-	const size = 63 << 30
+	m := newImage(sparseFile("usr/bomb", 63<<30))
+	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, t.TempDir()))
+	checkFault(t, err, nil, "usr/bomb: claims 67645734912 bytes (63.0 GiB), most of them holes; limit of the holes in a layer is 17179869184 bytes (16.0 GiB)")
+}
+
+// sparseFile returns a layer with one file that is a hole.
+func sparseFile(name string, size uint64) []byte {
 	b := make([]byte, 2048)
-	copy(b, "usr/bomb")
+	copy(b, name)
 	copy(b[100:], "0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00        S")
 	copy(b[257:], "ustar  \x00")
 	for _, at := range []int{386, 483} { // where the only piece is, of no size; size of the file
@@ -391,9 +397,7 @@ func TestSparseBomb(t *testing.T) {
 		sum += int(c)
 	}
 	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
-	m := newImage(b)
-	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, t.TempDir()))
-	checkFault(t, err, nil, "usr/bomb: claims 67645734912 bytes, almost all of them holes")
+	return b
 }
 
 // TestManyNames has layers that are small each, and too much together.

@@ -27,10 +27,20 @@ const (
 // Bounds of what a layer may inflate to: a gigabyte of zeros is no attack, a
 // terabyte of them is.
 const (
-	freely      = 4 << 30  // however small the blob is
-	freelyHoles = 64 << 20 // the same of holes in sparse files, which the blob does not even have zeros for
-	maxRatio    = 1100     // times its blob, beyond that; deflate does not reach it
+	freely   = 4 << 30 // however small the blob is
+	maxRatio = 1100    // times its blob, beyond that; deflate does not reach it
 )
+
+// usualDisk bounds the holes of sparse files where no other limit is set. Holes
+// cost no space in the cache, but the time to hash them, and the disk has to
+// hold the files.
+const usualDisk = 16 << 30
+
+// holes returns how many bytes the holes of sparse files may have in blobs of a
+// size.
+func (o *Options) holes(blobs int64) int64 {
+	return cmp.Or(o.Limits.Holes, max(usualDisk, maxRatio*blobs))
+}
 
 // fetch reads the blob of a layer and writes its pack. One goroutine reads,
 // hashes and inflates the blob, another hashes and takes apart what comes out.
@@ -46,8 +56,12 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 	pipe := newPipe()
 	go func() { pipe.closeWrite(inflate(blob, pipe, want.Size)) }()
 	limits := o.Limits
-	limits.Holes = cmp.Or(limits.Holes, max(freelyHoles, maxRatio*want.Size))
-	index, scanErr := layer.Scan(pipe, pack, limits)
+	limits.Holes = o.holes(want.Size)
+	scan := layer.Scan
+	if want.Plain {
+		scan = layer.ScanPlain
+	}
+	index, scanErr := scan(pipe, pack, limits)
 	inflateErr := pipe.closeRead()
 
 	// What is wrong first is wrong with the blob: if it is not the one that
@@ -59,7 +73,7 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 		return nil, inflateErr
 	}
 	if errors.Is(scanErr, layer.ErrChecksum) {
-		return nil, fault{scanErr, ErrVerify}
+		return nil, fault{scanErr, ErrDamaged}
 	}
 	if scanErr != nil {
 		return nil, scanErr

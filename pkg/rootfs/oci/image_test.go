@@ -26,6 +26,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
@@ -60,8 +61,12 @@ func (m *testImage) add(tarball, blob []byte) {
 	m.config.RootFS.DiffIDs = append(m.config.RootFS.DiffIDs, digest.FromBytes(tarball))
 }
 
-// done writes config and manifest and returns the digest of the latter.
+// done writes config and manifest and returns the digest of the latter. Unless
+// the labels say something else, all layers may have objects.
 func (m *testImage) done() digest.Digest {
+	if _, ok := m.config.Config.Labels[layer.FinalDiffID]; !ok && len(m.config.RootFS.DiffIDs) > 0 {
+		m.config.Config.Labels[layer.FinalDiffID] = m.config.RootFS.DiffIDs[len(m.config.RootFS.DiffIDs)-1].String()
+	}
 	m.manifest.Config = m.put(imgspec.MediaTypeImageConfig, mustJSON(m.config))
 	return m.put(imgspec.MediaTypeImageManifest, mustJSON(m.manifest)).Digest
 }

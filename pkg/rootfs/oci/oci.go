@@ -70,6 +70,10 @@ var (
 	ErrAccess   = errors.New("access denied")       // by a registry, or on this machine
 	ErrNotFound = errors.New("not found")           // the reference names nothing
 
+	// ErrDamaged is an ErrVerify that a second try does not change: the blobs are
+	// as their digests say, and what is in them is wrong.
+	ErrDamaged = fmt.Errorf("damaged container: %w", ErrVerify)
+
 	// ErrForbidden is an ErrAccess: a policy or registries.conf does not want the image.
 	ErrForbidden = fmt.Errorf("forbidden: %w", ErrAccess)
 )
@@ -194,8 +198,10 @@ var maxIndexes int64 = 512 << 20
 // first, so that the last to finish is a small one.
 func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want []descriptor, o Options) error {
 	jobs := map[digest.Digest][]int{}
+	blobs := int64(0) // bytes of them
 	for i, d := range want {
 		jobs[d.Digest] = append(jobs[d.Digest], i)
+		blobs += d.Size
 	}
 	order := make([]int, 0, len(jobs))
 	for i, d := range want {
@@ -208,6 +214,7 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(want[b].Size-want[a].Size, -1), 1)) })
 
 	var indexes atomic.Int64 // bytes of them, in files
+	var holes atomic.Int64   // bytes that packs have more than the layers
 	img.Layers = make([]*Layer, len(want))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -223,6 +230,11 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			if indexes.Add(l.indexSize) > maxIndexes {
 				l.pack.Close()
 				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
+			}
+			if limit := o.holes(blobs); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
+				l.pack.Close()
+				return fmt.Errorf("layer %s: claims %.1f GiB, %w; limit of the holes in all layers is %.1f GiB",
+					short(want[i].Digest), float64(l.Index.PackSize)/(1<<30), layer.ErrHoles, float64(limit)/(1<<30))
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l

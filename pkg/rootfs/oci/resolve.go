@@ -13,6 +13,8 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 )
 
 const (
@@ -26,6 +28,7 @@ type descriptor struct {
 	Digest, DiffID digest.Digest
 	Size           int64
 	MediaType      string
+	Plain          bool // nothing in it is an object
 }
 
 // resolve finds the manifest and the config of an image, and says which layers
@@ -168,7 +171,7 @@ func (s *source) describe(ctx context.Context, img *Image) ([]descriptor, error)
 		}
 		layers = st.infos()
 	}
-	return descriptors(layers, config.RootFS.DiffIDs)
+	return descriptors(layers, config.RootFS.DiffIDs, img.Labels[layer.FinalDiffID])
 }
 
 func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error) {
@@ -199,17 +202,19 @@ func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error
 	return raw, s.cache.putBlob(raw, info.Digest)
 }
 
-// descriptors puts together what manifest and config say of the layers.
-func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest) ([]descriptor, error) {
+// descriptors puts together what manifest and config say of the layers. Those
+// behind the final one, or all if there is none, are not part of a commit.
+func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest, final string) ([]descriptor, error) {
 	if len(layers) != len(diffIDs) {
 		return nil, fmt.Errorf("%d layers, but %d diffIDs in the config", len(layers), len(diffIDs))
 	}
 	if len(layers) > maxLayers {
 		return nil, fmt.Errorf("%d layers, limit is %d", len(layers), maxLayers)
 	}
+	last := slices.Index(diffIDs, digest.Digest(final))
 	all := make([]descriptor, len(layers))
 	for i, l := range layers {
-		all[i] = descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType}
+		all[i] = descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType, i > last}
 		if err := all[i].check(); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}

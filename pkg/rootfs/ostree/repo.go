@@ -114,7 +114,7 @@ func (r *Repo) Commit(id Checksum) (*Commit, error) {
 // Limits of what a commit expands to. A tree may name the same subtree many
 // times, so a few kilobytes of objects can stand for any number of files.
 var (
-	maxDepth = 128
+	maxDepth = 256 // directories, as in ostree
 	maxNodes = 4 << 20
 )
 

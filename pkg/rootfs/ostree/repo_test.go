@@ -188,7 +188,7 @@ func commitOf(r *ostree.Repo, tree ostree.Checksum) ostree.Checksum {
 }
 
 func TestDeepTree(t *testing.T) {
-	for depth, ok := range map[int]bool{128: true, 129: false, 100_000: false} {
+	for depth, ok := range map[int]bool{256: true, 257: false, 100_000: false} {
 		r := ostree.NewRepo()
 		m := ostree.Meta{Mode: rootfs.ModeDir | 0o755}
 		meta := r.AddMetadata(ostree.DirMetaObject, m.Bytes())

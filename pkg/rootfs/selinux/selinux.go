@@ -23,6 +23,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -119,19 +120,12 @@ func load(root *rootfs.Inode, name string) (*Policy, error) {
 
 // readFile returns nil for a file that does not exist.
 func readFile(root *rootfs.Inode, name string) ([]byte, error) {
-	n := root.Resolve(name)
-	if n == nil {
+	text, err := root.ReadFile(name, maxFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if !n.IsFile() {
-		return nil, fmt.Errorf("selinux: %s: not a regular file", name)
-	}
-	text, err := rootfs.ReadAll(n.Content, maxFile)
 	if err != nil {
-		return nil, fmt.Errorf("selinux: %s: %w", name, err)
-	}
-	if text == nil {
-		text = []byte{}
+		return nil, fmt.Errorf("selinux: %w", err)
 	}
 	return text, nil
 }

@@ -307,13 +307,9 @@ func TestStalled(t *testing.T) {
 	}
 	o := options(t)
 	o.Registry.IdleTimeout = 50 * time.Millisecond
-	begun := time.Now()
 	_, err := Publish(t.Context(), dir, reg.host+"/os:1", o)
 	if err == nil || !strings.Contains(err.Error(), "the registry took nothing for 50ms") {
 		t.Error(err)
-	}
-	if d := time.Since(begun); d > 20*time.Second {
-		t.Errorf("that took %v", d)
 	}
 }
 

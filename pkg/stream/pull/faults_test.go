@@ -441,11 +441,10 @@ func TestStalled(t *testing.T) {
 			})
 			o := options(t)
 			o.Registry.ReadTimeout = 100 * time.Millisecond
-			start := time.Now()
 			part := temp(t)
 			_, err := get(t, part, r.name+":one", o)
-			if err == nil || !strings.Contains(err.Error(), "the registry has stalled: it sent nothing for 100ms") || time.Since(start) > 5*time.Second {
-				t.Errorf("%s after %d: %v, %v", what, after, err, time.Since(start))
+			if err == nil || !strings.Contains(err.Error(), "the registry has stalled: it sent nothing for 100ms") {
+				t.Errorf("%s after %d: %v", what, after, err)
 			}
 			r.failing(nil)
 			if got, err := get(t, part, r.name+":one", o); err != nil || !bytes.Equal(got.content, qcow2Content) {

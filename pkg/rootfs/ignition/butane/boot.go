@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/ignition/v2/config/v3_5/types"
+	"github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -60,6 +60,8 @@ func (t *translation) readBootDevice(n *yaml.Node, m object, _ string) {
 	switch devices := b.Mirror.Devices; {
 	case len(devices) == 1:
 		t.errorf(child(mirror, "devices"), "boot_device.mirror: one device, want at least two")
+	case len(devices) > 1 && b.Layout == "" && t.minor >= 7:
+		t.errorf(mirror, "boot_device.mirror: no layout, want x86_64, aarch64 or ppc64le")
 	case len(devices) > 1 && b.Layout == "":
 		t.warnf(mirror, "boot_device.mirror: no layout, taking x86_64")
 	}

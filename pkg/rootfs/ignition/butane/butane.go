@@ -1,13 +1,13 @@
 // Package butane translates Butane configs, variant fcos, to Ignition configs:
 //
-//	fcos      1.0.0  1.1.0  1.2.0  1.3.0  1.4.0  1.5.0  1.6.0
-//	Ignition  3.0.0  3.1.0  3.2.0  3.2.0  3.3.0  3.4.0  3.5.0
+//	fcos      1.0.0  1.1.0  1.2.0  1.3.0  1.4.0  1.5.0  1.6.0  1.7.0
+//	Ignition  3.0.0  3.1.0  3.2.0  3.2.0  3.3.0  3.4.0  3.5.0  3.6.0
 //
 // Most of a config is Ignition's own, in YAML and with underscores. The rest
 // is sugar, which is replaced by what it stands for:
 //
 //	inline, local, contents_local, ..._keys_local   the text itself
-//	storage.trees                                   files and links
+//	storage.trees                                   files, links and directories
 //	storage.filesystems.with_mount_unit             a mount or swap unit
 //	boot_device                                     disks, raid, luks and filesystems
 //	grub                                            a password file for GRUB
@@ -30,9 +30,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/coreos/ignition/v2/config"
 	"github.com/coreos/ignition/v2/config/merge"
-	"github.com/coreos/ignition/v2/config/v3_5/types"
+	"github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
@@ -67,11 +66,17 @@ func Translate(text []byte, o Options) (ign []byte, warnings []string, err error
 		return nil, nil, err
 	}
 	ign = t.translate(root)
+	if n := len(t.errs) - maxErrors; n > 0 {
+		t.errs = append(t.errs[:maxErrors], fmt.Sprintf("%s: and %d more errors", t.name, n))
+	}
 	if len(t.errs) != 0 {
 		return nil, nil, errors.New(strings.Join(t.errs, "\n"))
 	}
 	return ign, t.warnings, nil
 }
+
+// maxErrors is how many errors are told: a tree can have one for each file.
+const maxErrors = 100
 
 // A translation is one config on its way.
 type translation struct {
@@ -79,6 +84,7 @@ type translation struct {
 	minor int      // of the config's version
 	files *os.Root // nil without a FilesDir
 	nodes int      // decoded so far
+	size  int      // bytes of local and inline contents so far
 	at    places
 
 	mounts []mount
@@ -90,7 +96,7 @@ type translation struct {
 }
 
 // versions has what a minor version of fcos 1 is in Ignition.
-var versions = []string{"3.0.0", "3.1.0", "3.2.0", "3.2.0", "3.3.0", "3.4.0", "3.5.0"}
+var versions = []string{"3.0.0", "3.1.0", "3.2.0", "3.2.0", "3.3.0", "3.4.0", "3.5.0", "3.6.0"}
 
 // translate is nil when there were errors. Steps go on past errors as long as
 // what they need is whole, so that one run shows as many as possible.
@@ -154,7 +160,7 @@ func (t *translation) merge(c, sugar types.Config, from places) types.Config {
 
 // validate has Ignition judge what was made, in terms of what it was made of.
 func (t *translation) validate(ign []byte) {
-	_, report, err := config.Parse(ign)
+	_, report, err := ignition.Parse(ign)
 	for _, entry := range report.Entries {
 		n := t.at.nearest(entry.Context.String())
 		if entry.Kind.IsFatal() {

@@ -14,17 +14,18 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/coreos/ignition/v2/config"
 	v3_0 "github.com/coreos/ignition/v2/config/v3_0/types"
 	v3_1 "github.com/coreos/ignition/v2/config/v3_1/types"
 	v3_2 "github.com/coreos/ignition/v2/config/v3_2/types"
 	v3_3 "github.com/coreos/ignition/v2/config/v3_3/types"
 	v3_4 "github.com/coreos/ignition/v2/config/v3_4/types"
 	v3_5 "github.com/coreos/ignition/v2/config/v3_5/types"
-	latest "github.com/coreos/ignition/v2/config/v3_6_experimental/types"
+	v3_6 "github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vincent-petithory/dataurl"
+	"go.yaml.in/yaml/v3"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -75,13 +76,13 @@ func read(t *testing.T, name string) []byte {
 }
 
 // translated is what Ignition reads in what is made of a config.
-func translated(t *testing.T, text string) latest.Config {
+func translated(t *testing.T, text string) v3_6.Config {
 	t.Helper()
 	ign, _, err := Translate([]byte(text), options())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, report, err := config.Parse(ign)
+	c, report, err := ignition.Parse(ign)
 	if err != nil || report.IsFatal() {
 		t.Fatal(err, report)
 	}
@@ -106,6 +107,12 @@ func TestKeys(t *testing.T) {
 		"$.storage.filesystems[].withMountUnit bool":                     1,
 		"$.storage.trees[].local string":                                 1,
 		"$.storage.trees[].path string":                                  1,
+		"$.storage.trees[].fileMode int":                                 7,
+		"$.storage.trees[].dirMode int":                                  7,
+		"$.storage.trees[].user.id int":                                  7,
+		"$.storage.trees[].user.name string":                             7,
+		"$.storage.trees[].group.id int":                                 7,
+		"$.storage.trees[].group.name string":                            7,
 		"$.systemd.units[].contentsLocal string":                         5,
 		"$.systemd.units[].dropins[].contentsLocal string":               5,
 		"$.passwd.users[].sshAuthorizedKeysLocal[] string":               5,
@@ -122,7 +129,7 @@ func TestKeys(t *testing.T) {
 		"$.grub.users[].name string":                                     5,
 		"$.grub.users[].passwordHash string":                             5,
 	}
-	for minor, c := range []any{v3_0.Config{}, v3_1.Config{}, v3_2.Config{}, v3_2.Config{}, v3_3.Config{}, v3_4.Config{}, v3_5.Config{}} {
+	for minor, c := range []any{v3_0.Config{}, v3_1.Config{}, v3_2.Config{}, v3_2.Config{}, v3_3.Config{}, v3_4.Config{}, v3_5.Config{}, v3_6.Config{}} {
 		want := map[string]bool{}
 		typeKeys(reflect.TypeOf(c), "$", want)
 		delete(want, "$.ignition.version string")
@@ -175,13 +182,17 @@ func shapeKeys(s *shape, minor int, path string, keys map[string]bool) {
 	}
 }
 
-const head = "variant: fcos\nversion: 1.5.0\n"
+const (
+	head  = "variant: fcos\nversion: 1.5.0\n"
+	head7 = "variant: fcos\nversion: 1.7.0\n"
+)
 
 // broken has configs with what is said of them.
 var broken = []struct{ text, want string }{
 	// The document.
 	{"", "config.bu: config is empty"},
 	{"# nothing\n", "config.bu: config is empty"},
+	{strings.Repeat("#\n", maxText/2+1), "config.bu: config is larger than 16 MiB"},
 	{"variant: [\n", "config.bu:1:1: not YAML"},
 	{"a: b: c\n", "not YAML"},
 	{"- a\n", "config.bu:1:1: config is not a mapping"},
@@ -190,8 +201,9 @@ var broken = []struct{ text, want string }{
 	{"version: 1.5.0\n", "config.bu:1:1: no variant"},
 	{"variant: fcos\n", "config.bu:1:1: no version"},
 	{"variant: flatcar\nversion: 1.0.0\n", `config.bu:1:10: variant "flatcar" is not supported`},
-	{"variant: fcos\nversion: 1.7.0\n", `config.bu:2:10: version "1.7.0" is not supported`},
+	{"variant: fcos\nversion: 1.8.0\n", `config.bu:2:10: version "1.8.0" is not supported, want 1.0.0 to 1.7.0`},
 	{"variant: fcos\nversion: 1.6.0-experimental\n", "config.bu:2:10: version"},
+	{"variant: fcos\nversion: 1.8.0-experimental\n", `config.bu:2:10: version "1.8.0-experimental" is not supported, want 1.0.0 to 1.7.0`},
 	{"variant: fcos\nversion: 1.5\n", "config.bu:2:10: version"},
 
 	// Keys.
@@ -236,6 +248,19 @@ var broken = []struct{ text, want string }{
 	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /run.sh, target: a}]\n", "storage.trees: /run.sh: the config has a link there"},
 	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /broken, target: a}]\n", "storage.trees: /broken: the config has a target for it"},
 	{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /broken}]\n", "storage.trees: /broken: the config has a file there"},
+	{head7 + "storage:\n  trees: [{local: tree, dir_mode: 0700}]\n  directories: [{path: /etc}]\n", "config.bu:4:11: storage.trees: /etc: the config has a directory there"},
+	{head7 + "storage:\n  trees: [{local: tree/etc, path: /a, user: {id: 1}}, {local: tree/etc/deep, path: /a/deep, user: {id: 2}}]\n", "config.bu:4:55: storage.trees: /a/deep: the config has a directory there"},
+	{head7 + "storage:\n  trees: [{local: tree/etc, path: /a, user: {id: 1}}]\n  files: [{path: /a/deep}]\n", "config.bu:4:11: storage.trees: /a/deep: the config has a file there"},
+	{head7 + "storage: {trees: [{local: tree, file_mode: 010000}]}\n", "config.bu:3:44: storage.trees.file_mode: 4096 is not a mode, want 0 to 07777"},
+	{head7 + "storage: {trees: [{local: tree, dir_mode: -1}]}\n", "config.bu:3:43: storage.trees.dir_mode: -1 is not a mode"},
+	{head7 + "storage: {trees: [{local: tree, user: {id: 1, name: a}}]}\n", "config.bu:3:39: storage.trees.user: want id or name, not both"},
+	{head7 + "storage: {trees: [{local: tree, group: {id: 0, name: a}}]}\n", "config.bu:3:40: storage.trees.group: want id or name, not both"},
+	{head + "storage:\n  trees:\n  - local: tree\n    user: {id: 1}\n", `config.bu:6:5: key "user" in storage.trees needs version 1.7.0, this config has 1.5.0`},
+	{"variant: fcos\nversion: 1.6.0\nstorage: {trees: [{local: tree, file_mode: 0644}]}\n", `config.bu:3:33: key "file_mode" in storage.trees needs version 1.7.0`},
+	{head7 + "boot_device: {mirror: {devices: [/dev/a, /dev/b]}}\n", "config.bu:3:23: boot_device.mirror: no layout, want x86_64, aarch64 or ppc64le"},
+	{head7 + "ignition: {config: {merge: [{inline: '{\"ignition\": {\"version\": \"3.7.0-experimental\"}}'}]}}\n", "config.bu:3:38: ignition: unsupported config version"},
+	{head7 + "storage: {files: [{path: /a, mode: 010000}]}\n", "config.bu:3:36: $.storage.files.0.mode: illegal file mode"},
+	{"variant: fcos\nversion: 1.6.0\nstorage: {luks: [{name: a, device: /dev/a, clevis: {custom: {pin: pkcs11, config: x}}}]}\n", "config.bu:3:67: $.storage.luks.0.clevis.custom.pin: unsupported clevis pin"},
 	{head + "storage:\n  trees: [{local: tree}, {local: tree}]\n", "config.bu:4:26: storage.trees: /broken: the config has a target for it"},
 	{head + "storage: {filesystems: [{device: /dev/a, path: /var/a, with_mount_unit: true}]}\n", "config.bu:3:73: storage.filesystems: with_mount_unit needs a format"},
 	{head + "storage: {filesystems: [{device: /dev/a, format: ext4, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
@@ -288,6 +313,13 @@ func TestAllErrors(t *testing.T) {
 	want := "x.bu:3:1: unknown key \"a\" in config\nx.bu:4:11: unknown key \"b\" in storage"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestManyErrors(t *testing.T) {
+	_, _, err := Translate([]byte(head+"storage:\n  files:\n"+strings.Repeat("  - path: a\n", 1000)), Options{})
+	if err == nil || strings.Count(err.Error(), "\n") != maxErrors || !strings.HasSuffix(err.Error(), "\nconfig.bu: and 1899 more errors") {
+		t.Errorf("%.500v", err)
 	}
 }
 
@@ -355,6 +387,7 @@ func TestWarnings(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"storage: {files: [{path: /a, mode: 644}]}", "config.bu:3:36: mode 644 is decimal and means 01204, is 0644 meant?"},
 		{"storage: {directories: [{path: /a, mode: 755}]}", "is 0755 meant?"},
+		{"storage: {directories: [{path: /a, mode: 01777}]}", "config.bu:3:42: $.storage.directories.0.mode: setuid/setgid/sticky bits are not supported"},
 		{"storage: {files: [{path: /a, mode: 420}, {path: /b, mode: 0755}, {path: /c, mode: 0o711}, {path: /d, mode: 493}]}", ""},
 		{"boot_device: {mirror: {devices: [/dev/a, /dev/b]}}", "config.bu:3:23: boot_device.mirror: no layout"},
 		{"storage: {disks: [{device: /dev/a, partitions: [{label: root, number: 4}, {label: var, number: 5}]}]}", "root cannot grow"},
@@ -371,6 +404,96 @@ func TestWarnings(t *testing.T) {
 		if err != nil || !strings.Contains(got, c.want) || (c.want == "") != (got == "") {
 			t.Errorf("%s: %q, %v, want %q", c.text, got, err, c.want)
 		}
+	}
+}
+
+// TestModes17 has modes of version 1.7.0, where special bits count.
+func TestModes17(t *testing.T) {
+	for text, want := range map[string]string{
+		"directories: [{path: /a, mode: 01777}]":         "",
+		"files: [{path: /a, mode: 04755}]":               "",
+		"files: [{path: /a, mode: 1777}]":                "config.bu:3:36: mode 1777 is decimal and means 03361, is 01777 meant?",
+		"trees: [{local: tree, dir_mode: 755}]":          "config.bu:3:43: dir_mode 755 is decimal and means 01363, is 0755 meant?",
+		"trees: [{local: tree, file_mode: 640}]":         "config.bu:3:44: file_mode 640 is decimal and means 01200, is 0640 meant?",
+		"trees: [{local: tree, file_mode: 0640}]":        "",
+		"trees: [{local: tree/etc, user: {name: core}}]": "",
+	} {
+		_, warnings, _ := Translate([]byte(head7+"storage: {"+text+"}\n"), options())
+		if got := strings.Join(warnings, "\n"); got != want && !(want != "" && strings.HasPrefix(got, want)) {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestTreeOwner has the nodes of a tree with an owner, all of them with it.
+func TestTreeOwner(t *testing.T) {
+	c := translated(t, head7+"storage: {trees: [{local: tree, path: /a, user: {name: core}, group: {id: 0}, file_mode: 0640}]}\n")
+	var got []string
+	add := func(n v3_6.Node, mode *int) {
+		s := fmt.Sprintf("%s %s:%d", n.Path, *n.User.Name, *n.Group.ID)
+		if mode != nil {
+			s += fmt.Sprintf(" %04o", *mode)
+		}
+		got = append(got, s)
+	}
+	for _, d := range c.Storage.Directories {
+		add(d.Node, d.Mode)
+	}
+	for _, f := range c.Storage.Files {
+		add(f.Node, f.Mode)
+	}
+	for _, l := range c.Storage.Links {
+		add(l.Node, nil)
+	}
+	want := []string{
+		"/a core:0 0755", "/a/etc core:0 0755", "/a/etc/deep core:0 0755",
+		"/a/etc/deep/file core:0 0640", "/a/etc/plain core:0 0640", "/a/override core:0 0640", "/a/run.sh core:0 0640",
+		"/a/broken core:0", "/a/etc/link core:0",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	// Without an owner or a mode for them, Ignition makes the directories.
+	if c := translated(t, head7+"storage: {trees: [{local: tree, file_mode: 0640}]}\n"); len(c.Storage.Directories) != 0 {
+		t.Errorf("%+v", c.Storage.Directories)
+	}
+}
+
+// TestNewerChild has a config of 1.6.0 that merges one of Ignition 3.6.0.
+func TestNewerChild(t *testing.T) {
+	ign, warnings, err := Translate([]byte("variant: fcos\nversion: 1.6.0\nignition: {config: {merge: [{local: child36.ign}]}}\n"), options())
+	if err != nil || len(warnings) != 0 || ignition.Newest(ign).String() != "3.6.0" {
+		t.Errorf("%s, %q, %v", ign, warnings, err)
+	}
+}
+
+// TestTooLarge has contents that make a config larger than may be.
+func TestTooLarge(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a")
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, maxLocal); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Translate([]byte(head7+"systemd:\n  units:\n  - {name: a.service, contents_local: a}\n  - {name: b.service, contents_local: a}\n"), Options{FilesDir: dir})
+	if want := "config.bu:6:39: the config is larger than 100 MiB with this"; err == nil || err.Error() != want {
+		t.Errorf("%.300v", err)
+	}
+
+	// A tree ends there.
+	files, err := os.OpenRoot("testdata/files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	tr := translation{name: "a.bu", files: files, at: places{}, size: ignition.MaxSize}
+	tr.trees = []tree{{from: &yaml.Node{Line: 1, Column: 2}, Local: "tree", Path: "/"}}
+	var c v3_6.Config
+	tr.plant(&c)
+	if want := "a.bu:1:2: the config is larger than 100 MiB with this"; len(tr.errs) != 1 || tr.errs[0] != want || len(c.Storage.Files) != 1 {
+		t.Errorf("%q, %d files", tr.errs, len(c.Storage.Files))
 	}
 }
 
@@ -577,7 +700,7 @@ func FuzzTranslate(f *testing.F) {
 			}
 			return
 		}
-		if _, report, err := config.Parse(ign); err != nil || report.IsFatal() {
+		if _, report, err := ignition.Parse(ign); err != nil || report.IsFatal() {
 			t.Errorf("%s: %v, %v", ign, err, report)
 		}
 		if again, _, _ := Translate(text, options()); !bytes.Equal(ign, again) {

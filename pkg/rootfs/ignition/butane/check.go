@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/coreos/ignition/v2/config/v3_5/types"
+	"github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -69,14 +69,16 @@ func (t *translation) named(where string, n *yaml.Node, m object) {
 
 // mode warns of a mode that was meant to be octal: it looks like a usual
 // one, and as the decimal number that YAML takes it for it is not.
-func (t *translation) mode(n *yaml.Node, m object, _ string) {
-	from := child(n, "mode")
-	mode, ok := m["mode"].(int)
+func (t *translation) mode(n *yaml.Node, m object, _ string) { t.octal(n, "mode", m) }
+
+func (t *translation) octal(n *yaml.Node, key string, m object) {
+	from := child(n, key)
+	mode, ok := m[camel(key)].(int)
 	if !ok || from.Value[0] == '0' {
 		return
 	}
 	if octal, err := strconv.ParseInt(from.Value, 8, 32); err == nil && usualMode(int(octal)) && !usualMode(mode) {
-		t.warnf(from, "mode %s is decimal and means 0%o, is 0%s meant?", from.Value, mode, from.Value)
+		t.warnf(from, "%s %s is decimal and means 0%o, is 0%s meant?", key, from.Value, mode, from.Value)
 	}
 }
 

@@ -14,11 +14,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes bounds what aliases can blow a small text up to.
-const maxNodes = 1 << 18
+const (
+	// maxText bounds the memory of the YAML parser, which takes about 100 bytes
+	// for a byte.
+	maxText = 16 << 20
+
+	// maxNodes bounds what aliases can blow a small text up to.
+	maxNodes = 1 << 18
+)
 
 // parse reads the YAML and the config's version, which says what is in it.
 func (t *translation) parse(text []byte) (*yaml.Node, error) {
+	if len(text) > maxText {
+		return nil, fmt.Errorf("%s: config is larger than %d MiB; refer to large contents with local", t.name, maxText>>20)
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	if err := d.Decode(&doc); errors.Is(err, io.EOF) {

@@ -158,14 +158,18 @@ var storage = mappingOf(nil,
 		since(0, "target", str),
 		since(0, "hard", truth)))),
 	since(1, "trees", listOf(mappingOf((*translation).tree,
-		since(1, "local path", str)))))
+		since(1, "local path", str),
+		since(7, "file_mode dir_mode", num),
+		since(7, "user group", owner)))))
 
 // node is what files, directories and links have in common.
 var node = append(since(0, "path", str),
 	append(since(0, "overwrite", truth),
-		since(0, "user group", mappingOf(nil,
-			since(0, "id", num),
-			since(0, "name", str)))...)...)
+		since(0, "user group", owner)...)...)
+
+var owner = mappingOf(nil,
+	since(0, "id", num),
+	since(0, "name", str))
 
 var tang = mappingOf(nil,
 	since(2, "url thumbprint", str),

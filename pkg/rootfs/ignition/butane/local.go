@@ -12,9 +12,10 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
-	"github.com/coreos/ignition/v2/config/v3_5/types"
+	"github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
@@ -41,6 +42,7 @@ func (t *translation) resource(n *yaml.Node, m object, path string) {
 			m["compression"] = compression
 		}
 	}
+	t.grow(from, len(m["source"].(string)))
 	t.at[path+".source"] = from
 }
 
@@ -124,23 +126,53 @@ func (t *translation) keyFiles(n *yaml.Node, m object, path string) {
 
 // A tree is an item of storage.trees.
 type tree struct {
-	from        *yaml.Node
-	local, path string
+	from  *yaml.Node
+	Local string
+	Path  string
+
+	// What the nodes of the tree get, if anything.
+	User     types.NodeUser
+	Group    types.NodeGroup
+	FileMode *int
+	DirMode  *int
+}
+
+// node returns a node of the tree in the config.
+func (tr tree) node(path string) types.Node {
+	return types.Node{Path: path, User: tr.User, Group: tr.Group}
+}
+
+// hasDirectories reports whether the directories of the tree are in the config.
+// Otherwise Ignition makes those that files need.
+func (tr tree) hasDirectories() bool {
+	return tr.DirMode != nil || tr.User != types.NodeUser{} || tr.Group != types.NodeGroup{}
 }
 
 func (t *translation) tree(n *yaml.Node, m object, _ string) {
-	tr := tree{from: n, path: "/"}
-	if tr.local, _ = m["local"].(string); tr.local == "" {
+	tr := tree{from: n}
+	recast(m, &tr)
+	if tr.Local == "" {
 		t.errorf(n, "storage.trees: no local directory")
 		return
 	}
-	if p, _ := m["path"].(string); p != "" {
-		tr.path = p
+	if tr.Path == "" {
+		tr.Path = "/"
+	}
+	for _, key := range []string{"file_mode", "dir_mode"} {
+		if mode, ok := m[camel(key)].(int); ok && (mode < 0 || mode > 0o7777) {
+			t.errorf(child(n, key), "storage.trees.%s: %d is not a mode, want 0 to 07777", key, mode)
+		}
+		t.octal(n, key, m)
+	}
+	for _, key := range []string{"user", "group"} {
+		if owner, _ := m[key].(object); owner["id"] != nil && owner["name"] != nil && owner["name"] != "" {
+			t.errorf(child(n, key), "storage.trees.%s: want id or name, not both", key)
+		}
 	}
 	t.trees = append(t.trees, tr)
 }
 
-// plant adds the files and links of the trees to a config.
+// plant adds the files, links and directories of the trees to a config.
 func (t *translation) plant(c *types.Config) {
 	nodes := map[string]string{} // what is at a path
 	for _, d := range c.Storage.Directories {
@@ -155,14 +187,17 @@ func (t *translation) plant(c *types.Config) {
 	}
 	for _, tr := range t.trees {
 		t.walk(tr, func(name string, d fs.DirEntry, open *os.Root) {
-			to := path.Join(tr.path, name)
+			to := path.Join(tr.Path, name)
 			switch {
-			case d.IsDir(): // Ignition makes what parents files need
+			case d.IsDir() && !tr.hasDirectories():
+			case d.IsDir() && nodes[to] == "":
+				t.plantDirectory(tr, to, c)
+				nodes[to] = "directory"
 			case d.Type().IsRegular() && (nodes[to] == "" || nodes[to] == "file"):
 				i, ok := files[to]
 				if !ok {
 					i = len(c.Storage.Files)
-					c.Storage.Files = append(c.Storage.Files, types.File{Node: types.Node{Path: to}})
+					c.Storage.Files = append(c.Storage.Files, types.File{Node: tr.node(to)})
 					t.at[fmt.Sprintf("$.storage.files.%d", i)] = tr.from
 				}
 				nodes[to], files[to] = "file", i
@@ -171,7 +206,7 @@ func (t *translation) plant(c *types.Config) {
 				i, ok := links[to]
 				if !ok {
 					i = len(c.Storage.Links)
-					c.Storage.Links = append(c.Storage.Links, types.Link{Node: types.Node{Path: to}})
+					c.Storage.Links = append(c.Storage.Links, types.Link{Node: tr.node(to)})
 					t.at[fmt.Sprintf("$.storage.links.%d", i)] = tr.from
 				}
 				nodes[to], links[to] = "link", i
@@ -179,7 +214,7 @@ func (t *translation) plant(c *types.Config) {
 			case nodes[to] != "":
 				t.errorf(tr.from, "storage.trees: %s: the config has a %s there", to, nodes[to])
 			default:
-				t.errorf(tr.from, "storage.trees: %s: neither a file, a directory nor a symbolic link", path.Join(tr.local, name))
+				t.errorf(tr.from, "storage.trees: %s: neither a file, a directory nor a symbolic link", path.Join(tr.Local, name))
 			}
 		})
 	}
@@ -191,21 +226,36 @@ func (t *translation) walk(tr tree, visit func(name string, d fs.DirEntry, open 
 		t.errorf(tr.from, "storage.trees: needs --files-dir")
 		return
 	}
-	root, err := t.files.OpenRoot(below(tr.local))
+	root, err := t.files.OpenRoot(below(tr.Local))
 	if err != nil {
-		t.errorf(tr.from, "storage.trees: %v", cause(tr.local, err))
+		t.errorf(tr.from, "storage.trees: %v", cause(tr.Local, err))
 		return
 	}
 	defer root.Close()
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && t.size > ignition.MaxSize {
+			return fs.SkipAll // which is an error already
+		}
 		if err == nil {
 			visit(name, d, root)
 		}
 		return err
 	})
 	if err != nil {
-		t.errorf(tr.from, "storage.trees: %s: %v", tr.local, err)
+		t.errorf(tr.from, "storage.trees: %s: %v", tr.Local, err)
 	}
+}
+
+func (t *translation) plantDirectory(tr tree, path string, c *types.Config) {
+	mode := tr.DirMode
+	if mode == nil {
+		mode = new(0o755)
+	}
+	t.at[fmt.Sprintf("$.storage.directories.%d", len(c.Storage.Directories))] = tr.from
+	c.Storage.Directories = append(c.Storage.Directories, types.Directory{
+		Node:               tr.node(path),
+		DirectoryEmbedded1: types.DirectoryEmbedded1{Mode: mode},
+	})
 }
 
 // plantFile fills a file that has no contents yet. What else the config says
@@ -217,18 +267,23 @@ func (t *translation) plantFile(tr tree, name string, f *types.File, root *os.Ro
 	}
 	contents, mode, err := readRegular(root, name)
 	if err != nil {
-		t.errorf(tr.from, "storage.trees: %v", cause(path.Join(tr.local, name), err))
+		t.errorf(tr.from, "storage.trees: %v", cause(path.Join(tr.Local, name), err))
 		return
 	}
 	compressed := f.Contents.Compression != nil && *f.Contents.Compression != ""
 	source, compression := dataURL(contents, !compressed)
+	t.grow(tr.from, len(f.Path)+len(source))
 	f.Contents.Source = &source
 	if !compressed {
 		f.Contents.Compression = &compression
 	}
-	if f.Mode == nil && mode&0o111 != 0 {
+	switch {
+	case f.Mode != nil:
+	case tr.FileMode != nil:
+		f.Mode = tr.FileMode
+	case mode&0o111 != 0:
 		f.Mode = new(0o755)
-	} else if f.Mode == nil {
+	default:
 		f.Mode = new(0o644)
 	}
 }
@@ -240,7 +295,7 @@ func (t *translation) plantLink(tr tree, name string, l *types.Link, root *os.Ro
 	}
 	target, err := root.Readlink(filepath.FromSlash(name))
 	if err != nil {
-		t.errorf(tr.from, "storage.trees: %v", cause(path.Join(tr.local, name), err))
+		t.errorf(tr.from, "storage.trees: %v", cause(path.Join(tr.Local, name), err))
 		return
 	}
 	l.Target = new(filepath.ToSlash(target))
@@ -260,6 +315,15 @@ func (t *translation) read(from *yaml.Node, local string) (contents []byte, ok b
 	return contents, true
 }
 
+// grow counts bytes that were added to the config, and is an error for more
+// than it may have.
+func (t *translation) grow(from *yaml.Node, bytes int) {
+	if t.size <= ignition.MaxSize && t.size+bytes > ignition.MaxSize {
+		t.errorf(from, "the config is larger than %d MiB with this", ignition.MaxSize>>20)
+	}
+	t.size += bytes
+}
+
 // readText reads what goes into the config as it is, and so into JSON.
 func (t *translation) readText(from *yaml.Node, local string) (contents string, ok bool) {
 	text, ok := t.read(from, local)
@@ -267,6 +331,7 @@ func (t *translation) readText(from *yaml.Node, local string) (contents string, 
 		t.errorf(from, "%s: not UTF-8", local)
 		return "", false
 	}
+	t.grow(from, len(text))
 	return string(text), ok
 }
 
@@ -309,6 +374,12 @@ func cause(local string, err error) error {
 	return fmt.Errorf("%s: %w", local, err)
 }
 
+// compressors has gzip writers, which are large, for reuse.
+var compressors = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestCompression) // a valid level
+	return z
+}}
+
 // dataURL encodes contents the shortest way. The compression is always said:
 // without, a config could inherit another one's when merged.
 func dataURL(contents []byte, compress bool) (source, compression string) {
@@ -320,9 +391,11 @@ func dataURL(contents []byte, compress bool) (source, compression string) {
 		return source, ""
 	}
 	var packed bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression) // a valid level
-	z.Write(contents)                                          // to memory
+	z := compressors.Get().(*gzip.Writer)
+	z.Reset(&packed)
+	z.Write(contents) // to memory
 	z.Close()
+	compressors.Put(z)
 	if s := "data:;base64," + base64.StdEncoding.EncodeToString(packed.Bytes()); len(s)+len("gzip") < len(source) {
 		return s, "gzip"
 	}

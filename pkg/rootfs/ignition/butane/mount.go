@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/coreos/ignition/v2/config/v3_5/types"
+	"github.com/coreos/ignition/v2/config/v3_6_experimental/types"
 	"go.yaml.in/yaml/v3"
 )
 

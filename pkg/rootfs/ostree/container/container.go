@@ -25,8 +25,8 @@
 // The system does at its next upgrade what ostree does, so that is done here,
 // with a [Warning], unless [Options] say otherwise.
 //
-// Left out are squashed images and changes that a layer makes to an object of
-// the repository.
+// A layer may change files of the base through the objects of the repository;
+// see [changedObject]. Squashed images are left out.
 // See https://bootc-dev.github.io/bootc/ and ostree-ext.
 package container
 
@@ -97,6 +97,7 @@ type Tree struct {
 	Labels   map[string]string // of the container
 	Warnings []Warning         // by layer and path
 	Notes    []string          // what is no fault, and worth a look
+	ACL      string            // the first file with an access control list; "" for none
 }
 
 // Where refs are, by what they are named.
@@ -105,13 +106,11 @@ const (
 	blobRefs  = "ostree/container/blob/"
 )
 
-// Labels of a container.
-const labelFinalDiffID = "ostree.final-diffid"
-
 // config is the part of an image config that an import reads.
 type config struct {
 	Created string
 	Config  struct{ Labels map[string]string }
+	History any
 	RootFS  struct {
 		DiffIDs []string `json:"diff_ids"`
 	}
@@ -148,6 +147,10 @@ func doImport(img *Image, o Options) (*Tree, error) {
 		return nil, err
 	}
 	t := &Tree{Repo: ostree.NewRepo(), Labels: c.Config.Labels}
+	if history, _ := c.History.([]any); len(history) < len(img.Layers) {
+		t.Warnings = append(t.Warnings, Warning{Layer: -1, What: fmt.Sprintf(
+			"the container's config has a history of %d entries for %d layers: the system will refuse its updates (truncated history)", len(history), len(img.Layers))})
+	}
 	for i := range img.Layers[:derived] {
 		if err := t.addLayer(i, &img.Layers[i]); err != nil {
 			return nil, img.layerError(i, err)
@@ -170,9 +173,17 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	t.Deployed = t.Repo.AddMetadata(ostree.CommitObject, merged.Bytes())
 	t.Repo.Refs[imageRef] = t.Deployed
 	if derived < len(img.Layers) {
-		t.Root, err = t.Repo.Tree(t.Deployed)
+		if t.Root, err = t.Repo.Tree(t.Deployed); err != nil {
+			return nil, err
+		}
 	}
-	return t, err
+	for name, n := range t.Root.Walk() {
+		if n.Xattrs["system.posix_acl_access"] != "" || n.Xattrs["system.posix_acl_default"] != "" {
+			t.ACL = name
+			break
+		}
+	}
+	return t, nil
 }
 
 // layerError returns an error of a layer.
@@ -217,14 +228,14 @@ func Check(imageConfig []byte) error {
 // finalLayer returns the number of the last layer of the commit, which a label
 // names by its diffID, or -1 for an image without that label.
 func (c *config) finalLayer() (int, error) {
-	final := c.Config.Labels[labelFinalDiffID]
+	final := c.Config.Labels[layer.FinalDiffID]
 	if final == "" {
 		return -1, nil
 	}
 	last := slices.Index(c.RootFS.DiffIDs, final)
 	if last < 0 {
 		return -1, fmt.Errorf("label %s is %s, and none of the %d layers: the image was squashed, and its commit is lost; build it again without --squash-all (--squash is fine)",
-			labelFinalDiffID, final, len(c.RootFS.DiffIDs))
+			layer.FinalDiffID, final, len(c.RootFS.DiffIDs))
 	}
 	return last, nil
 }
@@ -233,20 +244,33 @@ func (c *config) finalLayer() (int, error) {
 // operating system. Those that were booted from another one refuse it as an
 // update.
 func Bootable(labels map[string]string) bool {
-	for _, name := range []string{"containers.bootc", "ostree.bootable"} {
-		if _, ok := labels[name]; ok {
-			return true
-		}
-	}
-	return false
+	_, ok := labels["ostree.bootable"]
+	return ok || IsBootc(labels)
+}
+
+// IsBootc reports whether an image with these labels says that bootc installs
+// it.
+func IsBootc(labels map[string]string) bool {
+	_, ok := labels["containers.bootc"]
+	return ok
 }
 
 // checkPlain refuses an image that has a commit and nothing that says so.
 func checkPlain(img *Image) error {
 	if objects := img.Layers[0].Index.Objects; len(objects) > 0 && objects[0].Type == ostree.CommitObject {
-		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", objects[0].ID, labelFinalDiffID))
+		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", objects[0].ID, layer.FinalDiffID))
 	}
 	return nil
+}
+
+// commitOf returns the name of the commit in a layer without objects, or "".
+func commitOf(l *Layer) string {
+	for _, e := range l.Index.Entries {
+		if strings.HasPrefix(e.Name, layer.RepoDir+"objects/") && strings.HasSuffix(e.Name, ".commit") && e.Mode&rootfs.ModeType == rootfs.ModeFile && !e.HardLink {
+			return e.Name
+		}
+	}
+	return ""
 }
 
 // addBase makes a commit one of the base and on top of it.
@@ -267,6 +291,12 @@ func (t *Tree) addBase(c *ostree.Commit) (err error) {
 // its checksum, so the base remains.
 func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error {
 	var warns warnings
+	if first == 0 {
+		if name := commitOf(&img.Layers[0]); name != "" {
+			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
+				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", layer.FinalDiffID)
+		}
+	}
 	m := merge{root: t.Root, oci: o.Merge == MergeOCI, warns: &warns}
 	f := filter{others: true}
 	if m.root != nil && !o.everywhere { // without a base no one could say no
@@ -298,7 +328,7 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 			}
 		}
 	}
-	t.Warnings = warns.all()
+	t.Warnings = append(t.Warnings, warns.all()...)
 	return t.commit(img, layers, m.root, c)
 }
 
@@ -310,6 +340,7 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 		return err
 	}
 	w := newWriter(t.Repo, policy)
+	w.base = t.basePolicy
 	merged := w.plan("/", root)
 	plans := []*planned{merged}
 	for _, l := range layers {
@@ -328,6 +359,22 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 		}
 	}
 	return nil
+}
+
+// basePolicy returns the policy of the base, or nil without one.
+func (t *Tree) basePolicy() *selinux.Policy {
+	if t.Base == (ostree.Checksum{}) {
+		return nil
+	}
+	root, err := t.Repo.Tree(t.Base) // t.Root is merged by now
+	if err != nil {
+		return nil
+	}
+	policy, err := selinux.Load(root)
+	if err != nil {
+		return nil // the merged tree has another one, which counts
+	}
+	return policy
 }
 
 // commitLayer makes the commit of a derived layer. It has the time of the

@@ -71,7 +71,7 @@ func unlabelled(xattrs map[string]string) map[string]string {
 // Limits of an image. The second one is there because an entry stands for
 // all of its parents: a short list of long names makes a very large tree.
 var (
-	maxDepth = 128
+	maxDepth = 256     // directories, as in ostree
 	maxNodes = 2 << 20 // in all derived layers
 )
 
@@ -88,6 +88,39 @@ type builder struct {
 	nodes  *int
 	warns  *warnings
 	usrEtc bool // has been warned of
+
+	objects map[string]*changedObject // by name
+	aliases map[string]string         // by the name of an object that is a hard link: its target
+	inEtc   map[string]*layer.Entry   // by placed name, what is in usr/etc
+	found   []*finding
+}
+
+// A finding is something that many entries of a layer may have. One warning
+// names the first of them.
+type finding struct {
+	path, what string
+	more       int
+}
+
+// find takes note of an entry.
+func (b *builder) find(path, what string) {
+	for _, f := range b.found {
+		if f.what == what {
+			f.more++
+			return
+		}
+	}
+	b.found = append(b.found, &finding{path: path, what: what})
+}
+
+// warnFound warns of what was found.
+func (b *builder) warnFound() {
+	for _, f := range b.found {
+		if f.more > 0 {
+			f.what += fmt.Sprintf(" (and %d more)", f.more)
+		}
+		b.warn(f.path, "%s", f.what)
+	}
 }
 
 // A link is a hard link that has not been made yet.
@@ -100,22 +133,26 @@ type link struct {
 // build makes the tree of a derived layer.
 func (b *builder) build() (*layerTree, error) {
 	if objects := b.layer.Index.Objects; len(objects) > 0 {
-		return nil, fmt.Errorf("%s: an object of the repository in a layer on top of the commit: "+
-			"a tool wrote to the object instead of the file that is one", ostree.ObjectPath(objects[0].ID, objects[0].Type))
+		return nil, fmt.Errorf("%s: an object of the commit in a layer on top of it", ostree.ObjectPath(objects[0].ID, objects[0].Type))
 	}
 	b.root, b.said = rootfs.Dir(0o755), map[*rootfs.Inode]owner{}
-	b.links, b.lost = map[string]*link{}, map[string]string{}
+	b.links, b.lost, b.inEtc = map[string]*link{}, map[string]string{}, map[string]*layer.Entry{}
+	b.findObjects()
 	for i := range b.layer.Index.Entries {
 		e := &b.layer.Index.Entries[i]
 		if err := b.add(e); err != nil {
 			return nil, fmt.Errorf("%s: %w", quote(e.Name), err)
 		}
 	}
+	maps.DeleteFunc(b.links, func(name string, l *link) bool { // a file that is a link to itself remains
+		return l.target == name && b.root.Lookup(name) != nil
+	})
 	for _, name := range slices.Sorted(maps.Keys(b.links)) {
 		if err := b.connect(name); err != nil {
 			return nil, fmt.Errorf("%s: %w", quote(name), err)
 		}
 	}
+	b.warnFound()
 	for _, top := range slices.Sorted(maps.Keys(b.lost)) {
 		b.warn(top, "%s is not imported, nor is anything else in there; a container has it", quote(b.lost[top]))
 	}
@@ -128,6 +165,9 @@ func (b *builder) warn(path, format string, args ...any) {
 
 // add adds an entry.
 func (b *builder) add(e *layer.Entry) error {
+	if e = b.throughObject(e); e == nil {
+		return nil
+	}
 	if strings.HasPrefix(e.Name, "usr/etc/") && e.Mode&rootfs.ModeType != rootfs.ModeDir && !b.usrEtc {
 		b.warn(e.Name, "a container does not have it in /etc, the system will")
 		b.usrEtc = true
@@ -139,7 +179,11 @@ func (b *builder) add(e *layer.Entry) error {
 		}
 		return nil
 	}
-	if depth := strings.Count(name, "/"); depth >= maxDepth {
+	depth := strings.Count(name, "/") // directories that it is in
+	if e.Mode&rootfs.ModeType == rootfs.ModeDir {
+		depth++
+	}
+	if depth > maxDepth {
 		return fmt.Errorf("deeper than %d directories", maxDepth)
 	}
 	if err := b.count(); err != nil {
@@ -150,6 +194,14 @@ func (b *builder) add(e *layer.Entry) error {
 	}
 	if name == "." {
 		return b.addRoot(e)
+	}
+	return b.put(name, e)
+}
+
+// put puts an entry where the system has it.
+func (b *builder) put(name string, e *layer.Entry) error {
+	if strings.HasPrefix(name, "usr/etc/") {
+		defer func() { b.inEtc[name] = e }()
 	}
 	if e.HardLink {
 		return b.addLink(name, e)
@@ -163,9 +215,33 @@ func (b *builder) add(e *layer.Entry) error {
 		return err
 	}
 	if n.IsDir() {
-		return b.addDir(dir, path.Base(name), n)
+		return b.addDir(dir, name, n, e)
 	}
-	return b.addFile(dir, name, n)
+	return b.addFile(dir, name, n, e)
+}
+
+// asOne explains that two entries become one, because the system has the files
+// of /etc in usr/etc. It returns "" for entries of the same name.
+func (b *builder) asOne(name string, e *layer.Entry) string {
+	other := b.inEtc[name]
+	if other == nil || other.Name == e.Name {
+		return ""
+	}
+	return fmt.Sprintf("%s is %s, and %s is %s; the system has /etc in usr/etc, so that both are one name",
+		quote(other.Name), kind(other), quote(e.Name), kind(e))
+}
+
+// kind describes an entry.
+func kind(e *layer.Entry) string {
+	switch {
+	case e.HardLink:
+		return "a hard link to " + quote(e.Target)
+	case e.Mode&rootfs.ModeType == rootfs.ModeLink:
+		return "a symbolic link to " + quote(e.Target)
+	case e.Mode&rootfs.ModeType == rootfs.ModeDir:
+		return "a directory"
+	}
+	return "a file"
 }
 
 func (b *builder) count() error {
@@ -207,13 +283,17 @@ func (b *builder) addRoot(e *layer.Entry) error {
 }
 
 // addDir adds a directory, or has the one that is there be as this entry says.
-func (b *builder) addDir(dir *rootfs.Inode, name string, n *rootfs.Inode) error {
-	have := dir.Children[name]
+func (b *builder) addDir(dir *rootfs.Inode, name string, n *rootfs.Inode, e *layer.Entry) error {
+	base := path.Base(name)
+	have := dir.Children[base]
 	switch {
 	case have == nil:
 		have = n
-		dir.Children[name] = n
+		dir.Children[base] = n
 	case !have.IsDir():
+		if both := b.asOne(name, e); both != "" {
+			return errors.New(both)
+		}
 		return errors.New("is a directory here, and a file further up in the layer")
 	}
 	ownerOf(n).give(have)
@@ -221,16 +301,21 @@ func (b *builder) addDir(dir *rootfs.Inode, name string, n *rootfs.Inode) error 
 	return nil
 }
 
-func (b *builder) addFile(dir *rootfs.Inode, name string, n *rootfs.Inode) error {
+func (b *builder) addFile(dir *rootfs.Inode, name string, n *rootfs.Inode, e *layer.Entry) error {
 	base := path.Base(name)
 	have := dir.Children[base]
 	if have != nil && have.IsDir() {
+		if both := b.asOne(name, e); both != "" {
+			return errors.New(both)
+		}
 		return errors.New("is a file here, and a directory further up in the layer")
 	}
 	if l := b.links[name]; l != nil && b.oci {
 		delete(b.links, name)
 	} else if l != nil {
 		b.warn(name, "twice in the layer: ostree makes it a hard link to %s; a container runtime takes the file, which comes last", quote(l.target))
+	} else if both := b.asOne(name, e); have != nil && both != "" {
+		b.warn(name, "%s; the last one counts", both)
 	} else if have != nil {
 		b.warn(name, "twice in the layer; the last one counts")
 	}
@@ -244,6 +329,9 @@ func (b *builder) addLink(name string, e *layer.Entry) error {
 		return err
 	}
 	if have := dir.Children[path.Base(name)]; have != nil && have.IsDir() {
+		if both := b.asOne(name, e); both != "" {
+			return errors.New(both)
+		}
 		return errors.New("is a hard link here, and a directory further up in the layer")
 	}
 	b.links[name] = &link{dir: dir, name: path.Base(name), target: etc(e.Target)}
@@ -254,6 +342,9 @@ func (b *builder) addLink(name string, e *layer.Entry) error {
 // commit.
 func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	n := &rootfs.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, Target: e.Target, Xattrs: unlabelled(e.Xattrs)}
+	if n.IsDir() && e.Xattrs[selinux.Xattr] != "" {
+		b.find(etc(e.Name), "a directory with a label of SELinux: ostree refuses the layer, and so will the system at its next upgrade")
+	}
 	switch n.Type() {
 	case rootfs.ModeDir:
 		n.Children = map[string]*rootfs.Inode{}
@@ -276,6 +367,9 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 		return nil, fmt.Errorf("file of mode %#o; a commit has regular files, symbolic links and directories only", e.Mode)
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.Xattrs)) {
+		if strings.Contains(n.Xattrs[name], "\n") {
+			b.find(etc(e.Name), "an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade")
+		}
 		if err := b.checkXattr(e.Name, name, n.Xattrs[name]); err != nil {
 			return nil, fmt.Errorf("xattr %s: %w", quote(name), err)
 		}
@@ -319,11 +413,19 @@ func (b *builder) parent(name string, e *layer.Entry) (*rootfs.Inode, error) {
 			return b.autocreate(parts, e)
 		}
 		if !next.IsDir() {
-			return nil, fmt.Errorf("%s is not a directory in this layer, and no link is followed", quote(path.Join(parts[:i+1]...)))
+			return nil, b.notDir(path.Join(parts[:i+1]...))
 		}
 		dir = next
 	}
 	return dir, nil
+}
+
+// notDir is the error for a parent that is something else.
+func (b *builder) notDir(name string) error {
+	if e := b.inEtc[name]; e != nil {
+		return fmt.Errorf("%s is not a directory in this layer, and no link is followed: %s is %s", quote(name), quote(e.Name), kind(e))
+	}
+	return fmt.Errorf("%s is not a directory in this layer, and no link is followed", quote(name))
 }
 
 // autocreate makes directories that are missing. With ostree all on the way
@@ -347,7 +449,7 @@ func (b *builder) autocreate(parts []string, e *layer.Entry) (*rootfs.Inode, err
 			made.give(next)
 			dir.Children[part] = next
 		case !next.IsDir():
-			return nil, fmt.Errorf("%s is not a directory in this layer, and no link is followed", quote(path.Join(parts[:i+1]...)))
+			return nil, b.notDir(path.Join(parts[:i+1]...))
 		case !b.oci:
 			made.give(next)
 		}
@@ -370,6 +472,9 @@ func (b *builder) connect(name string) error {
 	}
 	if len(chain) == 0 {
 		return nil
+	}
+	if b.links[l.target] != nil {
+		b.find(name, "a hard link to a name that is a hard link itself: ostree refuses some of these, and so may the system at its next upgrade")
 	}
 	last := chain[len(chain)-1]
 	file, err := b.linked(last.target)

@@ -60,7 +60,9 @@ func tarOf(t testing.TB, entries []entry) []byte {
 	w := tar.NewWriter(&buf)
 	for _, e := range entries {
 		e.Size = int64(len(e.body))
-		e.ModTime = time.Unix(1700000000, 0)
+		if e.ModTime.IsZero() {
+			e.ModTime = time.Unix(1700000000, 0)
+		}
 		if err := w.WriteHeader(&e.Header); err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +81,7 @@ func scan(b []byte) (Layer, error) { return layerOf(b, layer.Limits{Holes: 1 << 
 
 func layerOf(b []byte, limits layer.Limits) (l Layer, err error) {
 	var pack bytes.Buffer
-	if l.Index, err = layer.Scan(bytes.NewReader(b), &pack, limits); err != nil {
+	if l.Index, err = layer.ScanPlain(bytes.NewReader(b), &pack, limits); err != nil {
 		return l, err
 	}
 	l.DiffID = "sha256:" + ostree.Checksum(l.Index.DiffID).String()
@@ -104,11 +106,11 @@ func makeImage(t testing.TB, final int, layers ...Layer) *Image {
 	labels, ids := map[string]string{}, []string{}
 	for i, l := range layers {
 		if ids = append(ids, l.DiffID); i == final {
-			labels[labelFinalDiffID] = l.DiffID
+			labels[layer.FinalDiffID] = l.DiffID
 		}
 	}
 	c, err := json.Marshal(map[string]any{"created": "2024-05-06T07:08:09Z",
-		"config": map[string]any{"Labels": labels}, "rootfs": map[string]any{"diff_ids": ids}})
+		"config": map[string]any{"Labels": labels}, "rootfs": map[string]any{"diff_ids": ids}, "history": make([]struct{}, len(ids))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,8 @@
 package container
 
 import (
-	"fmt"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
@@ -52,13 +53,12 @@ const maxPrepareRoot = 1 << 20
 // no matter of the base.
 func writableRoot(root *rootfs.Inode) (bool, error) {
 	for _, name := range []string{"etc/ostree/prepare-root.conf", "usr/lib/ostree/prepare-root.conf"} {
-		n := root.Resolve(name)
-		if n == nil || !n.IsFile() {
+		text, err := root.ReadFile(name, maxPrepareRoot)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		text, err := rootfs.ReadAll(n.Content, maxPrepareRoot)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", name, err)
+			return false, err
 		}
 		switch coreos.Setting(string(text), "root", "transient") {
 		case "true", "1":

@@ -105,8 +105,9 @@ var hostile = []struct {
 	{name: "name has a NUL", raw: raw(pax("path", "usr/a\x00b", block("usr/a", '0', nil))), want: []string{"header"}},
 	{name: "part of name too long", entries: []entry{file("usr/"+strings.Repeat("n", 256), "x")}, want: []string{"nnn", "256 bytes"}},
 	{name: "name too long", entries: []entry{file(strings.Repeat("n/", 2048)+"a", "x")}, want: []string{"n/n", "4097 bytes"}},
-	{name: "too deep", entries: []entry{file(strings.Repeat("d/", 128)+"a", "x")}, want: []string{"d/d", "deeper than 128"}},
-	{name: "as deep as can be", entries: []entry{file(strings.Repeat("d/", 127)+"a", "x")}, makes: deepest() + " usr/ usr/below=y"},
+	{name: "too deep", entries: []entry{file(strings.Repeat("d/", 257)+"a", "x")}, want: []string{"d/d", "deeper than 256"}},
+	{name: "too deep a directory", entries: []entry{dir(strings.Repeat("d/", 256) + "a")}, want: []string{"d/d", "deeper than 256"}},
+	{name: "as deep as can be", entries: []entry{file(strings.Repeat("d/", 256)+"a", "x")}, makes: deepest() + " usr/ usr/below=y"},
 	{name: "file through a link", entries: []entry{symlink("usr/l", "/etc"), file("usr/l/passwd", "x")}, want: []string{"usr/l/passwd", "usr/l is not a directory", "no link is followed"}},
 	{name: "file far through a link", entries: []entry{symlink("usr/l", ".."), file("usr/l/b/c/passwd", "x")}, want: []string{"usr/l/b/c/passwd", "usr/l is not a directory"}},
 	{name: "file through a file", entries: []entry{file("usr/f", "x"), file("usr/f/g", "y")}, want: []string{"usr/f/g", "usr/f is not a directory"}},
@@ -118,6 +119,10 @@ var hostile = []struct {
 	{name: "symbolic link not UTF-8", raw: raw(block("usr/l", '2', func(b []byte) { copy(b[157:], "\xff") })), want: []string{"usr/l", "UTF-8"}},
 	{name: "directory over file", entries: []entry{file("usr/a", "x"), dir("usr/a")}, want: []string{"usr/a", "is a directory here"}},
 	{name: "directory over link", entries: []entry{symlink("usr/a", "/etc"), dir("usr/a")}, want: []string{"usr/a", "is a directory here"}},
+	{name: "link of etc and directory", entries: []entry{symlink("etc/a", "../usr/etc/a"), dir("usr/etc/a")}, want: []string{"etc/a is a symbolic link to ../usr/etc/a, and usr/etc/a is a directory"}},
+	{name: "directory and link of etc", entries: []entry{dir("usr/etc/a"), symlink("etc/a", "../usr/etc/a")}, want: []string{"usr/etc/a is a directory, and etc/a is a symbolic link to ../usr/etc/a"}},
+	{name: "file in a directory of etc that is a link", entries: []entry{symlink("etc/a", "../usr/etc/a"), file("usr/etc/a/b", "")}, want: []string{"usr/etc/a/b", "no link is followed: etc/a is a symbolic link to ../usr/etc/a"}},
+	{name: "hard link of etc and directory", entries: []entry{file("usr/b", ""), dir("usr/etc/a"), hardlink("etc/a", "usr/b")}, want: []string{"usr/etc/a is a directory, and etc/a is a hard link to usr/b"}},
 	{name: "file over directory", entries: []entry{dir("usr/a"), file("usr/a", "x")}, want: []string{"usr/a", "is a file here"}},
 	{name: "file over parent", entries: []entry{file("usr/a/b", "x"), file("usr/a", "x")}, want: []string{"usr/a", "is a file here"}},
 	{name: "link over directory", entries: []entry{dir("usr/a"), symlink("usr/a", "/etc")}, want: []string{"usr/a", "is a file here"}},
@@ -165,9 +170,9 @@ var hostile = []struct {
 	{name: "size is no number", raw: raw(block("usr/a", '0', size("zzzzzzzzzzz\x00"))), want: []string{"header behind"}},
 	{name: "uid out of range", raw: raw(block("usr/a", '0', func(b []byte) { base256(b[108:116], 1<<32-1) })), want: []string{"usr/a", "uid 4294967295"}},
 	{name: "gid is negative", raw: raw(block("usr/a", '0', func(b []byte) { base256(b[116:124], -5); b[116] = 0xff })), want: []string{"usr/a", "gid -5"}},
-	{name: "sparse file larger than a layer", raw: raw(holes("usr/a", 1<<40)), want: []string{"usr/a", "claims 1099511627776 bytes, limit"}},
-	{name: "sparse bomb", raw: raw(holes("usr/a", 63<<30)), want: []string{"usr/a", "claims 67645734912 bytes, almost all of them holes"}},
-	{name: "many sparse bombs", raw: raw(holes("usr/a", 1<<20), holes("usr/b", 1)), want: []string{"usr/b", "claims 1 bytes, almost all of them holes"}},
+	{name: "sparse file larger than a layer", raw: raw(holes("usr/a", 1<<40)), want: []string{"usr/a", "claims 1099511627776 bytes (1024.0 GiB), limit of a layer is 68719476736 bytes (64.0 GiB)"}},
+	{name: "sparse bomb", raw: raw(holes("usr/a", 63<<30)), want: []string{"usr/a", "claims 67645734912 bytes (63.0 GiB), most of them holes; limit of the holes in a layer is 1048576 bytes (1.0 MiB)"}},
+	{name: "many sparse bombs", raw: raw(holes("usr/a", 1<<20), holes("usr/b", 1)), want: []string{"usr/b", "claims 1 bytes, most of them holes; limit"}},
 	{name: "sparse file", raw: raw(holes("usr/a", 4)), makes: "usr/ usr/a=\x00\x00\x00\x00 usr/below=y"},
 	{name: "sparse pieces out of order", raw: raw(block("usr/a", 'S', func(b []byte) {
 		copy(b[257:], "ustar  \x00")
@@ -180,15 +185,15 @@ var hostile = []struct {
 	{name: "checksum of a header", raw: raw(bytes.Replace(block("usr/a", '0', nil), []byte("usr/a"), []byte("usr/b"), 1)), want: []string{"header behind"}},
 	{name: "not a tar", raw: []byte(strings.Repeat("no tar\n", 1000)), want: []string{"header behind the beginning"}},
 	{name: "cut off", raw: block("usr/a", '0', nil)[:300], want: []string{"header behind the beginning"}},
-	{name: "object of the repository", raw: raw(block("sysroot/ostree/repo/objects/00/"+strings.Repeat("0", 62)+".file", '0', nil)), want: []string{"sysroot/ostree/repo/objects/00", "no xattrs"}},
-	{name: "commit of the repository", entries: []entry{file("sysroot/ostree/repo/objects/"+ostree.ObjectPath(emptyCommit(), ostree.CommitObject), commitBytes())}, want: []string{emptyCommit().String()[2:] + ".commit", "object of the repository"}},
+	{name: "object of the repository", raw: raw(block("sysroot/ostree/repo/objects/00/"+strings.Repeat("0", 62)+".file", '0', func(b []byte) { copy(b[136:], "00000000000") })), makes: "sysroot/ sysroot/ostree/ sysroot/ostree/repo/ sysroot/ostree/repo/objects/ sysroot/ostree/repo/objects/00/ sysroot/ostree/repo/objects/00/" + strings.Repeat("0", 62) + ".file= usr/ usr/below=y"},
+	{name: "commit of the repository", entries: []entry{file("sysroot/ostree/repo/objects/"+ostree.ObjectPath(emptyCommit(), ostree.CommitObject), commitBytes())}, makes: "usr/ usr/below=y"},
 	{name: "a tar in a tar", entries: []entry{file("usr/a.tar", "../../etc/passwd"+strings.Repeat("\x00", 496))}, makes: "usr/ usr/a.tar=../../etc/passwd" + strings.Repeat("\x00", 496) + " usr/below=y"},
 }
 
 func deepest() string {
 	list := []string{}
 	name := ""
-	for range 127 {
+	for range 256 {
 		name += "d/"
 		list = append(list, name)
 	}

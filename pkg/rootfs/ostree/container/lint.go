@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"path"
 	"strconv"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 )
 
 // lint warns of what is imported as its author saw it, and will still surprise
@@ -24,7 +24,7 @@ func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 		}
 	}
 	for name, n := range l.root.Walk() {
-		if strings.HasPrefix(path.Base(name), whiteout) {
+		if strings.HasPrefix(path.Base(name), whiteout) || strings.HasPrefix(name, layer.RepoDir) {
 			continue
 		}
 		switch {
@@ -32,6 +32,10 @@ func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 			warn("var", name, "what is in /var is copied at the first boot, and never updated")
 		case name == "usr/etc/machine-id" && n.Size() > 0 && !uninitialized(n):
 			warn("id", name, "every machine will have this id; leave it empty")
+		case n.IsLink() && strings.HasPrefix(name, "usr/etc/"):
+			if end := deadEnd(name, n.Target, merged); end != "" {
+				warn(end, name, "a symbolic link to %s, and the system has /etc in usr/etc: it will be a link to %s", quote(n.Target), end)
+			}
 		case (name == "usr/lib/ostree/prepare-root.conf" || strings.HasPrefix(name, "usr/lib/dracut/") && n.IsFile()) && !hasInitramfs(l.root):
 			warn("initramfs", name, "has no effect until the initramfs is made again, which this layer does not do")
 		}
@@ -47,6 +51,24 @@ func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 	}
 }
 
+// deadEnd returns where a link of /etc into /usr/etc leads, if that is to itself
+// or to nothing. In the container these were two directories.
+func deadEnd(name, target string, merged *rootfs.Inode) string {
+	if !path.IsAbs(target) {
+		target = path.Join("/etc", path.Dir(strings.TrimPrefix(name, "usr/etc/")), target)
+	}
+	target = strings.TrimPrefix(path.Clean(target), "/")
+	switch {
+	case !strings.HasPrefix(target, "usr/etc/"):
+		return ""
+	case target == name:
+		return "itself"
+	case merged.Resolve(target) == nil:
+		return "nothing"
+	}
+	return ""
+}
+
 // setIDs lists the files of a layer that run as their owner or group, whoever
 // starts them: nothing is wrong with that, and somebody should have looked.
 func setIDs(number int, l *layerTree) string {
@@ -57,7 +79,7 @@ func setIDs(number int, l *layerTree) string {
 	)
 	var names []string
 	for name, n := range l.root.Walk() {
-		if n.IsFile() && n.Mode&(setUID|setGID) != 0 && !strings.HasPrefix(path.Base(name), whiteout) {
+		if n.IsFile() && n.Mode&(setUID|setGID) != 0 && !strings.HasPrefix(path.Base(name), whiteout) && !strings.HasPrefix(name, layer.RepoDir) {
 			names = append(names, fmt.Sprintf("%s (%04o %d:%d)", quote(name), n.Mode&0o7777, n.UID, n.GID))
 		}
 	}
@@ -100,11 +122,7 @@ func uninitialized(n *rootfs.Inode) bool {
 func ids(tree *rootfs.Inode, name string) map[uint32]bool {
 	var known map[uint32]bool
 	for _, dir := range []string{"usr/etc", "usr/lib"} {
-		in := tree.Resolve(path.Join(dir, name))
-		if in == nil || !in.IsFile() || in.Size() > 1<<20 {
-			continue
-		}
-		text, err := io.ReadAll(io.NewSectionReader(in.Content, 0, in.Size()))
+		text, err := tree.ReadFile(path.Join(dir, name), 1<<20)
 		if err != nil {
 			continue
 		}

@@ -28,6 +28,11 @@ func TestLint(t *testing.T) {
 		{"initramfs", []entry{file("usr/lib/ostree/prepare-root.conf", "x")}, []string{"usr/lib/ostree/prepare-root.conf: has no effect"}},
 		{"dracut", []entry{file("usr/lib/dracut/modules.d/1/x", "x")}, []string{"usr/lib/dracut/modules.d/1/x: has no effect"}},
 		{"new initramfs", []entry{file("usr/lib/dracut/modules.d/1/x", "x"), file("usr/lib/modules/7.0/initramfs.img", "x")}, nil},
+		{"link of etc to itself", []entry{symlink("etc/a", "../usr/etc/a"), symlink("etc/b", "/usr/etc/b")},
+			[]string{"usr/etc/a: a symbolic link to ../usr/etc/a, and the system has /etc in usr/etc: it will be a link to itself"}},
+		{"link of etc to nothing", []entry{symlink("etc/d/a", "../../usr/etc/b")}, []string{"usr/etc/d/a: a symbolic link to ../../usr/etc/b, and the system has /etc in usr/etc: it will be a link to nothing"}},
+		{"links of etc in a circle", []entry{symlink("etc/a", "/usr/etc/b"), symlink("etc/b", "/usr/etc/a")}, []string{"usr/etc/a: a symbolic link to /usr/etc/b"}},
+		{"links of etc", []entry{symlink("etc/a", "/usr/etc/passwd"), symlink("etc/b", "passwd"), symlink("etc/c", "nowhere"), symlink("etc/d", "../run/x")}, nil},
 		{"deleted", []entry{file("var/lib/.wh.of-the-system", "")}, nil},
 	} {
 		got := mustImport(t, makeImage(t, -1, makeLayer(t, base...), makeLayer(t, tc.layer...)), Options{}).Warnings

@@ -27,10 +27,12 @@ import (
 // the repository that have the right label already are not read at all.
 type writer struct {
 	repo    *ostree.Repo
-	policy  *selinux.Policy // nil leaves labels as they are
+	policy  *selinux.Policy        // nil leaves labels as they are
+	base    func() *selinux.Policy // labels files of layers for which policy has no label; may be nil
 	numbers map[place]int
 	places  []place
 	labels  []string // by number of the place; "" if the policy has none
+	lower   []string // the same of the base's policy, as far as it is needed
 	objects map[object]*ostree.Checksum
 	todo    []job
 }
@@ -84,40 +86,66 @@ func (w *writer) plan(at string, n *rootfs.Inode) *planned {
 
 // prepare labels and hashes all that is planned.
 func (w *writer) prepare(trees ...*planned) error {
-	w.lookUp()
+	w.labels, w.lower = make([]string, len(w.places)), make([]string, len(w.places))
+	if w.policy != nil {
+		all := make([]int, len(w.places))
+		for i := range all {
+			all[i] = i
+		}
+		w.lookUp(w.labels, w.policy, all)
+		w.lookUpInBase(trees)
+	}
 	for _, p := range trees {
 		w.collect(p)
 	}
 	return w.hash()
 }
 
-// lookUp looks up all labels.
-func (w *writer) lookUp() {
-	w.labels = make([]string, len(w.places))
-	if w.policy == nil {
-		return
-	}
-	parallel(len(w.places), func() func(int) error {
+// lookUp looks up the labels of places.
+func (w *writer) lookUp(labels []string, policy *selinux.Policy, places []int) {
+	parallel(len(places), func() func(int) error {
 		return func(i int) error {
-			at := w.places[i]
+			at := w.places[places[i]]
 			if at.path == "/proc" {
 				at.path = "/mnt" // policies have no label for it, ostree has this one
 			}
-			if context, ok := w.policy.Lookup(at.path, at.kind); ok {
-				w.labels[i] = context + "\x00"
+			if context, ok := policy.Lookup(at.path, at.kind); ok {
+				labels[places[i]] = context + "\x00"
 			}
 			return nil
 		}
 	})
 }
 
+// lookUpInBase labels files of layers for which the policy says <<none>>: they
+// keep the label that the policy of the base gave them when the layer was
+// imported. Files of the base have a label of their own.
+func (w *writer) lookUpInBase(trees []*planned) {
+	without := map[int]bool{}
+	var visit func(p *planned)
+	visit = func(p *planned) {
+		if w.label(p) == "" {
+			without[p.place] = true
+		}
+		for _, kid := range p.kids {
+			visit(kid)
+		}
+	}
+	for _, p := range trees {
+		visit(p)
+	}
+	if len(without) == 0 || w.base == nil {
+		return
+	}
+	if policy := w.base(); policy != nil {
+		w.lookUp(w.lower, policy, slices.Sorted(maps.Keys(without)))
+	}
+}
+
 // label returns the label that an inode gets, with its NUL. What the policy
 // has none for keeps its own.
 func (w *writer) label(p *planned) string {
-	if label := w.labels[p.place]; label != "" {
-		return label
-	}
-	return p.n.Xattrs[selinux.Xattr]
+	return cmp.Or(w.labels[p.place], p.n.Xattrs[selinux.Xattr], w.lower[p.place])
 }
 
 // collect finds out which files have to be hashed.

@@ -11,13 +11,16 @@ import (
 // do not treat as container runtimes do, so that the system is not quite what
 // its author saw when the container was built or run.
 type Warning struct {
-	Layer int    // its number
+	Layer int    // its number, or -1 for something of the container itself
 	Path  string // in the imported system; "." is the root
 	What  string // both outcomes
 }
 
 // String returns the warning as a line without its end.
 func (w Warning) String() string {
+	if w.Layer < 0 {
+		return w.What
+	}
 	return fmt.Sprintf("layer %d: %s: %s", w.Layer, quote(w.Path), w.What)
 }
 

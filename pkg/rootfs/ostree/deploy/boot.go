@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
@@ -195,14 +197,14 @@ const maxRelease = 1 << 20
 
 // osRelease reads the assignments in a system's os-release.
 func osRelease(system *rootfs.Inode) (map[string]string, error) {
+	system = coreos.Running(system)
 	for _, name := range []string{"usr/lib/os-release", "usr/etc/os-release"} {
-		n := system.Resolve(name)
-		if n == nil || !n.IsFile() {
+		text, err := system.ReadFile(name, maxRelease)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		text, err := rootfs.ReadAll(n.Content, maxRelease)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
 		values := map[string]string{}
 		for line := range strings.Lines(string(text)) {

@@ -3,7 +3,7 @@
 // starts it:
 //
 //	/                                   what the disk's root file system holds
-//	├── .aleph-version.json             where the image came from
+//	├── .aleph-version.json             where the image came from; bootc's is .bootc-aleph.json
 //	├── boot/                           mount point
 //	└── ostree/
 //	    ├── repo/                       objects, refs and config, mode "bare"
@@ -165,19 +165,13 @@ func (d *Deployment) name() string { return d.options.Commit.String() + ".0" }
 // their places.
 func (d *Deployment) physicalRoot(repo *ostree.Repo, deployment *rootfs.Inode) (*rootfs.Inode, error) {
 	os, name := d.options.Stateroot, d.name()
-	aleph, err := d.options.Aleph.text()
-	if err != nil {
-		return nil, err
-	}
 	l := d.labels
 	repository, err := d.repository(repo)
 	if err != nil {
 		return nil, err
 	}
-	return d.dir(0o755, l.root, entries{
-		"boot":                       d.dir(0o755, l.boot, nil),
-		".aleph-version.json":        d.text(aleph, l.of("/.aleph-version.json", rootfs.ModeFile)),
-		".coreos-aleph-version.json": d.link(".aleph-version.json", l.of("/.coreos-aleph-version.json", rootfs.ModeLink)),
+	root := d.dir(0o755, l.root, entries{
+		"boot": d.dir(0o755, l.boot, nil),
 		"ostree": d.dir(0o755, l.ostree, entries{
 			"repo":   repository,
 			"boot.1": d.link("boot.1.1", l.ostree),
@@ -195,7 +189,8 @@ func (d *Deployment) physicalRoot(repo *ostree.Repo, deployment *rootfs.Inode) (
 				}),
 			})}),
 		}),
-	}), nil
+	})
+	return root, d.addAleph(root)
 }
 
 // repository returns the tree of ostree/repo.

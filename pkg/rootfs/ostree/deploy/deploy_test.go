@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -277,6 +278,83 @@ func TestAleph(t *testing.T) {
 	if diff := cmp.Diff(want, content(t, d.Root, ".aleph-version.json")); diff != "" {
 		t.Error(diff)
 	}
+	if n := d.Root.Lookup(".coreos-aleph-version.json"); n == nil || n.Target != ".aleph-version.json" || d.Root.Lookup(".bootc-aleph.json") != nil {
+		t.Errorf("%v", d.Root.Names())
+	}
+}
+
+// TestAlephBootc has the fields of bootc and the classic ones in one file,
+// under three names.
+func TestAlephBootc(t *testing.T) {
+	const common = `    "ref": "ostree-image-signed:docker://quay.io/fedora/fedora-coreos:stable",
+    "version": "42.20250101.3.0",
+    "container-image": {
+        "image-name": "docker://quay.io/fedora/fedora-coreos:stable",
+        "image-digest": "sha256:abc",
+        "image-labels": {`
+	for name, tt := range map[string]struct {
+		created time.Time
+		labels  map[string]string
+		policy  string
+		want    string
+	}{
+		"all": {time.Date(2026, 7, 20, 14, 0, 0, 0, time.FixedZone("", 7200)), map[string]string{"b": "<2>", "a": "1"}, fedora, `{
+    "image": "quay.io/fedora/fedora-coreos:stable",
+    "digest": "sha256:abc",
+    "target-image": "ostree-image-signed:docker://quay.io/fedora/fedora-coreos:stable",
+    "labels": {
+        "a": "1",
+        "b": "<2>"
+    },
+    "timestamp": "2026-07-20T12:00:00Z",
+    "kernel": "KERNEL",
+    "selinux": "enabled",
+` + common + `
+            "a": "1",
+            "b": "<2>"
+        }
+    }
+}
+`},
+		"little": {time.Time{}, nil, "", `{
+    "image": "quay.io/fedora/fedora-coreos:stable",
+    "digest": "sha256:abc",
+    "target-image": "ostree-image-signed:docker://quay.io/fedora/fedora-coreos:stable",
+    "timestamp": null,
+    "kernel": "KERNEL",
+    "selinux": "disabled",
+` + common + `}
+    }
+}
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo, id := commit(t, system(t, tt.policy))
+			o := options(id)
+			o.Aleph.Bootc, o.Aleph.Created = true, tt.created
+			o.Aleph.Image.Name, o.Aleph.Image.Labels = "docker://quay.io/fedora/fedora-coreos:stable", tt.labels
+			d, err := New(repo, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := strings.Replace(tt.want, "KERNEL", d.Kernel, 1)
+			if diff := cmp.Diff(want, content(t, d.Root, ".bootc-aleph.json")); diff != "" {
+				t.Error(diff)
+			}
+			for _, name := range []string{".aleph-version.json", ".coreos-aleph-version.json"} {
+				if n := d.Root.Lookup(name); n == nil || n.Target != ".bootc-aleph.json" {
+					t.Errorf("%s is not a link to it", name)
+				}
+			}
+			if tt.policy != "" {
+				for name, want := range map[string]string{".bootc-aleph.json": "etc_runtime_t", ".aleph-version.json": "default_t", ".coreos-aleph-version.json": "default_t"} {
+					if label := d.Root.Lookup(name).Xattrs[selinux.Xattr]; !strings.Contains(label, ":"+want+":") {
+						t.Errorf("%s has the label %q, want %s", name, label, want)
+					}
+				}
+			}
+		})
+	}
 }
 
 // TestObjects has every object under its name, and the deployment made of them.
@@ -527,7 +605,7 @@ func TestRefused(t *testing.T) {
 		"no directory /usr/etc":   func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr").Children, "etc") },
 		"/.ostree.cfs of its own": func(root *rootfs.Inode, _ *Options) { root.Children[".ostree.cfs"] = rootfs.Text(0o644, "") },
 		"vmlinuz: missing":        func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr/lib").Children, "modules") },
-		"no usr/lib/os-release":   func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr/lib").Children, "os-release") },
+		"os-release is a link to ../usr/lib/os-release, which does not exist": func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr/lib").Children, "os-release") },
 		"aboot.img": func(root *rootfs.Inode, _ *Options) {
 			root.Lookup("usr/lib/modules/6.1.0-1.fc").Children["aboot.img"] = rootfs.Text(0o644, "x")
 		},

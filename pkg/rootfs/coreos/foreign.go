@@ -1,0 +1,110 @@
+package coreos
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The configuration files of a container belong to other programs: bootc,
+// image-builder, coreos-assembler and systemd. New versions of these programs
+// know new keys, and a container that has one still makes an image. A table
+// for each kind of file lists the known keys. A key that is in no table is
+// worth a warning.
+
+// A use is the effect of a key on an image.
+type use int
+
+const (
+	used        use = iota + 1
+	irrelevant      // does not concern a disk image
+	unsupported     // concerns a disk image, but has no effect on ours
+)
+
+// A foreignKey is a known key. Keys below an irrelevant or unsupported one need
+// no entry of their own.
+type foreignKey struct {
+	use    use
+	reason string // why a key is not used
+	fine   []any  // values of an unsupported key that change nothing
+}
+
+// foreignKeys are the known keys of a kind of file by their path, such as
+// "install.ostree". The part "*" stands for any name. A list adds no part.
+type foreignKeys map[string]foreignKey
+
+// maxKeys is the largest number of warnings about the keys of one file.
+const maxKeys = 20
+
+// checkKeys warns of keys in a decoded file that have no effect.
+func (c *Choices) checkKeys(file string, known foreignKeys, value any) {
+	warnings := slices.Sorted(maps.Keys(known.warnings("", "", value)))
+	for _, w := range warnings[:min(len(warnings), maxKeys)] {
+		c.warn("%s: %s", file, w)
+	}
+	if more := len(warnings) - maxKeys; more > 0 {
+		c.warn("%s: %d more keys have no effect on an image", file, more)
+	}
+}
+
+// warnings returns a set, because the elements of a list may have the same
+// keys. The value has a path, and its keys are below an entry of the table.
+func (known foreignKeys) warnings(at, entry string, value any) map[string]bool {
+	found := map[string]bool{}
+	switch value := value.(type) {
+	case []any:
+		for _, v := range value {
+			maps.Copy(found, known.warnings(at, entry, v))
+		}
+	case []map[string]any: // TOML's array of tables
+		for _, v := range value {
+			maps.Copy(found, known.warnings(at, entry, v))
+		}
+	case map[any]any: // YAML, if one of the keys is no string
+		for name, v := range value {
+			maps.Copy(found, known.warn(at, entry, fmt.Sprint(name), v))
+		}
+	case map[string]any:
+		for name, v := range value {
+			maps.Copy(found, known.warn(at, entry, name, v))
+		}
+	}
+	return found
+}
+
+func (known foreignKeys) warn(at, entry, name string, value any) map[string]bool {
+	name = keyPart(name)
+	full := strings.TrimPrefix(at+"."+name, ".")
+	next := strings.TrimPrefix(entry+"."+name, ".")
+	key, ok := known[next]
+	if !ok {
+		next = strings.TrimPrefix(entry+".*", ".")
+		key, ok = known[next]
+	}
+	switch {
+	case !ok:
+		return map[string]bool{fmt.Sprintf("unknown key %s, which has no effect on an image", full): true}
+	case key.use == used:
+		return known.warnings(full, next, value)
+	case key.use == unsupported && !slices.ContainsFunc(key.fine, func(fine any) bool { return reflect.DeepEqual(fine, value) }):
+		return map[string]bool{fmt.Sprintf("key %s has no effect on an image: %s", full, key.reason): true}
+	}
+	return nil
+}
+
+// keyPart returns a name as TOML has it in a key, but not too long to print.
+func keyPart(name string) string {
+	if len(name) > 100 {
+		name = name[:100] + "..."
+	}
+	bare := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-", r)
+	}
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !bare(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
+}

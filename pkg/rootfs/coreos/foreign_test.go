@@ -1,0 +1,193 @@
+package coreos
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+)
+
+// TestForeignKeys has keys of which an image makes nothing.
+func TestForeignKeys(t *testing.T) {
+	const (
+		install = "usr/lib/bootc/install/1.toml"
+		kargs   = "usr/lib/bootc/kargs.d/1.toml"
+		iso     = "usr/lib/image-builder/bootc/iso.yaml"
+	)
+	unknown := func(key string) string { return "unknown key " + key + ", which has no effect on an image" }
+	byLabel := func(key, what string) string {
+		return "key " + key + " has no effect on an image: CoreOS finds its " + what + " by label"
+	}
+	for _, tc := range []struct {
+		file, text string
+		want       []string // without the file
+	}{
+		{install, "[install]\nenforce-container-sigpolicy = true\nblock = [\"direct\"]\n[install.bootupd]\nskip-boot-uuid = 7\n", nil},
+		{install, "[install]\nroot-mount-spec = \"\"\nboot-mount-spec = \"\"\nbootloader = \"grub\"\ndiscoverable-partitions = false\n", nil},
+		{install, "[install]\nroot-mount-spec = \"LABEL=x\"\nboot-mount-spec = 1\ndiscoverable-partitions = true\n", []string{
+			byLabel("install.boot-mount-spec", "boot file system"), byLabel("install.discoverable-partitions", "file systems"), byLabel("install.root-mount-spec", "root file system"),
+		}},
+		{install, "[install]\nblock = [\"tpm2-luks\"]\n", []string{"key install.block has no effect on an image: a disk is encrypted at its first boot, if the Ignition config says so"}},
+		{install, "[install]\nbootloader = \"grub-cc\"\n", []string{"key install.bootloader has no effect on an image: the boot loader is GRUB"}},
+		{install, "x = 1\n[install]\n'a.b' = 1\nbootupd.skip-boot-uuid.x = 1\n[install.ostree.new]\ny = 1\n[install.filesystem.root]\nsize = 1\n[[install.list]]\na = 1\n", []string{
+			unknown(`install."a.b"`), unknown("install.filesystem.root.size"), unknown("install.list"), unknown("install.ostree.new"), unknown("x"),
+		}},
+		{install, "[install]\nmatch-architectures = [\"s390x\"]\nnew = 1\n", nil}, // for other machines
+		{kargs, "kargs = []\nmatch-architectures = [\"x86_64\"]\nreason = \"x\"\n", []string{unknown("reason")}},
+		{imageFile, `{"compressor": 1, "live-rootfs-fstype": {}, "ignition-network-kcmdline": [], "rootfs-args": "", "bootfs": "ext4"}`, nil},
+		{imageFile, `{"ignition-network-kcmdline": ["ip=auto"], "rootfs-args": "-m x", "new": null}`, []string{
+			"key ignition-network-kcmdline has no effect on an image: the first boot has no kernel arguments of its own",
+			"key rootfs-args has no effect on an image: no mkfs runs", unknown("new"),
+		}},
+		{platformsFile, `{"qemu": {"new": 1}, "of.my-own": {"grub_commands": [], "new": 1}}`, []string{unknown(`"of.my-own".new`), unknown("qemu.new")}},
+		{iso, "label: x\nkernel_args: 1\ngrub2: {default: 1, timeout: 1, entries: [{name: a}, {linux: b, initrd: c}]}\n", nil},
+		{iso, "grub2: {entries: [{chain: a}, {chain: b}]}\n1: x\n", []string{unknown("1"), unknown("grub2.entries.chain")}},
+		{iso, "\t", []string{"yaml: found character that cannot start any token; only live media need the file"}},
+	} {
+		c, err := ReadChoices(treetest.Texts(t, map[string]string{tc.file: tc.text}), "amd64")
+		if err != nil {
+			t.Errorf("%s: %v", tc.text, err)
+			continue
+		}
+		var want []string
+		for _, w := range tc.want {
+			want = append(want, tc.file+": "+w)
+		}
+		if diff := cmp.Diff(want, c.Warnings); diff != "" {
+			t.Errorf("%s: %s", tc.text, diff)
+		}
+	}
+}
+
+// TestManyKeys: the number and the length of warnings are bounded.
+func TestManyKeys(t *testing.T) {
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, "k%04d = 1\n", i)
+	}
+	files := map[string]string{
+		"usr/lib/bootc/install/1.toml": b.String(),
+		"usr/lib/bootc/install/2.toml": strings.Repeat("a", 50000) + " = 1\n",
+	}
+	c, err := ReadChoices(treetest.Texts(t, files), "amd64")
+	if err != nil || len(c.Warnings) != maxKeys+2 || !strings.Contains(c.Warnings[maxKeys], "1.toml: 980 more keys") {
+		t.Fatalf("%q, %v", c.Warnings, err)
+	}
+	if w := c.Warnings[maxKeys+1]; len(w) > 300 {
+		t.Errorf("%d bytes: %.300s", len(w), w)
+	}
+	files = map[string]string{imageFile: `{"extra-kargs": ["` + strings.Repeat("ostree=x ", 1000) + `"]}`}
+	if c, err = ReadChoices(treetest.Texts(t, files), "amd64"); err != nil || len(c.Warnings) != maxWarnings || !strings.HasPrefix(c.Warnings[maxWarnings-1], "there are more") {
+		t.Errorf("%d warnings, %v", len(c.Warnings), err)
+	}
+}
+
+// TestForeignTables: a key that is not used has a reason.
+func TestForeignTables(t *testing.T) {
+	for name, keys := range map[string]foreignKeys{"install": installKeys, "kargs": kargsKeys, "image": imageKeys, "platforms": platformKeys, "iso": isoKeys} {
+		for key, k := range keys {
+			if (k.use == used) == (k.reason != "") {
+				t.Errorf("%s: %s: %+v", name, key, k)
+			}
+			if i := strings.LastIndex(key, "."); i > 0 && keys[key[:i]].use != used {
+				t.Errorf("%s: %s is below a key that is not used", name, key)
+			}
+		}
+	}
+}
+
+// fedora has the shape of what the containers of Fedora CoreOS have in 2026.
+var fedora = map[string]string{
+	"usr/lib/bootc/install/10-boot.toml":   "[install.bootupd]\nskip-boot-uuid = true\n[install]\nroot-mount-spec = \"\"\nboot-mount-spec = \"\"\n",
+	"usr/lib/bootc/install/10-append.toml": "[install.ostree]\nbls-append-except-default = 'grub_users=\"\"'\n",
+	"usr/lib/bootc/install/12-root.toml":   "# image-builder says more\n[install.filesystem.root]\ntype = \"ext4\"\n",
+	"usr/lib/bootc/install/15-ostree.toml": "[install]\nenforce-container-sigpolicy = true\n",
+	"usr/lib/image-builder/bootc/iso.yaml": "label: os\nkernel_args: [console=tty0]\ngrub2:\n  timeout: 3\n  entries:\n  - {name: Live, linux: \"${kernelpath}\", initrd: \"${initrdpath}\"}\n",
+	imageFile: `{"live-rootfs-fstype": "erofs", "live-rootfs-fsoptions": "-zlzma", "deploy-via-container": true, "size": 12,
+		"container-imgref": "ostree-remote-image:example:registry:registry.example/os:branched", "extra-kargs": ["mitigations=auto,nosmt"],
+		"ignition-network-kcmdline": [], "ostree-remote": "example", "bootfs_metadata_csum_seed": true, "vmware-os-type": "fedora64Guest",
+		"vmware-hw-version": 17, "compressor": "xz", "bootfs": "ext4", "rootfs": "xfs", "rootfs-args": "", "composefs": false,
+		"ostree-format": "oci-chunked-v1", "ostree-container-inject-openshift-cvo-labels": false, "squashfs-compression": "zstd",
+		"vmware-secure-boot": true, "aws-imdsv2-only": true, "aws-volume-type": "gp3", "aws-x86-boot-mode": "uefi-preferred"}`,
+}
+
+// disks are disk.yaml of two architectures.
+var disks = map[string]string{
+	"x86_64": `mount_configuration: none
+partition_table:
+  type: gpt
+  uuid: "00000000-0000-4000-a000-000000000001"
+  extra_padding: 1031168
+  partitions:
+    - {size: 1 MiB, bootable: true, type: 21686148-6449-6E6F-744E-656564454649}
+    - size: 127 MiB
+      type: C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+      payload_type: filesystem
+      payload: {type: vfat, mountpoint: /boot/efi, label: EFI-SYSTEM, fstab_options: "umask=0077", fstab_freq: 0, fstab_passno: 2}
+    - size: 384 MiB
+      payload_type: filesystem
+      payload: {type: ext4, mountpoint: /boot, label: boot, fstab_options: defaults, fstab_freq: 0, fstab_passno: 0}
+    - payload_type: filesystem
+      payload: {type: xfs, mountpoint: /, label: root, fstab_options: defaults, fstab_freq: 0, fstab_passno: 0}
+`,
+	"ppc64le": `mount_configuration: none
+partition_table:
+  type: gpt
+  extra_padding: 1031168
+  policy: {grow_root_to_fill_disk: false}
+  partitions:
+    - {label: PowerPC-PReP-boot, size: 4 MiB, bootable: true}
+    - {label: reserved, size: 1 MiB}
+    - {label: boot, size: 384 MiB}
+    - label: root
+      size: 2684354560
+      payload_type: filesystem
+      payload: {type: xfs, label: root, mkfs_options: {agcount: 2}}
+`,
+}
+
+// TestFedora: such a container makes images of all architectures, and nobody is
+// warned of anything. It has platforms.json in either form.
+func TestFedora(t *testing.T) {
+	const (
+		of    = `{"qemu": {"kernel_arguments": ["console=%s"]}, "azure": {"kernel_arguments": ["a"], "grub_commands": ["g"]}}`
+		other = `{"qemu": {"kernel_arguments": ["console=other"]}}`
+	)
+	for arch, disk := range map[string]string{"x86_64": "x86_64", "aarch64": "x86_64", "riscv64": "x86_64", "ppc64le": "ppc64le"} {
+		flat := fmt.Sprintf(of, arch)
+		for form, text := range map[string]string{"flat": flat, "nested": fmt.Sprintf(`{"s390x": %s, %q: %s}`, other, arch, flat)} {
+			files := maps.Clone(fedora)
+			files["usr/lib/image-builder/bootc/disk.yaml"] = disks[disk]
+			files[platformsFile] = text
+			c, err := ReadChoices(treetest.Texts(t, files), arch)
+			if err != nil || len(c.Warnings) > 0 {
+				t.Errorf("%s, %s: %v, %q", arch, form, err, c.Warnings)
+				continue
+			}
+			args := c.Kargs("qemu", nil)
+			if want := "rw $ignition_firstboot mitigations=auto,nosmt ignition.platform.id=qemu console=" + arch; args.String() != want {
+				t.Errorf("%s, %s: %s", arch, form, args)
+			}
+			if string(c.PlatformsJSON) != flat || c.RootFS != "xfs" || c.Size != 12<<30 || len(c.Disk.Partitions) != 4 {
+				t.Errorf("%s, %s: %s, %+v", arch, form, c.PlatformsJSON, c)
+			}
+		}
+	}
+}
+
+func TestPlatformsOfOthers(t *testing.T) {
+	for text, want := range map[string]string{`{"s390x": {"qemu": {"new": 1}}}`: "{}\n", `{"x86_64": null}`: "{}\n", "null": "{}\n", "{}": "{}"} {
+		c, err := ReadChoices(treetest.Texts(t, map[string]string{platformsFile: text}), "x86_64")
+		if err != nil || string(c.PlatformsJSON) != want || len(c.Warnings) > 0 {
+			t.Errorf("%s: %q, %v", text, c.PlatformsJSON, err)
+		}
+		if args := c.Kargs("qemu", nil); slices.Contains(args, "console=tty0") {
+			t.Errorf("%s: %s", text, args)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package container
+
+import (
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+)
+
+// Containers have every file of their base twice: where the system has it, and
+// as an object of the repository, which is a hard link to the same inode. A
+// builder that keeps these links (buildah and podman with vfs or
+// fuse-overlayfs, kaniko) writes a changed file into its layer under both
+// names, in the order of the names:
+//
+//	sysroot/ostree/repo/objects/cd/ff84….file   the content
+//	usr/lib/some.conf                           a hard link to it
+//
+//	etc/passwd                                  the content
+//	sysroot/ostree/repo/objects/05/0d57….file   a hard link to it
+//
+// In the first form the importer of a host takes a file of the repository that
+// has a time for such a change: it keeps the content aside, and the first hard
+// link to it becomes the file. A file without a time stays where it is.
+
+// A changedObject is a file in the repository whose content is kept aside.
+type changedObject struct {
+	entry *layer.Entry
+	file  string // the hard link that became the file; empty before the first
+}
+
+// keptAside reports whether an entry is the content of a changedObject.
+func (b *builder) keptAside(e *layer.Entry) bool {
+	if !strings.HasPrefix(e.Name, layer.RepoDir) || e.HardLink || e.Mode&rootfs.ModeType != rootfs.ModeFile {
+		return false
+	}
+	_, placed := b.filter.place(e.Name)
+	return e.MTime.Sec > 0 || !placed
+}
+
+// findObjects finds all changed objects, so that links may come before them.
+func (b *builder) findObjects() {
+	b.objects, b.aliases = map[string]*changedObject{}, map[string]string{}
+	for i := range b.layer.Index.Entries {
+		if e := &b.layer.Index.Entries[i]; b.objects[e.Name] == nil && b.keptAside(e) {
+			b.objects[e.Name] = &changedObject{entry: e}
+		}
+	}
+}
+
+// throughObject returns what an entry is without the names of objects: the same
+// entry, the file that a hard link becomes, a link to that file, or nil for an
+// entry that is not imported.
+func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
+	inRepo := strings.HasPrefix(e.Name, layer.RepoDir)
+	switch {
+	case inRepo && b.keptAside(e):
+		if b.objects[e.Name].entry != e { // the name is there twice
+			b.objects[e.Name] = &changedObject{entry: e}
+		}
+		return nil
+	case !e.HardLink:
+		return e
+	}
+	target := e.Target
+	if alias, ok := b.aliases[target]; ok {
+		target = alias
+	}
+	object := b.objects[target]
+	if inRepo {
+		if object == nil && strings.HasPrefix(target, layer.RepoDir) {
+			return e
+		}
+		b.aliases[e.Name] = target
+		return nil
+	}
+	placed, ok := b.filter.place(e.Name)
+	switch {
+	case !ok:
+		return e
+	case object == nil && !strings.HasPrefix(target, layer.RepoDir):
+		link := *e
+		link.Target = target
+		return &link
+	case object == nil && e.MTime.Sec > 0:
+		b.find(placed, "a hard link to an object of the repository that is not in the layer: it is not imported; a container has the file")
+		return nil
+	case object == nil:
+		return e
+	case object.file != "":
+		link := *e
+		link.Target = object.file
+		return &link
+	}
+	object.file = e.Name
+	file := *object.entry
+	file.Name = e.Name
+	b.find(placed, "a tool changed it through its name in the ostree repository; it is imported with the change")
+	if placed != e.Name {
+		b.find(placed, "changed through the ostree repository: the system does not move such a file from /etc to /usr/etc, and its next upgrade will fail")
+	}
+	if len(unlabelled(file.Xattrs)) > 0 {
+		b.find(placed, "changed through the ostree repository: the system will drop its extended attributes at its next upgrade")
+	}
+	return &file
+}
