@@ -45,8 +45,11 @@ type imageResult struct {
 	// other version of a compressor changes.
 	UncompressedSize   int64  `json:"uncompressed_size"`
 	UncompressedSHA256 string `json:"uncompressed_sha256"`
+	// The digest of the container that the file is an archive of.
+	Manifest string `json:"manifest,omitempty"`
 
 	published bool // as it is, without compression
+	unlisted  bool // in meta.json
 }
 
 // print shows what was built to a person.
@@ -118,10 +121,10 @@ func build(ctx context.Context, ui *ui, r *request, out string) (*result, error)
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	for i, d := range disks {
 		workers.Go(func() (err error) {
-			if res.Images[i], err = writeImage(ctx, ui, r, system, d, out); err != nil {
-				return err
+			if res.Images[i], err = writeImage(ctx, ui, r, system, d, out); err == nil {
+				err = writeUpload(ui, r, system, d, res.Images[i])
 			}
-			return writeUpload(ui, r, system, d, res.Images[i])
+			return system.deployment.Explain(err)
 		})
 	}
 	if err := workers.Wait(); err != nil {
@@ -148,6 +151,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 			return imageResult{}, err
 		}
 	}
+	manifest := ""
 	size, allocated, err := writeFile(name, perm, func(f *os.File) error {
 		spool, err := newSpool(out)
 		if err != nil {
@@ -156,7 +160,11 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 		defer spool.Close()
 		facts := system.facts(d)
 		facts.Spool = spool
-		return p.Format.WriteFile(cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img, facts)
+		err = p.Format.WriteFile(cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img, facts)
+		if err == nil && p.Format.Manifest != nil && kind == compress.None {
+			manifest, err = p.Format.Manifest(io.NewSectionReader(f, 0, 1<<20)) // it stands at the beginning
+		}
+		return err
 	})
 	if err != nil {
 		return imageResult{}, err
@@ -166,8 +174,9 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	}
 	return imageResult{
 		Platform: p.ID, Format: p.Format.Suffix, Compression: string(kind), Path: name,
-		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(), published: p.Published == "",
-		UncompressedSize: plain.n, UncompressedSHA256: plain.Sum(),
+		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(),
+		UncompressedSize: plain.n, UncompressedSHA256: plain.Sum(), Manifest: manifest,
+		published: p.Published == "", unlisted: p.Emerging,
 	}, nil
 }
 
@@ -184,7 +193,7 @@ func (s *system) facts(d plannedDisk) cloud.Facts {
 func (s *system) uploadImage(i imageResult) upload.Image {
 	image := upload.Image{
 		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
-		Arch: s.arch, OS: s.name, Version: s.version,
+		Arch: s.arch, OS: s.name, Version: s.version, Manifest: i.Manifest,
 	}
 	if i.Compression != string(compress.None) {
 		image.Compression, image.UncompressedSHA256, image.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize

@@ -151,7 +151,7 @@ func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream
 }
 
 // rewriteUpload says how the new file of an image gets into its cloud, if that
-// is known of the old one.
+// is known of the old one, and where it was published.
 func rewriteUpload(dir string, old, now stream.Artifact) error {
 	text, err := os.ReadFile(filepath.Join(dir, upload.FileName(old.Path)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,6 +166,10 @@ func rewriteUpload(dir string, old, now stream.Artifact) error {
 	image := was.Image
 	image.File, image.SHA256, image.Size = now.Path, now.SHA256, now.Size
 	image.Compression, image.UncompressedSHA256, image.UncompressedSize = now.Compression, now.UncompressedSHA256, now.UncompressedSize
+	image.Published = nil
+	for _, p := range now.Published {
+		image.Published = append(image.Published, upload.Published(p))
+	}
 	doc, err := upload.New(image)
 	if err != nil {
 		return err
@@ -202,6 +206,7 @@ func (o *packing) repackOne(ctx context.Context, ui *ui, dir string, old stream.
 	defer func() { s.end(err) }()
 
 	a = old
+	a.Published = nil // which was another file
 	a.Path = strings.TrimSuffix(old.Path, is.Suffix()) + kind.Suffix()
 	read, plain, packed := newSink(ctx, s), newSink(ctx, nil), newSink(ctx, nil)
 	_, allocated, err = writeFile(filepath.Join(dir, a.Path), info.Mode().Perm(), func(f *os.File) error {

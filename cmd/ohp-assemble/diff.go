@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -78,7 +79,7 @@ type kargChange struct {
 	Entry   string   `json:"entry"`
 	Removed []string `json:"removed"`
 	Added   []string `json:"added"`
-	Other   []change `json:"other"` // title, kernel, initramfs, or the order of the arguments
+	Other   []change `json:"other"` // title, linux, initrd, any other key, or the order of the arguments
 }
 
 type fileChange struct {
@@ -283,14 +284,16 @@ func (d *difference) builds(ma, mb *stream.Meta) string {
 	for _, platform := range union(ma.Images, mb.Images) {
 		c := imageChange{Platform: platform}
 		if image, ok := ma.Images[platform]; ok {
+			image.Published = nil // where it was put does not make it another image
 			c.A = &image
 		}
 		if image, ok := mb.Images[platform]; ok {
+			image.Published = nil
 			c.B = &image
 		}
 		if c.A != nil && c.B != nil {
 			common = append(common, platform)
-			if *c.A == *c.B {
+			if reflect.DeepEqual(c.A, c.B) {
 				continue
 			}
 		}
@@ -627,6 +630,10 @@ func (d *difference) kargs(a, b []bootEntry) {
 		c.Other = compare(c.Other, "title", ea.Title, eb.Title)
 		c.Other = compare(c.Other, "linux", ea.Linux, eb.Linux)
 		c.Other = compare(c.Other, "initrd", strings.Join(ea.Initrd, " "), strings.Join(eb.Initrd, " "))
+		otherA, otherB := otherFields(ea), otherFields(eb)
+		for _, key := range union(otherA, otherB) {
+			c.Other = compare(c.Other, key, otherA[key], otherB[key])
+		}
 		if len(c.Removed)+len(c.Added) == 0 {
 			c.Other = compare(c.Other, "order", ea.Options, eb.Options)
 		}
@@ -635,6 +642,19 @@ func (d *difference) kargs(a, b []bootEntry) {
 		}
 	}
 	d.agree(len(d.Kargs), "kernel arguments")
+}
+
+// otherFields returns the values of an entry's other keys, several of one key
+// as lines.
+func otherFields(e bootEntry) map[string]string {
+	m := map[string]string{}
+	for _, f := range e.Other {
+		if have, ok := m[f.Key]; ok {
+			f.Value = have + "\n" + f.Value
+		}
+		m[f.Key] = f.Value
+	}
+	return m
 }
 
 // without returns the words that are not in others, in order. A word that is
@@ -665,7 +685,7 @@ func (d *difference) ignition(a, b *view) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", ignition.Path, err)
 		}
-		configs[i] = fmt.Sprintf("%d bytes, SHA-256 %s", in.Size(), sum)
+		configs[i] = fmt.Sprintf("%s, SHA-256 %s", rootfs.Bytes(in.Size()), sum)
 	}
 	d.Ignition = compare(d.Ignition, "config", configs[0], configs[1])
 	firstBoot := map[bool]string{true: "still to come", false: "over"}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
@@ -124,6 +127,52 @@ func TestDiffOptions(t *testing.T) {
 	for _, want := range []string{"\nkernel arguments (1)\n", "\n    - one\n    + three=3\n", "\n  + /boot/ignition/ and 1 more in it\n", "\n  ~ virtual: 2 GiB -> 3 GiB (+1073741824 bytes)\n"} {
 		if !strings.Contains(p.stdout, want) {
 			t.Errorf("no %q in\n%s", want, p.stdout)
+		}
+	}
+}
+
+// TestCountedBlob: an error of reading names the file, whether or not its bytes
+// are counted.
+func TestCountedBlob(t *testing.T) {
+	blob := strings.NewReader("text")
+	if counted := (countedBlob{io.NewSectionReader(blob, 1, 2), io.Discard}); !rootfs.SameBlob(counted, blob) {
+		t.Error("it is taken for another blob")
+	}
+}
+
+// TestBootEntries: inspect shows every line of a boot entry, and diff compares
+// them all.
+func TestBootEntries(t *testing.T) {
+	entry := func(text string) bootEntry {
+		e, err := bls.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newBootEntry("x", e)
+	}
+	const common = "title T\r\noptions a b\noptions a\nlinux /vmlinuz\ninitrd /one\ninitrd /two\n"
+	a := entry(common + "version 1\nx-options-source-tuned nohz\nextra /1\nlinux /other\n")
+	want := bootEntry{
+		File: "x", Title: "T", Linux: "/vmlinuz", Initrd: []string{"/one", "/two"}, Options: "a b a",
+		Other: []bls.Field{{Key: "version", Value: "1"}, {Key: "x-options-source-tuned", Value: "nohz"}, {Key: "extra", Value: "/1"}, {Key: "linux", Value: "/other"}},
+	}
+	if !reflect.DeepEqual(a, want) {
+		t.Errorf("%+v", a)
+	}
+	for text, want := range map[string][]string{
+		"version 1\nextra /1\nlinux /other\nx-options-source-tuned nohz\n":          nil,
+		"version 1\nextra /1\nlinux /other\n":                                       {"x-options-source-tuned"},
+		"version 1\nextra /1\nextra /2\nlinux /other\nx-options-source-tuned off\n": {"extra", "x-options-source-tuned"},
+		"version 2\nextra /1\nlinux /third\nx-options-source-tuned nohz\nuki /u\n":  {"linux", "uki", "version"},
+	} {
+		d := &difference{}
+		d.kargs([]bootEntry{a}, []bootEntry{entry(common + text)})
+		var got []string
+		for _, c := range d.Kargs {
+			got = append(got, names(c.Other)...)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 	order := &difference{}

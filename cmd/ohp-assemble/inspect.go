@@ -53,11 +53,27 @@ type partition struct {
 }
 
 type bootEntry struct {
-	File    string   `json:"file"`
-	Title   string   `json:"title"`
-	Linux   string   `json:"linux"`
-	Initrd  []string `json:"initrd"`
-	Options string   `json:"options"`
+	File    string      `json:"file"`
+	Title   string      `json:"title"`
+	Linux   string      `json:"linux"`
+	Initrd  []string    `json:"initrd"`
+	Options string      `json:"options"`
+	Other   []bls.Field `json:"other,omitempty"` // lines with any other key, in order
+}
+
+// newBootEntry returns an entry of a file as inspect shows it.
+func newBootEntry(file string, e bls.Entry) bootEntry {
+	b := bootEntry{File: file, Title: e.Get("title"), Linux: e.Get("linux"), Initrd: e.Values("initrd"), Options: e.Options().String()}
+	for i, f := range e {
+		shown := f.Key == "initrd" || f.Key == "options"
+		if f.Key == "title" || f.Key == "linux" { // the first one counts
+			shown = len(e[:i].Values(f.Key)) == 0
+		}
+		if !shown {
+			b.Other = append(b.Other, f)
+		}
+	}
+	return b
 }
 
 type deployment struct {
@@ -268,7 +284,7 @@ func (found *inspection) boot(root *rootfs.Inode) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			found.Entries = append(found.Entries, bootEntry{name, e.Title, e.Linux, e.Initrd, e.Options.String()})
+			found.Entries = append(found.Entries, newBootEntry(name, e))
 		}
 	}
 	if len(found.Entries) == 0 {
@@ -319,13 +335,16 @@ func (found *inspection) print(w io.Writer) {
 	table(w, rows)
 	for _, e := range found.Entries {
 		fmt.Fprintf(w, "\n%s\n  title   %s\n  linux   %s\n  initrd  %s\n  options %s\n", e.File, e.Title, e.Linux, strings.Join(e.Initrd, " "), e.Options)
+		for _, f := range e.Other {
+			fmt.Fprintf(w, "  %-7s %s\n", f.Key, f.Value)
+		}
 	}
 	for _, d := range found.Deployments {
 		fmt.Fprintf(w, "\ndeployment of %s\n  commit  %s\n  origin  %s\n", d.Stateroot, d.Commit, d.Origin)
 	}
 	fmt.Fprintf(w, "\nfirst boot    %s\nIgnition      %s\n",
 		map[bool]string{true: "still to come", false: "over"}[found.FirstBoot],
-		map[bool]string{true: fmt.Sprintf("embedded, %d bytes", found.Ignition), false: "not embedded"}[found.Ignition > 0])
+		map[bool]string{true: "embedded, " + rootfs.Bytes(found.Ignition), false: "not embedded"}[found.Ignition > 0])
 	for _, p := range found.Problems {
 		fmt.Fprintf(w, "problem: %s\n", p)
 	}

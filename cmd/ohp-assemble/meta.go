@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -14,7 +15,9 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
 // meta is what meta.json says of a build.
@@ -27,8 +30,8 @@ func (s *system) meta(r *request, res *result) *stream.Meta {
 	}
 	for _, i := range res.Images {
 		a := stream.Artifact{
-			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published,
-			Detail: stream.Detail{Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil},
+			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published, Unlisted: i.unlisted,
+			Detail: stream.Detail{Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil, Manifest: i.Manifest},
 		}
 		if i.Compression != string(compress.None) {
 			a.Compression, a.UncompressedSHA256, a.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
@@ -63,14 +66,11 @@ func (s *system) container() *stream.Container {
 // writeMeta writes meta.json and images.json. Images that an earlier run made of
 // the same operating system stay in them, as long as their files are there.
 func writeMeta(dir string, m *stream.Meta) error {
-	lock, err := os.Open(dir)
+	lock, err := lockFolder(dir)
 	if err != nil {
 		return err
 	}
-	defer lock.Close() // and with it the lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return &fs.PathError{Op: "lock", Path: dir, Err: err}
-	}
+	defer lock.Close()
 	old, err := stream.ReadMeta(os.DirFS(dir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -88,5 +88,63 @@ func writeMeta(dir string, m *stream.Meta) error {
 	if err := writeText(filepath.Join(dir, stream.DetailsFile), 0o666, stream.Marshal(m.Details())); err != nil {
 		return err
 	}
-	return writeText(filepath.Join(dir, stream.MetaFile), 0o666, stream.Marshal(m))
+	return writeText(filepath.Join(dir, stream.MetaFile), 0o666, stream.Marshal(m.Listed()))
+}
+
+// lockFolder locks a folder against other runs, until the lock is closed.
+func lockFolder(dir string) (io.Closer, error) {
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		lock.Close()
+		return nil, &fs.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	return lock, nil
+}
+
+// recordPublished writes into images.json and the upload documents of a folder
+// where its images were put. A build without images.json is not one of ours.
+func recordPublished(dir string, res *publish.Result) error {
+	builds, err := stream.ReadBuilds(os.DirFS(dir))
+	if err != nil {
+		return err
+	}
+	for _, b := range builds {
+		if err := recordBuild(filepath.Join(dir, b.Dir), rootfs.GoArch(b.BaseArch), res); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func recordBuild(dir, arch string, res *publish.Result) error {
+	details := filepath.Join(dir, stream.DetailsFile)
+	if _, err := os.Stat(details); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	m, err := stream.ReadMeta(os.DirFS(dir))
+	if err != nil {
+		return err
+	}
+	for _, e := range res.Entries {
+		old := m.Images[e.Platform]
+		if e.Platform == "" || e.Arch != arch || e.SHA256 != old.SHA256 { // another run made it anew since
+			continue
+		}
+		now := old
+		repository, _, _ := strings.Cut(e.Reference, "@")
+		now.Publish(stream.Place{Repository: repository, Manifest: e.Digest})
+		m.Images[e.Platform] = now
+		if err := rewriteUpload(dir, old, now); err != nil {
+			return err
+		}
+	}
+	return writeText(details, 0o666, stream.Marshal(m.Details()))
 }

@@ -86,7 +86,7 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 		image.Close()
 		return nil, err
 	}
-	for _, n := range s.notes {
+	for _, n := range slices.Concat(r.notes, s.notes) {
 		ui.say("note: %s", n)
 	}
 	if want := s.choices.RootFS; want != "" && want != s.rootFS {
@@ -269,21 +269,14 @@ func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options
 	if base == nil {
 		var err error
 		if base, err = layout.New(s.deployment, s.choices, o); err != nil {
-			return nil, err
+			return nil, s.deployment.Explain(err)
 		}
 		bases[o] = base
 	}
-	kargs, err := s.choices.Kargs(p.IgnitionID(), r.kargs)
+	id := p.IgnitionID()
+	d, err := base.Disk(layout.Variant{Kargs: s.choices.Kargs(id, r.kargs), Platform: s.choices.Platform(id), Ignition: r.config})
 	if err != nil {
-		return nil, err
-	}
-	settings, err := s.choices.Platform(p.IgnitionID())
-	if err != nil {
-		return nil, err
-	}
-	d, err := base.Disk(layout.Variant{Kargs: kargs, Platform: settings, Ignition: r.config})
-	if err != nil {
-		return nil, err
+		return nil, s.deployment.Explain(err)
 	}
 	return d, p.Check(d.Size())
 }
@@ -423,7 +416,7 @@ func kargs(d *layout.Disk) []string {
 	if err != nil {
 		panic(err) // we made it
 	}
-	return entry.Options
+	return entry.Options()
 }
 
 // print shows a plan to a person.
@@ -452,7 +445,7 @@ func (p *planResult) print(w io.Writer) {
 		}
 		fmt.Fprintf(w, "\nkernel arguments: %s\n", strings.Join(img.Kargs, " "))
 		if img.Ignition > 0 {
-			fmt.Fprintf(w, "Ignition: %d bytes embedded\n", img.Ignition)
+			fmt.Fprintf(w, "Ignition: %s embedded\n", rootfs.Bytes(img.Ignition))
 		} else {
 			fmt.Fprintln(w, "Ignition: not embedded, the platform is asked")
 		}

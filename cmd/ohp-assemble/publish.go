@@ -37,6 +37,14 @@ func (r published) print(w io.Writer) {
 		rows = append(rows, []string{t.Tag, t.For, t.Digest})
 	}
 	table(w, rows)
+	rows = [][]string{{"PLATFORM", "ARCH", "BY DIGEST"}}
+	for _, e := range r.Entries {
+		if e.Platform != "" {
+			rows = append(rows, []string{e.Platform, e.Arch, cmp.Or(e.OCI, e.Reference)})
+		}
+	}
+	fmt.Fprintln(w)
+	table(w, rows)
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "note: %s\n", n)
 	}
@@ -54,6 +62,10 @@ func publishCommand() *cobra.Command {
 image, an index that lists them under the tag (VERSION-images if none is given),
 and what else is in the folder to tell about them. Beside the operating system's
 own container, in its repository, images are found as its referrers.
+
+The digest of each image's own manifest is recorded in images.json and in the
+image's .upload.json. Tools that read no index take an image by that digest: for
+Ironic and Metal3 it is printed as oci://REPOSITORY@sha256:...
 
 A registry that does not take artifacts gets containers with the images in them.
 Which form it took is remembered in the cache; --as artifact tries again.
@@ -76,6 +88,9 @@ way; each has tags of its own:
 			res, err := o.publish(cmd.Context(), newUI(quiet), args[0], args[1], p)
 			if err != nil {
 				return err
+			}
+			if err := recordPublished(args[0], res); err != nil { // the images are where they should be
+				res.Notes = append(res.Notes, fmt.Sprintf("the digests are not recorded in %s: %v", args[0], err))
 			}
 			return show(cmd.OutOrStdout(), o.format, published{res})
 		},

@@ -11,10 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
@@ -169,4 +171,101 @@ func TestPublishFails(t *testing.T) {
 			t.Errorf("%q: exit code %d, want %d and %q\n%s", tc.args, p.code, tc.code, tc.stderr, p.stderr)
 		}
 	}
+}
+
+// TestPublishRecords: the digest of each image's own manifest is printed, and
+// recorded beside the image; that changes nothing that is published.
+func TestPublishRecords(t *testing.T) {
+	host := registrytest.Start(t, registrytest.Debian, "").Host
+	dir := makeOutput(t, 1<<20)
+	image := filepath.Join(dir, "os-1-metal.x86_64.raw")
+	m, err := stream.ReadMeta(os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := m.Images["metal"]
+	a.VirtualSize = 1 << 20
+	m.Images["metal"] = a
+	for name, text := range map[string][]byte{
+		stream.MetaFile:    append(stream.Marshal(m), ' '), // it is not written anew
+		stream.DetailsFile: stream.Marshal(m.Details()),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	doc, err := upload.New(upload.Image{
+		Platform: "metal", File: filepath.Base(image), SHA256: a.SHA256, Size: a.Size, Format: "raw", VirtualSize: 1 << 20, Arch: "x86_64", OS: "os", Version: "1",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeDocument(image, doc); err != nil {
+		t.Fatal(err)
+	}
+	meta := fileSum(t, filepath.Join(dir, stream.MetaFile))
+	put := func(repository string, args ...string) publish.Result {
+		p := program(t, nil, append([]string{"publish", dir, host + "/" + repository + ":1", "--tls-verify=false", "--format", "json", "--cache", t.TempDir()}, args...)...)
+		var res publish.Result
+		if err := json.Unmarshal([]byte(p.stdout), &res); err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	recorded := func(want ...stream.Place) {
+		t.Helper()
+		m, err := stream.ReadMeta(os.DirFS(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Images["metal"]; !slices.Equal(got.Published, want) || got.VirtualSize != 1<<20 {
+			t.Errorf("images.json: %+v, want %+v", got, want)
+		}
+		text, err := os.ReadFile(upload.FileName(filepath.Join(dir, m.Images["metal"].Path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc upload.Document
+		if err := json.Unmarshal(text, &doc); err != nil {
+			t.Fatal(err)
+		}
+		var places []stream.Place
+		for _, p := range doc.Image.Published {
+			places = append(places, stream.Place(p))
+		}
+		if !slices.Equal(places, want) || doc.Image.SHA256 != m.Images["metal"].SHA256 || len(doc.Steps) == 0 {
+			t.Errorf("upload document: %+v, want %+v", doc.Image, want)
+		}
+	}
+	one := put("one")
+	e := one.Entries[0]
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+host+"/v2/one/manifests/"+e.Digest, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	resp.Body.Close()
+	if e.Reference != host+"/one@"+e.Digest || e.OCI != "oci://"+e.Reference || e.SHA256 != a.SHA256 || one.Entries[1].OCI != "" {
+		t.Errorf("%+v", one.Entries)
+	}
+	first := stream.Place{Repository: host + "/one", Manifest: e.Digest}
+	recorded(first)
+	if again := put("one"); again.Digest != one.Digest || fileSum(t, filepath.Join(dir, stream.MetaFile)) != meta {
+		t.Errorf("%s, then %s", one.Digest, again.Digest)
+	}
+	recorded(first)
+	boxed := put("two", "--as", "container").Entries[0] // what Ironic takes for a system to install
+	if boxed.OCI != "" || boxed.Digest == e.Digest {
+		t.Errorf("%+v", boxed)
+	}
+	recorded(first, stream.Place{Repository: host + "/two", Manifest: boxed.Digest})
+	if p := program(t, nil, "publish", dir, host+"/one:1", "--tls-verify=false", "--cache", t.TempDir()); !strings.Contains(p.stdout, "oci://"+host+"/one@"+e.Digest) {
+		t.Errorf("%s", p.stdout)
+	}
+	program(t, nil, "compress", dir, "--compress", "gzip") // which makes another file
+	recorded()
 }

@@ -67,7 +67,7 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.manifest, "manifest", "m", "", "image definition, a `file` that says what else would be options")
 	f.StringVar(&o.name, "name", "", "first `part` of the images' file names (default: the operating system's name)")
-	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all of the architecture")
+	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all that Fedora CoreOS has on the architecture")
 	f.StringArrayVar(&o.ignition, "ignition", nil, "Ignition config, or Butane config (.bu), to embed: a `file`; several are merged, the last one wins")
 	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
@@ -113,6 +113,7 @@ type request struct {
 	esp      coreos.Size
 	config   []byte // Ignition; nil for none
 	warnings []string
+	notes    []string
 }
 
 // machine returns the architecture, as a machine calls it, without its variant.
@@ -230,8 +231,14 @@ func (o buildOptions) check() (*request, error) {
 		return nil, o.wrong("platform", errors.New("no platform"))
 	}
 	for _, p := range r.targets {
-		if !p.Has(o.machine()) {
-			r.warn("platform %s: Fedora CoreOS has images for it on %s only", p.ID, strings.Join(strings.Fields(p.Arches), " and "))
+		arches := strings.Join(strings.Fields(p.Arches), " and ")
+		switch has := p.Has(o.machine()); {
+		case p.Emerging && has:
+			r.notes = append(r.notes, fmt.Sprintf("platform %s: Fedora CoreOS has no images for it; this one is as the platform's documentation asks", p.ID))
+		case p.Emerging:
+			r.warn("platform %s: it has machines of %s only", p.ID, arches)
+		case !has:
+			r.warn("platform %s: Fedora CoreOS has images for it on %s only", p.ID, arches)
 		}
 	}
 	if err := o.checkCompression(); err != nil {
@@ -271,7 +278,7 @@ func (o buildOptions) check() (*request, error) {
 	if r.boot, err = o.partitionSize("boot-size", o.bootSize, layout.CheckBoot); err != nil {
 		return nil, usageError{err}
 	}
-	checkESP := func(s coreos.Size) error { return layout.CheckESP(rootfs.MachineArch(o.arch), s) }
+	checkESP := func(s coreos.Size) error { return layout.CheckESP(o.machine(), s) }
 	if r.esp, err = o.partitionSize("esp-size", o.espSize, checkESP); err != nil {
 		return nil, usageError{err}
 	}

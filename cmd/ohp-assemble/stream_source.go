@@ -16,6 +16,7 @@ import (
 
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
@@ -230,7 +231,7 @@ func (s *source) download(ctx context.Context, ui *ui, d *stream.Download, out s
 		tap := newSink(ctx, step)
 		n, err := io.Copy(io.MultiWriter(f, tap), io.LimitReader(body, maxDownload+1))
 		if err == nil && n > maxDownload {
-			err = fmt.Errorf("more than %d bytes", int64(maxDownload))
+			err = fmt.Errorf("more than %s", rootfs.Bytes(int64(maxDownload)))
 		}
 		if got := tap.Sum(); err == nil && got != strings.ToLower(d.SHA256) {
 			err = fmt.Errorf("%w: %s has sha256 %s, not %s", oci.ErrVerify, d.Location, got, d.SHA256)

@@ -16,6 +16,8 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // All that is said to a person goes through this file. Its rules: results are
@@ -148,17 +150,7 @@ func (s *step) end(err error) {
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
 // size formats a size for people.
-func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	f, i := float64(n), 0
-	for ; f >= 1024 && i < len(units)-1; i++ {
-		f /= 1024
-	}
-	if i == 0 || f == float64(int64(f)) {
-		return fmt.Sprintf("%.0f %s", f, units[i])
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
-}
+func size(n int64) string { return rootfs.Size(n) }
 
 // parseBytes reads a size as people write it: 10GiB, 512M, 1073741824.
 func parseBytes(s string) (int64, error) {

@@ -5,7 +5,8 @@
 // What differs inside the image (kernel arguments, GRUB's console commands)
 // comes from the operating system's own platforms.json. The table is that of
 // coreos-assembler, so that images have the names and forms that clouds and
-// their tools are used to.
+// their tools are used to. Behind these platforms follow those that Ignition
+// knows as well, in the form that their own documentation asks for.
 package cloud
 
 import (
@@ -22,6 +23,7 @@ type Platform struct {
 	ID        string // as in file names
 	Ignition  string // value of ignition.platform.id and key of platforms.json, if it is not the ID
 	Arches    string // that Fedora CoreOS has images for, as machines call themselves; "" for all
+	Emerging  bool   // Fedora CoreOS has no images for it; Arches are those of its machines
 	Format    Format
 	Published compress.Kind // how the file is compressed when it is published; "" for not at all
 	Size      int64         // bytes of the disk, if it is not the size that image.json says
@@ -55,14 +57,33 @@ var Platforms = []Platform{
 	{ID: "virtualbox", Arches: "x86_64", Format: ovaVirtualBox},
 	{ID: "vmware", Arches: "x86_64", Format: ovaVMware},
 	{ID: "vultr", Arches: "x86_64", Format: rawDisk, Published: compress.Xz},
+
+	// Akamai takes at most 6 GiB, decompressed.
+	{ID: "akamai", Emerging: true, Arches: "x86_64", Format: rawDisk, Published: compress.Gzip, Packed: true},
+	{ID: "brightbox", Emerging: true, Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
+	// With the hypervisor KVM. For XenServer and VMware, CloudStack takes VHD and OVA.
+	{ID: "cloudstack", Emerging: true, Arches: "x86_64 aarch64", Format: qcow2Plain, Published: compress.Xz},
+	// The disk of the card. The boot stream (BFB) that coreos-assembler makes starts a live system instead.
+	{ID: "nvidiabluefield", Emerging: true, Arches: "aarch64", Format: rawDisk, Published: compress.Xz, Packed: true},
+	{ID: "packet", Emerging: true, Arches: "x86_64 aarch64", Format: rawDisk, Published: compress.Xz, Packed: true},
+	// IBM's pvsadm makes the OVA that Power Virtual Server imports from a qcow2, compressed or not.
+	{ID: "powervs", Emerging: true, Arches: "ppc64le", Format: qcow2Plain, Published: compress.Gzip},
+	{ID: "scaleway", Emerging: true, Arches: "x86_64 aarch64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "upcloud", Emerging: true, Arches: "x86_64", Format: rawDisk, Published: compress.Xz},
 }
 
-// All is what stands for every platform of an architecture.
+// unsupported are the platforms of Ignition that no image can be made for, and
+// why.
+var unsupported = map[string]string{
+	"zvm": "z/VM has machines of s390x only, which no images can be made for",
+}
+
+// All stands for every platform that Fedora CoreOS has images for on an
+// architecture.
 const All = "all"
 
 // Lookup returns the platforms of the given ids, in their order and each once.
-// [All] is every platform that the architecture has, which is named as the
-// machine does.
+// The architecture is named as the machine does.
 func Lookup(arch string, ids ...string) (list []Platform, err error) {
 	add := func(p Platform) {
 		if !slices.ContainsFunc(list, func(q Platform) bool { return q.ID == p.ID }) {
@@ -74,10 +95,12 @@ func Lookup(arch string, ids ...string) (list []Platform, err error) {
 		switch {
 		case id == All:
 			for _, p := range Platforms {
-				if p.Has(arch) {
+				if p.Has(arch) && !p.Emerging {
 					add(p)
 				}
 			}
+		case unsupported[id] != "":
+			return nil, fmt.Errorf("platform %q: %s", id, unsupported[id])
 		case i < 0:
 			return nil, fmt.Errorf("platform %q is not known, these are: %s", id, strings.Join(append(IDs(), All), ", "))
 		default:
@@ -96,7 +119,7 @@ func IDs() (ids []string) {
 }
 
 // Has reports whether Fedora CoreOS has images of an architecture for the
-// platform.
+// platform, or, of an emerging one, whether that has such machines.
 func (p Platform) Has(arch string) bool {
 	return p.Arches == "" || slices.Contains(strings.Fields(p.Arches), arch)
 }

@@ -43,10 +43,40 @@ func TestPublished(t *testing.T) {
 		"kubevirt":     "ociarchive",
 		"vmware":       "ova",
 		"virtualbox":   "ova",
+
+		"akamai":          "raw.gz",
+		"brightbox":       "qcow2.xz",
+		"cloudstack":      "qcow2.xz",
+		"nvidiabluefield": "raw.xz",
+		"packet":          "raw.xz",
+		"powervs":         "qcow2.gz",
+		"scaleway":        "qcow2.xz",
+		"upcloud":         "raw.xz",
 	} {
 		p := one(t, id)
 		if got := p.FileName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Published.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
 			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// TestIgnition: the table has every platform of Ignition's documentation (2.26),
+// but for those that no image can be made for, which are refused with the reason.
+func TestIgnition(t *testing.T) {
+	have := map[string]bool{}
+	for _, p := range Platforms {
+		have[p.IgnitionID()] = true
+	}
+	for _, id := range strings.Fields(`akamai aliyun applehv aws azure azurestack brightbox cloudstack digitalocean exoscale gcp
+		hetzner hyperv ibmcloud kubevirt metal nutanix nvidiabluefield openstack oraclecloud packet powervs proxmoxve qemu
+		scaleway upcloud virtualbox vmware vultr zvm`) {
+		_, err := Lookup("x86_64", id)
+		if id == "zvm" {
+			if err == nil || !strings.Contains(err.Error(), "s390x only") {
+				t.Errorf("zvm: %v", err)
+			}
+		} else if !have[id] || err != nil {
+			t.Errorf("%s is not in the table: %v", id, err)
 		}
 	}
 }
@@ -76,7 +106,8 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	for arch, want := range map[string]string{
-		"x86_64":  strings.Join(IDs(), " "),
+		"x86_64": "qemu metal metal4k aliyun applehv aws azure azurestack digitalocean exoscale gcp hetzner hyperv ibmcloud kubevirt " +
+			"nutanix openstack oraclecloud proxmoxve virtualbox vmware vultr",
 		"aarch64": "qemu metal metal4k applehv aws azure gcp hetzner hyperv kubevirt openstack oraclecloud",
 		"ppc64le": "qemu metal metal4k openstack",
 	} {
@@ -92,7 +123,7 @@ func TestLookup(t *testing.T) {
 }
 
 func TestDiskSize(t *testing.T) {
-	for id, want := range map[string]int64{"qemu": 7 << 30, "metal": 0, "metal4k": 0, "ibmcloud": 100 << 30} {
+	for id, want := range map[string]int64{"qemu": 7 << 30, "metal": 0, "metal4k": 0, "packet": 0, "akamai": 0, "scaleway": 7 << 30, "ibmcloud": 100 << 30} {
 		if got := one(t, id).DiskSize(7 << 30); got != want {
 			t.Errorf("%s: %d, want %d", id, got, want)
 		}

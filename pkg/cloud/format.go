@@ -34,6 +34,8 @@ type Format struct {
 	// Check returns why a disk of a size in bytes cannot be in this format; nil
 	// if every one can.
 	Check func(size int64) error
+	// Manifest returns the digest of the container in a file; nil if it is none.
+	Manifest func(io.Reader) (string, error)
 }
 
 // Facts are what some formats tell of a disk.
@@ -83,7 +85,7 @@ var (
 		return gcp.Write(w, img, gcp.Options{Time: f.Time.Sec})
 	}}
 
-	containerDisk = Format{Suffix: "ociarchive", Check: qcow2.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	containerDisk = Format{Suffix: "ociarchive", Check: qcow2.Check, Manifest: kubevirt.Digest, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return kubevirt.Write(w, img, kubevirt.Options{
 			Name: f.Name + ".qcow2", Arch: rootfs.GoArch(f.Arch), Version: f.Version, Time: f.time(),
 		})
@@ -115,7 +117,7 @@ func appliance(h ova.Hypervisor) Format {
 // no larger than 2040 GiB, which the format has for a limit, too.
 func azureSize(size int64) error {
 	if size%(1<<20) != 0 {
-		return fmt.Errorf("a disk of %d bytes: Azure takes whole MiB", size)
+		return fmt.Errorf("a disk of %s: Azure takes whole MiB", rootfs.Bytes(size))
 	}
 	return vhd.Check(size)
 }

@@ -46,7 +46,7 @@ func New(size int64, extents ...Extent) (*Image, error) {
 	flat := make([]Extent, 0, len(extents))
 	for _, e := range extents {
 		if e.Off < 0 || e.Blob.Size() > size-e.Off {
-			return nil, fmt.Errorf("disk: extent %d+%d leaves the image of %d bytes", e.Off, e.Blob.Size(), size)
+			return nil, fmt.Errorf("disk: extent %d+%d leaves the image of %s", e.Off, e.Blob.Size(), rootfs.Bytes(size))
 		}
 		if img, ok := e.Blob.(*Image); ok {
 			for _, inner := range img.extents {
@@ -108,7 +108,7 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 			if err == nil || err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return int(from-off) + n, fmt.Errorf("disk: content at %d: %w", from+int64(n), err)
+			return int(from-off) + n, fmt.Errorf("disk: %w", &rootfs.ContentError{Blob: e.Blob, Off: from + int64(n), Err: err})
 		}
 	}
 	clear(p[done-off:])

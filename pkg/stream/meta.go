@@ -89,12 +89,21 @@ type Artifact struct {
 	UncompressedSHA256 string `json:"uncompressed-sha256,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
 	UncompressedSize   int64  `json:"uncompressed-size,omitempty"`
 
-	Detail `json:"-"`
+	Detail   `json:"-"`
+	Unlisted bool `json:"-"` // coreos-assembler has no name for the platform: images.json lists the artifact, not meta.json
 }
 
 // Details is images.json: what builds of ours know of an image besides, by the
 // name of its file. Builds of others have none.
-type Details map[string]Detail
+type Details map[string]FileDetail
+
+// A FileDetail is the detail of one file, and, if meta.json does not list it,
+// its artifact.
+type FileDetail struct {
+	Detail
+	Platform string    `json:"platform,omitempty"`
+	Artifact *Artifact `json:"artifact,omitempty"`
+}
 
 // A Detail is what meta.json has no place for. Format and compression are those
 // that the file's name tells, if there is nothing else.
@@ -104,15 +113,44 @@ type Detail struct {
 	VirtualSize int64  `json:"virtual-size"`          // of the disk in it, in bytes
 	SectorSize  int    `json:"sector-size,omitempty"` // of the disk in it, if it is not 512
 	Ignition    bool   `json:"ignition,omitempty"`    // a config is embedded: the file is as secret as that
+
+	Manifest  string  `json:"manifest,omitempty"`  // digest of the container that the file is an archive of
+	Published []Place `json:"published,omitempty"` // where publish put the file, one for each repository
+}
+
+// A Place is where a file is in a registry.
+type Place struct {
+	Repository string `json:"repository"`
+	Manifest   string `json:"manifest"` // digest of the manifest that has the file alone
+}
+
+// Publish records where the file was put. An earlier place in the same
+// repository is forgotten.
+func (d *Detail) Publish(p Place) {
+	others := slices.DeleteFunc(slices.Clone(d.Published), func(q Place) bool { return q.Repository == p.Repository })
+	d.Published = append(others, p)
 }
 
 // Details returns what there is to say besides.
 func (m *Meta) Details() Details {
 	d := Details{}
-	for _, a := range m.Images {
-		d[a.Path] = a.Detail
+	for platform, a := range m.Images {
+		f := FileDetail{Detail: a.Detail}
+		if a.Unlisted {
+			f.Platform, f.Artifact = platform, &a
+		}
+		d[a.Path] = f
 	}
 	return d
+}
+
+// Listed returns what meta.json lists: the build without what its readers would
+// refuse.
+func (m *Meta) Listed() *Meta {
+	listed := *m
+	listed.Images = maps.Clone(m.Images)
+	maps.DeleteFunc(listed.Images, func(_ string, a Artifact) bool { return a.Unlisted })
+	return &listed
 }
 
 // Platforms returns what there are images for, in order.
@@ -133,9 +171,6 @@ func ReadMeta(dir fs.FS) (*Meta, error) {
 	if err := d.Decode(m); err != nil {
 		return nil, err
 	}
-	if err := m.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", MetaFile, err)
-	}
 	details := Details{}
 	text, err = readFile(dir, DetailsFile)
 	if err == nil {
@@ -144,8 +179,25 @@ func ReadMeta(dir fs.FS) (*Meta, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", DetailsFile, err)
 	}
+	for _, file := range slices.Sorted(maps.Keys(details)) {
+		f := details[file]
+		if f.Artifact == nil {
+			continue
+		}
+		if m.Images == nil {
+			m.Images = map[string]Artifact{}
+		}
+		if _, listed := m.Images[f.Platform]; listed || f.Platform == "" || f.Artifact.Path != file {
+			return nil, fmt.Errorf("%s: %s: platform %q and path %q do not fit", DetailsFile, file, f.Platform, f.Artifact.Path)
+		}
+		f.Artifact.Unlisted = true
+		m.Images[f.Platform] = *f.Artifact
+	}
+	if err := m.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", MetaFile, err)
+	}
 	for platform, a := range m.Images {
-		if a.Detail = details[a.Path]; a.Format == "" {
+		if a.Detail = details[a.Path].Detail; a.Format == "" {
 			a.Format, a.Compression = encoding(platform, a.Path)
 		}
 		m.Images[platform] = a

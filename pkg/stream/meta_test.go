@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 )
 
@@ -56,7 +58,7 @@ var cosaPlatforms = strings.Fields(`aliyun applehv aws azure azurestack digitalo
 // TestCosa: coreos-assembler reads what we write.
 func TestCosa(t *testing.T) {
 	for _, p := range cloud.Platforms {
-		if !slices.Contains(cosaPlatforms, p.ID) {
+		if !p.Emerging && !slices.Contains(cosaPlatforms, p.ID) {
 			t.Errorf("%s: coreos-assembler has no such platform", p.ID)
 		}
 	}
@@ -68,6 +70,43 @@ func TestCosa(t *testing.T) {
 		d.DisallowUnknownFields()
 		if err := d.Decode(&cosaBuild{}); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestUnlisted: images of platforms that coreos-assembler has no name for are in
+// images.json, and read from there.
+func TestUnlisted(t *testing.T) {
+	m := *testBuilds(t)[0].Meta
+	m.Images = maps.Clone(m.Images)
+	a := Artifact{Path: "a-scaleway.qcow2", SHA256: strings.Repeat("a", 64), Size: 7, Unlisted: true, Detail: Detail{Format: "qcow2", VirtualSize: 9}}
+	m.Images["scaleway"] = a
+	listed := Marshal(m.Listed())
+	if bytes.Contains(listed, []byte("scaleway")) || !bytes.Contains(listed, []byte(`"metal"`)) {
+		t.Errorf("meta.json: %s", listed)
+	}
+	read := func(change func(*FileDetail)) (*Meta, error) {
+		details := m.Details()
+		f := details[a.Path]
+		change(&f)
+		details[a.Path] = f
+		return ReadMeta(fstest.MapFS{MetaFile: {Data: listed}, DetailsFile: {Data: Marshal(details)}})
+	}
+	got, err := read(func(*FileDetail) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(a, got.Images["scaleway"]); diff != "" || len(got.Images) != len(m.Images) || got.Images["metal"].Unlisted {
+		t.Errorf("%+v\n%s", got.Images, diff)
+	}
+	for name, change := range map[string]func(*FileDetail){
+		"no platform":  func(f *FileDetail) { f.Platform = "" },
+		"listed":       func(f *FileDetail) { f.Platform = "metal" },
+		"another file": func(f *FileDetail) { b := a; b.Path = "../secret"; f.Artifact = &b },
+		"no digest":    func(f *FileDetail) { b := a; b.SHA256 = "x"; f.Artifact = &b },
+	} {
+		if _, err := read(change); err == nil {
+			t.Errorf("%s: accepted", name)
 		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // Options say what an archive tells of its disk.
@@ -84,7 +85,7 @@ const typeSparse = 'S'
 // Check returns why a disk of a size in bytes cannot be imported.
 func Check(size int64) error {
 	if size%unit != 0 || size == 0 {
-		return fmt.Errorf("gcp: a disk of %d bytes: must be a whole number of GiB", size)
+		return fmt.Errorf("gcp: a disk of %s: must be a whole number of GiB", rootfs.Bytes(size))
 	}
 	return nil
 }

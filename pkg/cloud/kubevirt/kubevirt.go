@@ -82,6 +82,28 @@ func Write(w io.Writer, img *disk.Image, o Options) error {
 	return nil
 }
 
+// Digest returns the digest of the container's manifest, of an image that
+// [Write] wrote.
+func Digest(r io.Reader) (string, error) {
+	for t := tar.NewReader(r); ; {
+		h, err := t.Next()
+		if err == nil && h.Name != ocispec.ImageIndexFile {
+			continue
+		}
+		var index ocispec.Index
+		if err == nil {
+			err = json.NewDecoder(io.LimitReader(t, 1<<20)).Decode(&index)
+		}
+		if err == nil && len(index.Manifests) != 1 {
+			err = fmt.Errorf("%d manifests, want 1", len(index.Manifests))
+		}
+		if err != nil {
+			return "", fmt.Errorf("kubevirt: %s: %w", ocispec.ImageIndexFile, err)
+		}
+		return index.Manifests[0].Digest.String(), nil
+	}
+}
+
 // Size returns how many bytes Write writes.
 func Size(img *disk.Image, o Options) (int64, error) {
 	l, err := newLayer(img, o)

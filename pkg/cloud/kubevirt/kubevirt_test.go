@@ -58,6 +58,18 @@ func TestSkopeo(t *testing.T) {
 	if len(config.Config.Entrypoint) != 1 {
 		t.Errorf("%+v", config)
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want := strings.TrimSpace(treetest.Run(t, "skopeo", "inspect", "--format", "{{.Digest}}", "oci-archive:"+path))
+	if got, err := Digest(f); got != want || err != nil {
+		t.Errorf("digest %s, %v, want %s", got, err, want)
+	}
+	if got, err := Digest(strings.NewReader("nothing")); err == nil {
+		t.Errorf("nothing has the digest %s", got)
+	}
 	dir := filepath.Join(t.TempDir(), "dir")
 	treetest.Run(t, "skopeo", "--insecure-policy", "copy", "oci-archive:"+path+":44.1.0", "dir:"+dir)
 	list := treetest.Run(t, "tar", "--numeric-owner", "--full-time", "-tvf", filepath.Join(dir, strings.TrimPrefix(seen.Layers[0], "sha256:")))

@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // importSnapshot is the request of EC2's ImportSnapshot. Its DiskContainer is
@@ -184,7 +185,7 @@ const maxVolume = 64 << 40
 // is not a hole, and hashes on all cores.
 func Blocks(img *disk.Image) (*Snapshot, error) {
 	if img.Size() == 0 || img.Size() > maxVolume {
-		return nil, fmt.Errorf("upload: a disk of %d bytes: must have 1 to %d", img.Size(), int64(maxVolume))
+		return nil, fmt.Errorf("upload: a disk of %s: must have 1 byte to %s", rootfs.Bytes(img.Size()), rootfs.Bytes(int64(maxVolume)))
 	}
 	s := &Snapshot{VolumeSize: (img.Size() + gib - 1) / gib, BlockSize: BlockSize, Blocks: []Block{}}
 	all := sha256.New()

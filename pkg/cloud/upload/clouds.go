@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A cloud is one or more platforms that take images in the same way.
@@ -43,6 +45,7 @@ var meanings = map[string]string{
 	"IMAGE_PATH":      "the folder that the image is in, absolute",
 	"MD5":             "the MD5 of the image, as md5sum prints it",
 	"NAMESPACE":       "the namespace of the object storage",
+	"OS_TYPE":         "the id of CloudStack's type of guest, such as that of Fedora Linux (64 bit)",
 	"REGION":          "the cloud's region",
 	"REPOSITORY":      "the repository of a registry that the image goes to, such as quay.io/example/coreos",
 	"RESOURCE_GROUP":  "the Azure resource group that the image belongs to",
@@ -54,6 +57,8 @@ var meanings = map[string]string{
 	"SWITCH":          "the virtual switch of Hyper-V that the machine is on",
 	"TASK":            "the id of the task that imports the image",
 	"URL":             "the address under which the cloud can fetch the image's file",
+	"WORKSPACE":       "the name of the workspace of Power Virtual Server",
+	"ZONE":            "the cloud's zone",
 	"PRISM_USER":      "the name of the user of Prism Central, whose password is asked for",
 	"VM":              "the number or the name of the machine that is made",
 }
@@ -70,6 +75,11 @@ var registerAMI = step{what: "Register the AMI.", gives: "IMAGE",
 // uploadBlob is the first step of Azure and Azure Stack Hub.
 var uploadBlob = step{what: "Upload the image as a page blob.",
 	command: "az storage blob upload --account-name ${STORAGE_ACCOUNT} --container-name ${CONTAINER} --type page --file {file} --name {file}"}
+
+// installFromMemory is the step of machines whose Ignition config does not come
+// with the image.
+var installFromMemory = step{what: "Install the image, from a system that was booted into memory. The image has no signature beside it, which --insecure accepts.",
+	command: "coreos-installer install --image-file {file} --insecure ${DEVICE}"}
 
 // clouds is the table.
 var clouds = []cloud{
@@ -224,6 +234,53 @@ var clouds = []cloud{
 		steps: []step{{what: "Install the image. It has no signature beside it, which is what --insecure is for.",
 			command: "coreos-installer install --image-file {file} --insecure --ignition-file ${IGNITION} ${DEVICE}"}},
 	},
+	{
+		platforms: []string{"packet"}, format: "raw", compressions: []string{"gzip", "xz", "zstd"}, arches: bothArchs,
+		steps: []step{installFromMemory},
+	},
+	{
+		platforms: []string{"nvidiabluefield"}, format: "raw", compressions: []string{"gzip", "xz", "zstd"}, arches: map[string]string{"aarch64": "arm64"},
+		steps: []step{installFromMemory},
+	},
+	{
+		platforms: []string{"akamai"}, format: "raw", compressions: []string{"gzip"}, arches: amd64Only, prepare: prepareAkamai,
+		steps: []step{{what: "Upload the image.",
+			command: "linode-cli image-upload --region ${REGION} --label {name} --description {title} --cloud-init {file}"}},
+	},
+	{
+		platforms: []string{"brightbox"}, format: "qcow2", arches: amd64Only,
+		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
+			command: "brightbox images register --arch={cloud-arch} --name={name} --url=${URL}"}},
+	},
+	{
+		platforms: []string{"cloudstack"}, format: "qcow2", arches: map[string]string{"x86_64": "x86_64", "aarch64": "aarch64"},
+		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
+			command: "cmk register template name={name} displaytext={title} url=${URL} hypervisor=KVM format=QCOW2 arch={cloud-arch} ostypeid=${OS_TYPE} zoneid=${ZONE} requireshvm=true"}},
+	},
+	{
+		platforms: []string{"powervs"}, format: "qcow2", compressions: []string{"gzip"}, arches: map[string]string{"ppc64le": "ppc64le"},
+		steps: []step{
+			{what: "Make an OVA of the image.",
+				command: "pvsadm image qcow2ova --image-name {name} --image-dist coreos --image-url ${IMAGE_PATH}/{file} --image-size {gib}"},
+			{what: "Upload the OVA to Cloud Object Storage.", command: "pvsadm image upload --bucket ${BUCKET} --object-name {name}.ova.gz --region ${REGION}"},
+			{what: "Import the OVA.",
+				command: "pvsadm image import --workspace-name ${WORKSPACE} --bucket ${BUCKET} --bucket-region ${REGION} --object {name}.ova.gz --pvs-image-name {name}"},
+		},
+	},
+	{
+		platforms: []string{"scaleway"}, format: "qcow2", arches: bothArchs,
+		steps: []step{
+			{what: "Upload the image to Object Storage, with the AWS CLI.", command: "aws s3 cp {file} s3://${BUCKET}/{file}"},
+			{what: "Import it as a snapshot.",
+				command: "scw block snapshot import-from-object-storage bucket=${BUCKET} key={file} name={name} zone=${ZONE}"},
+			{what: "Make an image of the snapshot.", command: "scw instance image create name={name} snapshot-id=${SNAPSHOT} arch={cloud-arch} zone=${ZONE}"},
+		},
+	},
+	{
+		platforms: []string{"upcloud"}, format: "raw", compressions: []string{"gzip", "xz"}, arches: amd64Only,
+		steps: []step{{what: "Import the image.",
+			command: "upctl storage import --title {name} --zone ${ZONE} --size {gib} --source-location {file}"}},
+	},
 }
 
 // Platforms returns the platforms that documents are made for.
@@ -269,9 +326,9 @@ func (d *Document) blob(w words, domain string) error {
 	}
 	switch {
 	case m.VirtualSize%mib != 0:
-		return fmt.Errorf("a disk of %d bytes: must be whole MiB", m.VirtualSize)
+		return fmt.Errorf("a disk of %s: must be whole MiB", rootfs.Bytes(m.VirtualSize))
 	case size != m.VirtualSize+512:
-		return fmt.Errorf("%d bytes for a disk of %d: must be a fixed VHD", size, m.VirtualSize)
+		return fmt.Errorf("%s for a disk of %s: must be a fixed VHD", rootfs.Bytes(size), rootfs.Bytes(m.VirtualSize))
 	case !azureName.MatchString(w["name"]):
 		return fmt.Errorf("name %q: must be at most 80 letters, digits and . _ -", w["name"])
 	}
@@ -282,7 +339,7 @@ func (d *Document) blob(w words, domain string) error {
 // prepareGCP: features are what the image's kernel and boot loader can.
 func prepareGCP(d *Document, w words) error {
 	if d.Image.VirtualSize%gib != 0 {
-		return fmt.Errorf("a disk of %d bytes: must be whole GiB", d.Image.VirtualSize)
+		return fmt.Errorf("a disk of %s: must be whole GiB", rootfs.Bytes(d.Image.VirtualSize))
 	}
 	features := "UEFI_COMPATIBLE,VIRTIO_SCSI_MULTIQUEUE,GVNIC"
 	if d.Image.Arch == "x86_64" {
@@ -341,9 +398,19 @@ func prepareOracle(d *Document, w words) error { return d.checkSize(400) }
 // checkSize sees that the disk has no more GiB than a cloud takes.
 func (d *Document) checkSize(limit int64) error {
 	if d.Image.VirtualSize > limit*gib {
-		return fmt.Errorf("a disk of %d bytes: must be of at most %d GiB", d.Image.VirtualSize, limit)
+		return fmt.Errorf("a disk of %s: must be of at most %d GiB", rootfs.Bytes(d.Image.VirtualSize), limit)
 	}
 	return nil
+}
+
+// prepareAkamai: the upload is limited to 6 GiB, before and after decompression,
+// and must be a gzip file.
+func prepareAkamai(d *Document, w words) error {
+	if d.Image.Compression != "gzip" {
+		d.Steps = append(d.Steps, step{what: "Compress the image.", command: "gzip --keep {file}"}.made(w))
+		w["file"] += ".gz"
+	}
+	return d.checkSize(6)
 }
 
 func prepareHetzner(d *Document, w words) error {

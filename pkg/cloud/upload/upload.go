@@ -104,6 +104,18 @@ type Image struct {
 	SecureBoot bool `json:"secure-boot,omitempty"`
 	// The operating system's choices for AWS.
 	AWS AWS `json:"aws,omitzero"`
+	// The digest of the container in the file: sha256:....
+	Manifest string `json:"manifest,omitempty" jsonschema:"pattern=^sha256:[0-9a-f]{64}$"`
+	// Where publish put the file, one for each repository.
+	Published []Published `json:"published,omitempty"`
+}
+
+// Published is a place of the file in a registry.
+type Published struct {
+	// The repository, without a tag.
+	Repository string `json:"repository" jsonschema:"required"`
+	// The digest of the manifest that has the file alone: sha256:....
+	Manifest string `json:"manifest" jsonschema:"required,pattern=^sha256:[0-9a-f]{64}$"`
 }
 
 // AWS is what an operating system chooses for AWS, in its image.json.

@@ -71,7 +71,7 @@ func Format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 		if sizeErr != nil {
 			return nil, fmt.Errorf("ext4: %w", sizeErr)
 		}
-		return nil, fmt.Errorf("ext4: %d bytes are too small: need %d bytes", o.Size, size)
+		return nil, fmt.Errorf("ext4: %s are too small: need %s", rootfs.Bytes(o.Size), rootfs.Bytes(size))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ext4: %w", err)

@@ -112,7 +112,7 @@ func TestErrors(t *testing.T) {
 		{"attribute without name", attrs(map[string]string{"user.": "x"}), boot, `ext4: d/f: attribute "user." has no place`},
 		{"acl", attrs(map[string]string{"system.posix_acl_access": "x"}), boot, "ext4: d/f: access control list of 1 bytes is malformed"},
 		{"acl tag", attrs(map[string]string{"system.posix_acl_access": treetest.ACL([3]uint32{3, 0, 0})}), boot, "ext4: d/f: access control list has an entry of tag 0x3"},
-		{"file", with("f", rootfs.File(0o644, disktest.Zeros(4<<40))), boot, "ext4: d/f: file of 4398046511104 bytes, limit is"},
+		{"file", with("f", rootfs.File(0o644, disktest.Zeros(4<<40))), boot, "ext4: d/f: file of 4 TiB (4398046511104 bytes), limit is"},
 		{"label", rootfs.Dir(0o755), Options{Size: miB, Label: "seventeen letters"}, "ext4: label"},
 		{"block size", rootfs.Dir(0o755), Options{Size: miB, BlockSize: 2048}, "ext4: block size of 2048 bytes"},
 		{"journal", rootfs.Dir(0o755), Options{Size: 64 * miB, JournalSize: 1}, "ext4: journal of 1 bytes"},
@@ -151,7 +151,7 @@ func TestNeededSize(t *testing.T) {
 			o.Size = size
 			treetest.Judge(t, "ext4", disktest.WriteSparse(t, mustFormat(t, root, o)))
 			o.Size = size - o.blockSize(size)
-			want := fmt.Sprintf("ext4: %d bytes are too small: need %d bytes", o.Size, size)
+			want := fmt.Sprintf("ext4: %s are too small: need %s", rootfs.Bytes(o.Size), rootfs.Bytes(size))
 			if _, err := Format(root, o); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}

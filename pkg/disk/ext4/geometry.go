@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A run is contiguous blocks.
@@ -131,7 +133,7 @@ func (g *geometry) divide(inodes uint64) error {
 		g.reservedGDT = min(ceil(ceil(grown-g.first, g.perGroup), perBlock)-g.descBlocks, g.block/4)
 	}
 	if 1+g.descBlocks+g.reservedGDT > g.perGroup/2 {
-		return fmt.Errorf("%d bytes need %d blocks of group descriptors in a group of %d blocks: use larger blocks", g.blocks*g.block, g.descBlocks, g.perGroup)
+		return fmt.Errorf("%s need %d blocks of group descriptors in a group of %d blocks: use larger blocks", rootfs.Bytes(g.blocks*g.block), g.descBlocks, g.perGroup)
 	}
 
 	perTableBlock := g.block / inodeSize

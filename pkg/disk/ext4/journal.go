@@ -3,6 +3,8 @@ package ext4
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 const (
@@ -21,7 +23,7 @@ func (o Options) journalBlocks(g *geometry) (uint64, error) {
 	}
 	n := uint64(o.JournalSize) / g.block
 	if n < minJournal {
-		return 0, fmt.Errorf("journal of %d bytes, at least %d blocks of %d are needed", o.JournalSize, minJournal, g.block)
+		return 0, fmt.Errorf("journal of %s, at least %d blocks of %d are needed", rootfs.Bytes(o.JournalSize), minJournal, g.block)
 	}
 	return n, nil
 }

@@ -59,8 +59,10 @@ func (n *node) path() string {
 	return path.Join(n.parent.path(), n.name)
 }
 
-// fail puts the path in front of what is wrong.
-func (n *node) fail(err error) error { return fmt.Errorf("%s: %w", n.path(), err) }
+// fail returns an error about the node.
+func (n *node) fail(err error) error {
+	return &rootfs.InodeError{Path: n.path(), Inode: n.in, Err: err}
+}
 
 // dataBlocks is how many blocks the content takes.
 func (n *node) dataBlocks(block uint64) uint64 {
@@ -220,7 +222,7 @@ func (t *tree) check(n *node) error {
 	switch in.Type() {
 	case rootfs.ModeFile:
 		if limit := int64(1<<32-1) * int64(t.block); in.Size() > limit {
-			return fmt.Errorf("file of %d bytes, limit is %d", in.Size(), limit)
+			return fmt.Errorf("file of %s, limit is %s", rootfs.Bytes(in.Size()), rootfs.Bytes(limit))
 		}
 	case rootfs.ModeLink:
 		if len(in.Target) == 0 || len(in.Target) >= t.block || strings.Contains(in.Target, "\x00") {

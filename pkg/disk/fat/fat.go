@@ -64,8 +64,8 @@ func format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 		return nil, fmt.Errorf("the root directory needs %d entries, FAT16 has %d", nodes[0].size/entrySize, need)
 	}
 	if geo.clustersOf(nodes) > int64(geo.clusters) {
-		return nil, fmt.Errorf("the tree needs %d clusters of %d bytes, %d bytes of image hold %d: %s",
-			geo.clustersOf(nodes), geo.clusterSize(), o.Size, geo.clusters, sizeHint(nodes, o))
+		return nil, fmt.Errorf("the tree needs %d clusters of %d bytes, an image of %s holds %d: %s",
+			geo.clustersOf(nodes), geo.clusterSize(), rootfs.Bytes(o.Size), geo.clusters, sizeHint(nodes, o))
 	}
 	l := &layout{geometry: geo, options: o, label: label, nodes: nodes}
 	return l.image()
@@ -92,7 +92,7 @@ func sizeHint(nodes []*node, o Options) string {
 			low = mid
 		}
 	}
-	return fmt.Sprintf("%d bytes (%d MiB) are needed", high*unit, high)
+	return fmt.Sprintf("%s are needed", rootfs.Bytes(high*unit))
 }
 
 // layout is a file system whose shape and content are decided, on the way to

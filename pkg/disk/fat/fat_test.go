@@ -294,8 +294,8 @@ func TestRefused(t *testing.T) {
 		{"dots", one("..", file), o, "is no name"},
 		{"UTF-8", one("a\xff", file), o, "is not UTF-8"},
 		{"long", one(strings.Repeat("🎉", 128), file), o, "256 UTF-16 units"},
-		{"4 GiB", one("f", rootfs.File(0o644, hollow(1<<32))), o, "dir/f: file of 4294967296 bytes, the limit is 4294967295"},
-		{"full", one("f", rootfs.File(0o644, hollow(200*mib))), o, "tree needs 102401 clusters of 2048 bytes, 133169152 bytes of image hold 64887: 210763776 bytes (201 MiB) are needed"},
+		{"4 GiB", one("f", rootfs.File(0o644, hollow(1<<32))), o, "dir/f: file of 4 GiB (4294967296 bytes), the limit is "},
+		{"full", one("f", rootfs.File(0o644, hollow(200*mib))), o, "tree needs 102401 clusters of 2048 bytes, an image of 127 MiB (133169152 bytes) holds 64887: 201 MiB (210763776 bytes) are needed"},
 		{"never", &rootfs.Inode{Mode: rootfs.ModeDir, Children: map[string]*rootfs.Inode{
 			"1": rootfs.File(0o644, hollow(maxFile)), "2": rootfs.File(0o644, hollow(maxFile)), "3": rootfs.File(0o644, hollow(maxFile)),
 			"4": rootfs.File(0o644, hollow(maxFile)), "5": rootfs.File(0o644, hollow(maxFile)), "6": rootfs.File(0o644, hollow(maxFile)),

@@ -1,6 +1,10 @@
 package fat
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+)
 
 // geometry is the shape of a file system, in sectors if not said otherwise. It
 // is what mkfs.fat of dosfstools 4.2 chooses for an image of the same size.
@@ -45,7 +49,7 @@ func newGeometry(size int64, sectorSize, bits int) (geometry, error) {
 	case size <= 0 || size%int64(sectorSize) != 0:
 		return g, fmt.Errorf("size %d is not a positive multiple of the sector size %d", size, sectorSize)
 	case size > maxSize:
-		return g, fmt.Errorf("size %d is more than the %d bytes supported", size, int64(maxSize))
+		return g, fmt.Errorf("size of %s is more than the %s supported", rootfs.Bytes(size), rootfs.Bytes(int64(maxSize)))
 	}
 	if bits == 0 {
 		g.bits = Bits(size)

@@ -66,27 +66,30 @@ func (n *node) fill(dir string) error {
 	folded := make(map[string]string, len(names))
 	for _, name := range names {
 		where := path.Join(dir, name)
+		in := n.inode.Children[name]
+		fail := func(err error) error { return &rootfs.InodeError{Path: where, Inode: in, Err: err} }
 		if err := checkName(name); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
+			return fail(err)
 		}
 		if other, ok := folded[fold(name)]; ok {
-			return fmt.Errorf("%s: differs from %s only in case", where, other)
+			return fail(fmt.Errorf("differs from %s only in case", other))
 		}
 		folded[fold(name)] = name
-		child := &node{inode: n.inode.Children[name], parent: n}
+		child := &node{inode: in, parent: n}
 		if err := child.measure(); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
+			return fail(err)
 		}
 		n.children = append(n.children, child)
 	}
+	fail := func(err error) error { return &rootfs.InodeError{Path: path.Join(dir, "."), Inode: n.inode, Err: err} }
 	if err := n.shorten(names); err != nil {
-		return fmt.Errorf("%s: %w", path.Join(dir, "."), err)
+		return fail(err)
 	}
 	for _, child := range n.children {
 		n.size += child.entries() * entrySize
 	}
 	if n.size > maxDir {
-		return fmt.Errorf("%s: a directory of %d entries, the limit is %d", path.Join(dir, "."), n.size/entrySize, maxDir/entrySize)
+		return fail(fmt.Errorf("a directory of %d entries, the limit is %d", n.size/entrySize, maxDir/entrySize))
 	}
 	return nil
 }
@@ -100,7 +103,7 @@ func (n *node) measure() error {
 	case !n.inode.IsFile():
 		return fmt.Errorf("FAT holds files and directories, not mode %#o", n.inode.Mode)
 	case n.inode.Size() > maxFile:
-		return fmt.Errorf("file of %d bytes, the limit is %d", n.inode.Size(), int64(maxFile))
+		return fmt.Errorf("file of %s, the limit is %s", rootfs.Bytes(n.inode.Size()), rootfs.Bytes(int64(maxFile)))
 	}
 	n.size = n.inode.Size()
 	return nil

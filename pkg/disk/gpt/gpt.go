@@ -112,9 +112,9 @@ func (t *table) check(o Options) error {
 	case t.sector != 512 && t.sector != 4096:
 		return fmt.Errorf("sectors of %d bytes, only 512 and 4096 are known", t.sector)
 	case t.size%t.sector != 0:
-		return fmt.Errorf("disk of %d bytes is not whole sectors", t.size)
+		return fmt.Errorf("disk of %s is not whole sectors", rootfs.Bytes(t.size))
 	case t.lastUsable() < t.firstUsable():
-		return fmt.Errorf("disk of %d bytes is too small", t.size)
+		return fmt.Errorf("disk of %s is too small", rootfs.Bytes(t.size))
 	case t.guid == GUID{}:
 		return errors.New("disk has no GUID")
 	case len(o.BootCode) > len(mbr{}.BootCode):
@@ -143,7 +143,7 @@ func (t *table) add(p Partition) error {
 	case p.Size > (t.lastUsable()+1)*t.sector-p.Start:
 		return fmt.Errorf("%d+%d leaves the usable part of the disk, which ends at %d", p.Start, p.Size, (t.lastUsable()+1)*t.sector)
 	case p.Content != nil && p.Content.Size() > p.Size:
-		return fmt.Errorf("content of %d bytes does not fit in %d", p.Content.Size(), p.Size)
+		return fmt.Errorf("content of %s does not fit in %s", rootfs.Bytes(p.Content.Size()), rootfs.Bytes(p.Size))
 	}
 	for _, q := range t.parts {
 		switch {

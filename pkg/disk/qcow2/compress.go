@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // deflateWindow is how far deflate may look back. QEMU promises its readers no
@@ -30,7 +31,7 @@ func writeCompressed(w *bufio.Writer, img *disk.Image, l *layout, o Options) err
 	l.data = int64(len(p.refs))
 	l.place()
 	if max := int64(1) << l.packedShift(); l.clusters()<<l.bits > max {
-		return fmt.Errorf("file would be larger than %d bytes", max)
+		return fmt.Errorf("file would be larger than %s", rootfs.Bytes(max))
 	}
 	base := l.offset(l.dataStart())
 	l.writeTables(w, img,

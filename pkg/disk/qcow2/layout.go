@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A layout says how many clusters of each kind the file has, and by that where
@@ -74,9 +75,9 @@ func (l *layout) place() {
 func (l *layout) check() error {
 	switch {
 	case l.size%512 != 0:
-		return fmt.Errorf("disk of %d bytes is not whole sectors", l.size)
+		return fmt.Errorf("disk of %s is not whole sectors", rootfs.Bytes(l.size))
 	case l.l1Entries()*8 > maxL1Bytes:
-		return fmt.Errorf("disk of %d bytes is too large", l.size)
+		return fmt.Errorf("disk of %s is too large", rootfs.Bytes(l.size))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A File is the disk inside a qcow2 file. It is a rootfs.Blob.
@@ -66,7 +67,7 @@ func (h *header) check() error {
 		return fmt.Errorf("clusters of 1<<%d bytes", h.ClusterBits)
 	}
 	if h.Size > math.MaxInt64 {
-		return fmt.Errorf("disk of %d bytes", h.Size)
+		return fmt.Errorf("disk of %s", rootfs.Bytes(h.Size))
 	}
 	entries := ceil(ceil(int64(h.Size), 1<<h.ClusterBits), 1<<(h.ClusterBits-3))
 	compressed := h.IncompatibleFeatures&featureCompression != 0

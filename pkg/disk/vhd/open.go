@@ -46,12 +46,12 @@ func open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	case f.Version>>16 != 1:
 		return nil, disk.Unsupported("footer: version %d is not known", f.Version>>16)
 	case f.CurrentSize > maxSize || f.CurrentSize%sectorSize != 0:
-		return nil, fmt.Errorf("footer: disk of %d bytes", f.CurrentSize)
+		return nil, fmt.Errorf("footer: disk of %s", rootfs.Bytes(f.CurrentSize))
 	}
 	switch end := size - footerSize; f.Type {
 	case typeFixed:
 		if int64(f.CurrentSize) > end {
-			return nil, fmt.Errorf("disk of %d bytes in a file of %d", f.CurrentSize, size)
+			return nil, fmt.Errorf("disk of %s in a file of %s", rootfs.Bytes(f.CurrentSize), rootfs.Bytes(size))
 		}
 		return io.NewSectionReader(r, 0, int64(f.CurrentSize)), nil
 	case typeDynamic:
@@ -103,7 +103,7 @@ func openDynamic(r io.ReaderAt, end int64, f *footer) (rootfs.Blob, error) {
 	case d.block < minBlock || d.block > maxBlock || bits.OnesCount32(h.BlockSize) != 1:
 		return nil, fmt.Errorf("header: blocks of %d bytes", d.block)
 	case int64(h.Entries) < (d.size+d.block-1)/d.block:
-		return nil, fmt.Errorf("header: a table of %d entries for a disk of %d bytes", h.Entries, d.size)
+		return nil, fmt.Errorf("header: a table of %d entries for a disk of %s", h.Entries, rootfs.Bytes(d.size))
 	case h.TableOffset > uint64(end) || 4*int64(h.Entries) > end-d.table:
 		return nil, fmt.Errorf("header: table at %d leaves the file", h.TableOffset)
 	}

@@ -83,7 +83,7 @@ type header struct {
 // Check returns why a disk cannot be one of this format.
 func Check(size int64) error {
 	if size <= 0 || size%sectorSize != 0 || size > maxSize {
-		return fmt.Errorf("vhd: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", size, sectorSize, int64(maxSize))
+		return fmt.Errorf("vhd: a disk of %s: must be a whole number of sectors of %d, at most %s", rootfs.Bytes(size), sectorSize, rootfs.Bytes(int64(maxSize)))
 	}
 	return nil
 }

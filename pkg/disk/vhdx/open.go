@@ -206,7 +206,7 @@ func (f *reader) readMetadata(region regionEntry) error {
 	case sector != 512 && sector != 4096:
 		return fmt.Errorf("sectors of %d bytes", sector)
 	case size == 0 || size > maxSize || size%uint64(sector) != 0:
-		return fmt.Errorf("disk of %d bytes", size)
+		return fmt.Errorf("disk of %s", rootfs.Bytes(size))
 	}
 	f.block, f.sector, f.size = int64(parameters[0]), int64(sector), int64(size)
 	return nil

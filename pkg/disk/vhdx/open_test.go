@@ -96,7 +96,7 @@ func TestOpenDamaged(t *testing.T) {
 		{"metadata: the disk has a parent", meta(tableSize+4, 2)},
 		{"metadata: blocks of 1048577 bytes", meta(tableSize, 1)},
 		{"metadata: blocks of 524288 bytes", meta(tableSize+2, 8)},
-		{"metadata: disk of 2097153 bytes", meta(tableSize+8, 1)},
+		{"metadata: disk of 2.0 MiB (2097153 bytes)", meta(tableSize+8, 1)},
 		{"metadata: disk of ", meta(tableSize+15, 1)},
 		{"metadata: sectors of 513 bytes", meta(tableSize+32, 1)},
 		{"block allocation table of 1048576 bytes", meta(tableSize+8+5, 1)},

@@ -20,6 +20,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // Options say what a file tells of its disk.
@@ -136,7 +137,7 @@ func batSize(size int64) int64 {
 // Check returns why a disk of a size in bytes cannot be written.
 func Check(size int64) error {
 	if size <= 0 || size%sectorSize != 0 || size > maxSize {
-		return fmt.Errorf("vhdx: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", size, sectorSize, int64(maxSize))
+		return fmt.Errorf("vhdx: a disk of %s: must be a whole number of sectors of %d, at most %s", rootfs.Bytes(size), sectorSize, rootfs.Bytes(int64(maxSize)))
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // Options say what a file tells of its disk.
@@ -98,7 +99,7 @@ const (
 // Check returns why a disk of a size in bytes cannot be written.
 func Check(size int64) error {
 	if size <= 0 || size%sectorSize != 0 || size > maxSize {
-		return fmt.Errorf("vmdk: a disk of %d bytes: must be a whole number of sectors of %d, at most %d bytes", size, sectorSize, maxSize)
+		return fmt.Errorf("vmdk: a disk of %s: must be a whole number of sectors of %d, at most %s", rootfs.Bytes(size), sectorSize, rootfs.Bytes(int64(maxSize)))
 	}
 	return nil
 }
@@ -221,7 +222,7 @@ func (f *file) grains(img *disk.Image) (directory []uint32, err error) {
 			current = p.off / tableSpan
 		}
 		if f.at/sectorSize >= 1<<32 {
-			return nil, fmt.Errorf("the file would be larger than %d bytes", int64(1)<<32*sectorSize)
+			return nil, fmt.Errorf("the file would be larger than %s", rootfs.Bytes(int64(1)<<32*sectorSize))
 		}
 		table[p.off%tableSpan/grain] = uint32(f.at / sectorSize)
 		var head [12]byte

@@ -3,6 +3,8 @@ package xfs
 import (
 	"fmt"
 	"math/bits"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A geometry is how a file system is divided. Blocks have three addresses: the
@@ -55,7 +57,7 @@ func newGeometry(o Options) (*geometry, error) {
 	g.agBlocks = (g.blocks + g.groups - 1) / g.groups
 	// A group without room for anything is none.
 	if last := g.blocks - (g.groups-1)*g.agBlocks; g.agBlocks < 4096 || g.blocks < (g.groups-1)*g.agBlocks || last < 4096 {
-		return nil, fmt.Errorf("%d allocation groups are too many for %d bytes", g.groups, o.Size)
+		return nil, fmt.Errorf("%d allocation groups are too many for %s", g.groups, rootfs.Bytes(o.Size))
 	}
 	g.agLog = uint(bits.Len64(g.agBlocks - 1))
 	g.logBlocks = uint64(logSize(o.Size)) / blockSize

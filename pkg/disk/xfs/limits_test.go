@@ -45,7 +45,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{rootfs.Text(0o644, ""), "the root is not a directory"},
 		{with(&rootfs.Inode{Mode: 0o644}), "d/f: mode 0644 is of no type"},
-		{named("a/b"), `"a/b": no name`}, {named(".."), `"..": no name`}, {named(""), "no name"}, {named(strings.Repeat("x", 256)), "no name"},
+		{named("a/b"), `a/b: no name`}, {named(".."), `..: no name`}, {named(""), "no name"}, {named(strings.Repeat("x", 256)), "no name"},
 		{twice, "b: is a directory under two names, the other is a"},
 		{with(rootfs.Link("")), "d/f: symbolic link to 0 bytes"}, {with(rootfs.Link(strings.Repeat("x", 1024))), "d/f: symbolic link to 1024 bytes, limit is 1023"},
 		{with(late), "d/f: time"},

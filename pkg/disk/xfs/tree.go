@@ -1,6 +1,7 @@
 package xfs
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -56,7 +57,7 @@ func scan(root *rootfs.Inode) (*tree, error) {
 			err = n.check()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, n.fail(err)
 		}
 		t.bytes += inodeSize + n.bound()
 		return n, nil
@@ -76,12 +77,12 @@ func scan(root *rootfs.Inode) (*tree, error) {
 		for _, name := range n.names {
 			path := strings.TrimPrefix(n.path+"/"+name, "./")
 			if !rootfs.ValidName(name) || len(name) > maxName {
-				return nil, fmt.Errorf("%q: no name for a file", path)
+				return nil, &rootfs.InodeError{Path: path, Inode: n.in.Children[name], Err: errors.New("no name for a file")}
 			}
 			in := n.in.Children[name]
 			child := known[in]
 			if child != nil && in.IsDir() {
-				return nil, fmt.Errorf("%s: is a directory under two names, the other is %s", path, child.path)
+				return nil, &rootfs.InodeError{Path: path, Inode: in, Err: fmt.Errorf("is a directory under two names, the other is %s", child.path)}
 			}
 			if child == nil {
 				if child, err = add(in, path, n); err != nil {
@@ -92,12 +93,17 @@ func scan(root *rootfs.Inode) (*tree, error) {
 				child.links = 2
 				n.links++
 			} else if child.links++; child.links == 1<<31 {
-				return nil, fmt.Errorf("%s: too many links", path)
+				return nil, child.fail(errors.New("too many hard links"))
 			}
 			n.nodes[name] = child
 		}
 	}
 	return t, nil
+}
+
+// fail returns an error about the node.
+func (n *node) fail(err error) error {
+	return &rootfs.InodeError{Path: n.path, Inode: n.in, Err: err}
 }
 
 // check refuses an inode that XFS cannot hold.

@@ -182,7 +182,7 @@ func (w *writer) emit(linear uint64, b []byte) {
 func (w *writer) layout() error {
 	for _, n := range w.tree.nodes {
 		if err := w.plan(n); err != nil {
-			return err
+			return n.fail(err)
 		}
 	}
 	for _, n := range w.tree.nodes {

@@ -94,7 +94,7 @@ func Format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 	}
 	img, err := t.format(o)
 	if errors.Is(err, errTooSmall) {
-		err = fmt.Errorf("%d bytes are too small: need %d bytes", o.Size, t.size(o.Features))
+		err = fmt.Errorf("%s are too small: need %s", rootfs.Bytes(o.Size), rootfs.Bytes(t.size(o.Features)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("xfs: %w", err)

@@ -7,50 +7,38 @@
 //	linux /boot/ostree/fedora-coreos-…/vmlinuz-6.19
 //	initrd /boot/ostree/fedora-coreos-…/initramfs-6.19.img
 //
-// Each line is a key, a blank and a value. Keys stand in the order that ostree
-// writes them in, and nothing is empty: GRUB stops reading an entry at an empty
-// line and at a key without a value.
+// Each line is a key, a blank and a value. An [Entry] keeps all lines in their
+// order, those with an unknown key too: ostree, systemd and others add keys of
+// their own.
 //
 // See https://uapi-group.org/specifications/specs/boot_loader_specification/.
 package bls
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
 
 // A Field is a line of an entry.
-type Field struct{ Key, Value string }
-
-// An Entry is one way to boot. Empty fields are left out.
-type Entry struct {
-	Title      string
-	Version    string
-	Options    Args
-	Devicetree string
-	Linux      string
-	Initrd     []string
-	Extra      []Field // whatever else, after the fields above
+type Field struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
 }
 
-// Format returns the entry as a file. The kernel must be named.
+// An Entry is one way to boot: the lines of its file, without comments.
+type Entry []Field
+
+// Format returns the entry as a file. GRUB stops reading at an empty line and
+// at a key without a value, so fields without a value are left out. The kernel
+// must be named.
 func Format(e Entry) (string, error) {
-	if e.Linux == "" {
-		return "", fmt.Errorf("bls: entry %q has no kernel", e.Title)
-	}
-	fields := []Field{
-		{"title", e.Title},
-		{"version", e.Version},
-		{"options", e.Options.String()},
-		{"devicetree", e.Devicetree},
-		{"linux", e.Linux},
-	}
-	for _, name := range e.Initrd {
-		fields = append(fields, Field{"initrd", name})
+	if e.Get("linux") == "" {
+		return "", fmt.Errorf("bls: entry %q has no kernel", e.Get("title"))
 	}
 	var b strings.Builder
-	for _, f := range append(fields, e.Extra...) {
+	for _, f := range e {
 		if f.Value == "" {
 			continue
 		}
@@ -62,8 +50,12 @@ func Format(e Entry) (string, error) {
 	return b.String(), nil
 }
 
-// Parse reads an entry. Several options lines become one, as for a boot
-// loader; any other key but initrd that is repeated is kept in Extra.
+var (
+	bootable = []string{"linux", "uki", "uki-url", "efi"} // an entry has one of these
+	files    = append([]string{"initrd", "devicetree"}, bootable...)
+)
+
+// Parse reads an entry. Empty lines and comments are skipped.
 func Parse(text string) (Entry, error) {
 	var e Entry
 	number := 0
@@ -73,34 +65,45 @@ func Parse(text string) (Entry, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		key, value := line, ""
+		f := Field{Key: line}
 		if i := strings.IndexAny(line, " \t"); i >= 0 {
-			key, value = line[:i], strings.TrimSpace(line[i:])
+			f = Field{line[:i], strings.TrimSpace(line[i:])}
 		}
-		if value == "" {
-			return Entry{}, fmt.Errorf("bls: line %d: %q has no value", number, key)
+		if f.Value == "" && slices.Contains(files, f.Key) {
+			return nil, fmt.Errorf("bls: line %d: %q has no value", number, f.Key)
 		}
-		e.set(key, value)
+		e = append(e, f)
 	}
-	if e.Linux == "" {
-		return Entry{}, fmt.Errorf("bls: entry %q has no kernel", e.Title)
+	if !slices.ContainsFunc(e, func(f Field) bool { return slices.Contains(bootable, f.Key) }) {
+		return nil, errors.New("bls: the entry names nothing to boot: want one of " + strings.Join(bootable, ", "))
 	}
 	return e, nil
 }
 
-func (e *Entry) set(key, value string) {
-	single := map[string]*string{"title": &e.Title, "version": &e.Version, "devicetree": &e.Devicetree, "linux": &e.Linux}
-	switch field := single[key]; {
-	case key == "options":
-		e.Options = append(e.Options, ParseArgs(value)...)
-	case key == "initrd":
-		e.Initrd = append(e.Initrd, value)
-	case field != nil && *field == "":
-		*field = value
-	default:
-		e.Extra = append(e.Extra, Field{key, value})
+// Get returns the first value of a key, "" if there is none.
+func (e Entry) Get(key string) string {
+	for _, f := range e {
+		if f.Key == key {
+			return f.Value
+		}
 	}
+	return ""
 }
+
+// Values returns all values of a key, in order.
+func (e Entry) Values(key string) []string {
+	var values []string
+	for _, f := range e {
+		if f.Key == key {
+			values = append(values, f.Value)
+		}
+	}
+	return values
+}
+
+// Options returns the kernel command line. Several options lines are one, as
+// they are for a boot loader.
+func (e Entry) Options() Args { return ParseArgs(strings.Join(e.Values("options"), " ")) }
 
 // Args is a kernel command line. Quotes have no meaning here: an argument that
 // is quoted because of a blank in it is several, which join up again as they

@@ -12,11 +12,11 @@ const bootcsum = "a212dcd756d65cb7bed87d356b528743e1e3bee1bed30502fc40edbcc8c3fc
 
 // vector is what ostree itself wrote into testdata/ostree-1.conf.
 var vector = Entry{
-	Title:   "Fedora CoreOS 42.20250101.3.0 (ostree:0)",
-	Version: "1",
-	Options: Args{"rw", "$ignition_firstboot", "mitigations=auto,nosmt", "ostree=/ostree/boot.1/fedora-coreos/" + bootcsum + "/0"},
-	Linux:   "/boot/ostree/fedora-coreos-" + bootcsum + "/vmlinuz-6.1.0-1.fc",
-	Initrd:  []string{"/boot/ostree/fedora-coreos-" + bootcsum + "/initramfs-6.1.0-1.fc.img"},
+	{"title", "Fedora CoreOS 42.20250101.3.0 (ostree:0)"},
+	{"version", "1"},
+	{"options", "rw $ignition_firstboot mitigations=auto,nosmt ostree=/ostree/boot.1/fedora-coreos/" + bootcsum + "/0"},
+	{"linux", "/boot/ostree/fedora-coreos-" + bootcsum + "/vmlinuz-6.1.0-1.fc"},
+	{"initrd", "/boot/ostree/fedora-coreos-" + bootcsum + "/initramfs-6.1.0-1.fc.img"},
 }
 
 func TestVector(t *testing.T) {
@@ -40,34 +40,49 @@ func TestVector(t *testing.T) {
 	}
 }
 
+// TestRoundTrip: every line of an entry is kept in its place, whatever its key.
 func TestRoundTrip(t *testing.T) {
-	e := Entry{
-		Version: "2", Linux: "/vmlinuz", Initrd: []string{"/a", "/b"}, Devicetree: "/dt", Options: Args{"a", "b=c"},
-		Extra: []Field{{"fdtdir", "/dtb"}, {"grub_users", `""`}},
+	const want = "title T\nx-options-source-tuned nohz=full\noptions a b=c\noptions d\nlinux /vmlinuz\nlinux /second\n" +
+		"initrd /a\ninitrd /b\nextra /one.addon.efi\nextra /two.addon.efi\nmachine-id 0123\nsort-key fcos\n" +
+		"architecture x64\ndevicetree-overlay /x.dtbo /y.dtbo\ngrub_users \"\"\n"
+	for name, text := range map[string]string{
+		"plain":    want,
+		"comments": "# comment\n\n  # another\n" + want,
+		"CRLF":     strings.ReplaceAll(want, "\n", "\r\n"),
+		"tabs":     strings.ReplaceAll(strings.ReplaceAll(want, "linux ", "linux\t \t"), "extra ", "\textra\t"),
+		"empty":    "version\nsort-key \n" + want,
+		"cut":      strings.TrimSuffix(want, "\n"),
+	} {
+		e, err := Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := Format(e); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if got := e.Options().String(); got != "a b=c d" {
+			t.Errorf("%s: options %q", name, got)
+		}
+		if e.Get("linux") != "/vmlinuz" || e.Get("absent") != "" || strings.Join(e.Values("initrd"), " ") != "/a /b" {
+			t.Errorf("%s: %v", name, e)
+		}
 	}
-	text, err := Format(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "version 2\noptions a b=c\ndevicetree /dt\nlinux /vmlinuz\ninitrd /a\ninitrd /b\nfdtdir /dtb\ngrub_users \"\"\n"
-	if text != want {
-		t.Errorf("%q, want %q", text, want)
-	}
-	back, err := Parse("# comment\n\n" + strings.Replace(text, "a b=c", "a\noptions  b=c", 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(e, back); diff != "" {
-		t.Error(diff)
+	if e, err := Parse("title T\nversion\nuki /EFI/Linux/a.efi\nprofile 1\n"); err != nil || len(e) != 4 || e[1] != (Field{Key: "version"}) {
+		t.Errorf("unified kernel image: %v, %v", e, err)
 	}
 }
 
 func TestErrors(t *testing.T) {
+	linux := Field{"linux", "/a"}
 	for _, e := range []Entry{
-		{Title: "no kernel"},
-		{Linux: "/a\nlinux /b"},
-		{Linux: "/a", Options: Args{"x\ninitrd /evil"}},
-		{Linux: "/a", Extra: []Field{{"two words", "x"}}},
+		{{"title", "no kernel"}},
+		{{"linux", "/a\nlinux /b"}},
+		{linux, {"options", "x\ninitrd /evil"}},
+		{linux, {"two words", "x"}},
+		{linux, {"#", "x"}},
 	} {
 		if text, err := Format(e); err == nil {
 			t.Errorf("%v: written as %q", e, text)

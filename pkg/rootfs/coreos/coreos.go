@@ -130,11 +130,7 @@ func (c *Choices) warn(format string, args ...any) {
 // Kargs returns the kernel command line of an image for a platform. It lacks
 // ostree=, whose place is before ignition.platform.id, because only a
 // deployment knows it. More arguments come last.
-func (c *Choices) Kargs(platform string, more []string) (bls.Args, error) {
-	p, err := c.Platform(platform)
-	if err != nil {
-		return nil, err
-	}
+func (c *Choices) Kargs(platform string, more []string) bls.Args {
 	args := c.installArgs.Append(c.containArgs...)
 	if _, ok := bls.ParseArgs(args.Append(c.extraArgs...).String()).Get("rw"); !ok {
 		args = bls.Args{"rw"}.Append(args...)
@@ -143,25 +139,23 @@ func (c *Choices) Kargs(platform string, more []string) (bls.Args, error) {
 		args = args.Delete(arg)
 	}
 	args = args.Append("$ignition_firstboot").Append(c.extraArgs...)
-	args = args.Append("ignition.platform.id=" + platform).Append(p.Kernel...)
-	return args.Append(more...), nil
+	args = args.Append("ignition.platform.id=" + platform).Append(c.Platform(platform).Kernel...)
+	return args.Append(more...)
 }
 
 // Platform returns the settings of a platform: the container's if it has any,
-// else the ones that Fedora CoreOS has.
-func (c *Choices) Platform(name string) (Platform, error) {
+// else the ones that Fedora CoreOS has, or the platform's documentation.
+func (c *Choices) Platform(name string) Platform {
 	if p, ok := c.platforms[name]; ok {
-		return p, nil
+		return p
 	}
-	if !slices.Contains(builtin, name) {
-		known := slices.Concat(builtin, slices.Collect(maps.Keys(c.platforms)))
-		slices.Sort(known)
-		return Platform{}, fmt.Errorf("coreos: platform %q is unknown; there are %s", name, strings.Join(slices.Compact(known), " "))
+	if p, ok := emerging[c.arch][name]; ok {
+		return p
 	}
 	if c.PlatformsJSON != nil {
-		return Platform{}, nil // the container knows best which platforms need nothing
+		return Platform{} // the container knows best which platforms need nothing
 	}
-	return consoles[c.arch][name], nil
+	return consoles[c.arch][name]
 }
 
 // installConfig is the part of a file of bootc/install that is used.

@@ -6,13 +6,6 @@ type Platform struct {
 	Kernel []string `json:"kernel_arguments"` // after ignition.platform.id
 }
 
-// builtin are the platforms of Ignition that Fedora CoreOS has images for.
-var builtin = []string{
-	"aliyun", "applehv", "aws", "azure", "azurestack", "digitalocean", "exoscale", "gcp", "hetzner", "hyperv",
-	"ibmcloud", "kubevirt", "metal", "nutanix", "openstack", "oraclecloud", "packet", "powervs", "proxmoxve",
-	"qemu", "virtualbox", "vmware", "vultr",
-}
-
 var (
 	serial = []string{"serial --speed=115200", "terminal_input serial console", "terminal_output serial console"}
 
@@ -43,5 +36,19 @@ var consoles = map[string]map[string]Platform{
 		"openstack": {serial, []string{"console=ttyAMA0,115200n8", "console=tty0"}},
 		"packet":    {[]string{"serial --speed=115200", "terminal_input serial", "terminal_output serial"}, []string{"console=ttyAMA0,115200"}},
 		"qemu":      {GRUB: serial}, // the kernel finds the console by itself
+	},
+}
+
+// emerging are the settings of platforms that Fedora CoreOS does not know: those
+// of their own documentation. A container with a platforms.json says nothing of
+// them, so they apply there too.
+var emerging = map[string]map[string]Platform{
+	"x86_64": {
+		"akamai":   {[]string{"serial --speed=19200", "terminal_input serial console", "terminal_output serial console"}, []string{"console=tty0", "console=ttyS0,19200n8"}}, // as Lish has it
+		"scaleway": {serial, serialFirst},
+	},
+	"aarch64": {
+		"nvidiabluefield": {Kernel: []string{"console=hvc0", "console=ttyAMA0"}}, // as in coreos-assembler's boot stream
+		"scaleway":        {Kernel: []string{"console=tty0", "console=ttyAMA0,115200n8"}},
 	},
 }

@@ -72,6 +72,14 @@ func (b Blob) ReadAt(p []byte, off int64) (int, error) {
 	return n, eof
 }
 
+// Origin names the layer that the content came in.
+func (b Blob) Origin() string {
+	if b.Layer == nil {
+		return ""
+	}
+	return "layer " + b.Layer.Digest.String()
+}
+
 // File returns the file that holds the content, and where it is in there, for
 // who can have the kernel copy it. The file is the layer's: it is only read,
 // at offsets, and not closed.

@@ -110,11 +110,18 @@ type Entry struct {
 	Arch     string `json:"arch,omitempty"`     // as Go calls it
 	File     string `json:"file"`
 	Type     string `json:"type"`
-	Digest   string `json:"digest"` // of its manifest
-	Blob     string `json:"blob"`   // digest of its layer
-	Size     int64  `json:"size"`   // of its layer
+	Digest   string `json:"digest"`           // of its manifest
+	Blob     string `json:"blob"`             // digest of its layer
+	Size     int64  `json:"size"`             // of its layer
+	SHA256   string `json:"sha256,omitempty"` // of the file, if it is an image's
 	Subject  string `json:"subject,omitempty"`
-	Blobs    string `json:"blob_was,omitempty"` // sent, there or mounted
+
+	// REPOSITORY@DIGEST of the manifest, and, if Ironic takes the image in this
+	// form, the same as its URL. Ironic does not read an index.
+	Reference string `json:"reference"`
+	OCI       string `json:"oci,omitempty"`
+
+	Blobs string `json:"blob_was,omitempty"` // sent, there or mounted
 }
 
 // A TagResult is a name for something that was published.
@@ -375,8 +382,15 @@ func (p *publication) describe() {
 			Platform: it.platform, File: it.file.name, Type: it.mediaType,
 			Digest: it.desc.Digest.String(), Blob: layer.Digest.String(), Size: layer.Size, Blobs: p.have[layer.Digest],
 		}
+		e.Reference = reference.TrimNamed(p.named).String() + "@" + e.Digest
 		if it.build != nil {
 			e.Arch = it.build.arch
+		}
+		if it.platform != "" {
+			e.SHA256 = it.build.meta.Images[it.platform].SHA256
+		}
+		if it.platform != "" && !it.container && p.form.rung() <= ArtifactTag.rung() {
+			e.OCI = "oci://" + p.at.Name() + "@" + e.Digest // Ironic reads no registries.conf
 		}
 		if s := p.subject(it); s != nil {
 			e.Subject = s.Digest.String()

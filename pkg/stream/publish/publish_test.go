@@ -463,7 +463,12 @@ func TestLocation(t *testing.T) {
 	if !slices.Contains(got.Notes, "registries.conf places vendor.example/team/disks at "+reg.host+"/real/disks: published there") {
 		t.Errorf("%q", got.Notes)
 	}
-	// Names of other repositories mean what the first one does.
+	for _, e := range got.Entries {
+		if e.Platform != "" && e.OCI != "oci://"+reg.host+"/real/disks@"+e.Digest {
+			t.Errorf("%s: %s", e.File, e.OCI)
+		}
+	}
+	// The names of other repositories are placed in the same way.
 	for to, from := range map[string]string{"one": "vendor.example/team/disks", "two": reg.host + "/real/disks", "three": "real/disks"} {
 		o.MountFrom = from
 		for _, e := range publish(t, dir, "vendor.example/team/"+to+":1", o).Entries {

@@ -26,6 +26,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -74,6 +75,7 @@ type image struct {
 
 // A node is a file in the image.
 type node struct {
+	in       *rootfs.Inode // nil for a directory that the tree lacks
 	path     string
 	name     string
 	mode     uint32
@@ -135,7 +137,7 @@ func newImage(root *rootfs.Inode, o Options) (*image, error) {
 }
 
 func newNode(path, name string, n *rootfs.Inode, o Options) (*node, error) {
-	x := &node{path: path, name: name, mode: n.Mode, uid: n.UID, gid: n.GID, target: n.Target, size: n.Size()}
+	x := &node{in: n, path: path, name: name, mode: n.Mode, uid: n.UID, gid: n.GID, target: n.Target, size: n.Size()}
 	total := binary.Size(xattrHeader{})
 	for name, value := range n.Xattrs {
 		total += len(name) + len(value) + xattrOverhead
@@ -145,7 +147,7 @@ func newNode(path, name string, n *rootfs.Inode, o Options) (*node, error) {
 		x.xattrs = append(x.xattrs, xattr{name, value})
 	}
 	if total > maxXattrs {
-		return nil, fmt.Errorf("%s: xattrs of %d bytes, limit is %d", path, total, maxXattrs)
+		return nil, x.fail(fmt.Errorf("xattrs of %d bytes, limit is %d", total, maxXattrs))
 	}
 	switch {
 	case n.IsFile():
@@ -153,7 +155,7 @@ func newNode(path, name string, n *rootfs.Inode, o Options) (*node, error) {
 	case n.IsLink():
 		return x, nil
 	case !n.IsDir():
-		return nil, fmt.Errorf("%s: mode %#o is not that of a directory, regular file or symbolic link", path, n.Mode)
+		return nil, x.fail(fmt.Errorf("mode %#o is not that of a directory, regular file or symbolic link", n.Mode))
 	}
 	for name, child := range n.Children {
 		c, err := newNode(strings.TrimSuffix(path, "/")+"/"+name, name, child, o)
@@ -163,6 +165,11 @@ func newNode(path, name string, n *rootfs.Inode, o Options) (*node, error) {
 		x.add(c)
 	}
 	return x, nil
+}
+
+// fail returns an error about the node.
+func (x *node) fail(err error) error {
+	return &rootfs.InodeError{Path: x.path, Inode: x.in, Err: err}
 }
 
 func (x *node) isDir() bool  { return x.mode&rootfs.ModeType == rootfs.ModeDir }
@@ -181,13 +188,13 @@ func (x *node) redirect(n *rootfs.Inode, o Options) error {
 	}
 	id, ok := o.IDs[n]
 	if !ok {
-		return fmt.Errorf("%s: object is not known", x.path)
+		return x.fail(errors.New("object is not known"))
 	}
 	metacopy := ""
 	if o.Verity != nil {
 		digest, ok := o.Verity[id]
 		if !ok {
-			return fmt.Errorf("%s: fs-verity digest of %s is not known", x.path, id)
+			return x.fail(fmt.Errorf("fs-verity digest of %s is not known", id))
 		}
 		// struct ovl_metacopy: version 0, 36 bytes, no flags, SHA-256.
 		metacopy = "\x00\x24\x00\x01" + string(digest[:])
@@ -280,13 +287,13 @@ func (img *image) place() error {
 	blocks := 0
 	for _, x := range img.nodes {
 		if err := x.check(); err != nil {
-			return fmt.Errorf("%s: %w", x.path, err)
+			return x.fail(err)
 		}
 		x.fill()
 		size := x.inodeSize() + img.xattrSize(x)
 		tail := x.tailSize()
 		if x.isLink() && size+tail >= blockSize {
-			return fmt.Errorf("%s: target of %d bytes does not fit in a block with its inode", x.path, tail)
+			return x.fail(fmt.Errorf("target of %d bytes does not fit in a block with its inode", tail))
 		}
 		x.pos = fit(x, (pos+slotSize-1)&^(slotSize-1), size, tail)
 		pos = x.pos + size + tail
@@ -297,7 +304,7 @@ func (img *image) place() error {
 	img.blocksStart = (img.inodesEnd + len(img.sharedTable) + blockSize - 1) &^ (blockSize - 1)
 	img.blocksEnd = img.blocksStart + blocks*blockSize
 	if img.blocksEnd > math.MaxInt32 {
-		return fmt.Errorf("image of %d bytes, limit is %d", img.blocksEnd, math.MaxInt32)
+		return fmt.Errorf("image of %s, limit is %s", rootfs.Bytes(img.blocksEnd), rootfs.Bytes(math.MaxInt32))
 	}
 	return nil
 }
@@ -333,7 +340,7 @@ func (x *node) check() error {
 	case x.mode > math.MaxUint16:
 		return fmt.Errorf("mode %#o", x.mode)
 	case x.size > maxSize:
-		return fmt.Errorf("file of %d bytes, limit is %d", x.size, int64(maxSize))
+		return fmt.Errorf("file of %s, limit is %s", rootfs.Bytes(x.size), rootfs.Bytes(int64(maxSize)))
 	case x.isLink() && x.target == "":
 		return fmt.Errorf("symbolic link without target")
 	}

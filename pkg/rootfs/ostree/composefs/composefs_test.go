@@ -149,13 +149,13 @@ func TestRefused(t *testing.T) {
 	big := rootfs.File(0o644, io.NewSectionReader(nil, 0, maxSize+1))
 	ids := map[*rootfs.Inode]ostree.Checksum{big: {}, file: {}}
 	for name, n := range map[string]*rootfs.Inode{
-		"object is not known":    rootfs.Text(0o644, "x"),
-		"does not fit":           long,
-		"limit is 8796093022208": big,
-		"not that of":            {Mode: rootfs.ModeFIFO},
-		"without target":         rootfs.Link(""),
-		"xattr \"user.":          {Mode: rootfs.ModeFile, Xattrs: map[string]string{"user." + strings.Repeat("x", 256): ""}},
-		"xattrs of 32768 bytes":  {Mode: rootfs.ModeFile, Xattrs: map[string]string{"user.x": strings.Repeat("x", 32743)}},
+		"object is not known":                  rootfs.Text(0o644, "x"),
+		"does not fit":                         long,
+		"limit is 8 TiB (8796093022208 bytes)": big,
+		"not that of":                          {Mode: rootfs.ModeFIFO},
+		"without target":                       rootfs.Link(""),
+		"xattr \"user.":                        {Mode: rootfs.ModeFile, Xattrs: map[string]string{"user." + strings.Repeat("x", 256): ""}},
+		"xattrs of 32768 bytes":                {Mode: rootfs.ModeFile, Xattrs: map[string]string{"user.x": strings.Repeat("x", 32743)}},
 	} {
 		root := rootfs.Dir(0o755)
 		root.Children["bad"] = n

@@ -80,18 +80,20 @@ func (d *Deployment) plainCopy(n *rootfs.Inode) *rootfs.Inode {
 // entry returns the boot entry for the files of a directory.
 func (d *Deployment) entry(at string, kernel *rootfs.Inode, args bls.Args) bls.Entry {
 	ostreeArg := fmt.Sprintf("ostree=/ostree/boot.1/%s/%s/0", d.options.Stateroot, d.Bootcsum)
-	e := bls.Entry{
-		Title:   d.title + " (ostree:0)",
-		Version: "1",
-		Options: insertBefore(args, "ignition.platform.id=", ostreeArg),
-		Linux:   path.Join(at, "vmlinuz-"+d.Kernel),
-		Initrd:  []string{path.Join(at, "initramfs-"+d.Kernel+".img")},
-	}
+	var devicetree string
 	if kernel.Children["devicetree-"+d.Kernel] != nil {
-		e.Devicetree = path.Join(at, "devicetree-"+d.Kernel)
+		devicetree = path.Join(at, "devicetree-"+d.Kernel)
+	}
+	e := bls.Entry{ // in the order that ostree writes them in
+		{Key: "title", Value: d.title + " (ostree:0)"},
+		{Key: "version", Value: "1"},
+		{Key: "options", Value: insertBefore(args, "ignition.platform.id=", ostreeArg).String()},
+		{Key: "devicetree", Value: devicetree},
+		{Key: "linux", Value: path.Join(at, "vmlinuz-"+d.Kernel)},
+		{Key: "initrd", Value: path.Join(at, "initramfs-"+d.Kernel+".img")},
 	}
 	if kernel.Children["dtb"] != nil {
-		e.Extra = []bls.Field{{Key: "fdtdir", Value: path.Join(at, "dtb")}}
+		e = append(e, bls.Field{Key: "fdtdir", Value: path.Join(at, "dtb")})
 	}
 	return e
 }

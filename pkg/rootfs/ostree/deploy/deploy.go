@@ -313,7 +313,7 @@ const composefsName = ".ostree.cfs"
 func (d *Deployment) checkout(repo *ostree.Repo) (*rootfs.Inode, error) {
 	image, err := composefs.Format(d.System, composefs.Options{IDs: repo.IDs})
 	if err != nil {
-		return nil, err
+		return nil, d.Explain(err)
 	}
 	c := checkout{time: d.options.Time, links: map[*rootfs.Inode]int{}}
 	root := c.tree(d.System)

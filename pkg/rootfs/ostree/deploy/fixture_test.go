@@ -43,8 +43,7 @@ func TestFixture(t *testing.T) {
 	try(t, coreos.Preflight(tree.Root, runtime.GOARCH, false))
 	choices, err := coreos.ReadChoices(tree.Root, runtime.GOARCH)
 	try(t, err)
-	args, err := choices.Kargs("qemu", []string{"mine"})
-	try(t, err)
+	args := choices.Kargs("qemu", []string{"mine"})
 	if !strings.HasPrefix(args.String(), "rw ") || !strings.HasSuffix(args.String(), " mine") {
 		t.Errorf("arguments %s", args)
 	}

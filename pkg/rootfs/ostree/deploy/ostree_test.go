@@ -85,7 +85,7 @@ func judge(t *testing.T, dir string, d *Deployment) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(e.Initrd, e.Linux) {
+	for _, name := range append(e.Values("initrd"), e.Get("linux")) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}

@@ -1,0 +1,56 @@
+package rootfs
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"unicode"
+)
+
+// An InodeError is an error about one inode of a tree.
+type InodeError struct {
+	Path  string // of the inode, the first one that was met
+	Inode *Inode
+	Err   error
+}
+
+func (e *InodeError) Error() string {
+	if strings.ContainsFunc(e.Path, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Sprintf("%q: %v", e.Path, e.Err)
+	}
+	return e.Path + ": " + e.Err.Error()
+}
+
+func (e *InodeError) Unwrap() error { return e.Err }
+
+// A ContentError is an error of reading content.
+type ContentError struct {
+	Blob Blob
+	Off  int64 // where the content is in what was read
+	Err  error
+}
+
+func (e *ContentError) Error() string { return fmt.Sprintf("content at %d: %v", e.Off, e.Err) }
+
+func (e *ContentError) Unwrap() error { return e.Err }
+
+// SameBlob reports whether a and b are one blob. A section of one is that one.
+func SameBlob(a, b Blob) bool {
+	x, y := whole(a), whole(b)
+	return x != nil && y != nil && reflect.TypeOf(x) == reflect.TypeOf(y) && reflect.ValueOf(x).Comparable() && x == y
+}
+
+// whole returns what a blob is a section of.
+func whole(b Blob) any {
+	var at any = b
+	for {
+		section, ok := at.(interface {
+			Outer() (r io.ReaderAt, off, n int64)
+		})
+		if !ok {
+			return at
+		}
+		at, _, _ = section.Outer()
+	}
+}
