@@ -44,10 +44,10 @@ func (h *host) judgeLayers() (verdict, string) {
 }
 
 // TestImport imports what people have: containers in one layer and in several,
-// with layers on top, and without ostree data. The trees are the same to the
-// byte, owners, labels and attributes among it.
+// and with layers on top. The trees are the same to the byte, owners, labels and
+// attributes among it. ostree-ext 0.15.3 refuses containers without ostree data.
 func TestImport(t *testing.T) {
-	for _, name := range []string{"tiny-base", "tiny-derived-10", "tiny-plain-10", "full-base", "full-chunked", "full-derived-10", "full-plain"} {
+	for _, name := range []string{"tiny-base", "tiny-derived-10", "full-base", "full-chunked", "full-derived-10"} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			h.place(fixture(t, name))
@@ -69,7 +69,9 @@ func parents(name string) (all []entry) {
 }
 
 // TestLayers puts a layer on the tiny fixture and has both import it. The
-// verdicts are those of ostree-ext 0.15.3, which hosts of 2024 have.
+// verdicts are those of ostree-ext 0.15.3, which hosts of 2024 have, with a
+// libostree of 2026. Where they differ from what later hosts do, a comment says
+// so.
 func TestLayers(t *testing.T) {
 	h := newHost(t)
 	h.place(fixture(t, "tiny-chunked"))
@@ -87,45 +89,49 @@ func TestLayers(t *testing.T) {
 		want  verdict
 		layer []entry
 	}{
-		"nothing":                       {equal, nil},
-		"new file":                      {equal, on("usr/share/x", file("usr/share/x", "x"))},
-		"no parents":                    {equal, []entry{file("usr/share/new/x", "x").owner(3, 4)}},
-		"set-user-id":                   {equal, on("usr/bin/x", file("usr/bin/x", "x").mode(0o4755))},
-		"capability":                    {equal, on("usr/bin/x", file("usr/bin/x", "x").xattr("security.capability", "\x01\x00\x00\x02\x00\x20"+strings.Repeat("\x00", 14)))},
-		"folder of the base":            {equal, []entry{dir("usr").mode(0o700), dir("usr/share").owner(1, 1), file("usr/share/x", "x")}},
-		"etc":                           {equal, on("etc/x", file("etc/x", "x"))},
-		"usr/etc":                       {equal, on("usr/etc/x", file("usr/etc/x", "x"))},
-		"opt":                           {equal, on("opt/x/y", file("opt/x/y", "x"))},
-		"run and tmp":                   {equal, append(on("run/x", file("run/x", "x")), on("tmp/x", file("tmp/x", "x"))...)},
-		"var":                           {equal, on("var/lib/x", file("var/lib/x", "x"))},
-		"whiteout":                      {equal, on("usr/lib/bootc/kargs.d/x", file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", ""))},
-		"whiteout of nothing":           {equal, on("usr/lib/x", file("usr/lib/.wh.nothing", ""))},
-		"whiteout of a folder":          {equal, on("usr/lib/x", file("usr/lib/.wh.bootc", ""))},
-		"opaque":                        {equal, on("usr/lib/bootc/x", file("usr/lib/bootc/.wh..wh..opq", ""), file("usr/lib/bootc/x", "x"))},
-		"whiteout and file":             {equal, on("usr/lib/bootc/kargs.d/x", file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", ""), file(inside, "new"))},
-		"file for a folder":             {equal, on("usr/lib/bootc", file("usr/lib/bootc", "x"))},
-		"folder for a file":             {equal, on(inside+"/x", file(inside+"/x", "x"))},
-		"link for a folder":             {equal, on("usr/lib/bootc", symlink("usr/lib/bootc", "modules"))},
-		"hard link":                     {equal, on("usr/share/a", file("usr/share/a", "x"), hardlink("usr/share/b", "usr/share/a"))},
-		"hard link in etc":              {equal, on("etc/a", file("etc/a", "x"), hardlink("etc/b", "etc/a"))},
-		"hard link before its file":     {equal, on("usr/share/a", hardlink("usr/share/b", "usr/share/a"), file("usr/share/a", "x"))},
-		"chain of hard links":           {ours1, on("usr/share/a", file("usr/share/a", "x"), hardlink("usr/share/b", "usr/share/a"), hardlink("usr/share/c", "usr/share/b"))},
-		"chain of hard links, reversed": {ours1, on("usr/share/a", hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"), file("usr/share/a", "x"))},
-		"chain to the end":              {ours1, on("usr/share/a", file("usr/share/a", "x"), hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"))},
+		"nothing":                   {equal, nil},
+		"new file":                  {equal, on("usr/share/x", file("usr/share/x", "x"))},
+		"no parents":                {equal, []entry{file("usr/share/new/x", "x").owner(3, 4)}},
+		"set-user-id":               {equal, on("usr/bin/x", file("usr/bin/x", "x").mode(0o4755))},
+		"capability":                {equal, on("usr/bin/x", file("usr/bin/x", "x").xattr("security.capability", "\x01\x00\x00\x02\x00\x20"+strings.Repeat("\x00", 14)))},
+		"folder of the base":        {equal, []entry{dir("usr").mode(0o700), dir("usr/share").owner(1, 1), file("usr/share/x", "x")}},
+		"etc":                       {equal, on("etc/x", file("etc/x", "x"))},
+		"usr/etc":                   {equal, on("usr/etc/x", file("usr/etc/x", "x"))},
+		"opt":                       {equal, on("opt/x/y", file("opt/x/y", "x"))},
+		"run and tmp":               {equal, append(on("run/x", file("run/x", "x")), on("tmp/x", file("tmp/x", "x"))...)},
+		"var":                       {equal, on("var/lib/x", file("var/lib/x", "x"))},
+		"whiteout":                  {equal, on("usr/lib/bootc/kargs.d/x", file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", ""))},
+		"whiteout of nothing":       {equal, on("usr/lib/x", file("usr/lib/.wh.nothing", ""))},
+		"whiteout of a folder":      {equal, on("usr/lib/x", file("usr/lib/.wh.bootc", ""))},
+		"opaque":                    {equal, on("usr/lib/bootc/x", file("usr/lib/bootc/.wh..wh..opq", ""), file("usr/lib/bootc/x", "x"))},
+		"whiteout and file":         {equal, on("usr/lib/bootc/kargs.d/x", file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", ""), file(inside, "new"))},
+		"file for a folder":         {equal, on("usr/lib/bootc", file("usr/lib/bootc", "x"))},
+		"folder for a file":         {equal, on(inside+"/x", file(inside+"/x", "x"))},
+		"link for a folder":         {equal, on("usr/lib/bootc", symlink("usr/lib/bootc", "modules"))},
+		"hard link":                 {equal, on("usr/share/a", file("usr/share/a", "x"), hardlink("usr/share/b", "usr/share/a"))},
+		"hard link in etc":          {equal, on("etc/a", file("etc/a", "x"), hardlink("etc/b", "etc/a"))},
+		"hard link before its file": {equal, on("usr/share/a", hardlink("usr/share/b", "usr/share/a"), file("usr/share/a", "x"))},
+		// Hosts of 2025 refuse chains.
+		"chain of hard links":           {equal, on("usr/share/a", file("usr/share/a", "x"), hardlink("usr/share/b", "usr/share/a"), hardlink("usr/share/c", "usr/share/b"))},
+		"chain of hard links, reversed": {equal, on("usr/share/a", hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"), file("usr/share/a", "x"))},
+		"chain to the end":              {equal, on("usr/share/a", file("usr/share/a", "x"), hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"))},
 		"hard link to the base":         {refused, on("usr/share/b", hardlink("usr/share/b", inside))},
-		"empty hostname":                {equal, on("etc/hostname", file("etc/hostname", ""), file("etc/resolv.conf", ""))},
-		"device":                        {refused, on("usr/x", entry{tar.Header{Typeflag: tar.TypeChar, Name: "usr/x", Devmajor: 1, Devminor: 3}, ""})},
-		"fifo":                          {refused, on("usr/x", entry{tar.Header{Typeflag: tar.TypeFifo, Name: "usr/x"}, ""})},
-		"dot dot":                       {refused, []entry{file("usr/../../x", "x")}},
-		"label of a file":               {equal, on("usr/x", file("usr/x", "x").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00"))},
-		"label of a folder":             {ours1, []entry{dir("usr"), dir("usr/d").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00")}},
-		"attribute with a line feed":    {ours1, on("usr/x", file("usr/x", "x").xattr("user.x", "a\nb"))},
-		"240 folders":                   {equal, on("usr/"+strings.Repeat("d/", 240)+"x", file("usr/"+strings.Repeat("d/", 240)+"x", "x"))},
-		"touched":                       {equal, append(on(object, file(object, "new").changed()), on(inside, hardlink(inside, object).changed())...)},
-		"touched, another mode":         {equal, append(on(object, file(object, "new").mode(0o600).owner(1, 2).changed()), on(inside, hardlink(inside, object).changed())...)},
-		"touched, two names":            {equal, append(on(object, file(object, "new").changed()), append(on(inside, hardlink(inside, object).changed()), hardlink("usr/lib/bootc/kargs.d/more.toml", object).changed())...)},
-		"touched, no name":              {equal, on(object, file(object, "new").changed())},
-		"name, then object":             {equal, append(on(inside, file(inside, "new").changed()), on(object, hardlink(object, inside).changed())...)},
+		// Later hosts remove what build tools leave there, and so do we.
+		"empty hostname": {differs, on("etc/hostname", file("etc/hostname", ""), file("etc/resolv.conf", ""))},
+		"device":         {refused, on("usr/x", entry{tar.Header{Typeflag: tar.TypeChar, Name: "usr/x", Devmajor: 1, Devminor: 3}, ""})},
+		"fifo":           {refused, on("usr/x", entry{tar.Header{Typeflag: tar.TypeFifo, Name: "usr/x"}, ""})},
+		"dot dot":        {refused, []entry{file("usr/../../x", "x")}},
+		// The host hashes its own label and the layer's, and stores its own only: ostree fsck calls the object corrupt.
+		"label of a file":            {differs, on("usr/x", file("usr/x", "x").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00"))},
+		"label of a folder":          {ours1, []entry{dir("usr"), dir("usr/d").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00")}},
+		"attribute with a line feed": {ours1, on("usr/x", file("usr/x", "x").xattr("user.x", "a\nb"))},
+		"240 folders":                {equal, on("usr/"+strings.Repeat("d/", 240)+"x", file("usr/"+strings.Repeat("d/", 240)+"x", "x"))},
+		"touched":                    {equal, append(on(object, file(object, "new").changed()), on(inside, hardlink(inside, object).changed())...)},
+		"touched, another mode":      {equal, append(on(object, file(object, "new").mode(0o600).owner(1, 2).changed()), on(inside, hardlink(inside, object).changed())...)},
+		"touched, two names":         {equal, append(on(object, file(object, "new").changed()), append(on(inside, hardlink(inside, object).changed()), hardlink("usr/lib/bootc/kargs.d/more.toml", object).changed())...)},
+		"touched, no name":           {equal, on(object, file(object, "new").changed())},
+		// The host keeps the object's name as a file below /sysroot, which the booted system hides.
+		"name, then object":             {differs, append(on(inside, file(inside, "new").changed()), on(object, hardlink(object, inside).changed())...)},
 		"lock file":                     {equal, on("sysroot/ostree/repo/.lock", file("sysroot/ostree/repo/.lock", "").changed())},
 		"config of the repository":      {equal, on("sysroot/ostree/repo/config", file("sysroot/ostree/repo/config", "[core]\n").changed())},
 		"folder of the repository":      {equal, on("sysroot/ostree/repo/tmp/x/y")},
