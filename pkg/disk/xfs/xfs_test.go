@@ -296,7 +296,7 @@ func TestSize(t *testing.T) {
 		}
 	}
 	_, err := Format(big, options(gib))
-	if size, _ := Size(big, LTS6_1); err == nil || !strings.Contains(err.Error(), fmt.Sprint("need ", size, " bytes")) {
+	if size, _ := Size(big, LTS6_1); err == nil || !strings.Contains(err.Error(), "need "+rootfs.Bytes(size)) {
 		t.Errorf("too small: %v", err)
 	}
 }
