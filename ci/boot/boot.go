@@ -10,8 +10,8 @@
 // and `PROOF: end` when they have said everything. [Boot] collects them and
 // ends as soon as the answer is known, good or bad. A boot has no time limit,
 // because a busy host may need ten times as long as an idle one. It fails when
-// the console has been silent for two minutes, or when it shows an emergency
-// shell, a panic or an empty boot menu.
+// the console has been silent for two minutes and the machine was idle, or when
+// it shows an emergency shell, a panic or an empty boot menu.
 //
 // What the lines have to say is the business of the tests beside this file.
 package boot

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -57,8 +59,8 @@ var hopeless = []string{
 	"failed to start up: no boot", // OVMF without anything to start
 }
 
-// silence is how long a machine may print nothing. The full fixture prints a
-// line every 20 seconds while its processor has work.
+// silence is how long an idle machine may print nothing. One that works may for
+// ten times as long: GRUB reads a kernel and an initramfs without a word.
 const silence = 2 * time.Minute
 
 // A watcher follows one machine's console into its report.
@@ -66,8 +68,10 @@ type watcher struct {
 	report  *Report
 	echo    io.Writer
 	start   time.Time
-	silence time.Duration // after which the machine is given up; a hopeless one after a tenth of it
+	silence time.Duration // after which an idle machine is given up; a hopeless one after a tenth of it
 	fault   string        // the hopeless line
+
+	work func() time.Duration // for how long the machine has had work so far
 }
 
 // run starts the machine and returns when it has ended, by itself or by us.
@@ -81,6 +85,7 @@ func (w *watcher) run(ctx context.Context, machine *exec.Cmd, keep bool) error {
 	if err := machine.Start(); err != nil {
 		return err
 	}
+	w.work = func() time.Duration { return demand(machine.Process.Pid) }
 	stopped := w.listen(console, func() { machine.Process.Kill() }, keep)
 	exit := machine.Wait()
 	w.report.CPU = machine.ProcessState.UserTime() + machine.ProcessState.SystemTime()
@@ -99,11 +104,11 @@ func (w *watcher) verdict(interrupted error, stopped, keep bool) error {
 	case interrupted != nil && !w.report.Ended:
 		return fmt.Errorf("no `PROOF: end` after %v: %w", time.Since(w.start).Round(time.Second), interrupted)
 	case stopped && !w.report.Ended:
-		return fmt.Errorf("no `PROOF: end`, and nothing on the console for %v", w.silence)
+		return fmt.Errorf("no `PROOF: end`, and nothing on the console for %v", w.report.Silence.Round(time.Second))
 	case !w.report.Ended:
 		return errors.New("powered off before `PROOF: end`")
 	case keep && stopped:
-		return fmt.Errorf("did not power off after `PROOF: end`, and printed nothing for %v", w.silence)
+		return fmt.Errorf("did not power off after `PROOF: end`, and printed nothing for %v", w.report.Silence.Round(time.Second))
 	}
 	return nil
 }
@@ -130,12 +135,12 @@ func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped boo
 	var doomed bool
 	limit := time.NewTimer(w.silence)
 	defer limit.Stop()
-	last := time.Now()
+	last, worked := time.Now(), w.work()
 	for {
 		select {
 		case chunk, open := <-chunks:
 			w.report.Silence = max(w.report.Silence, time.Since(last))
-			last = time.Now()
+			last, worked = time.Now(), w.work()
 			if !open {
 				w.line(line)
 				return stopped
@@ -155,10 +160,27 @@ func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped boo
 				limit.Reset(w.silence)
 			}
 		case <-limit.C:
+			if silent := time.Since(last); !doomed && silent < 10*w.silence && w.work()-worked > silent/2 {
+				limit.Reset(w.silence / 10)
+				continue
+			}
 			stopped = true
 			kill()
 		}
 	}
+}
+
+// demand returns for how long the threads of a process have run or have waited
+// for a processor, zero if the kernel does not tell.
+func demand(pid int) (sum time.Duration) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, name := range threads {
+		var ran, waited time.Duration
+		text, _ := os.ReadFile(name) // a thread may have ended
+		fmt.Sscan(string(text), &ran, &waited)
+		sum += ran + waited
+	}
+	return sum
 }
 
 // lines takes all whole lines from buf and returns the rest.

@@ -48,17 +48,21 @@ func TestHopeless(t *testing.T) {
 		"error: no such device: boot.\ngrub rescue> ",
 		"You are in emergency mode. After logging in, type\n",
 	} {
-		took, stopped, err := simulate(t, false, words, "more\n", "and more\n")
+		took, stopped, err := simulate(t, true, false, words, "more\n", "and more\n")
 		if !stopped || took > silence || err == nil || !strings.Contains(err.Error(), "did not come up") {
 			t.Errorf("%q: stopped %v after %v, error %v", words, stopped, took, err)
 		}
 	}
 }
 
-// simulate listens to a machine that prints texts, two seconds less than the
-// limit of silence apart, and nothing after them. The time is simulated.
-func simulate(t *testing.T, keep bool, texts ...string) (took time.Duration, stopped bool, err error) {
+// simulate listens to a machine that prints texts, as far apart as an idle one
+// or one that works may, and nothing after them. The time is simulated.
+func simulate(t *testing.T, works, keep bool, texts ...string) (took time.Duration, stopped bool, err error) {
 	t.Helper()
+	pause := silence - 2*time.Second
+	if works {
+		pause = 9 * silence
+	}
 	synctest.Test(t, func(t *testing.T) {
 		console, machine := io.Pipe()
 		killed := make(chan bool)
@@ -67,7 +71,7 @@ func simulate(t *testing.T, keep bool, texts ...string) (took time.Duration, sto
 			for i, text := range texts {
 				if i > 0 {
 					select {
-					case <-time.After(silence - 2*time.Second):
+					case <-time.After(pause):
 					case <-killed:
 						return
 					}
@@ -77,6 +81,10 @@ func simulate(t *testing.T, keep bool, texts ...string) (took time.Duration, sto
 			<-killed
 		}()
 		w := watcher{report: &Report{Proof: map[string][]string{}}, start: time.Now(), silence: silence}
+		w.work = func() time.Duration { return 0 }
+		if works {
+			w.work = func() time.Duration { return time.Since(w.start) * 3 / 4 }
+		}
 		stopped = w.listen(console, func() { close(killed) }, keep)
 		took, err = time.Since(w.start), w.verdict(nil, stopped, keep)
 	})
@@ -104,17 +112,19 @@ func TestEndings(t *testing.T) {
 // TestSilence has a machine that speaks now and then, and one that stops.
 func TestSilence(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		texts []string
-		keep  bool
-		want  string
+		name        string
+		texts       []string
+		works, keep bool
+		want        string
 	}{
-		{"says nothing", nil, false, "nothing on the console for 2m0s"},
-		{"stops", []string{"a\n", "b\n"}, false, "nothing on the console for 2m0s"},
-		{"takes an hour", append(slices.Repeat([]string{"working\n"}, 30), "PROOF: end=\n"), false, ""},
-		{"stays on", []string{"PROOF: end=\n"}, true, "did not power off"},
+		{"says nothing", nil, false, false, "nothing on the console for 2m0s"},
+		{"stops", []string{"a\n", "b\n"}, false, false, "nothing on the console for 2m0s"},
+		{"works on and on", []string{"a\n"}, true, false, "nothing on the console for 20m0s"},
+		{"works", []string{"a\n", "b\n", "PROOF: end=\n"}, true, false, ""},
+		{"takes an hour", append(slices.Repeat([]string{"working\n"}, 30), "PROOF: end=\n"), false, false, ""},
+		{"stays on", []string{"PROOF: end=\n"}, false, true, "did not power off"},
 	} {
-		_, stopped, err := simulate(t, c.keep, c.texts...)
+		_, stopped, err := simulate(t, c.works, c.keep, c.texts...)
 		if !stopped || c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: stopped %v, error %v, want %q", c.name, stopped, err, c.want)
 		}
