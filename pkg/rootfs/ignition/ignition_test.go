@@ -33,10 +33,12 @@ func TestWarnings(t *testing.T) {
 func TestErrors(t *testing.T) {
 	for text, wants := range map[string][]string{
 		"": {"empty"},
-		"{\"ignition\": {\"version\": \"3.4.0\"},\n\"storage\": {,}}":           {"not valid", "line 2 col 14", "invalid character"},
-		`{"ignition": {"version": "9.9.9"}}`:                                    {"unsupported config version", "$.ignition.version, line 1 col 26: version 9.9.9, want 3.0.0 to 3.6.0"},
-		`{"ignition": {"version": "2.3.0"}}`:                                    {"unsupported config version", "want 3.0.0 to 3.6.0"},
-		"{\"ignition\":\n {\"version\": \"3.6.0-experimental\"}}":               {"$.ignition.version, line 2 col 14: version 3.6.0-experimental is experimental, use 3.6.0"},
+		"{\"ignition\": {\"version\": \"3.4.0\"},\n\"storage\": {,}}": {"not valid", "line 2 col 14", "invalid character"},
+		`{"ignition": {"version": "9.9.9"}}`:                          {"unsupported config version", "$.ignition.version, line 1 col 26: version 9.9.9, want 3.0.0 to 3.6.0"},
+		`{"ignition": {"version": "2.3.0"}}`:                          {"unsupported config version", "want 3.0.0 to 3.6.0"},
+		"{\"ignition\":\n {\"version\": \"3.6.0-experimental\"}}":     {"$.ignition.version, line 2 col 14: version 3.6.0-experimental is experimental, use 3.6.0"},
+		"{\"ignition\":\n {\"version\": \"3.6\"}}":                    {`$.ignition.version, line 2 col 14: version "3.6", want 3.0.0 to 3.6.0`},
+		`{"ignition": {}}`: {"$.ignition, line 1 col 15: no version, want 3.0.0 to 3.6.0"},
 		`{"ignition": {"version": "3.7.0-experimental"}}`:                       {"version 3.7.0-experimental is experimental, use 3.6.0"},
 		`{"ignition": {"version": "3.4.0-experimental"}}`:                       {"version 3.4.0-experimental is experimental, use 3.4.0"},
 		`{"ignition": {"version": "3.6.1"}}`:                                    {"version 3.6.1, want 3.0.0 to 3.6.0"},

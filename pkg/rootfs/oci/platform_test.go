@@ -337,7 +337,11 @@ func TestCreated(t *testing.T) {
 	} {
 		m := newImage(tarball(file{"etc/a", "a"}))
 		m.done()
-		config := strings.Replace(string(m.blobs[m.manifest.Config.Digest]), `{`, fmt.Sprintf(`{"created":%q,`, text), 1)
+		value := fmt.Sprintf("%q", text)
+		if text == "-12" {
+			value = text // builders in haste write numbers
+		}
+		config := strings.Replace(string(m.blobs[m.manifest.Config.Digest]), `{`, fmt.Sprintf(`{"created":%s,`, value), 1)
 		m.manifest.Config = m.put(imgspec.MediaTypeImageConfig, []byte(config))
 		img := pull(t, "oci:"+m.layout(t, m.put(imgspec.MediaTypeImageManifest, mustJSON(m.manifest)).Digest), options(t, t.TempDir()))
 		img.Close()
