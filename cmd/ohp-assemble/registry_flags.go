@@ -58,6 +58,16 @@ func (r *registryFlags) options() (registry.Options, error) {
 	return o, nil
 }
 
+// missingAuthFile adds to a hint that the environment names a file of credentials
+// which is not there. It is not an error, as for skopeo: a first login makes it.
+func missingAuthFile(ran *cobra.Command) string {
+	file := os.Getenv("REGISTRY_AUTH_FILE")
+	if _, err := os.Stat(file); file == "" || err == nil || ran.Flags().Changed("authfile") {
+		return ""
+	}
+	return " (now " + file + ", which cannot be read)"
+}
+
 var errLogin = errors.New("the reference has a login in it, want HOST/NAME: --creds USER:PASSWORD gives a login")
 
 var loginPrefix = regexp.MustCompile(`^(?:docker://)?([^/@:]+):[^/@]*@[^/]+/`)

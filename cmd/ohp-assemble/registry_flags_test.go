@@ -87,6 +87,9 @@ func TestCredentials(t *testing.T) {
 			if want := map[bool]int{true: exitFailed, false: exitAccess}[tc.ok]; p.code != want {
 				t.Errorf("%q %q: %d, %s", tc.env, args, p.code, p.stderr)
 			}
+			if !tc.ok && len(tc.env) > 0 && tc.env[0] == "REGISTRY_AUTH_FILE="+none && !strings.Contains(p.stderr, none+", which cannot be read") {
+				t.Errorf("%q %q: %s", tc.env, args, p.stderr)
+			}
 			if !tc.ok && !strings.Contains(p.stderr, "--creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names") || strings.Contains(p.stderr, "hunter2") {
 				t.Errorf("%q %q: %s", tc.env, args, p.stderr)
 			}

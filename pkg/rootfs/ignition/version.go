@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/coreos/go-semver/semver"
 	ignerrors "github.com/coreos/ignition/v2/config/shared/errors"
@@ -61,7 +62,7 @@ var releaseNumber = regexp.MustCompile(`^v?(?:\d+:)?2\.(\d+)(?:\D|$)`)
 // false for one that is not of Ignition 2.
 func Reads(release string) (version semver.Version, ok bool) {
 	m := releaseNumber.FindStringSubmatch(release)
-	if m == nil {
+	if m == nil || strings.HasPrefix(release, "v2.0.0-") { // Go's name of a checkout without tags
 		return version, false
 	}
 	minor, err := strconv.Atoi(m[1])
