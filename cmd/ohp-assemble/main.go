@@ -148,7 +148,7 @@ func hint(err error, ran *cobra.Command) string {
 	case errors.Is(err, errWebAccess):
 		return "fetch it as that server wants it, and name the file, or - for the standard input"
 	case errors.Is(err, oci.ErrAccess):
-		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names"
+		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + missingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):
 		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"
 	}

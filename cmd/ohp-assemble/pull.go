@@ -83,7 +83,7 @@ of what is in it; the next pull of the same image there goes on from it.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Platform, "platform", "", "`platform` to fetch the image for, where there are several")
-	f.StringVar(&o.Arch, "arch", runtime.GOARCH, "`architecture`, where there are several")
+	f.StringVar(&o.Arch, "arch", runtime.GOARCH, "`architecture`, where there are several; a variant may follow, as amd64/v3")
 	f.StringVar(&o.Format, "image-format", "", "`format` of the image, where there are several: qcow2, raw, raw.gzip, tar.gz, ...")
 	f.BoolVar(&o.Decompress, "decompress", false, "decompress the image: gzip, xz, zstd or zip")
 	f.StringVarP(&o.out, "out", "o", ".", "`folder` for the image; it is made if missing")

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,6 +56,31 @@ func (r *registryFlags) options() (registry.Options, error) {
 		o.Login = &oci.Login{Username: user, Password: password}
 	}
 	return o, nil
+}
+
+// missingAuthFile adds to a hint that the environment names a file of credentials
+// which is not there. It is not an error, as for skopeo: a first login makes it.
+func missingAuthFile(ran *cobra.Command) string {
+	file := os.Getenv("REGISTRY_AUTH_FILE")
+	if _, err := os.Stat(file); file == "" || err == nil || ran.Flags().Changed("authfile") {
+		return ""
+	}
+	return " (now " + file + ", which cannot be read)"
+}
+
+var errLogin = errors.New("the reference has a login in it, want HOST/NAME: --creds USER:PASSWORD gives a login")
+
+var loginPrefix = regexp.MustCompile(`^(?:docker://)?([^/@:]+):[^/@]*@[^/]+/`)
+
+// hasLogin reports whether an argument is a reference with a user and a password
+// before its host. No error may repeat that.
+func hasLogin(arg string) bool {
+	m := loginPrefix.FindStringSubmatch(arg)
+	if m == nil || slices.Contains([]string{"oci", "oci-archive", "dir", "docker-archive", "containers-storage"}, m[1]) {
+		return false
+	}
+	_, err := os.Lstat(arg)
+	return err != nil
 }
 
 // certDirs are where certificates of registries are, see containers-certs.d(5).

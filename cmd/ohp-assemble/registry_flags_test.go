@@ -87,9 +87,33 @@ func TestCredentials(t *testing.T) {
 			if want := map[bool]int{true: exitFailed, false: exitAccess}[tc.ok]; p.code != want {
 				t.Errorf("%q %q: %d, %s", tc.env, args, p.code, p.stderr)
 			}
+			if !tc.ok && len(tc.env) > 0 && tc.env[0] == "REGISTRY_AUTH_FILE="+none && !strings.Contains(p.stderr, none+", which cannot be read") {
+				t.Errorf("%q %q: %s", tc.env, args, p.stderr)
+			}
 			if !tc.ok && !strings.Contains(p.stderr, "--creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names") || strings.Contains(p.stderr, "hunter2") {
 				t.Errorf("%q %q: %s", tc.env, args, p.stderr)
 			}
+		}
+	}
+	for name, text := range map[string]string{"text.json": "{bad", "login.json": fmt.Sprintf(`{"auths":{%q:{"auth":"!"}}}`, host)} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"inspect", host + "/os:1"}, {"pull", host + "/os:1", "--out", out}} {
+			if p := finish(t, start(t, []string{"REGISTRY_AUTH_FILE=" + file}, append(args, "--tls-verify=false")...)); p.code != exitFailed || !strings.Contains(p.stderr, file) {
+				t.Errorf("%q: %d, %s", args, p.code, p.stderr)
+			}
+		}
+	}
+	for _, args := range [][]string{{"inspect", "me:hunter2@" + host + "/os:1"}, {"publish", build, "docker://me:hunter2@" + host + "/os:1"}, {"pull", "me:hunter2@" + host + "/os"}} {
+		if p := finish(t, start(t, nil, args...)); p.code != exitUsage || !strings.Contains(p.stderr, "--creds USER:PASSWORD") || strings.Contains(p.stderr, "hunter2") {
+			t.Errorf("%q: %d, %s", args, p.code, p.stderr)
+		}
+	}
+	for _, arg := range []string{host + "/os:1", "oci:a@b/c", "containers-storage:[vfs@/root+/run]localhost/os:1", host + "/os:1@sha256:00/x"} {
+		if hasLogin(arg) {
+			t.Errorf("%s has a login", arg)
 		}
 	}
 	if p := finish(t, start(t, nil, "inspect", host+"/os:1", "--creds", ":hunter2")); p.code != exitUsage || !strings.Contains(p.stderr, "want USER[:PASSWORD]") || strings.Contains(p.stderr, "hunter2") {

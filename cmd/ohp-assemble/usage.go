@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,9 @@ func strict(cmd *cobra.Command) {
 	if args := cmd.Args; args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
 			err := args(cmd, given)
+			if err == nil && cmd.Flags().Lookup("creds") != nil && slices.ContainsFunc(given, hasLogin) {
+				err = errLogin
+			}
 			if err != nil && !errors.As(err, new(usageError)) { // one of cobra's own commands
 				err = usageError{err}
 			}

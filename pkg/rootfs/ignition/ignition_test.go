@@ -33,10 +33,12 @@ func TestWarnings(t *testing.T) {
 func TestErrors(t *testing.T) {
 	for text, wants := range map[string][]string{
 		"": {"empty"},
-		"{\"ignition\": {\"version\": \"3.4.0\"},\n\"storage\": {,}}":           {"not valid", "line 2 col 14", "invalid character"},
-		`{"ignition": {"version": "9.9.9"}}`:                                    {"unsupported config version", "$.ignition.version, line 1 col 26: version 9.9.9, want 3.0.0 to 3.6.0"},
-		`{"ignition": {"version": "2.3.0"}}`:                                    {"unsupported config version", "want 3.0.0 to 3.6.0"},
-		"{\"ignition\":\n {\"version\": \"3.6.0-experimental\"}}":               {"$.ignition.version, line 2 col 14: version 3.6.0-experimental is experimental, use 3.6.0"},
+		"{\"ignition\": {\"version\": \"3.4.0\"},\n\"storage\": {,}}": {"not valid", "line 2 col 14", "invalid character"},
+		`{"ignition": {"version": "9.9.9"}}`:                          {"unsupported config version", "$.ignition.version, line 1 col 26: version 9.9.9, want 3.0.0 to 3.6.0"},
+		`{"ignition": {"version": "2.3.0"}}`:                          {"unsupported config version", "want 3.0.0 to 3.6.0"},
+		"{\"ignition\":\n {\"version\": \"3.6.0-experimental\"}}":     {"$.ignition.version, line 2 col 14: version 3.6.0-experimental is experimental, use 3.6.0"},
+		"{\"ignition\":\n {\"version\": \"3.6\"}}":                    {`$.ignition.version, line 2 col 14: version "3.6", want 3.0.0 to 3.6.0`},
+		`{"ignition": {}}`: {"$.ignition, line 1 col 15: no version, want 3.0.0 to 3.6.0"},
 		`{"ignition": {"version": "3.7.0-experimental"}}`:                       {"version 3.7.0-experimental is experimental, use 3.6.0"},
 		`{"ignition": {"version": "3.4.0-experimental"}}`:                       {"version 3.4.0-experimental is experimental, use 3.4.0"},
 		`{"ignition": {"version": "3.6.1"}}`:                                    {"version 3.6.1, want 3.0.0 to 3.6.0"},
@@ -153,7 +155,7 @@ func TestReads(t *testing.T) {
 		"2.26.0-1.fc44": "3.6.0", "2.26.0": "3.6.0", "v2.30.1": "3.6.0", "1:2.27.0-1": "3.6.0", "2.26": "3.6.0",
 		"2.25.1-2.fc43": "3.5.0", "2.20.0": "3.5.0", "2.19.0-1.el9": "3.4.0", "2.15.0": "3.4.0", "2.14.0": "3.3.0",
 		"2.11.0": "3.3.0", "2.10.1": "3.2.0", "2.3.0": "3.1.0", "2.2.1": "3.0.0", "2.0.0": "3.0.0",
-		"": "", "0.35.0": "", "(devel)": "", "3.0.0": "", "2.": "", "22.6.0": "", "2.99999999999999999999.0": "",
+		"": "", "v2.0.0-20260217101112-0123456789ab": "", "0.35.0": "", "(devel)": "", "3.0.0": "", "2.": "", "22.6.0": "", "2.99999999999999999999.0": "",
 	} {
 		got, ok := Reads(release)
 		if ok != (want != "") || ok && got.String() != want {

@@ -1,15 +1,17 @@
 package ignition
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/coreos/go-semver/semver"
 	ignerrors "github.com/coreos/ignition/v2/config/shared/errors"
 	"github.com/coreos/ignition/v2/config/util"
-	"github.com/coreos/vcontext/json"
+	vjson "github.com/coreos/vcontext/json"
 	"github.com/coreos/vcontext/path"
 	"github.com/coreos/vcontext/report"
 
@@ -19,21 +21,31 @@ import (
 // explainVersion returns where a version that is not read stands, and which
 // to use. It returns nil for other errors.
 func explainVersion(text []byte, err error) *report.Report {
-	if !errors.Is(err, ignerrors.ErrUnknownVersion) {
+	var hint error
+	at := path.New("json", "ignition", "version")
+	version, _, _ := util.GetConfigVersion(text)
+	switch {
+	case errors.Is(err, ignerrors.ErrInvalidVersion):
+		var c struct{ Ignition struct{ Version *string } }
+		if json.Unmarshal(text, &c) != nil {
+			return nil
+		}
+		if c.Ignition.Version == nil {
+			hint, at = fmt.Errorf("no version, want 3.0.0 to %s", v3_6.MaxVersion), path.New("json", "ignition")
+		} else {
+			hint = fmt.Errorf("version %q, want 3.0.0 to %s", *c.Ignition.Version, v3_6.MaxVersion)
+		}
+	case !errors.Is(err, ignerrors.ErrUnknownVersion):
 		return nil
-	}
-	version, _, err := util.GetConfigVersion(text)
-	if err != nil {
-		return nil
-	}
-	hint := fmt.Errorf("version %s, want 3.0.0 to %s", version, v3_6.MaxVersion)
-	if version.Major == 3 && version.PreRelease != "" {
+	case version.Major == 3 && version.PreRelease != "":
 		stable := min(version.Minor, v3_6.MaxVersion.Minor)
 		hint = fmt.Errorf("version %s is experimental, use 3.%d.0", version, stable)
+	default:
+		hint = fmt.Errorf("version %s, want 3.0.0 to %s", version, v3_6.MaxVersion)
 	}
 	var r report.Report
-	r.AddOnError(path.New("json", "ignition", "version"), hint)
-	if tree, err := json.UnmarshalToContext(text); err == nil {
+	r.AddOnError(at, hint)
+	if tree, err := vjson.UnmarshalToContext(text); err == nil {
 		r.Correlate(tree)
 	}
 	return &r
@@ -50,7 +62,7 @@ var releaseNumber = regexp.MustCompile(`^v?(?:\d+:)?2\.(\d+)(?:\D|$)`)
 // false for one that is not of Ignition 2.
 func Reads(release string) (version semver.Version, ok bool) {
 	m := releaseNumber.FindStringSubmatch(release)
-	if m == nil {
+	if m == nil || strings.HasPrefix(release, "v2.0.0-") { // Go's name of a checkout without tags
 		return version, false
 	}
 	minor, err := strconv.Atoi(m[1])

@@ -156,31 +156,44 @@ type instance struct {
 
 // A walk finds the instances for a platform in an index.
 type walk struct {
-	src     *source
-	want    platform
-	found   []instance
-	others  []string   // platforms that there are beside it
-	indexes []document // below the top one
-	size    int        // of those
-	exact   bool       // one that was found has the very variant
-	all     bool       // that is not enough: all are to be found
+	src       *source
+	want      platform
+	found     []instance
+	others    []string   // platforms that there are beside it
+	artifacts int        // entries that are no images
+	indexes   []document // below the top one
+	fetched   int        // documents that entries call indexes
+	size      int        // of those
+	exact     bool       // one that was found has the very variant
+	all       bool       // that is not enough: all are to be found
+	skipped   bool       // indexes were not fetched because of exact
 }
 
 // choose returns the manifest for a platform in an index, and the indexes that
 // lead to it.
 func (s *source) choose(ctx context.Context, index document, want platform) (document, []document, error) {
 	w := &walk{src: s, want: want}
+	m, err := w.choose(ctx, index)
+	if err == nil && isArtifact(m.raw) && w.skipped {
+		w = &walk{src: s, want: want, all: true} // the exact match was no image
+		m, err = w.choose(ctx, index)
+	}
+	return m, w.indexes, err
+}
+
+func (w *walk) choose(ctx context.Context, index document) (document, error) {
 	if err := w.index(ctx, index, nil, 0); err != nil {
-		return document{}, nil, err
+		return document{}, err
 	}
 	slices.SortStableFunc(w.found, func(a, b instance) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), order(b.zstd, a.zstd))
 	})
-	var artifact *document
+	var artifact, best *document
+	rank := math.MaxInt // of best, which has its platform in its config
 	for _, in := range w.found[:min(len(w.found), maxTried)] {
-		m, err := s.document(ctx, in.digest)
+		m, err := w.src.document(ctx, in.digest)
 		if err != nil {
-			return document{}, nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
+			return document{}, fmt.Errorf("manifest %s: %w", short(in.digest), err)
 		}
 		if isArtifact(m.raw) {
 			if artifact == nil {
@@ -189,21 +202,30 @@ func (s *source) choose(ctx context.Context, index document, want platform) (doc
 			continue
 		}
 		if in.platform == nil && len(w.found) > 1 {
-			p, err := s.platformOf(ctx, m)
+			p, err := w.src.platformOf(ctx, m)
 			if err != nil {
-				return document{}, nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
+				return document{}, fmt.Errorf("manifest %s: %w", short(in.digest), err)
 			}
-			if want.rank(p) < 0 {
+			switch r := w.want.rank(p); {
+			case r < 0:
 				w.others = append(w.others, p.String())
+			case r < rank:
+				best, rank = &m, r
+			}
+			if rank > 0 {
 				continue
 			}
+			return *best, nil
 		}
-		return m, w.indexes, nil
+		return m, nil
 	}
-	if artifact != nil {
-		return *artifact, w.indexes, nil // the error is that of its config
+	switch {
+	case best != nil:
+		return *best, nil
+	case artifact != nil:
+		return *artifact, nil // the error is that of its config
 	}
-	return document{}, nil, missing(want, w.others)
+	return document{}, w.missing()
 }
 
 // order sorts true behind false.
@@ -234,12 +256,13 @@ func (w *walk) index(ctx context.Context, index document, inherited *imgspec.Pla
 // is nothing better to be found in them.
 func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited *imgspec.Platform, depth int) error {
 	type nested struct {
-		digest   digest.Digest
+		instance
 		platform *imgspec.Platform
 	}
 	var below []nested
 	for _, d := range entries {
 		if !mayBeImage(d) {
+			w.artifacts++
 			continue
 		}
 		in := instance{digest: d.Digest, rank: math.MaxInt, zstd: d.Annotations["io.github.containers.compression.zstd"] == "true"}
@@ -259,7 +282,7 @@ func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited
 			return err
 		}
 		if manifest.MIMETypeIsMultiImage(d.MediaType) {
-			below = append(below, nested{d.Digest, p})
+			below = append(below, nested{in, p})
 			continue
 		}
 		w.found = append(w.found, in)
@@ -267,32 +290,39 @@ func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited
 	}
 	for _, n := range below {
 		if w.exact && !w.all {
+			w.skipped = true
 			break
 		}
-		if err := w.fetch(ctx, n.digest, n.platform, depth+1); err != nil {
+		if err := w.fetch(ctx, n.instance, n.platform, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fetch reads an index in an index.
-func (w *walk) fetch(ctx context.Context, d digest.Digest, inherited *imgspec.Platform, depth int) error {
-	if slices.ContainsFunc(w.indexes, func(x document) bool { return x.digest == d }) {
+// fetch reads an index in an index. A manifest whose entry calls it an index is
+// taken for what it is.
+func (w *walk) fetch(ctx context.Context, in instance, inherited *imgspec.Platform, depth int) error {
+	if slices.ContainsFunc(w.indexes, func(x document) bool { return x.digest == in.digest }) {
 		return nil
 	}
-	if depth > maxDepth || len(w.indexes) == maxIndexed {
-		return fmt.Errorf("index: has more than %d indexes in it, or more than %d one in the other", maxIndexed, maxDepth)
+	if depth > maxDepth {
+		return fmt.Errorf("index: more than %d levels of indexes in indexes", maxDepth)
 	}
-	x, err := w.src.document(ctx, d)
+	if w.fetched++; w.fetched > maxIndexed {
+		return fmt.Errorf("index: more than %d indexes in it", maxIndexed)
+	}
+	x, err := w.src.document(ctx, in.digest)
 	if err != nil {
-		return fmt.Errorf("index %s: %w", short(d), err)
-	}
-	if !manifest.MIMETypeIsMultiImage(x.mime()) {
-		return fmt.Errorf("index %s: type %q is not that of an index", short(d), x.mime())
+		return fmt.Errorf("index %s: %w", short(in.digest), err)
 	}
 	if w.size += len(x.raw); w.size > maxNested {
 		return fmt.Errorf("index: the indexes in it have more than %d bytes", maxNested)
+	}
+	if !manifest.MIMETypeIsMultiImage(x.mime()) {
+		w.found = append(w.found, in)
+		w.exact = w.exact || in.rank == 0
+		return nil
 	}
 	w.indexes = append(w.indexes, x)
 	return w.index(ctx, x, inherited, depth)
@@ -387,6 +417,7 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 				return "", fmt.Errorf("manifest %s: %w", short(in.digest), err)
 			}
 			if isArtifact(m.raw) {
+				w.artifacts++
 				continue
 			}
 			p, err := s.platformOf(ctx, m)
@@ -408,7 +439,7 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 	}
 	switch len(best) {
 	case 0:
-		return "", missing(want, w.others)
+		return "", w.missing()
 	case 1:
 		for d := range best {
 			return d, nil
@@ -424,9 +455,17 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 	return "", fmt.Errorf("the layout has several images for %s: add the name or digest of one: %s", want, strings.Join(names[:min(len(names), 10)], ", "))
 }
 
-// missing is the error for an index without an image for a platform.
-func missing(want platform, others []string) error {
-	slices.Sort(others)
-	others = slices.Compact(others)
-	return &PlatformError{others, fmt.Sprintf("no image for %s, there is %s", want, cmp.Or(strings.Join(others, ", "), "none"))}
+// missing is the error for an index without an image for the platform.
+func (w *walk) missing() error {
+	slices.Sort(w.others)
+	others := slices.Compact(w.others)
+	have := strings.Join(others, ", ")
+	switch {
+	case have != "":
+	case w.artifacts > 0:
+		have = "none, only attestations or other artifacts"
+	default:
+		have = "none"
+	}
+	return &PlatformError{others, fmt.Sprintf("no image for %s, there is %s", w.want, have)}
 }

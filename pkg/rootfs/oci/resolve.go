@@ -115,7 +115,7 @@ func (s *source) describe(ctx context.Context, img *Image, wanted platform) ([]d
 	}
 	var config struct {
 		imgspec.Image
-		Created *string `json:"created"`
+		Created json.RawMessage `json:"created"`
 	}
 	if err := json.Unmarshal(img.Config, &config); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -128,10 +128,12 @@ func (s *source) describe(ctx context.Context, img *Image, wanted platform) ([]d
 		return nil, &PlatformError{[]string{has.String()}, fmt.Sprintf("image is for %s, not %s", platformName(has.arch, has.variant), platformName(wanted.arch, wanted.variant))}
 	}
 	img.Labels = config.Config.Labels
-	if config.Created != nil {
-		if img.Created, err = time.Parse(time.RFC3339, *config.Created); err != nil || img.Created.IsZero() {
-			img.Notes = append(img.Notes, fmt.Sprintf("the container's config: created: %.40q is not a time: 1970-01-01 is taken", *config.Created))
-			img.Created = time.Time{}
+	if created := string(config.Created); created != "" && created != "null" {
+		if json.Unmarshal(config.Created, &created) == nil {
+			img.Created, _ = time.Parse(time.RFC3339, created)
+		}
+		if img.Created.IsZero() {
+			img.Notes = append(img.Notes, fmt.Sprintf("the container's config: created: %.40q is not a time: 1970-01-01 is taken", created))
 		}
 	}
 	layers := m.LayerInfos()

@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -98,7 +100,7 @@ func (s *source) open(ctx context.Context) (imageSource, error) {
 	ctx, done := s.patience(ctx)
 	src, err := r.NewImageSource(ctx, s.system())
 	if err = done(err); err != nil {
-		return nil, explain(err)
+		return nil, CredentialsError(s.o.AuthFile, explain(err))
 	}
 	s.src = src
 	return src, nil
@@ -338,6 +340,16 @@ func explain(err error) error {
 		}
 	}
 	return err
+}
+
+// CredentialsError names the file of credentials in an error that is about a
+// login in it, where the library does not. An empty name is one of the default
+// files.
+func CredentialsError(file string, err error) error {
+	if !errors.As(err, new(base64.CorruptInputError)) {
+		return err
+	}
+	return fmt.Errorf("%s: a login that is no base64: %w", cmp.Or(file, "one of the files of credentials, see containers-auth.json(5)"), err)
 }
 
 // flat is an error in one line.

@@ -115,6 +115,9 @@ func openStorage(r ref, conf string) (*stored, error) {
 			return s, s.findLayers()
 		}
 	}
+	if name != "" && r.digest != "" {
+		name += " of that digest"
+	}
 	return nil, failf(ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
 }
 
@@ -267,18 +270,18 @@ func (s *stored) HasThreadSafeGetBlob() bool { return true }
 
 // GetManifest reads the manifest, or one that an index names.
 func (s *stored) GetManifest(_ context.Context, d *digest.Digest) ([]byte, string, error) {
-	key := "manifest"
 	if d == nil && s.digest != "" {
 		d = &s.digest
 	}
-	st, image := s.store, s.image
+	name := s.store.bigData(s.image.ID, "manifest")
 	if d != nil {
-		key = "manifest-" + d.String()
-		if st, image = s.holder(*d); st == nil {
+		st, image := s.holder(*d)
+		if st == nil {
 			return nil, "", s.notHere(*d)
 		}
+		name = st.manifestFile(image, *d)
 	}
-	b, err := os.ReadFile(st.bigData(image.ID, key))
+	b, err := os.ReadFile(name)
 	return b, manifest.GuessMIMEType(b), err
 }
 
@@ -299,8 +302,22 @@ func (s *stored) holder(d digest.Digest) (*store, storedImage) {
 }
 
 func (st *store) hasManifest(image storedImage, d digest.Digest) bool {
-	_, err := os.Stat(st.bigData(image.ID, "manifest-"+d.String()))
-	return err == nil
+	return st.manifestFile(image, d) != ""
+}
+
+// manifestFile returns where an image has a manifest of a digest, or "". A list
+// that was made here has one without the digest in its name, and the digest that
+// the store records is that of the list when it was empty.
+func (st *store) manifestFile(image storedImage, d digest.Digest) string {
+	name := st.bigData(image.ID, "manifest-"+d.String())
+	if _, err := os.Stat(name); err == nil {
+		return name
+	}
+	name = st.bigData(image.ID, "manifest")
+	if b, err := os.ReadFile(name); err != nil || digest.FromBytes(b) != d {
+		return ""
+	}
+	return name
 }
 
 func (s *stored) notHere(d digest.Digest) error {
@@ -311,9 +328,6 @@ func (s *stored) notHere(d digest.Digest) error {
 func (s *stored) enter(d digest.Digest) error {
 	st, image := s.holder(d)
 	if st == nil {
-		if b, err := os.ReadFile(s.store.bigData(s.image.ID, "manifest")); err == nil && digest.FromBytes(b) == d {
-			return nil
-		}
 		return s.notHere(d)
 	}
 	if st == s.store && image.ID == s.image.ID {

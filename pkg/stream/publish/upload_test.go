@@ -306,9 +306,9 @@ func TestStalled(t *testing.T) {
 		return false
 	}
 	o := options(t)
-	o.Registry.IdleTimeout = 50 * time.Millisecond
+	o.Registry.IdleTimeout = 250 * time.Millisecond
 	_, err := Publish(t.Context(), dir, reg.host+"/os:1", o)
-	if err == nil || !strings.Contains(err.Error(), "the registry took nothing for 50ms") {
+	if err == nil || !strings.Contains(err.Error(), "the registry took nothing for 250ms") {
 		t.Error(err)
 	}
 }

@@ -29,6 +29,7 @@ const (
 // empty.
 type entry struct {
 	platform, arch string
+	variant        string // of the architecture
 	format         string // with its compression: raw.gzip
 	digest         digest.Digest
 	size           int64 // of the manifest; 0 is not known
@@ -38,16 +39,35 @@ type entry struct {
 }
 
 func (e entry) String() string {
-	return cmp.Or(e.platform, "?") + "/" + cmp.Or(e.arch, "?") + "/" + cmp.Or(e.format, "?")
+	arch := cmp.Or(e.arch, "?")
+	if e.variant != "" {
+		arch += "/" + e.variant
+	}
+	return cmp.Or(e.platform, "?") + "/" + arch + "/" + cmp.Or(e.format, "?")
+}
+
+// rank orders entries of one architecture by how well their variant fits. None is
+// refused for it: the image is not run here.
+func (e entry) rank(arch string) int {
+	if e.arch == "" {
+		return 0
+	}
+	rank, ok := oci.Fit(imgspec.Descriptor{Platform: &imgspec.Platform{OS: "linux", Architecture: e.arch, Variant: e.variant}}, arch)
+	if !ok {
+		return math.MaxInt
+	}
+	return rank
 }
 
 // matches reports whether an entry may be what is wanted, by either of its names.
 // The format shows later where the entry does not say it.
 func (e entry) matches(o Options) bool {
+	arch, _, _ := strings.Cut(o.Arch, "/")
+	arch = rootfs.GoArch(arch)
 	want := entry{platform: o.Platform, format: o.Format}
 	for _, want := range []entry{want, want.asFile(), want.asStream()} {
 		if (want.platform == "" || e.platform == want.platform || e.alone && e.platform == "") &&
-			(e.arch == "" || e.arch == o.Arch) &&
+			(e.arch == "" || e.arch == arch) &&
 			(want.format == "" || e.format == "" && o.Format != "" || sameFormat(e.format, want.format)) {
 			return true
 		}
@@ -97,9 +117,10 @@ func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry
 // One of a variant that is above it is better than nothing: it is not run here.
 func container(entries []imgspec.Descriptor, arch string) (found digest.Digest) {
 	best := math.MaxInt
+	name, _, _ := strings.Cut(arch, "/")
 	for _, d := range entries {
 		rank, ok := oci.Fit(d, arch)
-		if !ok && d.ArtifactType == "" && entryOf(d).arch == arch {
+		if !ok && d.ArtifactType == "" && entryOf(d).arch == rootfs.GoArch(name) {
 			rank, ok = math.MaxInt-1, true
 		}
 		if ok && (found == "" || rank < best) {
@@ -130,7 +151,7 @@ func entryOf(d imgspec.Descriptor) entry {
 	e.first = e.platform == ""
 	if p := d.Platform; p != nil {
 		if p.Architecture != "" && p.Architecture != "unknown" {
-			e.arch = rootfs.GoArch(p.Architecture)
+			e.arch, e.variant = rootfs.GoArch(p.Architecture), p.Variant
 		}
 		if e.platform == "" && p.OS != "linux" && p.OS != "unknown" {
 			e.platform = p.OS

@@ -447,7 +447,7 @@ func TestStalled(t *testing.T) {
 				t.Errorf("%s after %d: %v", what, after, err)
 			}
 			r.failing(nil)
-			if got, err := get(t, part, r.name+":one", o); err != nil || !bytes.Equal(got.content, qcow2Content) {
+			if got, err := get(t, part, r.name+":one", options(t)); err != nil || !bytes.Equal(got.content, qcow2Content) {
 				t.Errorf("%s after %d, once it is well: %v", what, after, err)
 			}
 		}

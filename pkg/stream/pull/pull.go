@@ -51,7 +51,7 @@ import (
 // Options say which image is wanted and how it may be fetched.
 type Options struct {
 	Platform   string // as qemu or metal; may be empty where there is no choice
-	Arch       string // as Go or as uname(1) calls it; default is the host's
+	Arch       string // as Go or as uname(1) calls it, perhaps with a variant, as amd64/v3; default is the host's
 	Format     string // as qcow2, raw or raw.gzip; default is the first that there is
 	Decompress bool   // what is compressed with gzip, xz, zstd or zip
 
@@ -196,7 +196,8 @@ func find(ctx context.Context, named reference.Named, o Options) (*Image, error)
 	}
 	platforms := []string{}
 	var found *Image
-	for _, e := range entries {
+	ranked := slices.SortedStableFunc(slices.Values(entries), func(a, b entry) int { return cmp.Compare(a.rank(o.Arch), b.rank(o.Arch)) })
+	for _, e := range ranked {
 		if !e.matches(o) {
 			continue
 		}

@@ -546,3 +546,36 @@ func TestContainer(t *testing.T) {
 		}
 	}
 }
+
+// TestVariants: a machine of a variant runs images of its own and of older ones.
+func TestVariants(t *testing.T) {
+	s := newShop(t)
+	variant := func(d imgspec.Descriptor, v string) imgspec.Descriptor {
+		d = on(d, "linux", "amd64", stream.AnnotationPlatform, "qemu")
+		d.Platform.Variant = v
+		return d
+	}
+	plain, v3 := variant(s.qcow2, ""), variant(s.raw, "v3")
+	s.index("plain", plain)
+	s.index("both", v3, plain)
+	s.index("v3", v3)
+	for _, tc := range []struct {
+		ref, arch string
+		want      imgspec.Descriptor
+	}{
+		{":plain", "amd64/v3", plain}, {":plain", "x86_64/v2", plain}, {":both", "amd64/v3", v3}, {":both", "amd64/v4", v3},
+		{":both", "amd64/v2", plain}, {":both", "amd64", plain}, {":v3", "x86_64", v3}, {":v3", "amd64/v2", v3},
+	} {
+		o := options(t)
+		o.Platform, o.Arch = "qemu", tc.arch
+		img, err := Find(t.Context(), s.name+tc.ref, o)
+		if err != nil || img.Manifest != tc.want.Digest {
+			t.Errorf("%s for %s: %v, %v", tc.ref, tc.arch, img, err)
+		}
+	}
+	o := options(t)
+	o.Platform, o.Arch = "qemu", "arm64/v8"
+	if _, err := Find(t.Context(), s.name+":both", o); err == nil || !strings.Contains(err.Error(), "no image for qemu/arm64/v8/?; there is qemu/amd64/v3/raw.gzip, qemu/amd64/qcow2") {
+		t.Error(err)
+	}
+}

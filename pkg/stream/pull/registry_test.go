@@ -235,7 +235,7 @@ func options(t testing.TB) Options {
 		t.Fatal(err)
 	}
 	no := false
-	return Options{Arch: "amd64", Registry: registry.Options{TLSVerify: &no, RegistryConf: conf, AuthFile: filepath.Join(dir, "auth.json"), Backoff: time.Millisecond, ReadTimeout: 10 * time.Second}}
+	return Options{Arch: "amd64", Registry: registry.Options{TLSVerify: &no, RegistryConf: conf, AuthFile: filepath.Join(dir, "auth.json"), Backoff: time.Millisecond, ReadTimeout: time.Minute}}
 }
 
 // A fetched is what a pull has made.

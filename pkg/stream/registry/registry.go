@@ -123,7 +123,7 @@ func Open(ctx context.Context, named reference.Named, o Options) (*Repo, error) 
 	}
 	login, err := dockerconfig.GetCredentialsForRef(sys, named)
 	if err != nil {
-		return nil, fmt.Errorf("credentials for %s: %w", named.Name(), err)
+		return nil, fmt.Errorf("credentials for %s: %w", named.Name(), oci.CredentialsError(o.AuthFile, err))
 	}
 	transport, err := newTransport(reference.Domain(named), o)
 	if err != nil {
