@@ -44,6 +44,12 @@ func TestForeignKeys(t *testing.T) {
 			"key rootfs-args has no effect on an image: no mkfs runs", unknown("new"),
 		}},
 		{platformsFile, `{"qemu": {"new": 1}, "of.my-own": {"grub_commands": [], "new": 1}}`, []string{unknown(`"of.my-own".new`), unknown("qemu.new")}},
+		{platformsFile, `{"$schema": "s", "metal": null, "version": 1, "x": [{}], "qemu": {}}`, []string{
+			`unknown key "$schema", which is no platform and has no effect on an image`, "unknown key version, which is no platform and has no effect on an image", "unknown key x, which is no platform and has no effect on an image",
+		}},
+		{platformsFile, `{"_comment": "c", "new64": {"qemu": {}}, "aarch64": 1, "x86_64": {"qemu": {"new": 1}}}`, []string{
+			"unknown key _comment beside those of architectures, which has no effect on an image", "unknown key new64 beside those of architectures, which has no effect on an image", unknown("qemu.new"),
+		}},
 		{iso, "label: x\nkernel_args: 1\ngrub2: {default: 1, timeout: 1, entries: [{name: a}, {linux: b, initrd: c}]}\n", nil},
 		{iso, "grub2: {entries: [{chain: a}, {chain: b}]}\n1: x\n", []string{unknown("1"), unknown("grub2.entries.chain")}},
 		{iso, "\t", []string{"yaml: found character that cannot start any token; only live media need the file"}},
