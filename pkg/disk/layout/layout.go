@@ -129,7 +129,7 @@ type Base struct {
 // New lays out what the disks of a deployment have in common.
 func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
 	if o.Grow {
-		o.Size = roundUp(o.Size)
+		o.Size = roundUp(min(o.Size, 1<<60))
 	}
 	sizes, err := chosen(choices, o)
 	if err != nil {
