@@ -32,6 +32,11 @@ func TestPlanSizes(t *testing.T) {
 			[]string{"chosen by the content; EFI-SYSTEM 600 MiB, chosen by --esp-size; boot 384 MiB, chosen by default; root 420 MiB, chosen by the content\n"},
 			map[string]string{"disk": "the content", "EFI-SYSTEM": "--esp-size", "boot": "default", "root": "the content"},
 		},
+		{ // Google's disks have whole GiB
+			[]string{ref, "--platform", "gcp", "--boot-size", "1700MiB"},
+			[]string{"sizes: disk 3 GiB, chosen by the content; EFI-SYSTEM 127 MiB, chosen by default; boot 1.7 GiB, chosen by --boot-size;"},
+			map[string]string{"disk": "the content"},
+		},
 		{
 			[]string{"-m", definition, "--platform", "qemu", "--boot-size", "512MiB"},
 			[]string{"sizes: disk 4 GiB, chosen by " + definition + ":6:16: spec.disk.size; EFI-SYSTEM 600 MiB, chosen by " + definition + ":6:47: spec.disk.espSize; boot 512 MiB, chosen by --boot-size;", "fat32"},

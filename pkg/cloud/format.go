@@ -34,6 +34,8 @@ type Format struct {
 	// Check returns why a disk of a size in bytes cannot be in this format; nil
 	// if every one can.
 	Check func(size int64) error
+	// Unit is what Check wants sizes to be multiples of; zero for a MiB or less.
+	Unit int64
 	// Manifest returns the digest of the container in a file; nil if it is none.
 	Manifest func(io.Reader) (string, error)
 }
@@ -81,7 +83,7 @@ var (
 		return vhdx.Write(w, img, vhdx.Options{ID: f.ID})
 	}}
 
-	gcpTar = Format{Suffix: "tar.gz", Check: gcp.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	gcpTar = Format{Suffix: "tar.gz", Check: gcp.Check, Unit: 1 << 30, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return gcp.Write(w, img, gcp.Options{Time: f.Time.Sec})
 	}}
 

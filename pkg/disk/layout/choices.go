@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 )
 
@@ -13,14 +15,20 @@ import (
 // out. The first boot of a CoreOS and its tools look for partitions by number,
 // name and identifier, so a disk that differs in them would not boot, or would
 // break later: the error names every difference. Sizes of the EFI system
-// partition, of boot and of root are a choice.
-func agrees(want *coreos.Disk, parts []Partition) error {
+// partition, of boot and of root are a choice. Types and names of another
+// architecture are worth a warning only: the container has its disk.yaml from
+// there.
+func agrees(want *coreos.Disk, parts []Partition) (warnings []string, err error) {
 	if want == nil {
-		return nil
+		return nil, nil
 	}
 	var errs []error
 	differ := func(what, asked, is string) {
-		if asked != "" && !strings.EqualFold(asked, is) {
+		switch {
+		case asked == "" || strings.EqualFold(asked, is):
+		case ofOthers(asked, is):
+			warnings = append(warnings, fmt.Sprintf("%s: %s is %q, which is that of another architecture, and has no effect: the image has %q", want.File, what, asked, is))
+		default:
 			errs = append(errs, fmt.Errorf("%s is %q, a CoreOS has %q", what, asked, is))
 		}
 	}
@@ -49,9 +57,28 @@ func agrees(want *coreos.Disk, parts []Partition) error {
 		}
 	}
 	if len(errs) == 0 {
-		return nil
+		return warnings, nil
 	}
-	return fmt.Errorf("%s: the partition table is not that of a CoreOS: %w", want.File, errors.Join(errs...))
+	return nil, fmt.Errorf("%s: the partition table is not that of a CoreOS: %w", want.File, errors.Join(errs...))
+}
+
+// peers are names and types of partitions that have each other's place on
+// another architecture.
+var peers = [][]string{
+	{"BIOS-BOOT", "reserved"},
+	{gpt.BIOSBoot.String(), gpt.Reserved.String()},
+	{gpt.RootX86_64.String(), gpt.RootAArch64.String(), gpt.RootRISCV64.String(), gpt.RootPPC64LE.String()},
+}
+
+// ofOthers reports whether a name or type is what another architecture has in
+// the place of one.
+func ofOthers(asked, is string) bool {
+	for _, group := range peers {
+		if slices.Contains(group, is) && slices.ContainsFunc(group, func(peer string) bool { return strings.EqualFold(peer, asked) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // Bounds of sizes that can be chosen. FAT16 has at least 4,087 clusters, which

@@ -76,7 +76,7 @@ type Options struct {
 	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
 	Sector int         // bytes of a sector: 512 or 4096; zero means 512
 	Size   int64       // of the disk in bytes; zero is as small as the content allows, with some slack
-	Grow   bool        // Size is a wish: the disk is larger if the content takes more
+	Grow   bool        // Size is a wish: the disk is larger if the content takes more, or to have whole MiB
 	RootFS string      // of the root: xfs or ext4
 	ESP    coreos.Size // of the EFI system partition; zero means as the container asks
 	Boot   coreos.Size // of the boot partition; zero means as the container asks
@@ -97,7 +97,7 @@ type Disk struct {
 	*disk.Image
 	Partitions []Partition
 	Root, Boot *rootfs.Inode // what is in the file systems
-	Warnings   []string      // about room that the disk lacks
+	Warnings   []string      // about room that the disk lacks, and a disk.yaml that is not followed
 	Notes      []string      // about sizes that are not those that were asked for
 }
 
@@ -128,6 +128,9 @@ type Base struct {
 
 // New lays out what the disks of a deployment have in common.
 func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
+	if o.Grow {
+		o.Size = roundUp(min(o.Size, 1<<60))
+	}
 	sizes, err := chosen(choices, o)
 	if err != nil {
 		return nil, err
@@ -181,9 +184,11 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), b.sizes.boot.By, bootFS),
 		filesystem("root", b.firmware.rootType, b.options.RootFS, rootUUID.String(), b.rootBy, b.rootFS),
 	})
-	if err := agrees(b.choices.Disk, out.Partitions); err != nil {
+	foreign, err := agrees(b.choices.Disk, out.Partitions)
+	if err != nil {
 		return nil, err
 	}
+	out.Warnings = append(out.Warnings, foreign...)
 	var parts []gpt.Partition
 	next := int64(mib)
 	for i := range out.Partitions {

@@ -27,6 +27,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/deploy"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 const (
@@ -566,6 +567,72 @@ func TestDiskYAML(t *testing.T) {
 	} {
 		if _, err := made(strings.Replace(yaml, old, change.to, 1), "xfs"); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), change.says) {
 			t.Errorf("%s: %v", change.to, err)
+		}
+	}
+}
+
+// TestFedora: a container with the files of Fedora CoreOS makes disks of all
+// architectures, and nobody is warned of anything. A disk.yaml of an
+// architecture whose partitions have other types is worth a warning.
+func TestFedora(t *testing.T) {
+	const file = "usr/lib/image-builder/bootc/disk.yaml"
+	for _, test := range []struct {
+		arch, disk string // architectures of the container and of disk.yaml
+		warns      []string
+		err        string
+	}{
+		{arch: "x86_64", disk: "x86_64"},
+		{arch: "aarch64", disk: "aarch64"},
+		{arch: "riscv64", disk: "riscv64"},
+		{arch: "ppc64le", disk: "ppc64le"},
+		{arch: "aarch64", disk: "x86_64", warns: []string{
+			file + `: partition 1: type is "21686148-6449-6E6F-744E-656564454649", which is that of another architecture, and has no effect: the image has "8DA63339-0007-60C0-C436-083AC8230908"`,
+			file + `: partition 4: type is "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", which is that of another architecture, and has no effect: the image has "B921B045-1DF0-41C3-AF44-4C6F280D3FAE"`,
+		}},
+		{arch: "riscv64", disk: "aarch64", warns: []string{"partition 4: type is"}},
+		{arch: "x86_64", disk: "aarch64", warns: []string{"partition 1: type is", "partition 4: type is"}},
+		{arch: "ppc64le", disk: "x86_64", err: "partition 2: type is"},
+	} {
+		for _, platform := range []string{"qemu", "metal"} {
+			root := system(t)
+			delete(root.Children["usr"].Children["share"].Children, "coreos-assembler")
+			files := treetest.Fedora(test.arch)
+			files[file] = treetest.FedoraDisk(test.disk)
+			for name, text := range files {
+				place(t, root, name, text)
+			}
+			d, _ := deployed(t, root)
+			choices, err := coreos.ReadChoices(d.System, test.arch)
+			if err != nil || len(choices.Warnings) > 0 {
+				t.Errorf("%s: %v, %q", test.arch, err, choices.Warnings)
+				continue
+			}
+			o := options(platform)
+			o.Arch, o.RootFS = test.arch, choices.RootFS
+			o.Kargs, o.Platform = choices.Kargs(platform, nil), choices.Platform(platform)
+			if platform != "metal" {
+				o.Size, o.Grow = choices.Size, true
+			}
+			made, err := newDisk(d, choices, o)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("%s of %s: %v", test.arch, test.disk, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s of %s: %v", test.arch, test.disk, err)
+				continue
+			}
+			if len(made.Warnings) != len(test.warns) || !slices.EqualFunc(made.Warnings, test.warns, strings.Contains) {
+				t.Errorf("%s of %s: warnings %q", test.arch, test.disk, made.Warnings)
+			}
+			if platform != "metal" && made.Size() != 12<<30 {
+				t.Errorf("%s of %s: %d bytes", test.arch, test.disk, made.Size())
+			}
+			if args := o.Kargs.String(); platform == "qemu" && !strings.HasSuffix(args, "ignition.platform.id=qemu console="+test.arch) {
+				t.Errorf("%s: %s", test.arch, args)
+			}
 		}
 	}
 }

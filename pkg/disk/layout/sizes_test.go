@@ -307,8 +307,14 @@ func TestGrow(t *testing.T) {
 	if grown.Size() != least.Size() || len(grown.Notes) != 1 || !strings.HasPrefix(grown.Notes[0], "a disk of 514 MiB is too small for the content: it has ") {
 		t.Errorf("%d bytes, want %d; %q", grown.Size(), least.Size(), grown.Notes)
 	}
-	o.Size = 2 << 30
-	if made, err := newDisk(d, choices, o); err != nil || made.Size() != o.Size || len(made.Notes) != 0 {
-		t.Errorf("a disk that is large enough: %v", err)
+	for _, size := range []int64{2 << 30, 2<<30 - mib + 1} { // disks have whole MiB
+		o.Size = size
+		if made, err := newDisk(d, choices, o); err != nil || made.Size() != 2<<30 || len(made.Notes) != 0 {
+			t.Errorf("a disk of %d bytes, which is large enough: %v", size, err)
+		}
+	}
+	o.Grow = false
+	if _, err := newDisk(d, choices, o); err == nil || !strings.Contains(err.Error(), "not a whole number of MiB") {
+		t.Errorf("an option with a fraction of a MiB: %v", err)
 	}
 }

@@ -326,23 +326,33 @@ func (c *Choices) readPlatforms(root *rootfs.Inode) error {
 	if _, err := decodeJSON(text, &parts); err != nil {
 		return fmt.Errorf("%s: %w", platformsFile, err)
 	}
-	nested := len(parts) > 0
-	for name := range parts {
-		nested = nested && slices.Contains(machines, name)
-	}
-	if nested {
-		text = parts[c.arch]
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(parts)), func(name string) bool { return slices.Contains(machines, name) })
+	if own, ok := parts[c.arch]; ok || len(parts) > 0 && len(others) == 0 {
+		for _, name := range others {
+			c.warn("%s: unknown key %s beside those of architectures, which has no effect on an image", platformsFile, keyPart(name))
+		}
+		if text, parts = own, nil; text != nil {
+			if _, err := decodeJSON(text, &parts); err != nil {
+				return fmt.Errorf("%s: %s: %w", platformsFile, c.arch, err)
+			}
+		}
 	}
 	if text == nil || string(bytes.TrimSpace(text)) == "null" {
 		text = []byte("{}\n")
 	}
-	keys, err := decodeJSON(text, &c.platforms)
-	if err != nil {
-		return fmt.Errorf("%s: %w", platformsFile, err)
-	}
-	c.checkKeys(platformsFile, platformKeys, keys)
-	for _, name := range slices.Sorted(maps.Keys(c.platforms)) {
-		p := c.platforms[name]
+	c.platforms = map[string]Platform{}
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		part := bytes.TrimSpace(parts[name])
+		if !bytes.HasPrefix(part, []byte("{")) && string(part) != "null" {
+			c.warn("%s: unknown key %s, which is no platform and has no effect on an image", platformsFile, keyPart(name))
+			continue
+		}
+		var p Platform
+		keys, err := decodeJSON(part, &p)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", platformsFile, name, err)
+		}
+		c.checkKeys(platformsFile, platformKeys, map[string]any{name: keys})
 		if p.Kernel, err = c.args(platformsFile+": "+name, p.Kernel); err != nil {
 			return fmt.Errorf("%s: %s: %w", platformsFile, name, err)
 		}

@@ -97,6 +97,7 @@ func TestChoicesErrors(t *testing.T) {
 		platformsFile:                       `["qemu"]`,
 		"usr/lib/bootc/install/syntax.toml": "[install\n",
 		"usr/lib/bootc/install/type.toml":   "[install]\nstateroot = 1\n",
+		"usr/lib/bootc/install/table.toml":  "[install]\nfilesystem = \"xfs\"\n",
 		"usr/lib/bootc/install/arg.toml":    "[install]\nkargs = [\"a\\nb\"]\n",
 		"usr/lib/bootc/kargs.d/type.toml":   "kargs = \"x\"\n",
 		"usr/lib/bootc/kargs.d/dir.toml/x":  "",
@@ -106,6 +107,8 @@ func TestChoicesErrors(t *testing.T) {
 			t.Errorf("%s: %s: read as %+v", name, text, c)
 		} else if !strings.HasPrefix(err.Error(), "coreos: "+strings.TrimSuffix(name, "/x")) {
 			t.Errorf("%v does not name %s", err, name)
+		} else if strings.Contains(err.Error(), "struct {") {
+			t.Errorf("%v shows a type of the program", err)
 		}
 	}
 	for _, name := range []string{"../x", "..", "a b"} {

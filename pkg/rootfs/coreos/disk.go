@@ -245,14 +245,15 @@ func (c *Choices) readDisk(root *rootfs.Inode) error {
 		if err := decodeYAML(text, &f); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if f.Disk == nil {
-			return fmt.Errorf("%s: no partition_table", name)
-		}
 		var all any
 		if err := decodeYAML(text, &all); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		c.checkKeys(name, diskKeys, all)
+		if f.Disk == nil {
+			c.warn("%s: no partition_table: the file has no effect on an image", name)
+			return nil
+		}
 		f.Disk.File = name
 		c.Disk = f.Disk
 		c.readSizes(f.Disk)

@@ -21,14 +21,20 @@ func TestDisk(t *testing.T) {
 	}
 	for text, says := range map[string]string{
 		"partition_table:\n  size: many\n":       `size "many" is not a number`,
-		"partition_table: [1]\n":                 file,
-		"mount_configuration: none\n":            "no partition_table",
+		"partition_table: [1]\n":                 file + ": yaml: unmarshal errors: line 1: cannot unmarshal !!seq into a table of keys",
+		"partition_table:\n  policy: 1\n":        "cannot unmarshal !!int `1` into a table of keys",
 		"partition_table:\n  size: 99999999 TiB": "is not a number",
 		"partition_table:\n  size: -1":           "is not a number",
 		"\t":                                     file,
 	} {
 		if _, err := ReadChoices(treetest.Texts(t, map[string]string{file: text}), "amd64"); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, text := range []string{"", "mount_configuration: none\n", "partition_table:\n", "# nothing\n"} {
+		c, err := ReadChoices(treetest.Texts(t, map[string]string{file: text}), "amd64")
+		if want := file + ": no partition_table: the file has no effect on an image"; err != nil || c.Disk != nil || len(c.Warnings) != 1 || c.Warnings[0] != want {
+			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
 	// image-builder's word on the root is newer than bootc's.

@@ -2,7 +2,6 @@ package coreos
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +44,12 @@ func TestForeignKeys(t *testing.T) {
 			"key rootfs-args has no effect on an image: no mkfs runs", unknown("new"),
 		}},
 		{platformsFile, `{"qemu": {"new": 1}, "of.my-own": {"grub_commands": [], "new": 1}}`, []string{unknown(`"of.my-own".new`), unknown("qemu.new")}},
+		{platformsFile, `{"$schema": "s", "metal": null, "version": 1, "x": [{}], "qemu": {}}`, []string{
+			`unknown key "$schema", which is no platform and has no effect on an image`, "unknown key version, which is no platform and has no effect on an image", "unknown key x, which is no platform and has no effect on an image",
+		}},
+		{platformsFile, `{"_comment": "c", "new64": {"qemu": {}}, "aarch64": 1, "x86_64": {"qemu": {"new": 1}}}`, []string{
+			"unknown key _comment beside those of architectures, which has no effect on an image", "unknown key new64 beside those of architectures, which has no effect on an image", unknown("qemu.new"),
+		}},
 		{iso, "label: x\nkernel_args: 1\ngrub2: {default: 1, timeout: 1, entries: [{name: a}, {linux: b, initrd: c}]}\n", nil},
 		{iso, "grub2: {entries: [{chain: a}, {chain: b}]}\n1: x\n", []string{unknown("1"), unknown("grub2.entries.chain")}},
 		{iso, "\t", []string{"yaml: found character that cannot start any token; only live media need the file"}},
@@ -101,68 +106,14 @@ func TestForeignTables(t *testing.T) {
 	}
 }
 
-// fedora has the shape of what the containers of Fedora CoreOS have in 2026.
-var fedora = map[string]string{
-	"usr/lib/bootc/install/10-boot.toml":   "[install.bootupd]\nskip-boot-uuid = true\n[install]\nroot-mount-spec = \"\"\nboot-mount-spec = \"\"\n",
-	"usr/lib/bootc/install/10-append.toml": "[install.ostree]\nbls-append-except-default = 'grub_users=\"\"'\n",
-	"usr/lib/bootc/install/12-root.toml":   "# image-builder says more\n[install.filesystem.root]\ntype = \"ext4\"\n",
-	"usr/lib/bootc/install/15-ostree.toml": "[install]\nenforce-container-sigpolicy = true\n",
-	"usr/lib/image-builder/bootc/iso.yaml": "label: os\nkernel_args: [console=tty0]\ngrub2:\n  timeout: 3\n  entries:\n  - {name: Live, linux: \"${kernelpath}\", initrd: \"${initrdpath}\"}\n",
-	imageFile: `{"live-rootfs-fstype": "erofs", "live-rootfs-fsoptions": "-zlzma", "deploy-via-container": true, "size": 12,
-		"container-imgref": "ostree-remote-image:example:registry:registry.example/os:branched", "extra-kargs": ["mitigations=auto,nosmt"],
-		"ignition-network-kcmdline": [], "ostree-remote": "example", "bootfs_metadata_csum_seed": true, "vmware-os-type": "fedora64Guest",
-		"vmware-hw-version": 17, "compressor": "xz", "bootfs": "ext4", "rootfs": "xfs", "rootfs-args": "", "composefs": false,
-		"ostree-format": "oci-chunked-v1", "ostree-container-inject-openshift-cvo-labels": false, "squashfs-compression": "zstd",
-		"vmware-secure-boot": true, "aws-imdsv2-only": true, "aws-volume-type": "gp3", "aws-x86-boot-mode": "uefi-preferred"}`,
-}
-
-// disks are disk.yaml of two architectures.
-var disks = map[string]string{
-	"x86_64": `mount_configuration: none
-partition_table:
-  type: gpt
-  uuid: "00000000-0000-4000-a000-000000000001"
-  extra_padding: 1031168
-  partitions:
-    - {size: 1 MiB, bootable: true, type: 21686148-6449-6E6F-744E-656564454649}
-    - size: 127 MiB
-      type: C12A7328-F81F-11D2-BA4B-00A0C93EC93B
-      payload_type: filesystem
-      payload: {type: vfat, mountpoint: /boot/efi, label: EFI-SYSTEM, fstab_options: "umask=0077", fstab_freq: 0, fstab_passno: 2}
-    - size: 384 MiB
-      payload_type: filesystem
-      payload: {type: ext4, mountpoint: /boot, label: boot, fstab_options: defaults, fstab_freq: 0, fstab_passno: 0}
-    - payload_type: filesystem
-      payload: {type: xfs, mountpoint: /, label: root, fstab_options: defaults, fstab_freq: 0, fstab_passno: 0}
-`,
-	"ppc64le": `mount_configuration: none
-partition_table:
-  type: gpt
-  extra_padding: 1031168
-  policy: {grow_root_to_fill_disk: false}
-  partitions:
-    - {label: PowerPC-PReP-boot, size: 4 MiB, bootable: true}
-    - {label: reserved, size: 1 MiB}
-    - {label: boot, size: 384 MiB}
-    - label: root
-      size: 2684354560
-      payload_type: filesystem
-      payload: {type: xfs, label: root, mkfs_options: {agcount: 2}}
-`,
-}
-
 // TestFedora: such a container makes images of all architectures, and nobody is
 // warned of anything. It has platforms.json in either form.
 func TestFedora(t *testing.T) {
-	const (
-		of    = `{"qemu": {"kernel_arguments": ["console=%s"]}, "azure": {"kernel_arguments": ["a"], "grub_commands": ["g"]}}`
-		other = `{"qemu": {"kernel_arguments": ["console=other"]}}`
-	)
-	for arch, disk := range map[string]string{"x86_64": "x86_64", "aarch64": "x86_64", "riscv64": "x86_64", "ppc64le": "ppc64le"} {
-		flat := fmt.Sprintf(of, arch)
+	const other = `{"qemu": {"kernel_arguments": ["console=other"]}}`
+	for _, arch := range []string{"x86_64", "aarch64", "riscv64", "ppc64le"} {
+		files := treetest.Fedora(arch)
+		flat := files[platformsFile]
 		for form, text := range map[string]string{"flat": flat, "nested": fmt.Sprintf(`{"s390x": %s, %q: %s}`, other, arch, flat)} {
-			files := maps.Clone(fedora)
-			files["usr/lib/image-builder/bootc/disk.yaml"] = disks[disk]
 			files[platformsFile] = text
 			c, err := ReadChoices(treetest.Texts(t, files), arch)
 			if err != nil || len(c.Warnings) > 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -60,10 +61,14 @@ func decodeYAML(text []byte, v any) error {
 	return line(yaml.Unmarshal(text, v))
 }
 
-// line puts an error in one line.
+// goType is how parsers name a type of Go in their errors.
+var goType = regexp.MustCompile(`struct \{.*\}|\bcoreos\.(Disk|Partition)\b`)
+
+// line puts an error in one line, for people who do not know Go.
 func line(err error) error {
 	if err == nil {
 		return nil
 	}
-	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	return errors.New(goType.ReplaceAllString(text, "a table of keys"))
 }
