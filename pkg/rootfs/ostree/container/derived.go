@@ -342,8 +342,11 @@ func (b *builder) addLink(name string, e *layer.Entry) error {
 // commit.
 func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	n := &rootfs.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, Target: e.Target, Xattrs: unlabelled(e.Xattrs)}
-	if n.IsDir() && e.Xattrs[selinux.Xattr] != "" {
+	switch labelled := e.Xattrs[selinux.Xattr] != ""; {
+	case labelled && n.IsDir():
 		b.find(etc(e.Name), "a directory with a label of SELinux: ostree refuses the layer, and so will the system at its next upgrade")
+	case labelled:
+		b.find(etc(e.Name), "a file with a label of SELinux: the label is dropped here; at its next upgrade the system will store the file as a damaged object, which ostree fsck reports")
 	}
 	switch n.Type() {
 	case rootfs.ModeDir:

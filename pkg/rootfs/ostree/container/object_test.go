@@ -133,7 +133,9 @@ func TestRefusedLater(t *testing.T) {
 		{"newline", "layer 0: usr/etc/a: an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade (and 1 more)",
 			[]entry{file("etc/a", "").xattr("user.a", "1\n2"), file("etc/b", "").xattr("user.a", "\n")}},
 		{"label of a directory", "layer 0: usr/etc: a directory with a label of SELinux", []entry{dir("etc").xattr(selinux.Xattr, "x")}},
-		{"label of a file", "", []entry{file("etc/a", "").xattr(selinux.Xattr, "x")}},
+		{"labels of files", "layer 0: usr/etc/a: a file with a label of SELinux: the label is dropped here; at its next upgrade the system will store the file as a damaged object, which ostree fsck reports (and 1 more)",
+			[]entry{file("etc/a", "").xattr(selinux.Xattr, "x"), symlink("etc/b", "a").xattr(selinux.Xattr, "x")}},
+		{"label of a hard link", "", []entry{file("etc/a", ""), hardlink("etc/b", "etc/a").xattr(selinux.Xattr, "x")}},
 		{"dropped", "", []entry{dir("run"), {tar.Header{Name: "run/a/", Mode: 0o755, Typeflag: tar.TypeDir, PAXRecords: map[string]string{"SCHILY.xattr." + selinux.Xattr: "x"}}, ""}}},
 	} {
 		got := strings.Join(texts(mustImport(t, makeImage(t, -1, makeLayer(t, test.layer...)), Options{Merge: MergeOCI}).Warnings), "\n")
