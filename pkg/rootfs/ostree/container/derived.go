@@ -356,7 +356,10 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 			n.Content = b.layer.Blob(e.Off, e.Size)
 		}
 	case rootfs.ModeLink:
-		n.Mode = rootfs.ModeLink | 0o777 // as every file system has it
+		if n.Mode != linkMode {
+			b.find(etc(e.Name), "a symbolic link with another mode than 0777, which no file system keeps: at its next upgrade the system will store the link as a damaged object, which ostree fsck reports")
+		}
+		n.Mode = linkMode
 	case rootfs.ModeChar:
 		if e.Rdev == 0 {
 			return nil, errors.New("a whiteout in the form of overlayfs, which is not that of a layer")
@@ -379,6 +382,9 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	}
 	return n, nil
 }
+
+// linkMode is what every file system has for a symbolic link.
+const linkMode = rootfs.ModeLink | 0o777
 
 func device(kind string, rdev uint64) error {
 	return fmt.Errorf("a %s, %d:%d; a commit has regular files, symbolic links and directories only", kind, unix.Major(rdev), unix.Minor(rdev))

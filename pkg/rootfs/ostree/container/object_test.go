@@ -139,6 +139,8 @@ func TestRefusedLater(t *testing.T) {
 		{"labels of files", "layer 0: usr/etc/a: a file with a label of SELinux: the label is dropped here; at its next upgrade the system will store the file as a damaged object, which ostree fsck reports (and 1 more)",
 			[]entry{file("etc/a", "").xattr(selinux.Xattr, "x"), symlink("etc/b", "a").xattr(selinux.Xattr, "x")}},
 		{"label of a hard link", "", []entry{file("etc/a", ""), hardlink("etc/b", "etc/a").xattr(selinux.Xattr, "x")}},
+		{"modes of links", "layer 0: usr/a: a symbolic link with another mode than 0777, which no file system keeps: at its next upgrade the system will store the link as a damaged object, which ostree fsck reports (and 1 more)",
+			[]entry{symlink("usr/a", "b").by(0, 0, 0o644), symlink("usr/b", "b").by(0, 0, 0o755), symlink("usr/c", "b").by(0, 0, 0o777)}},
 		{"dropped", "", []entry{dir("run"), {tar.Header{Name: "run/a/", Mode: 0o755, Typeflag: tar.TypeDir, PAXRecords: map[string]string{"SCHILY.xattr." + selinux.Xattr: "x"}}, ""}}},
 	} {
 		got := strings.Join(texts(mustImport(t, makeImage(t, -1, makeLayer(t, test.layer...)), Options{Merge: MergeOCI}).Warnings), "\n")
