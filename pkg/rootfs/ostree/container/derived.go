@@ -169,7 +169,11 @@ func (b *builder) add(e *layer.Entry) error {
 		return nil
 	}
 	if strings.HasPrefix(e.Name, "usr/etc/") && e.Mode&rootfs.ModeType != rootfs.ModeDir && !b.usrEtc {
-		b.warn(e.Name, "a container does not have it in /etc, the system will")
+		what := "a container does not have it in /etc, the system will"
+		if strings.HasPrefix(path.Base(e.Name), whiteout) {
+			what = "a whiteout: a container keeps the file of that name in /etc, the system will not have it"
+		}
+		b.warn(e.Name, "%s", what)
 		b.usrEtc = true
 	}
 	name, ok := b.filter.place(e.Name)
