@@ -218,6 +218,11 @@ func oldSparse(name string) []byte {
 	return sum(h)
 }
 
+// sparse returns the records of such a file in the form of today.
+func sparse(name string) []string {
+	return []string{"GNU.sparse.major", "1", "GNU.sparse.minor", "0", "GNU.sparse.name", name, "GNU.sparse.realsize", "8192"}
+}
+
 // records are PAX records, in their order, for the entry that follows.
 func records(pairs ...string) entry {
 	var text string
