@@ -212,9 +212,9 @@ func sum(h []byte) []byte {
 // which has 512 bytes in the middle.
 func oldSparse(name string) []byte {
 	h := header('S', file(name, "").gnu())
-	copy(h[124:], "00000001000\\x00")
-	copy(h[386:], "00000010000\\x0000000001000\\x0000000020000\\x0000000000000\\x00")
-	copy(h[483:], "00000020000\\x00")
+	copy(h[124:], "00000001000\x00")
+	copy(h[386:], "00000010000\x0000000001000\x0000000020000\x0000000000000\x00")
+	copy(h[483:], "00000020000\x00")
 	return sum(h)
 }
 

@@ -376,6 +376,11 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	default:
 		return nil, fmt.Errorf("file of mode %#o; a commit has regular files, symbolic links and directories only", e.Mode)
 	}
+	for name, value := range e.Xattrs {
+		if value == "" && name != selinux.Xattr && !n.IsDir() {
+			b.find(etc(e.Name), "an extended attribute without a value is dropped here: at its next upgrade the system will store the file as a damaged object, which ostree fsck reports")
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(n.Xattrs)) {
 		if strings.Contains(n.Xattrs[name], "\n") {
 			b.find(etc(e.Name), "an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade")

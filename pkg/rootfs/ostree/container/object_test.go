@@ -135,6 +135,8 @@ func TestRefusedLater(t *testing.T) {
 		{"no chain", "", []entry{file("usr/c", ""), hardlink("usr/b", "usr/c"), hardlink("usr/a", "usr/c")}},
 		{"newline", "layer 0: usr/etc/a: an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade (and 1 more)",
 			[]entry{file("etc/a", "").xattr("user.a", "1\n2"), file("etc/b", "").xattr("user.a", "\n")}},
+		{"empty attributes", "layer 0: usr/etc/b: an extended attribute without a value is dropped here: at its next upgrade the system will store the file as a damaged object, which ostree fsck reports",
+			[]entry{dir("etc").xattr("user.a", ""), file("etc/b", "").xattr("user.a", ""), hardlink("etc/c", "etc/b").xattr("user.a", "")}},
 		{"label of a directory", "layer 0: usr/etc: a directory with a label of SELinux", []entry{dir("etc").xattr(selinux.Xattr, "x")}},
 		{"labels of files", "layer 0: usr/etc/a: a file with a label of SELinux: the label is dropped here; at its next upgrade the system will store the file as a damaged object, which ostree fsck reports (and 1 more)",
 			[]entry{file("etc/a", "").xattr(selinux.Xattr, "x"), symlink("etc/b", "a").xattr(selinux.Xattr, "x")}},
