@@ -280,8 +280,9 @@ func TestLayers(t *testing.T) {
 		"sparse files": {equal, append(tree(x("usr/x")),
 			records("GNU.sparse.size", "8192", "GNU.sparse.numblocks", "1", "GNU.sparse.offset", "4096", "GNU.sparse.numbytes", "512"), file("usr/a", strings.Repeat("x", 512)),
 			records("GNU.sparse.name", "usr/b", "GNU.sparse.size", "8192", "GNU.sparse.numblocks", "1", "GNU.sparse.map", "4096,512"), file("usr/GNUSparseFile.0/b", strings.Repeat("x", 512)),
-			records(sparse("usr/c")...), file("usr/GNUSparseFile.0/c", "1\n4096\n512\n"+strings.Repeat("\x00", 501)+strings.Repeat("x", 512)),
-			blocks(append(oldSparse("usr/d"), strings.Repeat("x", 512)...)))},
+			records(sparse("usr/c")...), file("usr/GNUSparseFile.0/c", "1\n4096\n512\n"+strings.Repeat("\x00", 501)+strings.Repeat("x", 512)))},
+		// The host takes zeros for the rest of the file, and for the end of the layer.
+		"sparse file, old form": {differs, tree(x("usr/x"), blocks(append(oldSparse("usr/d"), strings.Repeat("x", 512)...)))},
 		// The host takes the name in a record as it is.
 		"sparse file in etc": {differs, []entry{records(sparse("etc/c")...), file("etc/GNUSparseFile.0/c", "1\n4096\n512\n"+strings.Repeat("\x00", 501)+strings.Repeat("x", 512))}},
 		// Container runtimes refuse it, too.
