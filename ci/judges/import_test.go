@@ -6,6 +6,8 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,18 +49,28 @@ func (h *host) pull() (commit string, err error) {
 	return strings.TrimSpace(h.must("ostree", "rev-parse", "--repo=repo", "ostree/container/image/oci_3A_image")), nil
 }
 
-// tree returns the checksum of the root of a commit.
-func (h *host) tree(commit string) ostree.Checksum {
+// object returns an object of the host's repository.
+func (h *host) object(id ostree.Checksum, t ostree.ObjectType) []byte {
 	h.t.Helper()
-	b, err := os.ReadFile(filepath.Join(h.dir, "repo/objects", commit[:2], commit[2:]+".commit"))
+	b, err := os.ReadFile(filepath.Join(h.dir, "repo/objects", ostree.ObjectPath(id, t)))
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	c, err := ostree.ParseCommit(b)
+	return b
+}
+
+// commit returns a commit of the host's repository.
+func (h *host) commit(id string) *ostree.Commit {
+	h.t.Helper()
+	sum, err := ostree.ParseChecksum(id)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return c.Tree
+	c, err := ostree.ParseCommit(h.object(sum, ostree.CommitObject))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return c
 }
 
 // ours imports the same container with this project's library.
@@ -156,10 +168,73 @@ func (e entry) owner(uid, gid int) entry {
 	e.Uid, e.Gid = uid, gid
 	return e
 }
-func (e entry) changed() entry { e.ModTime = time.Unix(1795961682, 0); return e }
-func (e entry) xattr(name, value string) entry {
-	e.PAXRecords = map[string]string{"SCHILY.xattr." + name: value}
+func (e entry) changed() entry     { e.ModTime = time.Unix(1795961682, 0); return e }
+func (e entry) at(sec int64) entry { e.ModTime = time.Unix(sec, 0); return e }
+func (e entry) gnu() entry         { e.Format = tar.FormatGNU; return e }
+func (e entry) pax(key, value string) entry {
+	e.PAXRecords = maps.Clone(e.PAXRecords)
+	if e.PAXRecords == nil {
+		e.PAXRecords = map[string]string{}
+	}
+	e.PAXRecords[key] = value
 	return e
+}
+func (e entry) xattr(name, value string) entry { return e.pax("SCHILY.xattr."+name, value) }
+
+// blocks are some of the tar as they are, for what no writer of Go makes.
+func blocks(b []byte) entry {
+	return entry{content: string(b) + strings.Repeat("\x00", -len(b)&511)}
+}
+
+// header returns the header of an entry with another type.
+func header(t byte, e entry) []byte {
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).WriteHeader(&e.Header); err != nil {
+		panic(err)
+	}
+	h := b.Bytes()
+	h[156] = t
+	return sum(h)
+}
+
+// sum gives a header its checksum.
+func sum(h []byte) []byte {
+	copy(h[148:], "        ")
+	n := 0
+	for _, c := range h {
+		n += int(c)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", n))
+	return h
+}
+
+// oldSparse returns the header of a file of 8 KiB in the old form of GNU tar,
+// which has 512 bytes in the middle.
+func oldSparse(name string) []byte {
+	h := header('S', file(name, "").gnu())
+	copy(h[124:], "00000001000\x00")
+	copy(h[386:], "00000010000\x0000000001000\x0000000020000\x0000000000000\x00")
+	copy(h[483:], "00000020000\x00")
+	return sum(h)
+}
+
+// sparse returns the records of such a file in the form of today.
+func sparse(name string) []string {
+	return []string{"GNU.sparse.major", "1", "GNU.sparse.minor", "0", "GNU.sparse.name", name, "GNU.sparse.realsize", "8192"}
+}
+
+// records are PAX records, in their order, for the entry that follows.
+func records(pairs ...string) entry {
+	var text string
+	for i := 0; i < len(pairs); i += 2 {
+		r := " " + pairs[i] + "=" + pairs[i+1] + "\n"
+		n := len(r) + 1
+		for n != len(r)+len(fmt.Sprint(n)) {
+			n++
+		}
+		text += fmt.Sprint(n) + r
+	}
+	return blocks(append(header(tar.TypeXHeader, file("records", text)), text...))
 }
 
 func tarOf(t *testing.T, entries []entry) []byte {
@@ -167,6 +242,13 @@ func tarOf(t *testing.T, entries []entry) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, e := range entries {
+		if e.Typeflag == 0 {
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			b.WriteString(e.content)
+			continue
+		}
 		if err := w.WriteHeader(&e.Header); err != nil {
 			t.Fatal(err)
 		}

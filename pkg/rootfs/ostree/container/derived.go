@@ -169,7 +169,11 @@ func (b *builder) add(e *layer.Entry) error {
 		return nil
 	}
 	if strings.HasPrefix(e.Name, "usr/etc/") && e.Mode&rootfs.ModeType != rootfs.ModeDir && !b.usrEtc {
-		b.warn(e.Name, "a container does not have it in /etc, the system will")
+		what := "a container does not have it in /etc, the system will"
+		if strings.HasPrefix(path.Base(e.Name), whiteout) {
+			what = "a whiteout: a container keeps the file of that name in /etc, the system will not have it"
+		}
+		b.warn(e.Name, "%s", what)
 		b.usrEtc = true
 	}
 	name, ok := b.filter.place(e.Name)
@@ -342,8 +346,11 @@ func (b *builder) addLink(name string, e *layer.Entry) error {
 // commit.
 func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	n := &rootfs.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, Target: e.Target, Xattrs: unlabelled(e.Xattrs)}
-	if n.IsDir() && e.Xattrs[selinux.Xattr] != "" {
+	switch labelled := e.Xattrs[selinux.Xattr] != ""; {
+	case labelled && n.IsDir():
 		b.find(etc(e.Name), "a directory with a label of SELinux: ostree refuses the layer, and so will the system at its next upgrade")
+	case labelled:
+		b.find(etc(e.Name), "a file with a label of SELinux: the label is dropped here; at its next upgrade the system will store the file as a damaged object, which ostree fsck reports")
 	}
 	switch n.Type() {
 	case rootfs.ModeDir:
@@ -353,7 +360,10 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 			n.Content = b.layer.Blob(e.Off, e.Size)
 		}
 	case rootfs.ModeLink:
-		n.Mode = rootfs.ModeLink | 0o777 // as every file system has it
+		if n.Mode != linkMode {
+			b.find(etc(e.Name), "a symbolic link with another mode than 0777, which no file system keeps: at its next upgrade the system will store the link as a damaged object, which ostree fsck reports")
+		}
+		n.Mode = linkMode
 	case rootfs.ModeChar:
 		if e.Rdev == 0 {
 			return nil, errors.New("a whiteout in the form of overlayfs, which is not that of a layer")
@@ -366,6 +376,11 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	default:
 		return nil, fmt.Errorf("file of mode %#o; a commit has regular files, symbolic links and directories only", e.Mode)
 	}
+	for name, value := range e.Xattrs {
+		if value == "" && name != selinux.Xattr && !n.IsDir() {
+			b.find(etc(e.Name), "an extended attribute without a value is dropped here: at its next upgrade the system will store the file as a damaged object, which ostree fsck reports")
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(n.Xattrs)) {
 		if strings.Contains(n.Xattrs[name], "\n") {
 			b.find(etc(e.Name), "an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade")
@@ -376,6 +391,9 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	}
 	return n, nil
 }
+
+// linkMode is what every file system has for a symbolic link.
+const linkMode = rootfs.ModeLink | 0o777
 
 func device(kind string, rdev uint64) error {
 	return fmt.Errorf("a %s, %d:%d; a commit has regular files, symbolic links and directories only", kind, unix.Major(rdev), unix.Minor(rdev))

@@ -73,6 +73,8 @@ func TestMerge(t *testing.T) {
 			[]string{"layer 1: usr/out: a symbolic link to ../../../../usr/etc that the layer has files in: ostree replaces it by a directory, a container runtime may write to where it leads"}},
 		{"usr/etc", [][]entry{{file("usr/etc/a", "1"), file("usr/etc/b", "2"), file("etc/a", "3")}}, "usr/ usr/etc/ usr/etc/a=3 usr/etc/b=2", "",
 			[]string{"layer 0: usr/etc/a: a container does not have it in /etc, the system will", "layer 0: usr/etc/a: usr/etc/a is a file, and etc/a is a file; the system has /etc in usr/etc, so that both are one name; the last one counts"}},
+		{"whiteout in usr/etc", [][]entry{{file("etc/a", "1")}, {file("usr/etc/.wh.a", "")}}, "usr/ usr/etc/", "",
+			[]string{"layer 1: usr/etc/.wh.a: a whiteout: a container keeps the file of that name in /etc, the system will not have it"}},
 		{"left by builders", [][]entry{{file("etc/hostname", ""), file("etc/resolv.conf", "x"), file("usr/hostname", "")}}, "usr/ usr/etc/ usr/etc/resolv.conf=x usr/hostname=", "", nil},
 		{"strange names", [][]entry{{file("usr/a\nb", "1"), file("usr/ü", "2"), file("usr/...", "3"), file("usr/ ", "4")}}, "usr/ usr/ =4 usr/...=3 usr/a\nb=1 usr/ü=2", "", nil},
 		{"a tar in a tar", [][]entry{{file("usr/a.tar", string(tarOf(t, []entry{file("../../escape", "x")})[:512]))}},

@@ -26,6 +26,7 @@ import (
 // A changedObject is a file in the repository whose content is kept aside.
 type changedObject struct {
 	entry *layer.Entry
+	seen  bool   // the layer has it in front of the entry at hand
 	file  string // the hard link that became the file; empty before the first
 }
 
@@ -58,6 +59,7 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 		if b.objects[e.Name].entry != e { // the name is there twice
 			b.objects[e.Name] = &changedObject{entry: e}
 		}
+		b.objects[e.Name].seen = true
 		return nil
 	case !e.HardLink:
 		return e
@@ -75,6 +77,9 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 		return nil
 	}
 	placed, ok := b.filter.place(e.Name)
+	if ok && e.MTime.Sec > 0 && (target != e.Target || object != nil && !object.seen) {
+		b.find(placed, "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade")
+	}
 	switch {
 	case !ok:
 		return e
@@ -87,7 +92,11 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 		return nil
 	case object == nil:
 		return e
-	case object.file != "":
+	}
+	if e.MTime.Sec <= 0 {
+		b.find(placed, "a hard link without a time to an object of the repository: the importer of the system refuses the layer at its next upgrade")
+	}
+	if object.file != "" {
 		link := *e
 		link.Target = object.file
 		return &link

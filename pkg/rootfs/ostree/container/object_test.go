@@ -27,6 +27,7 @@ func (e entry) at(sec int64) entry {
 
 const (
 	changedText = "a tool changed it through its name in the ostree repository; it is imported with the change"
+	earlyText   = "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade"
 	droppedText = "a hard link to an object of the repository that is not in the layer: it is not imported; a container has the file"
 )
 
@@ -45,7 +46,7 @@ func TestChangedObjects(t *testing.T) {
 		{"many objects", []entry{file(object1, "1"), file(object2, "2"), hardlink("usr/a", object2), hardlink("usr/b", object1)},
 			"usr/ usr/a=2 usr/b=1", []string{"usr/a: " + changedText + " (and 1 more)"}},
 		{"link in front of the object", []entry{hardlink("usr/b", object1), hardlink("usr/a", object1), file(object1, "new")}, "usr/ usr/a=new usr/b=new",
-			[]string{"usr/b: " + changedText}},
+			[]string{"usr/b: " + earlyText + " (and 1 more)", "usr/b: " + changedText}},
 		{"object twice", []entry{file(object1, "1"), hardlink("usr/a", object1), file(object1, "2"), hardlink("usr/b", object1)}, "usr/ usr/a=1 usr/b=2",
 			[]string{"usr/a: " + changedText + " (and 1 more)"}},
 		{"names with a dot", []entry{file("./"+object1, "new"), hardlink("/usr/a", "./"+object1)}, "usr/ usr/a=new", []string{"usr/a: " + changedText}},
@@ -55,12 +56,14 @@ func TestChangedObjects(t *testing.T) {
 				"usr/etc/a: changed through the ostree repository: the system does not move such a file from /etc to /usr/etc, and its next upgrade will fail",
 				"usr/etc/a: changed through the ostree repository: the system will drop its extended attributes at its next upgrade",
 			}},
+		{"link without a time", []entry{file(object1, "new"), hardlink("usr/a", object1).at(0)}, "usr/ usr/a=new",
+			[]string{"usr/a: a hard link without a time to an object of the repository: the importer of the system refuses the layer at its next upgrade", "usr/a: " + changedText}},
 		{"link in run", []entry{file(object1, "new"), hardlink("run/a", object1), hardlink("usr/a", object1)}, "usr/ usr/a=new", []string{"usr/a: " + changedText}},
 		{"no object", []entry{hardlink("usr/b", object1), hardlink("usr/a", object1)}, "", []string{"usr/b: " + droppedText + " (and 1 more)"}},
 		{"no link", []entry{file(object1, "new")}, "", nil},
 		{"lock and config", []entry{file(repoName+"/.lock", ""), file(repoName+"/config", "x"), file("usr/a", "")}, "usr/ usr/a=", nil},
 		{"file first", []entry{file("etc/a", "new"), hardlink(object1, "etc/a")}, "usr/ usr/etc/ usr/etc/a=new", nil},
-		{"file first, link to the object", []entry{file("etc/a", "new"), hardlink(object1, "etc/a"), hardlink("usr/a", object1)}, "usr/ usr/a=new usr/etc/ usr/etc/a=new", nil},
+		{"file first, link to the object", []entry{file("etc/a", "new"), hardlink(object1, "etc/a"), hardlink("usr/a", object1)}, "usr/ usr/a=new usr/etc/ usr/etc/a=new", []string{"usr/a: " + earlyText}},
 		{"directories", []entry{dir("sysroot"), dir("sysroot/ostree"), dir(repoName), dir(repoName + "/objects"), dir(repoName + "/objects/cd")}, strings.TrimSpace(objectDir), nil},
 		{"objects without a time", []entry{file(object1, "new").at(0), hardlink("usr/a", object1).at(0)}, objectDir + object1 + "=new usr/ usr/a=new", nil},
 		{"no object at all", []entry{file(repoName+"/objects/cd/notes", "x").at(0), symlink(repoName+"/objects/cd/s", "notes")},
@@ -132,8 +135,14 @@ func TestRefusedLater(t *testing.T) {
 		{"no chain", "", []entry{file("usr/c", ""), hardlink("usr/b", "usr/c"), hardlink("usr/a", "usr/c")}},
 		{"newline", "layer 0: usr/etc/a: an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade (and 1 more)",
 			[]entry{file("etc/a", "").xattr("user.a", "1\n2"), file("etc/b", "").xattr("user.a", "\n")}},
+		{"empty attributes", "layer 0: usr/etc/b: an extended attribute without a value is dropped here: at its next upgrade the system will store the file as a damaged object, which ostree fsck reports",
+			[]entry{dir("etc").xattr("user.a", ""), file("etc/b", "").xattr("user.a", ""), hardlink("etc/c", "etc/b").xattr("user.a", "")}},
 		{"label of a directory", "layer 0: usr/etc: a directory with a label of SELinux", []entry{dir("etc").xattr(selinux.Xattr, "x")}},
-		{"label of a file", "", []entry{file("etc/a", "").xattr(selinux.Xattr, "x")}},
+		{"labels of files", "layer 0: usr/etc/a: a file with a label of SELinux: the label is dropped here; at its next upgrade the system will store the file as a damaged object, which ostree fsck reports (and 1 more)",
+			[]entry{file("etc/a", "").xattr(selinux.Xattr, "x"), symlink("etc/b", "a").xattr(selinux.Xattr, "x")}},
+		{"label of a hard link", "", []entry{file("etc/a", ""), hardlink("etc/b", "etc/a").xattr(selinux.Xattr, "x")}},
+		{"modes of links", "layer 0: usr/a: a symbolic link with another mode than 0777, which no file system keeps: at its next upgrade the system will store the link as a damaged object, which ostree fsck reports (and 1 more)",
+			[]entry{symlink("usr/a", "b").by(0, 0, 0o644), symlink("usr/b", "b").by(0, 0, 0o755), symlink("usr/c", "b").by(0, 0, 0o777)}},
 		{"dropped", "", []entry{dir("run"), {tar.Header{Name: "run/a/", Mode: 0o755, Typeflag: tar.TypeDir, PAXRecords: map[string]string{"SCHILY.xattr." + selinux.Xattr: "x"}}, ""}}},
 	} {
 		got := strings.Join(texts(mustImport(t, makeImage(t, -1, makeLayer(t, test.layer...)), Options{Merge: MergeOCI}).Warnings), "\n")

@@ -93,8 +93,8 @@ func (w *writer) prepare(trees ...*planned) error {
 			all[i] = i
 		}
 		w.lookUp(w.labels, w.policy, all)
-		w.lookUpInBase(trees)
 	}
+	w.lookUpInBase(trees)
 	for _, p := range trees {
 		w.collect(p)
 	}
@@ -117,8 +117,8 @@ func (w *writer) lookUp(labels []string, policy *selinux.Policy, places []int) {
 	})
 }
 
-// lookUpInBase labels files of layers for which the policy says <<none>>: they
-// keep the label that the policy of the base gave them when the layer was
+// lookUpInBase labels files of layers for which the policy says <<none>>, or for
+// which no policy is left: they keep the label that the policy of the base gave them when the layer was
 // imported. Files of the base have a label of their own.
 func (w *writer) lookUpInBase(trees []*planned) {
 	without := map[int]bool{}

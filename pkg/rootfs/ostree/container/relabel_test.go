@@ -151,30 +151,36 @@ func TestRelabel(t *testing.T) {
 	}
 }
 
-// TestNone has a layer whose policy has no label any more for some files. They
-// keep the label that the policy of the base gives them.
+// TestNone has layers after which the policy has no label for some files, or is
+// gone. Files keep the label that the policy of the base gives them.
 func TestNone(t *testing.T) {
 	plain := mustImport(t, makeImage(t, -1, makeLayer(t, append(policyEntries(), file("usr/bin/b", "b"))...)), Options{})
+	base := encapsulate(t, plain.Repo, plain.Deployed)
 	contexts := strings.ReplaceAll(policyEntries()[3].body, "/usr/bin(/.*)?	system_u:object_r:bin_t:s0", "/usr/bin(/.*)?	<<none>>")
-	add := makeLayer(t, file("etc/selinux/targeted/contexts/files/file_contexts", contexts), file("usr/bin/new", "n"), file("usr/lib/none/x", "x"), dir("usr/bin/d"))
-	got := mustImport(t, makeImage(t, 0, encapsulate(t, plain.Repo, plain.Deployed), add), Options{})
-	name, err := ref(blobRefs, add.Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	layer, err := got.Repo.Tree(got.Repo.Refs[name])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{"usr/bin/b": "bin_t", "usr/bin/new": "bin_t", "usr/bin/d": "bin_t", "usr/lib/none/x": ""} {
-		if got := labelOf(got.Root, name); got != want {
-			t.Errorf("%s is %s, want %s", name, got, want)
+	for what, policy := range map[string]entry{
+		"none": file("etc/selinux/targeted/contexts/files/file_contexts", contexts),
+		"gone": file("etc/.wh.selinux", ""),
+	} {
+		add := makeLayer(t, policy, file("usr/bin/new", "n"), file("usr/lib/none/x", "x"), dir("usr/bin/d"))
+		got := mustImport(t, makeImage(t, 0, base, add), Options{})
+		name, err := ref(blobRefs, add.Digest)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if name == "usr/bin/b" {
-			continue
+		layer, err := got.Repo.Tree(got.Repo.Refs[name])
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got := labelOf(layer, name); got != want {
-			t.Errorf("in the layer: %s is %s, want %s", name, got, want)
+		for name, want := range map[string]string{"usr/bin/b": "bin_t", "usr/bin/new": "bin_t", "usr/bin/d": "bin_t", "usr/lib/none/x": ""} {
+			if got := labelOf(got.Root, name); got != want {
+				t.Errorf("%s: %s is %s, want %s", what, name, got, want)
+			}
+			if name == "usr/bin/b" {
+				continue
+			}
+			if got := labelOf(layer, name); got != want {
+				t.Errorf("%s: in the layer: %s is %s, want %s", what, name, got, want)
+			}
 		}
 	}
 }
