@@ -388,11 +388,11 @@ func (v *view) open(f *os.File) (err error) {
 	}
 	var format string
 	if v.disk, format, err = openImage(f); err != nil {
-		return err
+		return damage(err)
 	}
 	v.size[sizeVirtual] = v.disk.Size()
 	if v.found, err = inspectDisk(f.Name(), v.disk, format); err != nil {
-		return err
+		return damage(err)
 	}
 	root, broken, err := booted(v.disk)
 	switch {

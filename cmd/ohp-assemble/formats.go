@@ -36,8 +36,9 @@ const (
 	byHdiutil = "convert it on a Mac with hdiutil, and name what that leaves"
 )
 
-// diskKinds are formats of disks, and what would be taken for a disk as it is.
-// The first one that fits counts.
+// diskKinds are the formats of disks, and of files that look like a raw disk. The
+// first one that fits counts. A file of a kind that is not read is read as a raw
+// disk if it has a partition table.
 var diskKinds = []fileKind{
 	{0, "QFI\xfb\x00\x00\x00\x01", "QCOW disk, version 1", nil, byQEMU},
 	{0, "QFI\xfb", "qcow2", func(r *io.SectionReader) (rootfs.Blob, error) { return qcow2.Open(r) }, byQEMU},
@@ -58,8 +59,8 @@ var diskKinds = []fileKind{
 	{0, "sprs", "Apple sparse image (.sparseimage)", nil, byHdiutil},
 	{0, "shdw", "Apple sparse image (ASIF)", nil, byHdiutil},
 	{0, "LUKS\xba\xbe", "encrypted volume (crypto_LUKS)", nil, ""},
-	{32769, "CD001", "ISO 9660 image, which is no disk", nil, ""},
-	{32769, "BEA01", "UDF image, which is no disk", nil, ""},
+	{32769, "CD001", "ISO 9660 image without a partition table", nil, ""},
+	{32769, "BEA01", "UDF image without a partition table", nil, ""},
 }
 
 // volumeKinds are what partitions have in them, beside the file systems that
@@ -128,6 +129,9 @@ func openDisk(r *io.SectionReader) (rootfs.Blob, string, error) {
 		return r, "raw", nil
 	}
 	if kind.open == nil {
+		if _, err := gpt.Read(r, r.Size()); err == nil { // such as an ISO for USB sticks
+			return r, "raw", nil
+		}
 		return nil, "", withHint(disk.Unsupported("%s: not supported", kind.name), kind.advice)
 	}
 	d, err := kind.open(r)

@@ -197,13 +197,13 @@ func inspect(name string) (*inspection, error) {
 	return found, nil
 }
 
-// damaged is the error of an image that is not whole.
+// damaged is an error of a damaged image.
 type damaged struct{ error }
 
 func (e damaged) Unwrap() []error { return []error{e.error, errProblems} }
 
-// damage tells the errors of damage from those of what cannot be read, although
-// it is whole.
+// damage marks an error as one of a damaged image, unless it is about a format
+// or feature that is not read, or about the file of the image.
 func damage(err error) error {
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, gpt.ErrNoTable) || errors.Is(err, errPacked) || errors.As(err, new(*fs.PathError)) {
 		return err

@@ -72,13 +72,13 @@ func lookInto(file, name string, look func(*rootfs.Inode) error) error {
 	if isFolder(file) {
 		return notOneImage(file)
 	}
-	disk, _, err := openImage(f)
+	d, _, err := openImage(f)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, damage(err))
 	}
-	root, broken, err := booted(disk)
+	root, broken, err := booted(d)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, damage(err))
 	}
 	in, err := broken.find(root, name)
 	if err != nil {
