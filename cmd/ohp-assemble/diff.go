@@ -352,7 +352,7 @@ func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, err
 	o.reference = name
 	image, err := o.pull(ctx, ui, importable)
 	if err != nil {
-		return nil, err
+		return nil, missingFile(name, err)
 	}
 	o.merge, o.rootFS = container.MergeOSTree, "xfs" // which no file of the deployment depends on
 	o.noSELinux = true                               // labels that are not there are a difference

@@ -58,13 +58,13 @@ func TestKinds(t *testing.T) {
 	}
 	for _, tc := range []struct{ content, says string }{
 		{"", "begins with zeros"},
-		{"just a text\n" + strings.Repeat("ä\n", size), "this is text, and no disk"},
+		{"just a text\n" + strings.Repeat("ä\n", size), "this is text, not a disk"},
 		{" {\"a\": 1}" + strings.Repeat(" ", size), "JSON"},
-		{strings.Repeat("\x80\x01", size), "no format that is known"},
+		{strings.Repeat("\x80\x01", size), "the format is not known"},
 		{"\x1f\x8b", "is compressed with gzip"}, {"\xfd7zXZ\x00", "is compressed with xz"}, {"\x28\xb5\x2f\xfd", "is compressed with zstd"},
 		{strings.Repeat("\x00", 510) + "\x55\xaa", "MBR, and only GPT"},
-		{strings.Repeat("\x00", 1080) + "\x53\xef", "this is the file system ext4, and no disk"},
-		{"XFSB", "this is the file system xfs, and no disk"},
+		{strings.Repeat("\x00", 1080) + "\x53\xef", "this is the file system ext4, not a disk"},
+		{"XFSB", "this is the file system xfs, not a disk"},
 	} {
 		if err := lookAt(t, file(size, 0, tc.content)); exitCode(err) != exitFailed || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("%.20q: exit code %d: %v", tc.content, exitCode(err), err)

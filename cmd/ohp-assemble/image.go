@@ -171,7 +171,7 @@ func readTree(content *io.SectionReader) (*rootfs.Inode, error) {
 	case "fat16", "fat32":
 		return fat.Read(content)
 	case "":
-		return nil, errors.New("no file system that is known")
+		return nil, errors.New("unknown file system")
 	default:
 		return nil, disk.Unsupported("%s is not read", kind)
 	}

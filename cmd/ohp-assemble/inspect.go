@@ -37,7 +37,7 @@ type inspection struct {
 	Ignition    int64        `json:"ignition"`   // bytes of the embedded config, 0 for none
 	Deployments []deployment `json:"deployments"`
 	Problems    []string     `json:"problems,omitempty"`
-	Notes       []string     `json:"notes,omitempty"` // what is not read or not there, without being damaged
+	Notes       []string     `json:"notes,omitempty"` // parts that are not read or missing, without being damaged
 }
 
 type partition struct {
@@ -111,7 +111,8 @@ func inspectCommand() *cobra.Command {
 	return cmd
 }
 
-// inspect takes for a file what is one, and anything else for a reference.
+// inspect looks into a file if there is one of that name, and otherwise into the
+// container of that reference.
 func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	if isPath(o.reference) {
 		return inspect(o.reference)
@@ -123,11 +124,8 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	ui := newUI(false)
 	defer ui.wait()
 	image, err := o.pull(ctx, ui, nil)
-	if err != nil && imageName(o.reference) {
-		return nil, withHint(err, "there is no file "+o.reference)
-	}
 	if err != nil {
-		return nil, err
+		return nil, missingFile(o.reference, err)
 	}
 	defer image.Close()
 	return inspectContainer(image), nil

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -65,6 +67,9 @@ func catCommand() *cobra.Command {
 // lookInto finds a path in an image.
 func lookInto(file, name string, look func(*rootfs.Inode) error) error {
 	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(file, ":@") {
+		return withHint(err, "ls and cat take files of images; inspect shows a container")
+	}
 	if err != nil {
 		return err
 	}

@@ -18,12 +18,6 @@ const (
 	unused   = 1<<32 - 1 // entry of a block that is not in the file
 )
 
-// Is reports whether a file ends with a footer, as all of this format do.
-func Is(r io.ReaderAt, size int64) bool {
-	var cookie [8]byte
-	return rootfs.ReadFull(r, cookie[:], size-footerSize) == nil && string(cookie[:]) == "conectix"
-}
-
 // Open reads the footer of a fixed or dynamic disk. The size of the disk is
 // the one that the footer has, and not what its geometry makes. The table is
 // read when it is needed: a hostile file costs no memory.

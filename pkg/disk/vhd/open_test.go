@@ -138,15 +138,6 @@ func TestOpenDamaged(t *testing.T) {
 	}
 }
 
-func TestIs(t *testing.T) {
-	b := small(t, 0)
-	for n, want := range map[int]bool{len(b): true, len(b) - 1: false, 512: true, 511: false, 0: false} {
-		if Is(bytes.NewReader(b[:n]), int64(n)) != want {
-			t.Errorf("the first %d bytes: %v", n, !want)
-		}
-	}
-}
-
 func FuzzOpen(f *testing.F) {
 	fixed := newFooter(0, typeFixed, options)
 	disktest.Fuzz(f, Open, small(f, 0xa5), fixed)
