@@ -61,7 +61,7 @@ type bootEntry struct {
 	Other   []bls.Field `json:"other,omitempty"` // lines with any other key, in order
 }
 
-// newBootEntry returns an entry of a file as inspect shows it.
+// newBootEntry returns the parts of a boot entry that inspect shows.
 func newBootEntry(file string, e bls.Entry) bootEntry {
 	b := bootEntry{File: file, Title: e.Get("title"), Linux: e.Get("linux"), Initrd: e.Values("initrd"), Options: e.Options().String()}
 	for i, f := range e {
@@ -86,7 +86,7 @@ func inspectCommand() *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
 		Use:   "inspect FILE|FOLDER|REFERENCE",
-		Short: "Show what is in an image (partitions, kernel arguments, commit, Ignition), in the folder of a build, or in a container",
+		Short: "Show the contents of an image (partitions, kernel arguments, commit, Ignition), of a build folder, or of a container",
 		Args:  exactArgs(1, "one image or reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(o.format); err != nil {

@@ -25,7 +25,7 @@ func lsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls FILE [PATH] | ls FOLDER",
 		Short:   "List a directory in an image, or the images of a build",
-		Long:    "List a directory, or show a file, in an image. Of the folder of a build, its\nimages are listed.\n" + lookHelp,
+		Long:    "List a directory in an image, or show one file, or list the images in the folder\nof a build.\n" + lookHelp,
 		Example: "  ohp-assemble ls my-os.qcow2 /boot/loader/entries",
 		Args:    rangeArgs(1, 2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {

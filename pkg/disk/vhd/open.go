@@ -51,7 +51,7 @@ func open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	case typeDynamic:
 		return openDynamic(r, end, &f)
 	}
-	return nil, disk.Unsupported("footer: a disk of type %d, fixed ones and dynamic ones are read (a differencing disk has type 4)", f.Type)
+	return nil, disk.Unsupported("footer: disk type %d, must be 2 (fixed) or 3 (dynamic); differencing disks (4) are not supported", f.Type)
 }
 
 // read reads a structure and verifies its checksum.
