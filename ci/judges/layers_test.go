@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A verdict is what becomes of a container.
+// A verdict is the result of importing a container.
 type verdict string
 
 const (
@@ -21,7 +21,7 @@ const (
 	ours1   verdict = "only ohp-assemble imports it"
 )
 
-// judgeLayers has both import a container and returns what came of it.
+// judgeLayers has both import a container and returns their verdicts.
 func (h *host) judgeLayers() (verdict, string) {
 	commit, err := h.pull()
 	tree, our := h.ours()

@@ -16,8 +16,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// lookAt runs what looks into files, and returns the error of inspect, which
-// the others must have, too.
+// lookAt runs the commands that look into files. It returns the error of inspect,
+// which the others must have, too.
 func lookAt(t *testing.T, name string) error {
 	t.Helper()
 	_, err := try("inspect", name)

@@ -136,7 +136,7 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// TestHintWords: what the tables have for a meaning is there.
+// TestHintWords: commands and options in the tables of hints exist.
 func TestHintWords(t *testing.T) {
 	root := command()
 	for word, meant := range commandWords {
@@ -233,7 +233,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// TestHelp: every command has help, and shows no default that is none.
+// TestHelp: every command has help, and shows no empty default.
 func TestHelp(t *testing.T) {
 	var all func(c *cobra.Command)
 	all = func(c *cobra.Command) {

@@ -96,7 +96,7 @@ type scanner struct {
 	shared  map[ostree.Checksum][]byte
 	pending *pendingXattrs
 	meta    int64 // bytes of what limits.Meta bounds
-	holes   int64 // bytes of what limits.Holes bounds
+	holes   int64 // bytes counted against limits.Holes
 }
 
 type objectName struct {
@@ -695,7 +695,8 @@ func (out *output) writeSparse(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// run returns how many bytes at the beginning of p are blocks of zeros, or none.
+// run returns the length of the run of blocks of zeros, or of other blocks, that p
+// begins with.
 func run(p []byte) (n int, hole bool) {
 	for n < len(p) {
 		part := p[n:min(n+block, len(p))]
@@ -721,7 +722,7 @@ func (out *output) skip(p []byte) error {
 	return err
 }
 
-// close writes what is left, and the hole at the end if there is one.
+// close writes buffered data, and the hole at the end if there is one.
 func (out *output) close() error {
 	if err := out.w.Flush(); err != nil || !out.skipped {
 		return err
