@@ -206,7 +206,7 @@ func (s *system) uploadImage(i imageResult) upload.Image {
 }
 
 // checkUpload checks a disk against the rules of its cloud, as far as they can be
-// checked before the image is written.
+// checked before the image is written. Unfit names the rule that it breaks.
 func (s *system) checkUpload(r *request, d plannedDisk) (unfit, err error) {
 	file, kind := d.disk.Image, r.compression(d.platform)
 	if d.platform.Format.Plan != nil {
