@@ -32,9 +32,9 @@ type Format struct {
 	// Size returns how many bytes that are; nil if only writing them tells.
 	Size func(*disk.Image) int64
 	// Check returns why a disk of a size in bytes cannot be in this format; nil
-	// if there is no limit.
+	// if every one can.
 	Check func(size int64) error
-	// Manifest returns the digest of the container in a file; nil for files without one.
+	// Manifest returns the digest of the container in a file; nil if it is none.
 	Manifest func(io.Reader) (string, error)
 }
 
