@@ -131,7 +131,7 @@ func keyOf(f reflect.StructField) string {
 	return key
 }
 
-// nearest returns the key whose name a wrong one was probably meant to be, or "".
+// nearest returns the key with the name that is most like a wrong one, or "".
 func nearest(wrong string, keys []string) string {
 	names := make([]string, len(keys))
 	for i, key := range keys {

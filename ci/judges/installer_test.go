@@ -38,7 +38,7 @@ done
 `,
 }
 
-// An installer is coreos-installer with what it needs around it.
+// An installer is coreos-installer with the programs and files that it needs.
 type installer struct {
 	t       *testing.T
 	program string

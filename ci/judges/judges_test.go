@@ -49,7 +49,7 @@ func run(t *testing.T, dir string, args ...string) string {
 	return out
 }
 
-// try is run whose error is the caller's.
+// try is run that returns the error.
 func try(dir string, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = dir

@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
-// A verdict is what becomes of a container.
+// A verdict is the result of importing a container.
 type verdict string
 
 const (
@@ -24,7 +24,7 @@ const (
 	ours1   verdict = "only ohp-assemble imports it"
 )
 
-// judgeLayers has both import a container and returns what came of it.
+// judgeLayers has both import a container and returns their verdicts.
 func (h *host) judgeLayers() (verdict, string) {
 	commit, err := h.pull()
 	tree, our := h.ours()

@@ -162,7 +162,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 		facts.Spool = spool
 		err = p.Format.WriteFile(cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img, facts)
 		if err == nil && p.Format.Manifest != nil && kind == compress.None {
-			manifest, err = p.Format.Manifest(io.NewSectionReader(f, 0, 1<<20)) // it stands at the beginning
+			manifest, err = p.Format.Manifest(io.NewSectionReader(f, 0, 1<<20)) // its index is at the beginning
 		}
 		return err
 	})
@@ -180,7 +180,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	}, nil
 }
 
-// facts returns what formats tell of a disk.
+// facts returns the facts about a disk for its format.
 func (s *system) facts(d plannedDisk) cloud.Facts {
 	return cloud.Facts{
 		ID: d.disk.Partitions[len(d.disk.Partitions)-1].ID, Time: s.created(),
@@ -189,7 +189,7 @@ func (s *system) facts(d plannedDisk) cloud.Facts {
 	}
 }
 
-// uploadImage returns what a cloud is told of an image.
+// uploadImage describes an image for its upload document.
 func (s *system) uploadImage(i imageResult) upload.Image {
 	image := upload.Image{
 		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
@@ -205,8 +205,8 @@ func (s *system) uploadImage(i imageResult) upload.Image {
 	return image
 }
 
-// checkUpload returns why the cloud of a disk would not take its image, as far
-// as can be told before the image is written.
+// checkUpload checks a disk against the rules of its cloud, as far as they can be
+// checked before the image is written. Unfit names the rule that it breaks.
 func (s *system) checkUpload(r *request, d plannedDisk) (unfit, err error) {
 	file, kind := d.disk.Image, r.compression(d.platform)
 	if d.platform.Format.Plan != nil {
@@ -222,8 +222,8 @@ func (s *system) checkUpload(r *request, d plannedDisk) (unfit, err error) {
 	return unfit, nil
 }
 
-// writeUpload writes, beside an image, how it gets into its cloud. If it breaks
-// a rule of its cloud, it does not, and what an earlier image had there goes.
+// writeUpload writes the upload document beside an image. If the image breaks a
+// rule of its cloud, it removes the document of an earlier image instead.
 func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResult) error {
 	image := system.uploadImage(i)
 	image.SecureBoot = system.hasShim()
@@ -232,7 +232,7 @@ func writeUpload(ui *ui, r *request, system *system, d plannedDisk, i imageResul
 		if err := os.Remove(upload.FileName(i.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if d.unfit != nil { // which was said before
+		if d.unfit != nil { // the warning was shown before
 			return nil
 		}
 		return ui.warn([]string{err.Error()}, r.strict)

@@ -150,8 +150,8 @@ func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream
 	return nil
 }
 
-// rewriteUpload says how the new file of an image gets into its cloud, if that
-// is known of the old one, and where it was published.
+// rewriteUpload writes the upload document of an image's new file, if the old one
+// had a document.
 func rewriteUpload(dir string, old, now stream.Artifact) error {
 	text, err := os.ReadFile(filepath.Join(dir, upload.FileName(old.Path)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -206,7 +206,7 @@ func (o *packing) repackOne(ctx context.Context, ui *ui, dir string, old stream.
 	defer func() { s.end(err) }()
 
 	a = old
-	a.Published = nil // which was another file
+	a.Published = nil // the old file was published
 	a.Path = strings.TrimSuffix(old.Path, is.Suffix()) + kind.Suffix()
 	read, plain, packed := newSink(ctx, s), newSink(ctx, nil), newSink(ctx, nil)
 	_, allocated, err = writeFile(filepath.Join(dir, a.Path), info.Mode().Perm(), func(f *os.File) error {

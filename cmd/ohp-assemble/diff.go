@@ -352,7 +352,7 @@ func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, err
 	o.reference = name
 	image, err := o.pull(ctx, ui, importable)
 	if err != nil {
-		return nil, err
+		return nil, missingFile(name, err)
 	}
 	o.merge, o.rootFS = container.MergeOSTree, "xfs" // which no file of the deployment depends on
 	o.noSELinux = true                               // labels that are not there are a difference
@@ -388,11 +388,11 @@ func (v *view) open(f *os.File) (err error) {
 	}
 	var format string
 	if v.disk, format, err = openImage(f); err != nil {
-		return err
+		return damage(err)
 	}
 	v.size[sizeVirtual] = v.disk.Size()
 	if v.found, err = inspectDisk(f.Name(), v.disk, format); err != nil {
-		return err
+		return damage(err)
 	}
 	root, broken, err := booted(v.disk)
 	switch {

@@ -10,10 +10,11 @@ import (
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
-// A folder is what inspect and ls show of the folder of a build.
+// A folder is the result of inspect and ls for the folder of a build.
 type folder struct {
 	Folder   string        `json:"folder"`
 	Builds   []folderBuild `json:"builds"` // one for each architecture
@@ -41,8 +42,8 @@ type folderImage struct {
 	Ignition    bool   `json:"ignition"`               // a config is embedded
 }
 
-// readFolder reads what meta.json says of the images in a folder, and compares
-// the sizes of the files with it.
+// readFolder lists the images of a folder from its meta.json, and compares the
+// sizes of the files with it.
 func readFolder(dir string) (*folder, error) {
 	builds, err := stream.ReadBuilds(os.DirFS(dir))
 	if errors.Is(err, stream.ErrNoBuild) {
@@ -68,7 +69,7 @@ func readFolder(dir string) (*folder, error) {
 			if info, err := os.Stat(i.Path); err != nil {
 				found.Problems = append(found.Problems, err.Error())
 			} else if info.Size() != a.Size {
-				found.Problems = append(found.Problems, fmt.Sprintf("%s: %d bytes, meta.json says %d", i.Path, info.Size(), a.Size))
+				found.Problems = append(found.Problems, fmt.Sprintf("%s: %s, meta.json says %s", i.Path, rootfs.Bytes(info.Size()), rootfs.Bytes(a.Size)))
 			}
 			one.Images = append(one.Images, i)
 		}
@@ -117,7 +118,7 @@ func (f *folder) print(w io.Writer) {
 	}
 }
 
-// notOneImage is the error of a folder where an image is asked for.
+// notOneImage is the error of a folder in place of an image.
 func notOneImage(dir string) error {
 	found, err := readFolder(dir)
 	if err != nil {
@@ -129,5 +130,5 @@ func notOneImage(dir string) error {
 			names = append(names, i.Path)
 		}
 	}
-	return withHint(fmt.Errorf("%s: the folder of a build, and not an image", dir), "name one of its images: "+strings.Join(names, ", "))
+	return withHint(fmt.Errorf("%s: this is the folder of a build, not an image", dir), "choose one of its images: "+strings.Join(names, ", "))
 }

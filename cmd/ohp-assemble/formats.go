@@ -22,27 +22,28 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A fileKind is what a file is, by the magic number in it.
+// A fileKind is a kind of files with a magic number.
 type fileKind struct {
 	off    int64 // of the magic number; from the end of the file if it is negative
 	magic  string
 	name   string
-	open   func(*io.SectionReader) (rootfs.Blob, error) // nil for what is not read
+	open   func(*io.SectionReader) (rootfs.Blob, error) // nil if the kind is not read
 	advice string
 }
 
 const (
-	byQEMU    = "convert it with qemu-img convert -O raw, and name what that leaves"
-	byHdiutil = "convert it on a Mac with hdiutil, and name what that leaves"
+	byQEMU    = "convert it to a raw disk first: qemu-img convert -O raw FILE disk.raw"
+	byHdiutil = "convert it to a raw disk first, with hdiutil on a Mac"
 )
 
-// diskKinds are formats of disks, and what would be taken for a disk as it is.
-// The first one that fits counts.
+// diskKinds are the formats of disks, and of files that look like a raw disk. The
+// first one that fits counts. A file of a kind that is not read is read as a raw
+// disk if it has a partition table.
 var diskKinds = []fileKind{
 	{0, "QFI\xfb\x00\x00\x00\x01", "QCOW disk, version 1", nil, byQEMU},
 	{0, "QFI\xfb", "qcow2", func(r *io.SectionReader) (rootfs.Blob, error) { return qcow2.Open(r) }, byQEMU},
 	{0, "KDMV", "vmdk", func(r *io.SectionReader) (rootfs.Blob, error) { return vmdk.Open(r, r.Size()) }, byQEMU},
-	{0, "# Disk DescriptorFile", "VMDK descriptor, which has its disk in other files", nil, byQEMU},
+	{0, "# Disk DescriptorFile", "VMDK descriptor of a disk in other files", nil, byQEMU},
 	{0, "COWD", "VMDK disk in the COWD form of ESX", nil, byQEMU},
 	{0, "\xbe\xba\xfe\xca\x00\x00\x00\x00", "VMDK disk in the seSparse form of ESX", nil, byQEMU},
 	{0, "vhdxfile", "vhdx", func(r *io.SectionReader) (rootfs.Blob, error) { return vhdx.Open(r, r.Size()) }, byQEMU},
@@ -58,12 +59,12 @@ var diskKinds = []fileKind{
 	{0, "sprs", "Apple sparse image (.sparseimage)", nil, byHdiutil},
 	{0, "shdw", "Apple sparse image (ASIF)", nil, byHdiutil},
 	{0, "LUKS\xba\xbe", "encrypted volume (crypto_LUKS)", nil, ""},
-	{32769, "CD001", "ISO 9660 image, which is no disk", nil, ""},
-	{32769, "BEA01", "UDF image, which is no disk", nil, ""},
+	{32769, "CD001", "ISO 9660 image without a partition table", nil, ""},
+	{32769, "BEA01", "UDF image without a partition table", nil, ""},
 }
 
-// volumeKinds are what partitions have in them, beside the file systems that
-// [identify] knows.
+// volumeKinds are contents of partitions, beside the file systems that [identify]
+// knows.
 var volumeKinds = []fileKind{
 	{off: 0x10040, magic: "_BHRfS_M", name: "btrfs"},
 	{off: 1024, magic: "\xe2\xe1\xf5\xe0", name: "erofs"},
@@ -79,20 +80,20 @@ var volumeKinds = []fileKind{
 	{off: 54, magic: "FAT12   ", name: "fat12"},
 }
 
-// opaque reports whether the content of a partition is bytes and no more: it has
-// no file system, or one that is not read.
+// opaque reports whether a partition has no file system, or one that is not read,
+// so that only its bytes can be compared.
 func opaque(filesystem string) bool {
 	return filesystem == "" || slices.ContainsFunc(volumeKinds, func(k fileKind) bool { return k.name == filesystem })
 }
 
-// otherKinds are told of a file that has no partition table.
+// otherKinds are kinds of files without a disk in them.
 var otherKinds = []fileKind{
-	{off: 0, magic: "BZh", name: "file that is compressed with bzip2"},
-	{off: 0, magic: "\x04\x22\x4d\x18", name: "file that is compressed with lz4"},
-	{off: 0, magic: "\x5d\x00\x00", name: "file that is compressed with lzma"},
-	{off: 0, magic: "LZIP", name: "file that is compressed with lzip"},
-	{off: 0, magic: "\x89LZO", name: "file that is compressed with lzop"},
-	{off: 0, magic: "\x1f\x9d", name: "file that is compressed with compress"},
+	{off: 0, magic: "BZh", name: "file compressed with bzip2"},
+	{off: 0, magic: "\x04\x22\x4d\x18", name: "file compressed with lz4"},
+	{off: 0, magic: "\x5d\x00\x00", name: "file compressed with lzma"},
+	{off: 0, magic: "LZIP", name: "file compressed with lzip"},
+	{off: 0, magic: "\x89LZO", name: "file compressed with lzop"},
+	{off: 0, magic: "\x1f\x9d", name: "file compressed with compress"},
 	{off: 0, magic: "7z\xbc\xaf\x27\x1c", name: "7-Zip archive"},
 	{off: 0, magic: "070701", name: "cpio archive (an initramfs?)"},
 	{off: 0, magic: "\xed\xab\xee\xdb", name: "RPM package"},
@@ -128,6 +129,9 @@ func openDisk(r *io.SectionReader) (rootfs.Blob, string, error) {
 		return r, "raw", nil
 	}
 	if kind.open == nil {
+		if _, err := gpt.Read(r, r.Size()); err == nil { // such as an ISO for USB sticks
+			return r, "raw", nil
+		}
 		return nil, "", withHint(disk.Unsupported("%s: not supported", kind.name), kind.advice)
 	}
 	d, err := kind.open(r)
@@ -137,23 +141,23 @@ func openDisk(r *io.SectionReader) (rootfs.Blob, string, error) {
 	return d, kind.name, err
 }
 
-// readTable reads the partition table of a disk. The error of one that has none
-// says what else it is.
+// readTable reads the partition table of a disk. If there is none, the error
+// describes the file.
 func readTable(d rootfs.Blob) (*gpt.Table, error) {
 	table, err := gpt.Read(d, d.Size())
 	if errors.Is(err, gpt.ErrNoTable) {
 		head := make([]byte, 512)
 		if rootfs.ReadFull(d, head, 0) == nil && hasMBR(head) && head[446+4] == 0xee {
-			return nil, errors.New("gpt: the table is lost, only the MBR that protects it is there")
+			return nil, errors.New("gpt: no table, although the MBR says that there is one")
 		}
 		err = fmt.Errorf("%w: %s", err, describe(d))
 	}
 	return table, err
 }
 
-// describe says what something without a partition table is.
+// describe describes a file without a partition table.
 func describe(d rootfs.Blob) string {
-	const no = ", and no disk"
+	const no = ", not a disk"
 	if kind, _, _ := identify(d); kind != "" {
 		return "this is the file system " + kind + no
 	}
@@ -175,7 +179,7 @@ func describe(d rootfs.Blob) string {
 	case hasMBR(head):
 		return "this has an MBR, and only GPT is read"
 	}
-	return "this is no format that is known"
+	return "the format is not known"
 }
 
 func hasMBR(head []byte) bool { return len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa }
@@ -195,13 +199,22 @@ func isText(head []byte) bool {
 	return true
 }
 
+// missingFile adds a hint to the error of a reference that looks like the name of
+// an image's file.
+func missingFile(reference string, err error) error {
+	if imageName(reference) {
+		return withHint(err, "there is no file "+reference)
+	}
+	return err
+}
+
 // imageName reports whether a name ends as files of images do.
 func imageName(name string) bool {
 	ext := strings.TrimPrefix(filepath.Ext(name), ".")
 	return slices.Contains([]string{"img", "iso", "vdi"}, ext) || slices.ContainsFunc(cloud.Platforms, func(p cloud.Platform) bool { return p.Format.Suffix == ext })
 }
 
-// folderError says what a folder is that is given for an image.
+// folderError is the error of a folder without a build, in place of an image.
 func folderError(dir string) error {
 	has := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
 	switch {
@@ -210,17 +223,17 @@ func folderError(dir string) error {
 	case has("version") && has("manifest.json"):
 		return withHint(fmt.Errorf("%s: a folder with a container in it", dir), didYouMean("dir:"+dir))
 	case has("Info.plist") && has("bands"):
-		return withHint(fmt.Errorf("%s: an Apple sparse bundle: not supported", dir), byHdiutil)
+		return withHint(fmt.Errorf("%s: Apple sparse bundle: not supported", dir), byHdiutil)
 	}
-	return fmt.Errorf("%s: a folder, and not that of a build", dir)
+	return fmt.Errorf("%s: this folder is not that of a build: no meta.json", dir)
 }
 
-// archiveError says what a tar archive is that has no image in it.
+// archiveError is the error of a tar archive without an image in it.
 func archiveError(names []string) error {
 	for _, form := range []struct{ file, transport string }{{"oci-layout", "oci-archive"}, {"manifest.json", "docker-archive"}} {
 		if slices.Contains(names, form.file) {
-			return disk.Unsupported("tar: an archive with a container in it, and no disk: name it as %s:FILE", form.transport)
+			return disk.Unsupported("tar: this archive has a container in it, not a disk: use %s:FILE", form.transport)
 		}
 	}
-	return disk.Unsupported("tar: no disk of an OVA or of a containerDisk is in it, or it is compressed there")
+	return disk.Unsupported("tar: no disk of an OVA or containerDisk in it, or only a compressed one")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -18,7 +19,7 @@ import (
 // the words of those tools to ours, for the hint below an error. Nothing in
 // them is accepted in the place of the right word.
 
-// words maps a word to what it means here.
+// words maps a word to its meaning here.
 type words map[string]string
 
 // commandWords has commands, those of a group with its name before them.
@@ -53,25 +54,25 @@ var commandWords = words{
 	"cache clean": "cache prune", "cache clear": "cache prune", "cache rm": "cache prune", "cache remove": "cache prune", "cache gc": "cache prune", "cache purge": "cache prune", "cache delete": "cache prune",
 }
 
-// commandSentences is what there is to say where no command would do.
+// commandSentences has hints for words without a command of the same meaning.
 var commandSentences = words{
 	"convert": "did you mean build? --platform chooses the format",
 	"upload":  "did you mean publish? For a cloud, build writes the commands into IMAGE.upload.json",
 	"login":   "log in with podman login or skopeo login, or name the file of credentials with --authfile",
 	"logout":  "log out with podman logout or skopeo logout",
 	"verify":  "build and inspect verify signatures with --policy, inspect checks an image",
-	"sign":    "nothing is signed here: cosign and skopeo sign what is in a registry",
+	"sign":    "nothing is signed here: use cosign or skopeo to sign images in a registry",
 	"iso":     noLive, "pxe": noLive, "live": noLive,
 	"run": noBoot, "boot": noBoot, "kola": noBoot, "qemuexec": noBoot, "start": noBoot,
 }
 
 const (
-	noLive = "no live ISO and no PXE set are made yet"
-	noBoot = "images are made and not started here: QEMU boots that of --platform qemu"
+	noLive = "live ISOs and PXE sets are not supported yet"
+	noBoot = "ohp-assemble makes images and does not boot them: use QEMU, with an image of --platform qemu"
 )
 
-// flagWords has options without their dashes, those of one letter included. Of
-// several meanings those count that the command has.
+// flagWords has options without their dashes, including those of one letter. A
+// word may have several meanings; the hint names those that the command takes.
 var flagWords = words{
 	"type": "platform image-format", "types": "platform", "image-type": "platform image-format", "target": "platform", "p": "platform", "t": "platform", "O": "platform",
 	"output-format": "platform image-format", "f": "format", "json": "format", "form": "format",
@@ -98,11 +99,11 @@ var flagWords = words{
 	"prefix": "name", "image-name": "name", "filesdir": "files-dir", "sources": "files-dir",
 }
 
-// flagSentences is what there is to say where no option would do.
+// flagSentences has hints for options without an option of the same meaning.
 var flagSentences = words{
 	"version": "did you mean ohp-assemble version?", "v": "did you mean ohp-assemble version?",
-	"verbose": "there is no more to be said: progress is on standard error, --format json has all of the result",
-	"debug":   "there is no more to be said: progress is on standard error, --format json has all of the result",
+	"verbose": "there is no more output: progress is on standard error, and --format json prints the whole result",
+	"debug":   "there is no more output: progress is on standard error, and --format json prints the whole result",
 	"dry-run": "did you mean the command plan?",
 	"local":   "name a container of podman's store as containers-storage:NAME",
 	"ref":     plainReference, "reference": plainReference, "image": plainReference, "container": plainReference, "from": plainReference, "bootc-ref": plainReference, "source-imgref": plainReference,
@@ -123,7 +124,7 @@ var platformWords = words{
 	"apple": "applehv", "vfkit": "applehv", "mac": "applehv", "macos": "applehv", "containerdisk": "kubevirt", "container-disk": "kubevirt", "ociarchive": "kubevirt", "cnv": "kubevirt", "ahv": "nutanix", "hcloud": "hetzner",
 }
 
-// platformSentences is what there is to say where no platform would do.
+// platformSentences has hints for words without a platform of the same meaning.
 var platformSentences = words{
 	"iso": noLive, "live": noLive, "live-iso": noLive, "anaconda-iso": noLive, "bootc-installer": noLive, "installer": noLive, "pxe": noLive, "live-kernel": noLive, "live-initramfs": noLive, "live-rootfs": noLive,
 }
@@ -131,7 +132,7 @@ var platformSentences = words{
 // didYouMean asks for one or several words.
 func didYouMean(all ...string) string { return "did you mean " + strings.Join(all, " or ") + "?" }
 
-// commandHint tells which command of a group was meant.
+// commandHint suggests a command of a group for a word that is none.
 func commandHint(group *cobra.Command, arg string) string {
 	_, key, _ := strings.Cut(group.CommandPath()+" "+strings.ToLower(arg), " ")
 	if platform, ok := strings.CutPrefix(key, "buildextend-"); ok {
@@ -166,7 +167,7 @@ func commandHint(group *cobra.Command, arg string) string {
 	return ""
 }
 
-// optionHint tells which option of a command was meant.
+// optionHint suggests an option of a command for a name that is none.
 func optionHint(cmd *cobra.Command, name string) string {
 	has := func(name string) bool {
 		name, _, _ = strings.Cut(name, "=")
@@ -189,6 +190,9 @@ func optionHint(cmd *cobra.Command, name string) string {
 	case flagSentences[name] != "":
 		return flagSentences[name]
 	}
+	if len(name) == 1 {
+		name = cmp.Or(shorthandOf(cmd.Root(), name), name)
+	}
 	others := takers(cmd.Root(), name)
 	if others != nil && cmd.HasSubCommands() {
 		return "--" + name + " goes after the command"
@@ -200,6 +204,20 @@ func optionHint(cmd *cobra.Command, name string) string {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	if i := spelling.Nearest(name, names); i >= 0 {
 		return didYouMean("--" + names[i])
+	}
+	return ""
+}
+
+// shorthandOf returns the name of the option that a letter is short for in one of
+// the commands, or "".
+func shorthandOf(cmd *cobra.Command, letter string) string {
+	for _, c := range cmd.Commands() {
+		if f := c.LocalFlags().ShorthandLookup(letter); f != nil {
+			return f.Name
+		}
+		if name := shorthandOf(c, letter); name != "" {
+			return name
+		}
 	}
 	return ""
 }
@@ -228,8 +246,7 @@ func formats() string {
 	return strings.Join(all, ", ")
 }
 
-// platformsHint tells which platforms were meant by the first one that is not
-// known.
+// platformsHint suggests a platform for the first name that is not known.
 func platformsHint(ids []string) string {
 	known := append(cloud.IDs(), cloud.All)
 	if i := slices.IndexFunc(ids, func(id string) bool { return !slices.Contains(known, id) }); i >= 0 {
@@ -238,7 +255,7 @@ func platformsHint(ids []string) string {
 	return ""
 }
 
-// platformHint tells which platform was meant by a name that none has.
+// platformHint suggests a platform for a name that is not known.
 func platformHint(name string) string {
 	lower := strings.ToLower(name)
 	known := append(cloud.IDs(), cloud.All)
@@ -265,11 +282,12 @@ func platformHint(name string) string {
 	return didYouMean(ours...)
 }
 
-// formatHint tells those who want a format of images from --format.
+// formatHint explains --format to users who expect it to choose the format of
+// images.
 func formatHint(format string) string {
 	format = strings.ToLower(format)
 	if platformWords[format] == "" && platformSentences[format] == "" && !slices.Contains(cloud.IDs(), format) {
 		return ""
 	}
-	return "--format is the form of the result; --platform chooses the format of images, and for pull --image-format does"
+	return "--format chooses how the result is printed; --platform chooses the format of images, or --image-format for pull"
 }

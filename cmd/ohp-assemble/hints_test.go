@@ -42,7 +42,7 @@ func TestHints(t *testing.T) {
 		"convert -O qcow2 a b":            "did you mean build? --platform chooses the format",
 		"buildextend-aws":                 "did you mean build --platform aws?",
 		"buildextend-qcow2":               "did you mean build --platform qemu?",
-		"buildextend-live":                "no live ISO",
+		"buildextend-live":                "live ISOs",
 		"show " + ref:                     "did you mean inspect?",
 		"info disk.img":                   "did you mean inspect?",
 		"list":                            "did you mean ls?",
@@ -103,7 +103,9 @@ func TestHints(t *testing.T) {
 		"plan --platform vhd " + ref:           "did you mean --platform azure?",
 		"plan --platform ami " + ref:           "did you mean --platform aws?",
 		"plan --platform gce " + ref:           "did you mean --platform gcp?",
-		"plan --platform anaconda-iso " + ref:  "no live ISO",
+		"plan -o x " + ref:                     "--out is an option of build, ",
+		`plan --platform qemu" ` + ref:         "see ohp-assemble plan --help",
+		"plan --platform anaconda-iso " + ref:  "live ISOs",
 		"plan --platform ova " + ref:           "did you mean --platform vmware or --platform virtualbox?",
 		"plan --platform opnstack " + ref:      "did you mean --platform openstack?",
 		"plan --platform linux/arm64 " + ref:   "did you mean --arch arm64?",
@@ -118,7 +120,23 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// TestHintWords: what the tables have for a meaning is there.
+// TestMissingFile has names that are neither files nor references.
+func TestMissingFile(t *testing.T) {
+	cache := t.TempDir()
+	for line, want := range map[string]string{
+		"ls oci:none:1":                   "inspect shows a container",
+		"cat registry.example/os:1 /etc":  "inspect shows a container",
+		"diff --cache CACHE a.qcow2 b":    "there is no file a.qcow2",
+		"inspect --cache CACHE none.vmdk": "there is no file none.vmdk",
+	} {
+		got, err := try(strings.Fields(strings.ReplaceAll(line, "CACHE", cache))...)
+		if exitCode(err) != exitFailed || !strings.Contains(got, want) {
+			t.Errorf("%s: exit code %d, %v, hint %q, want %q", line, exitCode(err), err, got, want)
+		}
+	}
+}
+
+// TestHintWords: commands and options in the tables of hints exist.
 func TestHintWords(t *testing.T) {
 	root := command()
 	for word, meant := range commandWords {
@@ -215,7 +233,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// TestHelp: every command has help, and shows no default that is none.
+// TestHelp: every command has help, and shows no empty default.
 func TestHelp(t *testing.T) {
 	var all func(c *cobra.Command)
 	all = func(c *cobra.Command) {

@@ -11,10 +11,11 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
 )
 
-// ignitionModule is what puts Ignition into an initramfs.
+// ignitionModule is the dracut module that puts Ignition into an initramfs.
 const ignitionModule = "usr/lib/dracut/modules.d/30ignition"
 
-// ignitionWarnings returns why the container's Ignition will not read a config.
+// ignitionWarnings returns the reasons why the container's Ignition will not read a
+// config.
 func ignitionWarnings(root *rootfs.Inode, config []byte) []string {
 	if root.Resolve(ignitionModule) == nil {
 		return []string{"no Ignition in the container (/" + ignitionModule + "): its initramfs will not read the config"}

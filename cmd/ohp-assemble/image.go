@@ -171,7 +171,7 @@ func readTree(content *io.SectionReader) (*rootfs.Inode, error) {
 	case "fat16", "fat32":
 		return fat.Read(content)
 	case "":
-		return nil, errors.New("no file system that is known")
+		return nil, errors.New("unknown file system")
 	default:
 		return nil, disk.Unsupported("%s is not read", kind)
 	}
@@ -184,16 +184,16 @@ type unread map[*rootfs.Inode]error
 // booted returns the tree that the system on a disk will see when it is
 // booted: its deployment is the root, and other file systems stand where it
 // mounts them. A disk without a deployment has its root file system for a root.
-func booted(disk rootfs.Blob) (*rootfs.Inode, unread, error) {
-	table, err := readTable(disk)
+func booted(d rootfs.Blob) (*rootfs.Inode, unread, error) {
+	table, err := readTable(d)
 	if err != nil {
 		return nil, nil, err
 	}
 	trees, broken := map[string]*rootfs.Inode{}, unread{}
 	for _, e := range table.Partitions {
-		content := io.NewSectionReader(disk, e.Start, e.Size)
-		kind, label, _ := identify(content)
-		if label == "" && kind != "" { // its label may be one that is not read
+		content := io.NewSectionReader(d, e.Start, e.Size)
+		_, label, _ := identify(content)
+		if label == "" { // damage may have taken it, or the file system is not read
 			label = e.Name
 		}
 		if label != "root" && label != "boot" && label != "EFI-SYSTEM" {
@@ -202,7 +202,7 @@ func booted(disk rootfs.Blob) (*rootfs.Inode, unread, error) {
 		tree, err := readTree(content)
 		if err != nil {
 			tree = rootfs.Dir(0o755)
-			broken[tree] = fmt.Errorf("partition %d: %w", e.Number, err)
+			broken[tree] = fmt.Errorf("partition %d: %w", e.Number, damage(err))
 		}
 		trees[label] = tree
 	}
@@ -215,7 +215,7 @@ func booted(disk rootfs.Blob) (*rootfs.Inode, unread, error) {
 	}
 	root := trees["root"]
 	if root == nil {
-		return nil, nil, errors.New("no file system of the label root")
+		return nil, nil, disk.Unsupported("no file system with the label root")
 	}
 	boot := mount(trees["boot"], "efi", trees["EFI-SYSTEM"])
 	stateroot, deployed := firstDeployment(root)
@@ -236,14 +236,19 @@ func (u unread) why() (errs []string) {
 	return slices.Compact(errs)
 }
 
-// find returns what is at a path. What is missing may be on a file system that
-// cannot be read.
+// find returns the inode at a path. A missing file may be on a file system that
+// cannot be read: the error then is about that file system, too.
 func (u unread) find(root *rootfs.Inode, name string) (*rootfs.Inode, error) {
-	in := root.Resolve(name)
-	if in == nil {
-		return nil, errors.New(strings.Join(append([]string{name + ": no such file or directory"}, u.why()...), "; "))
+	if in := root.Resolve(name); in != nil {
+		return in, u[in]
 	}
-	return in, u[in]
+	err := errors.New(strings.Join(append([]string{name + ": no such file or directory"}, u.why()...), "; "))
+	for _, cause := range u {
+		if errors.Is(cause, errProblems) {
+			return nil, damaged{err}
+		}
+	}
+	return nil, err
 }
 
 // mounted returns dir with another tree in the place of one of its entries.

@@ -37,7 +37,7 @@ type inspection struct {
 	Ignition    int64        `json:"ignition"`   // bytes of the embedded config, 0 for none
 	Deployments []deployment `json:"deployments"`
 	Problems    []string     `json:"problems,omitempty"`
-	Notes       []string     `json:"notes,omitempty"` // what is not read or not there, without being damaged
+	Notes       []string     `json:"notes,omitempty"` // parts that are not read or missing, without being damaged
 }
 
 type partition struct {
@@ -61,7 +61,7 @@ type bootEntry struct {
 	Other   []bls.Field `json:"other,omitempty"` // lines with any other key, in order
 }
 
-// newBootEntry returns an entry of a file as inspect shows it.
+// newBootEntry returns the parts of a boot entry that inspect shows.
 func newBootEntry(file string, e bls.Entry) bootEntry {
 	b := bootEntry{File: file, Title: e.Get("title"), Linux: e.Get("linux"), Initrd: e.Values("initrd"), Options: e.Options().String()}
 	for i, f := range e {
@@ -86,7 +86,7 @@ func inspectCommand() *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
 		Use:   "inspect FILE|FOLDER|REFERENCE",
-		Short: "Show what is in an image (partitions, kernel arguments, commit, Ignition), in the folder of a build, or in a container",
+		Short: "Show the contents of an image (partitions, kernel arguments, commit, Ignition), of a build folder, or of a container",
 		Args:  exactArgs(1, "one image or reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(o.format); err != nil {
@@ -111,7 +111,8 @@ func inspectCommand() *cobra.Command {
 	return cmd
 }
 
-// inspect takes for a file what is one, and anything else for a reference.
+// inspect looks into a file if there is one of that name, and otherwise into the
+// container of that reference.
 func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	if isPath(o.reference) {
 		return inspect(o.reference)
@@ -123,11 +124,8 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	ui := newUI(false)
 	defer ui.wait()
 	image, err := o.pull(ctx, ui, nil)
-	if err != nil && imageName(o.reference) {
-		return nil, withHint(err, "there is no file "+o.reference)
-	}
 	if err != nil {
-		return nil, err
+		return nil, missingFile(o.reference, err)
 	}
 	defer image.Close()
 	return inspectContainer(image), nil
@@ -197,13 +195,13 @@ func inspect(name string) (*inspection, error) {
 	return found, nil
 }
 
-// damaged is the error of an image that is not whole.
+// damaged is an error of a damaged image.
 type damaged struct{ error }
 
 func (e damaged) Unwrap() []error { return []error{e.error, errProblems} }
 
-// damage tells the errors of damage from those of what cannot be read, although
-// it is whole.
+// damage marks an error as one of a damaged image, unless it is about a format
+// or feature that is not read, or about the file of the image.
 func damage(err error) error {
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, gpt.ErrNoTable) || errors.Is(err, errPacked) || errors.As(err, new(*fs.PathError)) {
 		return err

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -23,7 +25,7 @@ func lsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls FILE [PATH] | ls FOLDER",
 		Short:   "List a directory in an image, or the images of a build",
-		Long:    "List a directory, or show a file, in an image. Of the folder of a build, its\nimages are listed.\n" + lookHelp,
+		Long:    "List a directory in an image, or show one file, or list the images in the folder\nof a build.\n" + lookHelp,
 		Example: "  ohp-assemble ls my-os.qcow2 /boot/loader/entries",
 		Args:    rangeArgs(1, 2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,6 +67,9 @@ func catCommand() *cobra.Command {
 // lookInto finds a path in an image.
 func lookInto(file, name string, look func(*rootfs.Inode) error) error {
 	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(file, ":@") {
+		return withHint(err, "ls and cat take files of images; inspect shows a container")
+	}
 	if err != nil {
 		return err
 	}
@@ -72,13 +77,13 @@ func lookInto(file, name string, look func(*rootfs.Inode) error) error {
 	if isFolder(file) {
 		return notOneImage(file)
 	}
-	disk, _, err := openImage(f)
+	d, _, err := openImage(f)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, damage(err))
 	}
-	root, broken, err := booted(disk)
+	root, broken, err := booted(d)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, damage(err))
 	}
 	in, err := broken.find(root, name)
 	if err != nil {

@@ -128,9 +128,10 @@ func overwrite(t *testing.T, name string, off int64, b []byte) {
 	}
 }
 
-// TestLookDamaged: what is damaged fails what needs it, and inspect always.
+// TestLookDamaged: damage fails the commands that need the damaged part, and
+// inspect always.
 func TestLookDamaged(t *testing.T) {
-	const works, no = 0, exitFailed
+	const works, no = 0, exitVerify
 	loop := bytes.Repeat([]byte{3, 0}, 30) // every chain of the FAT
 	for _, c := range []struct {
 		part           string

@@ -125,7 +125,7 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// hint says what to do about an error of a command, where that is known.
+// hint returns advice about an error of a command, or "".
 func hint(err error, ran *cobra.Command) string {
 	var own hinted
 	switch {
@@ -138,15 +138,15 @@ func hint(err error, ran *cobra.Command) string {
 	case errors.Is(err, publish.ErrFile):
 		return "the file has changed since it was built, or is damaged: build it again"
 	case errors.Is(err, layer.ErrHoles):
-		return "--size asks for a disk that can hold such files"
+		return "--size with a larger disk raises the limit"
 	case errors.Is(err, oci.ErrDamaged):
-		return "the container itself is damaged: its layers arrived as their digests say, and their content is wrong. Build the container again"
+		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
 	case errors.Is(err, oci.ErrVerify):
-		return "the content is not what its digest says; nothing of it was kept. Try again, or ask who runs the registry"
+		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
 	case errors.Is(err, oci.ErrForbidden):
 		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
 	case errors.Is(err, errWebAccess):
-		return "fetch it as that server wants it, and name the file, or - for the standard input"
+		return "fetch it with another program, and name the file, or - for the standard input"
 	case errors.Is(err, oci.ErrAccess):
 		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + missingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):

@@ -91,7 +91,7 @@ func writeMeta(dir string, m *stream.Meta) error {
 	return writeText(filepath.Join(dir, stream.MetaFile), 0o666, stream.Marshal(m.Listed()))
 }
 
-// lockFolder locks a folder against other runs, until the lock is closed.
+// lockFolder locks a folder against other runs until the lock is closed.
 func lockFolder(dir string) (io.Closer, error) {
 	lock, err := os.Open(dir)
 	if err != nil {
@@ -104,8 +104,9 @@ func lockFolder(dir string) (io.Closer, error) {
 	return lock, nil
 }
 
-// recordPublished writes into images.json and the upload documents of a folder
-// where its images were put. A build without images.json is not one of ours.
+// recordPublished records in images.json and the upload documents of a folder
+// where its images were published. It skips builds of other programs, which have
+// no images.json.
 func recordPublished(dir string, res *publish.Result) error {
 	builds, err := stream.ReadBuilds(os.DirFS(dir))
 	if err != nil {
@@ -135,7 +136,7 @@ func recordBuild(dir, arch string, res *publish.Result) error {
 	}
 	for _, e := range res.Entries {
 		old := m.Images[e.Platform]
-		if e.Platform == "" || e.Arch != arch || e.SHA256 != old.SHA256 { // another run made it anew since
+		if e.Platform == "" || e.Arch != arch || e.SHA256 != old.SHA256 { // another run has replaced it
 			continue
 		}
 		now := old

@@ -173,7 +173,7 @@ type countedBlob struct {
 	count io.Writer
 }
 
-// Outer makes it known as the blob that it counts, see [rootfs.SameBlob].
+// Outer returns the blob that is counted, for [rootfs.SameBlob].
 func (b countedBlob) Outer() (io.ReaderAt, int64, int64) { return b.Blob, 0, b.Size() }
 
 func (b countedBlob) ReadAt(p []byte, off int64) (int, error) {

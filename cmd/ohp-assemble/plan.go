@@ -139,7 +139,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 		return nil, fmt.Errorf("the container asks for %s as its root file system, which cannot be made: choose with --root-fs", s.rootFS)
 	}
 	if tree.ACL != "" && s.rootFS == "xfs" {
-		s.warnings = append(s.warnings, fmt.Sprintf("%q has an access control list: on XFS ostree fsck takes such files for damaged; --root-fs ext4 avoids that", "/"+tree.ACL))
+		s.warnings = append(s.warnings, fmt.Sprintf("%q has an access control list: ostree fsck reports such files on XFS as damaged; --root-fs ext4 avoids that", "/"+tree.ACL))
 	}
 	s.stateroot = cmp.Or(s.choices.Stateroot, image.Labels["com.coreos.osname"], coreos.DefaultStateroot)
 	s.name = cmp.Or(r.name, fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
@@ -157,7 +157,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	}
 	s.commit, s.ids, s.notes = tree.Deployed, tree.Repo.IDs, slices.Concat(image.Notes, tree.Notes)
 	if t := image.Created; !t.IsZero() && t.Unix() != s.created().Sec {
-		s.notes = append(s.notes, fmt.Sprintf("the container's config: created: %s is before 1970 or later than file systems can store: %s is taken",
+		s.notes = append(s.notes, fmt.Sprintf("the container's config: created: %s is before 1970 or too late for file systems: %s is taken",
 			t.Format(time.RFC3339), time.Unix(s.created().Sec, 0).UTC().Format(time.RFC3339)))
 	}
 	for _, w := range tree.Warnings {
@@ -166,9 +166,8 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	return s, err
 }
 
-// created is the time that everything new on the disk has: that of the container
-// if every file system can store it, or the nearest one. Of those of a disk, ext4
-// has the least range.
+// created is the time of everything new on the disk: that of the container, or the
+// nearest one that every file system can store. ext4 has the smallest range.
 func (s *system) created() rootfs.Time {
 	if s.image.Created.IsZero() {
 		return rootfs.Time{}
@@ -191,11 +190,11 @@ func fileName(s string) string {
 type plannedDisk struct {
 	platform cloud.Platform
 	disk     *layout.Disk
-	unfit    error // why its cloud would not take it
+	unfit    error // the rule of its cloud that it breaks
 }
 
-// prepare loads the system of a request and lays out its disks. All that can be
-// refused before an image is written is refused here, for plan and build alike.
+// prepare loads the system of a request and lays out its disks. Every check that
+// needs no written image is made here, so that plan and build refuse the same.
 func prepare(ctx context.Context, ui *ui, r *request) (_ *system, disks []plannedDisk, err error) {
 	s, err := load(ctx, ui, r)
 	if err != nil {
@@ -235,7 +234,7 @@ func (s *system) plan(r *request) ([]plannedDisk, error) {
 	return disks, nil
 }
 
-// layOut is plan that shows what is wrong with the disks.
+// layOut is plan that shows warnings and notes about the disks.
 func (s *system) layOut(ui *ui, r *request) ([]plannedDisk, error) {
 	disks, err := s.plan(r)
 	if err != nil {
@@ -405,7 +404,7 @@ func (s *system) describe(r *request, disks []plannedDisk) *planResult {
 	return res
 }
 
-// sizeBy says what chose the size of a platform's disk.
+// sizeBy names the origin of the size of a platform's disk.
 func (s *system) sizeBy(r *request, p cloud.Platform, d *layout.Disk) string {
 	switch {
 	case r.bytes != 0:

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestPlanRefuses: plan refuses what build does, in the same words, and build
-// has written nothing by then.
+// TestPlanRefuses: plan and build refuse the same, in the same words, and build has
+// written nothing by then.
 func TestPlanRefuses(t *testing.T) {
 	ref, dir := fixture(t, "tiny-chunked"), t.TempDir()
 	cache := filepath.Join(dir, "cache")
@@ -62,7 +62,7 @@ func TestPlanRefuses(t *testing.T) {
 
 const longName = "a-name-of-sixty-four-letters-which-are-as-many-as-it-may-have---"
 
-// last returns what was said at the end, with whatever hint there is to it.
+// last returns the last message, with its hint if it has one.
 func last(stderr string) string {
 	if i := strings.LastIndex(stderr, "ohp-assemble: hint: "); i >= 0 {
 		hint := strings.NewReplacer("plan --help", "--help", "build --help", "--help").Replace(stderr[i:])

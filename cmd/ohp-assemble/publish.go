@@ -64,8 +64,8 @@ and what else is in the folder to tell about them. Beside the operating system's
 own container, in its repository, images are found as its referrers.
 
 The digest of each image's own manifest is recorded in images.json and in the
-image's .upload.json. Tools that read no index take an image by that digest: for
-Ironic and Metal3 it is printed as oci://REPOSITORY@sha256:...
+image's .upload.json. Tools that cannot read an index need that digest; for Ironic
+and Metal3 it is printed as oci://REPOSITORY@sha256:...
 
 A registry that does not take artifacts gets containers with the images in them.
 Which form it took is remembered in the cache; --as artifact tries again.

@@ -30,7 +30,7 @@ type registryFlags struct {
 func (r *registryFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&r.authFile, "authfile", "", "`file` of registry credentials (default: $REGISTRY_AUTH_FILE, or those of podman and docker)")
-	f.StringVar(&r.creds, "creds", "", "credentials for the registry, as `USER[:PASSWORD]`; they go before files")
+	f.StringVar(&r.creds, "creds", "", "credentials for the registry, as `USER[:PASSWORD]`; they override files")
 	f.StringVar(&r.certDir, "cert-dir", "", "`folder` of certificates for the registry: CAs (*.crt), and a client's certificate and key (*.cert, *.key)")
 	f.BoolVar(&r.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates of registries")
 }

@@ -73,8 +73,8 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
 	f.StringVar(&o.rootFS, "root-fs", "", "root `file system`: xfs or ext4 (default: what the container asks for, or xfs)")
 	f.StringVar(&o.size, "size", "", "`size` of the disk, a whole number as 10GiB or 1536MiB (default: the container's for virtual machines, as small as can be for metal)")
-	f.StringVar(&o.bootSize, "boot-size", "", "`size` of the boot partition (default: what the container asks for, or 384MiB)")
-	f.StringVar(&o.espSize, "esp-size", "", "`size` of the EFI system partition, which is FAT32 from 512MiB on (default: what the container asks for, or 127MiB)")
+	f.StringVar(&o.bootSize, "boot-size", "", "`size` of the boot partition (default: the container's, or 384MiB)")
+	f.StringVar(&o.espSize, "esp-size", "", "`size` of the EFI system partition; from 512MiB on it is FAT32 (default: the container's, or 127MiB)")
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
 	f.BoolVar(&o.noSELinux, "no-selinux", false, "take a container without an SELinux policy, or with one that is disabled: no file of the image gets a label")
@@ -108,7 +108,7 @@ func checkFormat(format string) error {
 type request struct {
 	buildOptions
 	targets  []cloud.Platform
-	bytes    int64 // asked for; 0 is the platform's
+	bytes    int64 // of the disk; 0 for the platform's
 	boot     coreos.Size
 	esp      coreos.Size
 	config   []byte // Ignition; nil for none
@@ -234,7 +234,7 @@ func (o buildOptions) check() (*request, error) {
 		arches := strings.Join(strings.Fields(p.Arches), " and ")
 		switch has := p.Has(o.machine()); {
 		case p.Emerging && has:
-			r.notes = append(r.notes, fmt.Sprintf("platform %s: Fedora CoreOS has no images for it; this one is as the platform's documentation asks", p.ID))
+			r.notes = append(r.notes, fmt.Sprintf("platform %s: Fedora CoreOS has no images for it; this one follows the platform's documentation", p.ID))
 		case p.Emerging:
 			r.warn("platform %s: it has machines of %s only", p.ID, arches)
 		case !has:
@@ -302,7 +302,7 @@ func (o *buildOptions) partitionSize(flag, text string, check func(coreos.Size) 
 	return s, check(s)
 }
 
-// place returns where an option stands.
+// place returns the place of an option: in a definition, or on the command line.
 func (o *buildOptions) place(flag string) string { return cmp.Or(o.places[flag], "--"+flag) }
 
 // asPublished says that each platform's files are compressed as they are

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A usageError is a command line that makes no sense.
+// A usageError is an error in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -32,8 +33,8 @@ func withHint(err error, hint string) error {
 	return hinted{err, hint}
 }
 
-// strict gives a command, and those below it, the rules that hold for every
-// command line: no value of an option is empty, and a command that only groups
+// strict applies the rules for every command line to a command and its
+// subcommands: values of options are not empty, and a command that only groups
 // others takes no arguments.
 func strict(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
@@ -77,15 +78,17 @@ func strict(cmd *cobra.Command) {
 
 var errEmpty = errors.New("the value is empty")
 
-// nonEmpty is a flag's value that is never set to nothing: in a script, that is
-// a variable which was not set. Words of a list may have blanks around them.
+// nonEmpty refuses an empty value of a flag, because in a script it comes from a
+// variable that was not set. Words of a list may have blanks around them.
 type nonEmpty struct{ pflag.Value }
 
 func (v nonEmpty) Set(s string) error {
 	if strings.TrimSpace(s) == "" {
 		return errEmpty
 	}
-	if err := v.Value.Set(s); err != nil {
+	if err := v.Value.Set(s); errors.As(err, new(*csv.ParseError)) {
+		return fmt.Errorf("%q is not a list of words with commas between them", s)
+	} else if err != nil {
 		return err
 	}
 	if list, ok := v.Value.(pflag.SliceValue); ok && v.Type() == "stringSlice" {
@@ -100,12 +103,12 @@ func (v nonEmpty) Set(s string) error {
 	return nil
 }
 
-// flagError says what is wrong with an option.
+// flagError turns pflag's error about an option into one of usage.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError
 	switch {
-	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is wrong, its options are not known for that
+	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is wrong; its options cannot be known
 		return noCommand(cmd, cmd.Flags().Arg(0))
 	case errors.As(err, &unknown):
 		return usageError{withHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())))}
@@ -123,7 +126,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usageError{err}
 }
 
-// helpArgs refuses what the command help would take for a question about all.
+// helpArgs refuses unknown commands, for which cobra would print the help of all.
 func helpArgs(cmd *cobra.Command, args []string) error {
 	about, rest, err := cmd.Root().Find(args)
 	if err == nil && len(rest) > 0 && about.HasSubCommands() {
@@ -132,7 +135,7 @@ func helpArgs(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// noCommand is the error of an argument that is none of a group's commands.
+// noCommand is the error of an argument that is not a command of the group.
 func noCommand(group *cobra.Command, arg string) error {
 	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
 	return usageError{withHint(fmt.Errorf("no command %q", within), commandHint(group, arg))}

@@ -5,8 +5,8 @@
 // What differs inside the image (kernel arguments, GRUB's console commands)
 // comes from the operating system's own platforms.json. The table is that of
 // coreos-assembler, so that images have the names and forms that clouds and
-// their tools are used to. Behind these platforms follow those that Ignition
-// knows as well, in the form that their own documentation asks for.
+// their tools are used to. The last part of the table has further platforms that
+// Ignition supports, in the form that their own documentation asks for.
 package cloud
 
 import (
@@ -23,7 +23,7 @@ type Platform struct {
 	ID        string // as in file names
 	Ignition  string // value of ignition.platform.id and key of platforms.json, if it is not the ID
 	Arches    string // that Fedora CoreOS has images for, as machines call themselves; "" for all
-	Emerging  bool   // Fedora CoreOS has no images for it; Arches are those of its machines
+	Emerging  bool   // Fedora CoreOS has no images for it; Arches are the architectures of its machines
 	Format    Format
 	Published compress.Kind // how the file is compressed when it is published; "" for not at all
 	Size      int64         // bytes of the disk, if it is not the size that image.json says
@@ -72,14 +72,12 @@ var Platforms = []Platform{
 	{ID: "upcloud", Emerging: true, Arches: "x86_64", Format: rawDisk, Published: compress.Xz},
 }
 
-// unsupported are the platforms of Ignition that no image can be made for, and
-// why.
+// unsupported are the platforms of Ignition without images, and the reasons.
 var unsupported = map[string]string{
-	"zvm": "z/VM has machines of s390x only, which no images can be made for",
+	"zvm": "z/VM has machines of s390x only, and images for s390x cannot be made",
 }
 
-// All stands for every platform that Fedora CoreOS has images for on an
-// architecture.
+// All means every platform that Fedora CoreOS has images for on an architecture.
 const All = "all"
 
 // Lookup returns the platforms of the given ids, in their order and each once.
@@ -118,8 +116,8 @@ func IDs() (ids []string) {
 	return ids
 }
 
-// Has reports whether Fedora CoreOS has images of an architecture for the
-// platform, or, of an emerging one, whether that has such machines.
+// Has reports whether Fedora CoreOS has images of an architecture for the platform.
+// For an emerging platform it reports whether the platform has such machines.
 func (p Platform) Has(arch string) bool {
 	return p.Arches == "" || slices.Contains(strings.Fields(p.Arches), arch)
 }

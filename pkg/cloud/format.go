@@ -127,7 +127,7 @@ func azureSize(size int64) error {
 // ebsSize is the rule of AWS: a snapshot has at most 64 TiB.
 func ebsSize(size int64) error {
 	if size > 64<<40 {
-		return fmt.Errorf("a disk of %d bytes: AWS takes at most 64 TiB", size)
+		return fmt.Errorf("a disk of %s: AWS takes at most 64 TiB", rootfs.Bytes(size))
 	}
 	return vmdk.Check(size)
 }

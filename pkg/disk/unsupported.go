@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Unsupported returns the error of a file that is not damaged, and is of a kind
-// or has a feature that is not read. It is an [errors.ErrUnsupported].
+// Unsupported returns an error for an intact file of a kind, or with a feature, that
+// is not supported. The error matches [errors.ErrUnsupported].
 func Unsupported(format string, args ...any) error {
 	return unsupported{fmt.Sprintf(format, args...)}
 }

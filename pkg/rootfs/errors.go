@@ -27,7 +27,7 @@ func (e *InodeError) Unwrap() error { return e.Err }
 // A ContentError is an error of reading content.
 type ContentError struct {
 	Blob Blob
-	Off  int64 // where the content is in what was read
+	Off  int64 // of the content in the disk or file system
 	Err  error
 }
 
@@ -35,13 +35,13 @@ func (e *ContentError) Error() string { return fmt.Sprintf("content at %d: %v", 
 
 func (e *ContentError) Unwrap() error { return e.Err }
 
-// SameBlob reports whether a and b are one blob. A section of one is that one.
+// SameBlob reports whether a and b are the same blob, or sections of the same blob.
 func SameBlob(a, b Blob) bool {
 	x, y := whole(a), whole(b)
 	return x != nil && y != nil && reflect.TypeOf(x) == reflect.TypeOf(y) && reflect.ValueOf(x).Comparable() && x == y
 }
 
-// whole returns what a blob is a section of.
+// whole returns the blob that a blob is a section of, or the blob itself.
 func whole(b Blob) any {
 	var at any = b
 	for {

@@ -12,7 +12,7 @@ import (
 const maxLinks = 40
 
 // Resolve is Lookup that follows symbolic links, with n as the root that no
-// link leaves. It returns nil for what is missing or a loop.
+// link leaves. It returns nil for a missing file and for a loop of links.
 func (n *Inode) Resolve(name string) *Inode {
 	in, _ := n.find(name)
 	return in
@@ -63,8 +63,8 @@ func (n *Inode) FindDir(name string) (*Inode, error) {
 	return in, nil
 }
 
-// find returns the inode that name resolves to, or an error that is
-// fs.ErrNotExist if there is none and no link promised one.
+// find returns the inode that name resolves to. The error is fs.ErrNotExist if a
+// name is missing, unless a link leads to it.
 func (n *Inode) find(name string) (*Inode, error) {
 	type step struct {
 		name string
@@ -72,7 +72,7 @@ func (n *Inode) find(name string) (*Inode, error) {
 	}
 	todo := strings.Split(name, "/")
 	stack := []step{{"", n}}
-	var link step // whose target is being followed
+	var link step // its target is being followed
 	rest := 0     // length of todo behind that target
 	for links := 0; len(todo) > 0; {
 		at, part := stack[len(stack)-1], todo[0]

@@ -62,7 +62,7 @@ func TestReadFile(t *testing.T) {
 		"etc/loop":        "too many links",
 		"usr/lib/up":      "a link to ../../lib/nothing, which does not exist",
 		"etc/sub/nobody":  "a link to ../to-lib/none, which does not exist",
-		"etc/large":       "9 bytes, at most 8 are read",
+		"etc/large":       "9 bytes, at most 8 bytes are read",
 		"etc/fifo/..":     "etc/fifo is not a directory",
 		"etc/to-conf/../": "etc/conf is not a directory",
 	} {

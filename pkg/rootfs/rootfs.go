@@ -189,7 +189,7 @@ func ReadAll(b Blob, limit int64) ([]byte, error) {
 		return nil, nil
 	}
 	if b.Size() > limit {
-		return nil, fmt.Errorf("%d bytes, at most %d are read", b.Size(), limit)
+		return nil, fmt.Errorf("%s, at most %s are read", Bytes(b.Size()), Bytes(limit))
 	}
 	buf := make([]byte, b.Size())
 	if err := ReadFull(b, buf, 0); err != nil {

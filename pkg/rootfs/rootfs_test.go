@@ -235,7 +235,7 @@ func TestReadAll(t *testing.T) {
 	if b, err := ReadAll(strings.NewReader(""), 0); len(b) != 0 || err != nil {
 		t.Errorf("empty: %q, %v", b, err)
 	}
-	if _, err := ReadAll(strings.NewReader("12345"), 4); err == nil || err.Error() != "5 bytes, at most 4 are read" {
+	if _, err := ReadAll(strings.NewReader("12345"), 4); err == nil || err.Error() != "5 bytes, at most 4 bytes are read" {
 		t.Errorf("too long: %v", err)
 	}
 	lost := errors.New("lost")

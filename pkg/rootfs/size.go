@@ -3,7 +3,7 @@ package rootfs
 import "fmt"
 
 // Size formats a size for people: 1.5 GiB.
-func Size(n int64) string {
+func Size[N int | int64 | uint64](n N) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	f, i := float64(n), 0
 	for ; f >= 1024 && i < len(units)-1; i++ {
@@ -20,5 +20,5 @@ func Bytes[N int | int64 | uint64](n N) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d bytes", n)
 	}
-	return fmt.Sprintf("%s (%d bytes)", Size(int64(n)), n)
+	return fmt.Sprintf("%s (%d bytes)", Size(n), n)
 }

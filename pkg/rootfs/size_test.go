@@ -19,6 +19,9 @@ func TestBytes(t *testing.T) {
 	if got := Size(3 << 29); got != "1.5 GiB" {
 		t.Errorf("%s", got)
 	}
+	if got := Bytes(uint64(1 << 63)); got != "8388608 TiB (9223372036854775808 bytes)" {
+		t.Errorf("%s", got)
+	}
 }
 
 func TestInodeError(t *testing.T) {

@@ -1,11 +1,11 @@
-// Package spelling finds the word that a misspelled one was meant to be.
+// Package spelling corrects misspelled words.
 package spelling
 
 import "strings"
 
-// Nearest returns the index of the word that takes the fewest edits to make of
-// a wrong one, or -1 if each takes more than half of its letters. Upper and
-// lower case are the same.
+// Nearest returns the index of the word that is the fewest edits away from a wrong
+// one, or -1 if every word is more edits away than half of the wrong one's letters.
+// Case does not count.
 func Nearest(wrong string, words []string) int {
 	best, fewest := -1, len(wrong)/2+1
 	for i, word := range words {

@@ -97,8 +97,8 @@ type Artifact struct {
 // name of its file. Builds of others have none.
 type Details map[string]FileDetail
 
-// A FileDetail is the detail of one file, and, if meta.json does not list it,
-// its artifact.
+// A FileDetail is the detail of one file. It has the artifact of a file that
+// meta.json does not list.
 type FileDetail struct {
 	Detail
 	Platform string    `json:"platform,omitempty"`
@@ -144,8 +144,8 @@ func (m *Meta) Details() Details {
 	return d
 }
 
-// Listed returns what meta.json lists: the build without what its readers would
-// refuse.
+// Listed returns the build as meta.json lists it, without the images that its
+// readers would refuse.
 func (m *Meta) Listed() *Meta {
 	listed := *m
 	listed.Images = maps.Clone(m.Images)

@@ -34,6 +34,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vmdk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // A Hypervisor is what an appliance is for.
@@ -122,7 +123,7 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 			_, err = io.Copy(t, f.r)
 		}
 		if err != nil {
-			return fmt.Errorf("ova: %s of %d bytes: %w", f.name, f.size, err)
+			return fmt.Errorf("ova: %s of %s: %w", f.name, rootfs.Bytes(f.size), err)
 		}
 	}
 	if err := t.Close(); err != nil {
@@ -131,13 +132,13 @@ func Write(w io.Writer, img *disk.Image, h Hypervisor, o Options) error {
 	return nil
 }
 
-// ustarMax is the size that a file in an archive of the form ustar can have, and
-// its time in seconds.
+// ustarMax is the largest size of a file, and the latest time in seconds, that
+// ustar has room for.
 const ustarMax = 1<<33 - 1
 
-// header returns the header of a file in the archive. A larger one than ustar
-// has a number for gets GNU's form of it, which is what VMware's ova-compose
-// writes and vSphere imports; it does not import that of POSIX.
+// header returns the header of a file in the archive. A file that is too large
+// for ustar gets a header in GNU's form, as VMware's ova-compose writes it.
+// vSphere does not import the form of POSIX.
 func header(name string, size int64, o Options) *tar.Header {
 	h := &tar.Header{Format: tar.FormatUSTAR, Name: name, Size: size, Mode: 0o644, ModTime: modTime(o)}
 	if size > ustarMax {
@@ -146,7 +147,7 @@ func header(name string, size int64, o Options) *tar.Header {
 	return h
 }
 
-// modTime returns the time of the files, or the nearest one that they can have.
+// modTime returns the time of the files, or the nearest one that ustar can store.
 func modTime(o Options) time.Time {
 	switch {
 	case o.Time.Unix() < 0:

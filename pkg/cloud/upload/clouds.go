@@ -76,8 +76,8 @@ var registerAMI = step{what: "Register the AMI.", gives: "IMAGE",
 var uploadBlob = step{what: "Upload the image as a page blob.",
 	command: "az storage blob upload --account-name ${STORAGE_ACCOUNT} --container-name ${CONTAINER} --type page --file {file} --name {file}"}
 
-// installFromMemory is the step of machines whose Ignition config does not come
-// with the image.
+// installFromMemory is the step for machines that get their Ignition config from
+// elsewhere.
 var installFromMemory = step{what: "Install the image, from a system that was booted into memory. The image has no signature beside it, which --insecure accepts.",
 	command: "coreos-installer install --image-file {file} --insecure ${DEVICE}"}
 

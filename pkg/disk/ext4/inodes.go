@@ -14,7 +14,7 @@ const (
 	maxTime = MaxTime
 )
 
-// MaxTime is the last second that a file system can have.
+// MaxTime is the latest time that a file system can store, in seconds.
 const MaxTime = 1<<33 + 1<<31 - 1
 
 // diskTime returns a time as ext4 keeps it.

@@ -30,8 +30,8 @@ const (
 	maxSize    = 32 << 30 // where FAT32 would need larger clusters
 )
 
-// Bits returns the type of file system that mkfs.fat makes in a size by default:
-// 32 from 512 MiB on, 16 below.
+// Bits returns the default type of a file system of a size, as mkfs.fat chooses it:
+// 32 from 512 MiB on, or else 16.
 func Bits(size int64) int {
 	if size >= 512<<20 {
 		return 32

@@ -45,9 +45,9 @@ const (
 )
 
 // BIOS returns the code of the boot sector, the 440 bytes before the disk's
-// signature, and the core image, the same bytes as from grub-mkimage. [Embed]
-// makes of it what belongs at the first sector of a partition that has the given
-// number of them, all of 512 bytes.
+// signature, and the core image, with the same bytes as from grub-mkimage. [Embed]
+// turns it into the content of a partition. The partition begins at the first of
+// the given number of sectors, all of 512 bytes.
 func BIOS(root *rootfs.Inode, first, sectors int64) (mbr, core []byte, err error) {
 	s := &source{root: root, modules: path.Join(targets, TargetBIOS)}
 	boot := s.image("boot.img", "the boot sector")

@@ -13,7 +13,7 @@
 // grub-install's, by which Fedora CoreOS' test boot/grub2-install knows that
 // GRUB is the system's own. The copy in the BIOS boot partition lacks the
 // Reed-Solomon codes that protect a core image against software which writes
-// into gaps between partitions; it stands in none.
+// into gaps between partitions. It is not in such a gap.
 //
 // See include/grub/i386/pc/boot.h, include/grub/offsets.h and
 // include/grub/kernel.h of GRUB, and src/grubconfigs.rs and src/model.rs of
@@ -95,9 +95,9 @@ func (s *source) err(heading string) error {
 	return fmt.Errorf("grub: %s: %w", heading, errors.Join(s.errs...))
 }
 
-// Config returns grub.cfg as bootupd joins it from its static parts. A part
-// that lacks its final newline gets none, so that the mark of its end is on the
-// same line.
+// Config returns grub.cfg as bootupd joins it from its static parts. Like bootupd
+// it adds no newline to a part without a final one: the mark of the part's end then
+// is on the same line.
 func Config(root *rootfs.Inode) ([]byte, error) {
 	s := source{root: root}
 	var b strings.Builder

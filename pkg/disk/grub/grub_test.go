@@ -358,7 +358,7 @@ func unpack(t *testing.T, core, decompressor []byte) []byte {
 	return b
 }
 
-// mkimage returns what grub-mkimage makes of the modules in a directory.
+// mkimage returns the image that grub-mkimage makes of the modules in a directory.
 func mkimage(t *testing.T, dir, target string, args ...string) []byte {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "core")

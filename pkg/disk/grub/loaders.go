@@ -26,11 +26,11 @@ var bootLoaders = []struct {
 	{"systemd-boot", []string{"systemd", "systemdboot"}},
 }
 
-// grub2 is the only boot loader that is known to start what is on the disk: it
+// grub2 is the only boot loader that is known to start the system on the disk: it
 // reads grub.cfg, and boot entries from ext4.
 var grub2 = bootLoaders[0].component
 
-// Loaders says what a tree installs to the EFI system partition.
+// Loaders are the components that a tree installs to the EFI system partition.
 type Loaders struct {
 	Name      string      `json:"name,omitempty"` // component of the boot loader; empty if none is known
 	ChosenBy  string      `json:"chosen_by"`      // container or default

@@ -21,7 +21,7 @@ const (
 // PReP returns the core image for the Open Firmware of ppc64le, an executable
 // that it loads from the PReP partition of the given size: the same bytes as
 // from grub-mkimage, with the modules that grub-install asks for. Two segments
-// are loaded, GRUB's kernel and the modules. Open Firmware brings what reads
+// are loaded, GRUB's kernel and the modules. Open Firmware itself reads the
 // disks.
 func PReP(root *rootfs.Inode, size int64) ([]byte, error) {
 	s := &source{root: root, modules: path.Join(targets, TargetPReP)}

@@ -53,7 +53,7 @@ func agrees(want *coreos.Disk, parts []Partition) (warnings []string, err error)
 		}
 		differ(at+"payload type", asked.Payload.Type, format)
 		if format == "" && asked.Size != 0 && int64(asked.Size) != is.Size {
-			errs = append(errs, fmt.Errorf("%ssize of %d bytes, a CoreOS has %d", at, asked.Size, is.Size))
+			errs = append(errs, fmt.Errorf("%ssize of %s, a CoreOS has %s", at, people(int64(asked.Size)), people(is.Size)))
 		}
 	}
 	if len(errs) == 0 {
@@ -88,7 +88,7 @@ const (
 	minBoot, maxBoot = 64 * mib, 1 << 40
 )
 
-// CheckESP returns what is wrong with the size of an EFI system partition.
+// CheckESP checks the size of an EFI system partition.
 func CheckESP(arch string, s coreos.Size) error {
 	if arch == "ppc64le" {
 		return fmt.Errorf("%s: a disk for ppc64le has no EFI system partition", s.Place())
@@ -96,7 +96,7 @@ func CheckESP(arch string, s coreos.Size) error {
 	return checkSize("EFI system partition", s, minESP, maxESP)
 }
 
-// CheckBoot returns what is wrong with the size of a boot partition.
+// CheckBoot checks the size of a boot partition.
 func CheckBoot(s coreos.Size) error { return checkSize("boot partition", s, minBoot, maxBoot) }
 
 func checkSize(what string, s coreos.Size, least, most int64) error {
@@ -106,7 +106,7 @@ func checkSize(what string, s coreos.Size, least, most int64) error {
 	return nil
 }
 
-// byDefault is what chose a size that nobody asked for.
+// byDefault is the origin of a size without option or configuration.
 const byDefault = "default"
 
 // sizes are the sizes of partitions that can be chosen.

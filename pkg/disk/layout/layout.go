@@ -121,7 +121,7 @@ type Base struct {
 	sizes      sizes
 	root       *rootfs.Inode
 	rootFS     *disk.Image
-	rootBy     string // what chose its size
+	rootBy     string // origin of its size
 	grown      bool   // the size that was asked for is too small
 	size       int64
 }
@@ -353,7 +353,7 @@ func (b *Base) formatRoot(around int64) error {
 		return err
 	}
 	if o.Size%mib != 0 {
-		return fmt.Errorf("disk of %d bytes: not a whole number of MiB", o.Size)
+		return fmt.Errorf("disk of %s: not a whole number of MiB", rootfs.Bytes(o.Size))
 	}
 	left := o.Size - around
 	fill := o.Size > 0 && (want == nil || want.Policy.GrowRoot == nil || *want.Policy.GrowRoot)
@@ -372,7 +372,7 @@ func (b *Base) formatRoot(around int64) error {
 		b.grown = true
 	}
 	if o.Size > 0 && left < least {
-		return fmt.Errorf("disk of %d MiB is too small: %sthe content needs %d MiB", o.Size/mib, b.sizes.unusual(), (least+around)/mib)
+		return fmt.Errorf("disk of %s is too small: %sthe content needs %s", people(o.Size), b.sizes.unusual(), people(least+around))
 	}
 	size, by := roundUp(least*7/5), "the content"
 	if o.RootFS == "xfs" {

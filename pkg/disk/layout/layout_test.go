@@ -557,7 +557,7 @@ func TestDiskYAML(t *testing.T) {
 	for old, change := range map[string]struct{ to, says string }{
 		"type: vfat":       {"type: ext4", `partition 2: payload type is "ext4"`},
 		"96d15588":         {"00000000", `partition 3: payload uuid is "00000000-3596-4b3c-adca-a2ff7279ea63"`},
-		"size: 1 MiB":      {"size: 2 MiB", "partition 1: size of 2097152 bytes, a CoreOS has 1048576"},
+		"size: 1 MiB":      {"size: 2 MiB", "partition 1: size of 2 MiB, a CoreOS has 1 MiB"},
 		"127 MiB":          {"20 MiB", "partition_table.partitions[1].size: EFI system partition of 20 MiB, must be 68 MiB to 32 GiB"},
 		"label: BIOS-BOOT": {"label: bios", `partition 1: label is "bios", a CoreOS has "BIOS-BOOT"`},
 		"agcount: 4":       {"agcount: 1", "xfs: 1 allocation groups, must be at least 2: without a second one there is no copy of the superblock to repair from"},

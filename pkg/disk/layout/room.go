@@ -38,7 +38,7 @@ func (b *Base) formatBoot(boot *rootfs.Inode, v Variant) (*disk.Image, error) {
 		size, size.By, strings.Join(files, ", "), roundUp(need)/mib)
 }
 
-// warnings returns what the disk has no room for.
+// warnings returns warnings about room that the disk lacks.
 func (b *Base) warnings(boot *rootfs.Inode, bootFS *disk.Image) []string {
 	var all []string
 	// An update puts its kernel beside that of the running system.

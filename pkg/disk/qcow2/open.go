@@ -77,7 +77,7 @@ func (h *header) check() error {
 	case h.CryptMethod != 0:
 		return disk.Unsupported("encrypted, which is not supported")
 	case h.IncompatibleFeatures&featureCorrupt != 0:
-		return errors.New("marked as corrupt by whoever wrote it")
+		return errors.New("marked as corrupt by the program that wrote it")
 	case h.IncompatibleFeatures&featureDataFile != 0:
 		return disk.Unsupported("needs an external data file, which is not supported")
 	case h.IncompatibleFeatures&featureExtendedL2 != 0:

@@ -18,12 +18,6 @@ const (
 	unused   = 1<<32 - 1 // entry of a block that is not in the file
 )
 
-// Is reports whether a file ends with a footer, as all of this format do.
-func Is(r io.ReaderAt, size int64) bool {
-	var cookie [8]byte
-	return rootfs.ReadFull(r, cookie[:], size-footerSize) == nil && string(cookie[:]) == "conectix"
-}
-
 // Open reads the footer of a fixed or dynamic disk. The size of the disk is
 // the one that the footer has, and not what its geometry makes. The table is
 // read when it is needed: a hostile file costs no memory.
@@ -57,7 +51,7 @@ func open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	case typeDynamic:
 		return openDynamic(r, end, &f)
 	}
-	return nil, disk.Unsupported("footer: a disk of type %d, fixed ones and dynamic ones are read (a differencing disk has type 4)", f.Type)
+	return nil, disk.Unsupported("footer: disk type %d, must be 2 (fixed) or 3 (dynamic); differencing disks (4) are not supported", f.Type)
 }
 
 // read reads a structure and verifies its checksum.

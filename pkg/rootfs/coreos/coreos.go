@@ -293,7 +293,7 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 	c.Cloud = f.Cloud
 	if f.Size != nil {
 		if *f.Size < 1 || *f.Size > 1<<20 {
-			return fmt.Errorf("%s: size of %d GiB", imageFile, *f.Size)
+			return fmt.Errorf("%s: size of %d GiB, must be 1 to %d", imageFile, *f.Size, 1<<20)
 		}
 		c.Size, c.SizeBy = *f.Size<<30, imageFile
 	}
@@ -315,8 +315,8 @@ var machines = []string{"aarch64", "ppc64le", "riscv64", "s390x", "x86_64"}
 
 // readPlatforms reads platforms.json. coreos-assembler writes the platforms of
 // one architecture there. The source of the file, platforms.yaml, has a level
-// of architectures above, which is accepted too; what goes to the boot file
-// system is then the part that coreos-installer understands.
+// of architectures above, which is accepted too. The boot file system then gets
+// the part of this architecture, which coreos-installer understands.
 func (c *Choices) readPlatforms(root *rootfs.Inode) error {
 	text, err := readFile(root, platformsFile)
 	if text == nil || err != nil {
@@ -481,8 +481,8 @@ func findDir(root *rootfs.Inode, name string) (*rootfs.Inode, error) {
 	return dir, err
 }
 
-// Running returns a tree as the running system has it: /etc is the copy of
-// usr/etc, and links in it lead from there.
+// Running returns a tree as the running system sees it: /etc is the copy of
+// usr/etc, and relative links in it start there.
 func Running(root *rootfs.Inode) *rootfs.Inode {
 	usr := root.Children["usr"]
 	if etc := root.Children["etc"]; usr == nil || usr.Children["etc"] == nil || etc != nil && len(etc.Children) > 0 {

@@ -19,7 +19,7 @@ var diskFiles = []string{"usr/lib/image-builder/bootc/disk.yaml", "usr/lib/bootc
 // A Disk is the partition table that a container asks image-builder for. Only
 // what tells one disk from another is read.
 type Disk struct {
-	File         string      `yaml:"-"` // where it stands
+	File         string      `yaml:"-"` // of the table
 	Type         string      `yaml:"type"`
 	UUID         string      `yaml:"uuid"`
 	Size         Bytes       `yaml:"size"`
@@ -99,7 +99,8 @@ type Size struct {
 	Key   string // in the file
 }
 
-// String returns the size for people.
+// String returns the size for people. Whole MiB are exact, as options have them:
+// 1536 MiB, not 1.5 GiB.
 func (s Size) String() string {
 	switch {
 	case s.Bytes < 1<<20:
@@ -114,7 +115,7 @@ func (s Size) String() string {
 	return fmt.Sprintf("%.1f MiB", float64(s.Bytes)/(1<<20))
 }
 
-// Place returns where the size stands, for errors.
+// Place returns the file and key, or the option, of the size, for errors.
 func (s Size) Place() string {
 	if s.Key == "" {
 		return s.By
@@ -173,8 +174,8 @@ func (c *Choices) partitionKind(guid, label string) partitionKind {
 	return kind
 }
 
-// wish returns where the size of a kind of partition is kept, nil for a kind
-// whose size cannot be chosen.
+// wish returns the field for the size of a kind of partition. It returns nil for a
+// kind with a fixed size.
 func (c *Choices) wish(kind partitionKind) *Size {
 	switch kind {
 	case espPartition:

@@ -8,8 +8,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 )
 
-// ownArg returns the name of the argument in a word that every image has
-// exactly once, or "" if it is none of them.
+// ownArg returns the name of an argument that every image has exactly once, if a
+// word is such an argument, or "".
 func ownArg(word string) string {
 	if strings.Contains(word, "$ignition_firstboot") || strings.Contains(word, "${ignition_firstboot}") {
 		return "$ignition_firstboot"

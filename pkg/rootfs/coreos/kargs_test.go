@@ -30,7 +30,7 @@ func TestCheckArg(t *testing.T) {
 	}
 }
 
-// TestOwnArgs: what every image has of its own is not doubled by the container.
+// TestOwnArgs: the container does not double arguments that every image has.
 func TestOwnArgs(t *testing.T) {
 	const (
 		install = "usr/lib/bootc/install/1.toml"

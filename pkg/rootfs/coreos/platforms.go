@@ -39,9 +39,9 @@ var consoles = map[string]map[string]Platform{
 	},
 }
 
-// emerging are the settings of platforms that Fedora CoreOS does not know: those
-// of their own documentation. A container with a platforms.json says nothing of
-// them, so they apply there too.
+// emerging are the settings of platforms that Fedora CoreOS has no images for. They
+// come from the platforms' documentation. They apply to containers with a
+// platforms.json too, which does not list these platforms.
 var emerging = map[string]map[string]Platform{
 	"x86_64": {
 		"akamai":   {[]string{"serial --speed=19200", "terminal_input serial console", "terminal_output serial console"}, []string{"console=tty0", "console=ttyS0,19200n8"}}, // as Lish has it

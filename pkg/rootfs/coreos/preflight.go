@@ -75,7 +75,7 @@ func Preflight(system *rootfs.Inode, arch string, noSELinux bool) error {
 	return fmt.Errorf("the container is not a CoreOS that an image can be made of:\n  %s", strings.Join(missing, "\n  "))
 }
 
-// check looks for the first of the paths that there is.
+// check looks for the first of the paths that exists.
 func (n need) check(root *rootfs.Inode) error {
 	for _, name := range n.paths {
 		find := root.FindFile
@@ -143,8 +143,8 @@ func (n need) by(arch string) bool {
 }
 
 // Kernel returns the version of the only kernel of an operating system tree,
-// which has an initramfs next to it. A kernel has a directory: a link to one is
-// no second kernel.
+// which has an initramfs next to it. A kernel is a directory; a link to one is not
+// a second kernel.
 func Kernel(root *rootfs.Inode) (version string, err error) {
 	modules, err := findDir(root, modulesDir)
 	if err != nil {
@@ -171,7 +171,7 @@ func Kernel(root *rootfs.Inode) (version string, err error) {
 			err = fmt.Errorf("%s: missing", name)
 		}
 		if err != nil {
-			return "", fmt.Errorf("%w: what is booted", err)
+			return "", fmt.Errorf("%w: no system boots without it", err)
 		}
 	}
 	return found[0], nil

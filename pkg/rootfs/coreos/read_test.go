@@ -9,8 +9,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestNothingIsLost: what is in the place of a configuration file, and is none,
-// is an error or a warning that names the place.
+// TestNothingIsLost: something else in the place of a configuration file is an error
+// or a warning that names the place.
 func TestNothingIsLost(t *testing.T) {
 	files := []string{
 		"usr/lib/bootc/install/1.toml", "usr/etc/bootc/install/1.toml", "usr/local/lib/bootc/install/1.toml", "usr/lib/bootc/kargs.d/1.toml",
@@ -65,8 +65,8 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
-// TestRead: links are followed as the running system follows them, what is
-// masked is none, and a name that no program reads does not matter.
+// TestRead: links are followed as the running system follows them, masked files do
+// not count, and neither do names that no program reads.
 func TestRead(t *testing.T) {
 	root := treetest.Texts(t, map[string]string{
 		"usr/share/args":                       "kargs = [\"linked\"]",
@@ -151,7 +151,7 @@ func TestBoundImages(t *testing.T) {
 	}
 }
 
-// TestKernel has what stands beside a kernel and is none.
+// TestKernel has entries beside a kernel that are no kernels.
 func TestKernel(t *testing.T) {
 	const vmlinuz, initramfs = "/vmlinuz", "/initramfs.img"
 	kernel := map[string]string{modulesDir + "/6.1" + vmlinuz: "k", modulesDir + "/6.1" + initramfs: "i", "usr/share/6.2" + vmlinuz: "k", "usr/share/6.2" + initramfs: "i"}

@@ -53,12 +53,12 @@ var repartKeys = foreignKeys{
 	"Partition.UUID":            {use: unsupported, reason: "GUIDs of partitions are derived from the content"},
 	"Partition.PaddingMinBytes": {use: unsupported, reason: "partitions of the image follow each other without gaps", fine: []any{"0"}},
 
-	// The share of what is left of a disk: root has all of it.
+	// Shares of the free space of a disk: root gets all of it.
 	"Partition.Weight":          {use: irrelevant},
 	"Partition.PaddingWeight":   {use: irrelevant},
 	"Partition.PaddingMaxBytes": {use: irrelevant},
 	"Partition.Priority":        {use: irrelevant},
-	// What the booted system does.
+	// Actions of the booted system.
 	"Partition.EncryptedVolume": {use: irrelevant},
 	"Partition.FactoryReset":    {use: irrelevant},
 	"Partition.GrowFileSystem":  {use: irrelevant},

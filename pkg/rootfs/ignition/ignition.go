@@ -10,7 +10,7 @@
 //
 // Versions 3.0.0 to 3.6.0 are read; experimental ones are not, as a release of
 // Ignition reads only its own. Several configs are merged as Ignition would.
-// What a config refers to is not fetched: the system's own Ignition does that.
+// Files that a config refers to are not fetched: the system's own Ignition does that.
 // Package butane makes configs of Butane's. See https://coreos.github.io/ignition/.
 package ignition
 

@@ -64,7 +64,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestSince has what changed in version 3.6.0, and what did not.
+// TestSince has the changes of version 3.6.0, and rules that did not change.
 func TestSince(t *testing.T) {
 	const special = "{\"ignition\": {\"version\": \"%s\"}, \"storage\": {\n" +
 		"  \"files\": [{\"path\": \"/a\", \"mode\": 2541}],\n" +

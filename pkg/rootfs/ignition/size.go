@@ -51,7 +51,7 @@ func checkSize(text []byte) error {
 	return checkLinks(c.Storage.Files, c.Storage.Directories, c.Storage.Links)
 }
 
-// A node is what links are compared with.
+// A node is a file, directory or link, for the comparison with links.
 type node struct {
 	Path   string
 	Target string

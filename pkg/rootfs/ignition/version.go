@@ -18,8 +18,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/v3_6"
 )
 
-// explainVersion returns where a version that is not read stands, and which
-// to use. It returns nil for other errors.
+// explainVersion reports the place of an unsupported version, and the version to use
+// instead. It returns nil for other errors.
 func explainVersion(text []byte, err error) *report.Report {
 	var hint error
 	at := path.New("json", "ignition", "version")

@@ -96,7 +96,7 @@ type scanner struct {
 	shared  map[ostree.Checksum][]byte
 	pending *pendingXattrs
 	meta    int64 // bytes of what limits.Meta bounds
-	holes   int64 // bytes of what limits.Holes bounds
+	holes   int64 // bytes counted against limits.Holes
 }
 
 type objectName struct {
@@ -147,7 +147,7 @@ func (s *scanner) entry(h *tar.Header) error {
 		return err
 	}
 	if h.Size < 0 || h.Size > s.limits.Tar-s.out.off {
-		return fmt.Errorf("claims %s, limit of a layer is %s", amount(h.Size), amount(s.limits.Tar))
+		return fmt.Errorf("claims %s, limit of a layer is %s", rootfs.Bytes(h.Size), rootfs.Bytes(s.limits.Tar))
 	}
 	if id, err := owner(h.Uid); err != nil {
 		return fmt.Errorf("uid %d: %w", id, err)
@@ -501,23 +501,11 @@ func (s *scanner) content(h *tar.Header, sum hash.Hash) (Content, error) {
 		}
 		left -= int64(n)
 		if holes := c.Size - left - (s.in.at() - start); holes > s.limits.Holes-s.holes {
-			return Content{}, fmt.Errorf("claims %s, %w; limit of the holes in a layer is %s", amount(c.Size), ErrHoles, amount(s.limits.Holes))
+			return Content{}, fmt.Errorf("claims %s, %w; limit of the holes in a layer is %s", rootfs.Bytes(c.Size), ErrHoles, rootfs.Bytes(s.limits.Holes))
 		}
 	}
 	s.holes += max(c.Size-(s.in.at()-start), 0)
 	return c, nil
-}
-
-// amount returns a number of bytes as errors show it.
-func amount(n int64) string {
-	const mib, gib = 1 << 20, 1 << 30
-	switch {
-	case n >= gib:
-		return fmt.Sprintf("%d bytes (%.1f GiB)", n, float64(n)/gib)
-	case n >= mib:
-		return fmt.Sprintf("%d bytes (%.1f MiB)", n, float64(n)/mib)
-	}
-	return fmt.Sprintf("%d bytes", n)
 }
 
 // short is the error for content that could not be read whole.
@@ -695,7 +683,8 @@ func (out *output) writeSparse(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// run returns how many bytes at the beginning of p are blocks of zeros, or none.
+// run returns the length of the run of blocks of zeros, or of other blocks, that p
+// begins with.
 func run(p []byte) (n int, hole bool) {
 	for n < len(p) {
 		part := p[n:min(n+block, len(p))]
@@ -721,7 +710,7 @@ func (out *output) skip(p []byte) error {
 	return err
 }
 
-// close writes what is left, and the hole at the end if there is one.
+// close writes buffered data, and the hole at the end if there is one.
 func (out *output) close() error {
 	if err := out.w.Flush(); err != nil || !out.skipped {
 		return err

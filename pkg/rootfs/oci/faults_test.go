@@ -66,7 +66,7 @@ func TestFaults(t *testing.T) {
 			m.manifest.Layers[0] = m.put(imgspec.MediaTypeImageLayerGzip, gzipped(plain)[:100_000])
 		}, want: "inflating: unexpected EOF"},
 		"truncated tar": {layer: plain[:100_000], want: "etc/a: claims 300000 bytes, the layer ends after 99488"},
-		"10 TiB":        {layer: huge, want: "etc/a: claims 10995116277760 bytes"},
+		"10 TiB":        {layer: huge, want: "etc/a: claims 10 TiB (10995116277760 bytes)"},
 		"dotdot":        {layer: tarball(file{"../etc/passwd", ""}), want: "../etc/passwd: name leads out"},
 		"wrong object":  {layer: tarball(object("content", "contend")...), kind: ErrVerify, want: ".file: checksum mismatch: it is "},
 		"xz":            {before: func(m *testImage) { m.manifest.Layers[0] = m.put(imgspec.MediaTypeImageLayer, []byte("\xfd7zXZ\x00")) }, want: "bzip2 or xz"},
@@ -372,14 +372,14 @@ func TestInflateLimit(t *testing.T) {
 	o.Limits.Tar = 1 << 20
 	m := newImage(tarball(file{"zeros", string(make([]byte, 2<<20))}))
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
-	checkFault(t, err, nil, "zeros: claims 2097152 bytes (2.0 MiB), limit of a layer is 1048576")
+	checkFault(t, err, nil, "zeros: claims 2 MiB (2097152 bytes), limit of a layer is 1 MiB")
 }
 
 // TestSparseBomb has a layer of 2 KiB that has 63 GiB of nothing in it.
 func TestSparseBomb(t *testing.T) {
 	m := newImage(sparseFile("usr/bomb", 63<<30))
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, t.TempDir()))
-	checkFault(t, err, nil, "usr/bomb: claims 67645734912 bytes (63.0 GiB), most of them holes; limit of the holes in a layer is 17179869184 bytes (16.0 GiB)")
+	checkFault(t, err, nil, "usr/bomb: claims 63 GiB (67645734912 bytes), most of them holes; limit of the holes in a layer is 16 GiB (17179869184 bytes)")
 }
 
 // sparseFile returns a layer with one file that is a hole.

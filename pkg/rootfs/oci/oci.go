@@ -13,10 +13,10 @@
 // A NAME without HOST and without docker:// is a short one: registries.conf says
 // what it means, or it is refused. The last is what podman and buildah have on this machine; an ID is a NAME too.
 // A digest is that of a manifest or of an index of several architectures; what
-// it names must have it. Of an index, and of indexes in it, the image is taken
-// whose variant of the architecture is nearest to the wanted one and not above
-// it; attestations and other artifacts are passed over. Registries, credentials and certificates are those of
-// containers/image.
+// it names must have it. From an index, and the indexes in it, the image with the
+// nearest variant of the architecture is taken that is not above the wanted one.
+// Attestations and other artifacts are skipped. Registries, credentials and
+// certificates are those of containers/image.
 //
 // Every byte is checked before it is used: manifests, configs and blobs against
 // their digests and sizes, what the blobs inflate to against the diffIDs of the
@@ -78,7 +78,7 @@ var (
 	ErrNotFound = errors.New("not found")           // the reference names nothing
 
 	// ErrDamaged is an ErrVerify that a second try does not change: the blobs are
-	// as their digests say, and what is in them is wrong.
+	// as their digests say, but their content is wrong.
 	ErrDamaged = fmt.Errorf("damaged container: %w", ErrVerify)
 
 	// ErrForbidden is an ErrAccess: a policy or registries.conf does not want the image.
@@ -212,8 +212,7 @@ var maxIndexes int64 = 512 << 20
 // of all kinds, or 256.
 const maxPacks = 64
 
-// A spool is one file for the packs of layers that would be too many files. It
-// has no name.
+// A spool is one unnamed file for the packs of layers beyond maxPacks.
 type spool struct {
 	mu   sync.Mutex
 	file *os.File

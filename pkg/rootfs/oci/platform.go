@@ -347,7 +347,7 @@ func isImageConfig(mediaType string) bool {
 	return mediaType == imgspec.MediaTypeImageConfig || mediaType == manifest.DockerV2Schema2ConfigMediaType
 }
 
-// isArtifact reports whether a manifest says that it is none of an image.
+// isArtifact reports whether a manifest is, by its types, not that of an image.
 func isArtifact(raw []byte) bool {
 	var m imgspec.Manifest
 	if json.Unmarshal(raw, &m) != nil {

@@ -176,8 +176,8 @@ func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error
 	return raw, nil
 }
 
-// descriptors puts together what manifest and config say of the layers. Those
-// behind the final one, or all if there is none, are not part of a commit.
+// descriptors joins manifest and config to descriptions of the layers. Layers after
+// the final one, or all layers if there is none, are not part of a commit.
 func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest, final string) ([]descriptor, error) {
 	if len(layers) != len(diffIDs) {
 		return nil, fmt.Errorf("%d layers, but %d diffIDs in the config", len(layers), len(diffIDs))

@@ -106,8 +106,8 @@ func (s *source) open(ctx context.Context) (imageSource, error) {
 	return src, nil
 }
 
-// readLayout reads the index of an OCI layout. Its errors say what is wrong and
-// where: the library knows files of a layout by their names in there.
+// readLayout reads the index of an OCI layout. Its errors name the file by its whole
+// path, unlike those of the library.
 func readLayout(dir string) (index imgspec.Index, err error) {
 	name := filepath.Join(dir, "index.json")
 	f, err := os.Open(name)

@@ -324,7 +324,7 @@ func (s *stored) notHere(d digest.Digest) error {
 	return failf(ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
 }
 
-// enter goes on from a list to the image in it that has a manifest.
+// enter replaces a list by the image in it that has a manifest.
 func (s *stored) enter(d digest.Digest) error {
 	st, image := s.holder(d)
 	if st == nil {

@@ -25,7 +25,7 @@ func readDpkg(dir *rootfs.Inode) (all []Package, err error) {
 	case in.Size() == 0:
 		return nil, nil
 	case in.Size() > maxDpkg:
-		return nil, fmt.Errorf("%d bytes, at most %d are read", in.Size(), maxDpkg)
+		return nil, fmt.Errorf("%s, at most %s are read", rootfs.Bytes(in.Size()), rootfs.Bytes(maxDpkg))
 	}
 	fields := map[string]string{}
 	end := func() {

@@ -53,7 +53,7 @@ func openDatabase(blob rootfs.Blob) (*database, error) {
 	case binary.BigEndian.Uint32(h[56:]) > 1:
 		return nil, errors.New("text is not in UTF-8")
 	case blob.Size() > maxDatabase:
-		return nil, fmt.Errorf("%d bytes, at most %d are read", blob.Size(), int64(maxDatabase))
+		return nil, fmt.Errorf("%s, at most %s are read", rootfs.Bytes(blob.Size()), rootfs.Bytes(int64(maxDatabase)))
 	}
 	d.pages = blob.Size() / d.page
 	return d, nil

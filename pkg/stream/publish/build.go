@@ -165,7 +165,7 @@ func newDisk(b *build, platform string) (*item, error) {
 	if info, err := f.Stat(); err != nil {
 		return nil, err
 	} else if info.Size() != a.Size {
-		return nil, fmt.Errorf("%s: %w: it has %d bytes, not %d", path, ErrFile, info.Size(), a.Size)
+		return nil, fmt.Errorf("%s: %w: it has %s, not %s", path, ErrFile, rootfs.Bytes(info.Size()), rootfs.Bytes(a.Size))
 	}
 	if err := checkMagic(f, cmp.Or(compression, format)); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrFile, err)

@@ -113,8 +113,8 @@ func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry
 	return nil, fmt.Errorf("indexes in an index, more than %d deep", maxDepth)
 }
 
-// container returns the entry of an index that is best for an architecture, or "".
-// One of a variant that is above it is better than nothing: it is not run here.
+// container returns the best entry of an index for an architecture, or "". A
+// variant above the architecture is acceptable, because it is not run here.
 func container(entries []imgspec.Descriptor, arch string) (found digest.Digest) {
 	best := math.MaxInt
 	name, _, _ := strings.Cut(arch, "/")

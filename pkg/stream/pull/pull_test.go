@@ -387,7 +387,7 @@ func TestAuth(t *testing.T) {
 			if !errors.Is(err, want) || want == nil && (err != nil || !bytes.Equal(got.content, qcow2Content)) {
 				t.Errorf("password %q: %v", password, err)
 			}
-			// What is given goes before the file.
+			// Given credentials override the file.
 			for given, want := range map[string]error{"secret": nil, "hunter2": oci.ErrAccess} {
 				o.Registry.Login = &oci.Login{Username: "user", Password: given}
 				if _, err := get(t, temp(t), r.name+":one", o); !errors.Is(err, want) || err != nil && strings.Contains(err.Error(), given) {

@@ -31,7 +31,7 @@ const accept = imgspec.MediaTypeImageIndex + ", " + imgspec.MediaTypeImageManife
 // A repo is a repository in a registry, or in a mirror of it.
 type repo struct {
 	*registry.Repo
-	named   reference.Named // the repository as it was asked for, whatever mirror this is
+	named   reference.Named // the repository by its own name, not that of a mirror
 	noRange bool            // it sends other ranges than those it is asked for
 }
 

@@ -110,8 +110,8 @@ type Repo struct {
 	Backoff            retry.Backoff
 }
 
-// Open returns the repository at a place, with its registry. Nothing is asked of
-// it yet, but, where plain HTTP is allowed, whether it needs that.
+// Open returns the repository at a place, with its registry. It sends no request,
+// except to find out whether a registry needs plain HTTP, if that is allowed.
 func Open(ctx context.Context, named reference.Named, o Options) (*Repo, error) {
 	sys := o.system()
 	conf, err := sysregistriesv2.FindRegistry(sys, named.Name())

@@ -75,7 +75,7 @@ func Translate(text []byte, o Options) (ign []byte, warnings []string, err error
 	return ign, t.warnings, nil
 }
 
-// maxErrors is how many errors are told: a tree can have one for each file.
+// maxErrors is the largest number of errors shown: a tree can have one for each file.
 const maxErrors = 100
 
 // A translation is one config on its way.

@@ -19,7 +19,7 @@ const (
 	// for a byte.
 	maxText = 16 << 20
 
-	// maxNodes bounds what aliases can blow a small text up to.
+	// maxNodes bounds the expansion of a small text by aliases.
 	maxNodes = 1 << 18
 )
 

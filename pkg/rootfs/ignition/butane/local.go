@@ -130,7 +130,7 @@ type tree struct {
 	Local string
 	Path  string
 
-	// What the nodes of the tree get, if anything.
+	// Owners and modes of the nodes of the tree, if chosen.
 	User     types.NodeUser
 	Group    types.NodeGroup
 	FileMode *int

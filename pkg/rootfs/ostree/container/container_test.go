@@ -270,7 +270,7 @@ func TestObjectErrors(t *testing.T) {
 			a.Objects = append(a.Objects, layer.Object{ID: a.Objects[0].ID, Type: ostree.FileXattrsObject})
 		},
 		"checksum is ": func(a, _ *layer.Index) { a.Objects[find(a.Objects, ostree.DirMetaObject)].Off++ },
-		".dirtree: 10485761 bytes": func(a, _ *layer.Index) {
+		".dirtree: 10.0 MiB (10485761 bytes)": func(a, _ *layer.Index) {
 			a.Objects[find(a.Objects, ostree.DirTreeObject)].Size = ostree.MaxMetadata + 1
 		},
 		"unexpected EOF":   func(a, _ *layer.Index) { a.Objects[0].Off = 1 << 40 },

@@ -91,12 +91,12 @@ type builder struct {
 
 	objects map[string]*changedObject // by name
 	aliases map[string]string         // by the name of an object that is a hard link: its target
-	inEtc   map[string]*layer.Entry   // by placed name, what is in usr/etc
+	inEtc   map[string]*layer.Entry   // entries of usr/etc by placed name
 	found   []*finding
 }
 
-// A finding is something that many entries of a layer may have. One warning
-// names the first of them.
+// A finding is a fault that many entries of a layer may have. One warning names the
+// first of them.
 type finding struct {
 	path, what string
 	more       int
@@ -113,7 +113,7 @@ func (b *builder) find(path, what string) {
 	b.found = append(b.found, &finding{path: path, what: what})
 }
 
-// warnFound warns of what was found.
+// warnFound warns of the findings.
 func (b *builder) warnFound() {
 	for _, f := range b.found {
 		if f.more > 0 {

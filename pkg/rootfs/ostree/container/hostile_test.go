@@ -170,8 +170,8 @@ var hostile = []struct {
 	{name: "size is no number", raw: raw(block("usr/a", '0', size("zzzzzzzzzzz\x00"))), want: []string{"header behind"}},
 	{name: "uid out of range", raw: raw(block("usr/a", '0', func(b []byte) { base256(b[108:116], 1<<32-1) })), want: []string{"usr/a", "uid 4294967295"}},
 	{name: "gid is negative", raw: raw(block("usr/a", '0', func(b []byte) { base256(b[116:124], -5); b[116] = 0xff })), want: []string{"usr/a", "gid -5"}},
-	{name: "sparse file larger than a layer", raw: raw(holes("usr/a", 1<<40)), want: []string{"usr/a", "claims 1099511627776 bytes (1024.0 GiB), limit of a layer is 68719476736 bytes (64.0 GiB)"}},
-	{name: "sparse bomb", raw: raw(holes("usr/a", 63<<30)), want: []string{"usr/a", "claims 67645734912 bytes (63.0 GiB), most of them holes; limit of the holes in a layer is 1048576 bytes (1.0 MiB)"}},
+	{name: "sparse file larger than a layer", raw: raw(holes("usr/a", 1<<40)), want: []string{"usr/a", "claims 1 TiB (1099511627776 bytes), limit of a layer is 64 GiB (68719476736 bytes)"}},
+	{name: "sparse bomb", raw: raw(holes("usr/a", 63<<30)), want: []string{"usr/a", "claims 63 GiB (67645734912 bytes), most of them holes; limit of the holes in a layer is 1 MiB (1048576 bytes)"}},
 	{name: "many sparse bombs", raw: raw(holes("usr/a", 1<<20), holes("usr/b", 1)), want: []string{"usr/b", "claims 1 bytes, most of them holes; limit"}},
 	{name: "sparse file", raw: raw(holes("usr/a", 4)), makes: "usr/ usr/a=\x00\x00\x00\x00 usr/below=y"},
 	{name: "sparse pieces out of order", raw: raw(block("usr/a", 'S', func(b []byte) {

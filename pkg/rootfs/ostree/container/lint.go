@@ -51,8 +51,8 @@ func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 	}
 }
 
-// deadEnd returns where a link of /etc into /usr/etc leads, if that is to itself
-// or to nothing. In the container these were two directories.
+// deadEnd returns "itself" or "nothing" for a link of /etc into /usr/etc that leads
+// there, and "" for other links. In the container these are two directories.
 func deadEnd(name, target string, merged *rootfs.Inode) string {
 	if !path.IsAbs(target) {
 		target = path.Join("/etc", path.Dir(strings.TrimPrefix(name, "usr/etc/")), target)

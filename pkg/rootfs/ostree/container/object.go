@@ -21,7 +21,7 @@ import (
 //
 // In the first form the importer of a host takes a file of the repository that
 // has a time for such a change: it keeps the content aside, and the first hard
-// link to it becomes the file. A file without a time stays where it is.
+// link to it becomes the file. A file without a time stays in the repository.
 
 // A changedObject is a file in the repository whose content is kept aside.
 type changedObject struct {
@@ -49,9 +49,9 @@ func (b *builder) findObjects() {
 	}
 }
 
-// throughObject returns what an entry is without the names of objects: the same
-// entry, the file that a hard link becomes, a link to that file, or nil for an
-// entry that is not imported.
+// throughObject replaces an entry with the name of an object. It returns the same
+// entry, the file that a hard link becomes, a link to that file, or nil for an entry
+// that is not imported.
 func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 	inRepo := strings.HasPrefix(e.Name, layer.RepoDir)
 	switch {

@@ -7,10 +7,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Explain returns an error of laying out or writing a disk as one that names
-// the file by its path in the system, and by the layer that it came in. File
-// systems know it by another name: that of an object of the repository, or that
-// of a copy on a boot partition.
+// Explain makes an error of laying out or writing a disk name the file by its path
+// in the system, and by its layer. File systems know the file as an object of the
+// repository, or as a copy on a boot partition.
 func (d *Deployment) Explain(err error) error {
 	var inode *rootfs.InodeError
 	var content *rootfs.ContentError
@@ -29,9 +28,8 @@ func (d *Deployment) Explain(err error) error {
 	return err
 }
 
-// find returns the first inode with a path in the system that is one, or else
-// that has the content, and its path. What is not in the system may be
-// elsewhere on the root file system.
+// find returns an inode and its path: the given inode, or else the first one with
+// the content. It searches the system first, then all of the root file system.
 func (d *Deployment) find(inode *rootfs.Inode, content rootfs.Blob) (string, *rootfs.Inode) {
 	same := []func(*rootfs.Inode) bool{
 		func(n *rootfs.Inode) bool { return n == inode },
@@ -66,7 +64,7 @@ func (d *Deployment) deployed(name string) string {
 	return "/" + strings.TrimPrefix(name, "./")
 }
 
-// explain replaces what an error says first about a file.
+// explain replaces the part of an error that names the file.
 func explain(err, said error, name string, content rootfs.Blob, cause error) error {
 	if from, ok := content.(interface{ Origin() string }); ok && from.Origin() != "" {
 		name += " (" + from.Origin() + ")"
@@ -75,7 +73,7 @@ func explain(err, said error, name string, content rootfs.Blob, cause error) err
 	return &explained{strings.Replace(err.Error(), said.Error(), better.Error(), 1), err}
 }
 
-// An explained error says something else than the error that it is.
+// An explained error is another error with a better text.
 type explained struct {
 	text string
 	err  error

@@ -13,7 +13,7 @@ const (
 	slots     = 32 // of distances in the window
 )
 
-// A state says what was encoded last. Below 7 it was a literal.
+// A state is the history of the last steps. Below 7 the last one was a literal.
 type state int
 
 func (s state) isLiteral() bool { return s < 7 }
@@ -28,7 +28,7 @@ func (s state) literal() state {
 	return s - 6
 }
 
-// after returns the state after what is not a literal.
+// after returns the state after a match or repetition.
 func (s state) after(afterLiteral, otherwise state) state {
 	if s.isLiteral() {
 		return afterLiteral

@@ -5,7 +5,7 @@
 // The format is LZMA as in the specification of the LZMA SDK. GRUB's encoder is
 // that SDK's of version 4.58 with its defaults: binary trees find matches, and
 // a search for the cheapest way through them looks ahead until the next long
-// match. What the specification leaves open, such as how often prices are
+// match. Details that the specification leaves open, such as how often prices are
 // computed anew and which of two equally cheap ways is taken, follows it too.
 // See grub-core/lib/LzmaEnc.c and grub-core/lib/LzFind.c of GRUB.
 package lzma

@@ -98,7 +98,7 @@ func (r *rangeEncoder) reverse(p []prob, bits, symbol int) {
 	}
 }
 
-// A price is what encoding costs, in units of 1/16 bit.
+// A price is the cost of encoding, in units of 1/16 bit.
 type price uint32
 
 const (
