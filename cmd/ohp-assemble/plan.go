@@ -261,33 +261,23 @@ func (s *system) layOut(ui *ui, r *request) ([]plannedDisk, error) {
 // is in bases, and goes there.
 func (s *system) planDisk(p cloud.Platform, r *request, bases map[layout.Options]*layout.Base) (*layout.Disk, error) {
 	o := layout.Options{
-		Arch: s.arch, Sector: p.Sector, Size: cmp.Or(r.bytes, p.DiskSize(s.choices.Size)), Grow: r.bytes == 0, RootFS: s.rootFS,
-		ESP: r.esp, Boot: r.boot, Time: s.created(), Seed: s.seed(),
+		Arch: s.arch, Sector: p.Sector, Size: r.bytes, RootFS: s.rootFS, ESP: r.esp, Boot: r.boot, Time: s.created(), Seed: s.seed(),
+	}
+	if r.bytes == 0 {
+		o.Size, o.Grow = p.DiskSize(s.choices.Size), cmp.Or(p.Format.Unit, 1<<20)
+	}
+	base := bases[o]
+	if base == nil {
+		var err error
+		if base, err = layout.New(s.deployment, s.choices, o); err != nil {
+			return nil, s.deployment.Explain(err)
+		}
+		bases[o] = base
 	}
 	id := p.IgnitionID()
-	layOut := func() (*layout.Disk, error) {
-		base := bases[o]
-		if base == nil {
-			var err error
-			if base, err = layout.New(s.deployment, s.choices, o); err != nil {
-				return nil, s.deployment.Explain(err)
-			}
-			bases[o] = base
-		}
-		d, err := base.Disk(layout.Variant{Kargs: s.choices.Kargs(id, r.kargs), Platform: s.choices.Platform(id), Ignition: r.config})
-		return d, s.deployment.Explain(err)
-	}
-	d, err := layOut()
+	d, err := base.Disk(layout.Variant{Kargs: s.choices.Kargs(id, r.kargs), Platform: s.choices.Platform(id), Ignition: r.config})
 	if err != nil {
-		return nil, err
-	}
-	if unit := p.Format.Unit; o.Grow && unit != 0 && d.Size()%unit != 0 {
-		notes := d.Notes
-		o.Size = (d.Size() + unit - 1) / unit * unit
-		if d, err = layOut(); err != nil {
-			return nil, err
-		}
-		d.Notes = append(notes, fmt.Sprintf("its disks have a whole number of GiB: it has %s", rootfs.Size(d.Size())))
+		return nil, s.deployment.Explain(err)
 	}
 	return d, p.Check(d.Size())
 }

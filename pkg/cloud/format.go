@@ -34,7 +34,7 @@ type Format struct {
 	// Check returns why a disk of a size in bytes cannot be in this format; nil
 	// if every one can.
 	Check func(size int64) error
-	// Unit is what Check wants sizes to be multiples of; zero for a MiB or less.
+	// Unit is the number of bytes that a disk's size is a multiple of; zero means a MiB.
 	Unit int64
 	// Manifest returns the digest of the container in a file; nil if it is none.
 	Manifest func(io.Reader) (string, error)

@@ -22,6 +22,7 @@ package layout
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ type Options struct {
 	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
 	Sector int         // bytes of a sector: 512 or 4096; zero means 512
 	Size   int64       // of the disk in bytes; zero is as small as the content allows, with some slack
-	Grow   bool        // Size is a wish: the disk is larger if the content takes more, or to have whole MiB
+	Grow   int64       // Size is a wish: the disk is larger if the content takes more, and a multiple of so many bytes, whole MiB; zero means exactly Size
 	RootFS string      // of the root: xfs or ext4
 	ESP    coreos.Size // of the EFI system partition; zero means as the container asks
 	Boot   coreos.Size // of the boot partition; zero means as the container asks
@@ -122,14 +123,17 @@ type Base struct {
 	root       *rootfs.Inode
 	rootFS     *disk.Image
 	rootBy     string // origin of its size
-	grown      bool   // the size that was asked for is too small
 	size       int64
+	notes      []string
 }
 
 // New lays out what the disks of a deployment have in common.
 func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
-	if o.Grow {
-		o.Size = roundUp(min(o.Size, 1<<60))
+	var notes []string
+	if wish := min(o.Size, 1<<60); o.Grow > 0 {
+		if o.Size = multiple(wish, o.Grow); o.Size != roundUp(wish) {
+			notes = append(notes, fmt.Sprintf("its disks have a multiple of %s: it has %s", people(o.Grow), people(o.Size)))
+		}
 	}
 	sizes, err := chosen(choices, o)
 	if err != nil {
@@ -139,7 +143,7 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{deployment: d, choices: choices, options: o, firmware: f, sizes: sizes, root: d.Root}
+	b := &Base{deployment: d, choices: choices, options: o, firmware: f, sizes: sizes, root: d.Root, notes: notes}
 	if o.RootFS == "ext4" {
 		b.root = withLostFound(d)
 	}
@@ -149,9 +153,6 @@ func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error
 	}
 	if err := b.formatRoot(around); err != nil {
 		return nil, err
-	}
-	if b.size = o.Size; o.Size == 0 || b.grown {
-		b.size = around + b.rootFS.Size()
 	}
 	return b, nil
 }
@@ -176,10 +177,7 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Disk{Root: b.root, Boot: boot, Warnings: slices.Concat(b.sizes.warnings, b.warnings(boot, bootFS))}
-	if b.grown {
-		out.Notes = append(out.Notes, fmt.Sprintf("a disk of %s is too small for the content: it has %s", people(b.options.Size), people(b.size)))
-	}
+	out := &Disk{Root: b.root, Boot: boot, Warnings: slices.Concat(b.sizes.warnings, b.warnings(boot, bootFS)), Notes: b.notes}
 	out.Partitions = slices.Concat(b.firmware.partitions, []Partition{
 		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), b.sizes.boot.By, bootFS),
 		filesystem("root", b.firmware.rootType, b.options.RootFS, rootUUID.String(), b.rootBy, b.rootFS),
@@ -359,7 +357,7 @@ func (b *Base) formatRoot(around int64) error {
 	fill := o.Size > 0 && (want == nil || want.Policy.GrowRoot == nil || *want.Policy.GrowRoot)
 	if fill && left > 0 {
 		if img, err := format(left); err == nil {
-			b.rootFS, b.rootBy = img, "the size of the disk"
+			b.rootFS, b.rootBy, b.size = img, "the size of the disk", o.Size
 			return nil
 		}
 	}
@@ -367,11 +365,9 @@ func (b *Base) formatRoot(around int64) error {
 	if err != nil {
 		return fmt.Errorf("partition root: %w", err)
 	}
-	if least = roundUp(least); o.Size > 0 && left < least && o.Grow {
-		o.Size, fill = 0, false
-		b.grown = true
-	}
-	if o.Size > 0 && left < least {
+	least = roundUp(least)
+	small := o.Size > 0 && left < least
+	if small && o.Grow == 0 {
 		return fmt.Errorf("disk of %s is too small: %sthe content needs %s", people(o.Size), b.sizes.unusual(), people(least+around))
 	}
 	size, by := roundUp(least*7/5), "the content"
@@ -381,13 +377,18 @@ func (b *Base) formatRoot(around int64) error {
 	if asked := b.sizes.root; asked.Bytes >= size {
 		size, by = asked.Bytes, asked.By
 	}
-	if o.Size > 0 && (fill || size > left) {
+	if small {
+		o.Size = multiple(around+size, o.Grow)
+		b.notes = []string{fmt.Sprintf("a disk of %s is too small for the content: it has %s", people(around+left), people(o.Size))}
+		left = o.Size - around
+	}
+	if o.Size > 0 && left != size && (fill || size > left) {
 		size, by = left, "the size of the disk"
 	}
 	if b.rootFS, err = format(size); err != nil {
 		return fmt.Errorf("partition root: %w", err)
 	}
-	b.rootBy = by
+	b.rootBy, b.size = by, cmp.Or(o.Size, around+size)
 	return nil
 }
 
@@ -469,7 +470,10 @@ func features(kernel string) xfs.Features {
 	return xfs.LTS6_1
 }
 
-func roundUp(n int64) int64 { return (n + mib - 1) &^ (mib - 1) }
+func roundUp(n int64) int64 { return multiple(n, mib) }
+
+// multiple returns the least multiple of step that is not less than n.
+func multiple(n, step int64) int64 { return (n + step - 1) / step * step }
 
 // filesystem returns a partition that is filled by a file system of its name.
 func filesystem(name string, kind gpt.GUID, format, uuid, by string, img *disk.Image) Partition {

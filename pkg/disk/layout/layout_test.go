@@ -611,7 +611,7 @@ func TestFedora(t *testing.T) {
 			o.Arch, o.RootFS = test.arch, choices.RootFS
 			o.Kargs, o.Platform = choices.Kargs(platform, nil), choices.Platform(platform)
 			if platform != "metal" {
-				o.Size, o.Grow = choices.Size, true
+				o.Size, o.Grow = choices.Size, mib
 			}
 			made, err := newDisk(d, choices, o)
 			if test.err != "" {

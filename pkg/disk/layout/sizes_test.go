@@ -294,7 +294,7 @@ func TestGrow(t *testing.T) {
 	if _, err := newDisk(d, choices, o); err == nil || !strings.Contains(err.Error(), "too small") {
 		t.Errorf("a disk that is too small: %v", err)
 	}
-	o.Grow = true
+	o.Grow = mib
 	grown, err := newDisk(d, choices, o)
 	if err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func TestGrow(t *testing.T) {
 			t.Errorf("a disk of %d bytes, which is large enough: %v", size, err)
 		}
 	}
-	o.Grow = false
+	o.Grow = 0
 	if _, err := newDisk(d, choices, o); err == nil || !strings.Contains(err.Error(), "not a whole number of MiB") {
 		t.Errorf("an option with a fraction of a MiB: %v", err)
 	}
