@@ -372,7 +372,7 @@ func (c *Choices) readISO(root *rootfs.Inode) error {
 		}
 		var keys any
 		if err == nil {
-			if err = decodeYAML(text, &keys); err != nil {
+			if keys, err = decodeYAML(text, new(any)); err != nil {
 				err = fmt.Errorf("%s: %w", name, err)
 			}
 		}

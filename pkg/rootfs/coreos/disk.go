@@ -243,14 +243,11 @@ func (c *Choices) readDisk(root *rootfs.Inode) error {
 		var f struct {
 			Disk *Disk `yaml:"partition_table"`
 		}
-		if err := decodeYAML(text, &f); err != nil {
+		keys, err := decodeYAML(text, &f)
+		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		var all any
-		if err := decodeYAML(text, &all); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		c.checkKeys(name, diskKeys, all)
+		c.checkKeys(name, diskKeys, keys)
 		if f.Disk == nil {
 			c.warn("%s: no partition_table: the file has no effect on an image", name)
 			return nil

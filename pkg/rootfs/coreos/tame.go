@@ -53,12 +53,16 @@ func decodeJSON(text []byte, v any) (keys any, err error) {
 	return keys, json.Unmarshal(text, &keys)
 }
 
-// decodeYAML reads a text. This parser bounds what depth and aliases make of it.
-func decodeYAML(text []byte, v any) error {
+// decodeYAML reads a text into v and returns all of its keys. The parser bounds
+// depth and aliases by itself.
+func decodeYAML(text []byte, v any) (keys any, err error) {
 	if err := tame(text); err != nil {
-		return err
+		return nil, err
 	}
-	return line(yaml.Unmarshal(text, v))
+	if err := yaml.Unmarshal(text, v); err != nil {
+		return nil, line(err)
+	}
+	return keys, line(yaml.Unmarshal(text, &keys))
 }
 
 // goType is how parsers name a type of Go in their errors.
