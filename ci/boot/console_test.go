@@ -49,7 +49,7 @@ func TestHopeless(t *testing.T) {
 		"You are in emergency mode. After logging in, type\n",
 	} {
 		took, stopped, err := simulate(t, true, false, words, "more\n", "and more\n")
-		if !stopped || took > silence || err == nil || !strings.Contains(err.Error(), "did not come up") {
+		if !stopped || took > silence/2 || err == nil || !strings.Contains(err.Error(), "did not come up") {
 			t.Errorf("%q: stopped %v after %v, error %v", words, stopped, took, err)
 		}
 	}

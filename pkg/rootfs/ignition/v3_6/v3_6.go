@@ -1,9 +1,8 @@
 // Package v3_6 reads version 3.6.0 of Ignition's config specification.
 //
-// Ignition's library has it in config/v3_6 since 2.26.0, but the Go module
-// proxy serves no release after 2.24.0. This package has the functions of the
-// library's one, so that it can be dropped for it when a newer release
-// resolves.
+// Ignition's library has it in config/v3_6 since 2.26.0, and the newest release
+// that resolves is 2.24.0. This package has the functions of the library's one,
+// so that it can be dropped for it when a newer release resolves.
 //
 // The types are those of 3.6.0-experimental in 2.24.0, which have the same
 // fields and rules except for one: since 2.25.0 a custom Clevis pin may have
