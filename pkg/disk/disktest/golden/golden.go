@@ -15,6 +15,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"hash"
@@ -25,6 +26,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
@@ -129,6 +132,55 @@ func Sum(t testing.TB, write func(io.Writer) error) string {
 	if err := write(onlyWriter{h}); err != nil {
 		t.Fatal(err)
 	}
+	return h.Sum()
+}
+
+// File returns the digest of a file. It reads no holes, where the file system
+// tells them.
+func File(t testing.TB, name string) string {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h, err := hashFile(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.Sum()
+}
+
+func hashFile(f *os.File) (*Hash, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	h, buf := NewHash(), make([]byte, 1<<20)
+	for off := int64(0); off < info.Size(); {
+		start, err := f.Seek(off, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // a hole up to the end
+			h.Skip(info.Size() - off)
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		h.Skip(start - off)
+		if off, err = f.Seek(start, unix.SEEK_HOLE); err != nil {
+			return nil, err
+		}
+		if _, err := io.CopyBuffer(onlyWriter{h}, io.NewSectionReader(f, start, off-start), buf); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// Text returns the digest of a text.
+func Text(s string) string {
+	h := NewHash()
+	io.WriteString(h, s)
 	return h.Sum()
 }
 
