@@ -53,9 +53,7 @@ func TestRead(t *testing.T) {
 
 // TestReadKernel reads what mke2fs made and the kernel wrote.
 func TestReadKernel(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	treetest.Root(t)
 	dir := t.TempDir()
 	img, at := filepath.Join(dir, "img"), filepath.Join(dir, "at")
 	if err := os.WriteFile(img, nil, 0o644); err != nil {

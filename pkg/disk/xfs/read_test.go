@@ -45,9 +45,7 @@ func TestRead(t *testing.T) {
 
 // TestReadKernel reads what mkfs.xfs made and the kernel wrote.
 func TestReadKernel(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	treetest.Root(t)
 	img := filepath.Join(t.TempDir(), "img")
 	if err := os.WriteFile(img, nil, 0o644); err != nil {
 		t.Fatal(err)
