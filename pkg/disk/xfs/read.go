@@ -67,7 +67,7 @@ var errChecksum = errors.New("wrong checksum")
 
 // sealed checks what seal has put in its place.
 func sealed(b []byte, at int) error {
-	if sealOf(b, at) != binary.LittleEndian.Uint32(b[at:]) {
+	if checksum(b, at) != binary.LittleEndian.Uint32(b[at:]) {
 		return errChecksum
 	}
 	return nil
@@ -320,15 +320,15 @@ func (f *forkReader) node(fsbno uint64, level int) error {
 	if err != nil {
 		return err
 	}
-	count, most := int(be.Uint16(b[6:])), (len(b)-bmbtHeadSize)/mapSize
+	count, most := int(be.Uint16(b[6:])), (len(b)-longHead)/mapSize
 	if string(b[:4]) != "BMA3" || int(be.Uint16(b[4:])) != level || count > most {
 		return fmt.Errorf("block %d is damaged", at/f.block)
 	}
 	if level == 0 {
-		return f.leaf(b[bmbtHeadSize:], count)
+		return f.leaf(b[longHead:], count)
 	}
 	for i := range count {
-		if err := f.node(be.Uint64(b[bmbtHeadSize+8*most+8*i:]), level-1); err != nil {
+		if err := f.node(be.Uint64(b[longHead+8*most+8*i:]), level-1); err != nil {
 			return err
 		}
 	}
@@ -412,7 +412,7 @@ func (rd *reader) unwrap(c *core, maps []mapping, block uint64, size int, magic 
 		if string(b[:4]) != magic || int(be.Uint32(b[4:])) != len(out) {
 			return nil, errors.New("a block of its text is damaged")
 		}
-		out = append(out, b[remoteHead:min(len(b), remoteHead+size-len(out))]...)
+		out = append(out, b[textHead:min(len(b), textHead+size-len(out))]...)
 		block++
 	}
 	return out, nil
@@ -597,9 +597,9 @@ func (rd *reader) attrs(c *core) (map[string]string, error) {
 			break
 		}
 		switch be.Uint16(b[8:]) {
-		case daNode:
+		case magicNode:
 			block = uint64(be.Uint32(b[daHead+4:]))
-		case attrLeaf:
+		case magicAttrLeaf:
 			err = rd.leafXattrs(found, b, c, maps)
 			block = uint64(be.Uint32(b))
 			last = block == 0

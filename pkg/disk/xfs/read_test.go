@@ -153,7 +153,7 @@ var hostile = []struct {
 			if level > 0 {
 				be.PutUint16(b[6:], uint16(n))
 				for i := range mapMax {
-					be.PutUint64(b[bmbtHeadSize+mapMax*8+i*8:], freeBlock+level-1)
+					be.PutUint64(b[longHead+mapMax*8+i*8:], freeBlock+level-1)
 				}
 			}
 			seal(b, 64)

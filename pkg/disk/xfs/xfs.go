@@ -75,7 +75,6 @@ const MinSize = 300 << 20
 const (
 	blockSize   = 4096
 	inodeSize   = 512
-	coreSize    = 176 // of an inode
 	forkRoom    = inodeSize - coreSize
 	chunkInodes = 64
 	chunkBlocks = chunkInodes * inodeSize / blockSize
