@@ -67,5 +67,5 @@ func allowed(pkg, on string) bool {
 
 // sibling reports whether both are disk formats: those meet in pkg/disk/layout.
 func sibling(pkg, on string) bool {
-	return strings.HasPrefix(pkg, "pkg/disk/") && strings.HasPrefix(on, "pkg/disk/") && !strings.HasPrefix(on, pkg+"/")
+	return !strings.HasPrefix(on, "pkg/disk/internal/") && strings.HasPrefix(pkg, "pkg/disk/") && strings.HasPrefix(on, "pkg/disk/") && !strings.HasPrefix(on, pkg+"/")
 }

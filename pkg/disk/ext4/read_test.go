@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/walk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -194,7 +195,7 @@ func TestReadHostile(t *testing.T) {
 		}
 	}
 	deep := rootfs.Dir(0o755)
-	if err := deep.Place(strings.Repeat("d/", maxPath/2+1)+"leaf", rootfs.Dir(0o755)); err != nil {
+	if err := deep.Place(strings.Repeat("d/", walk.Default.Path/2+1)+"leaf", rootfs.Dir(0o755)); err != nil {
 		t.Fatal(err)
 	}
 	img, err := Format(deep, Options{Size: 64 << 20})
@@ -226,14 +227,15 @@ func TestReadChecksums(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rd := &reader{r: img, inodes: map[uint32]*rootfs.Inode{}, claimed: map[uint64]bool{}}
+	reads := &recorder{ReaderAt: img, blocks: map[int64]bool{}}
+	if _, err := Read(reads); err != nil {
+		t.Fatal(err)
+	}
+	rd := &reader{r: img}
 	if err := rd.open(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rd.inode(inoRoot, "."); err != nil {
-		t.Fatal(err)
-	}
-	_, root, err := rd.decode(inoRoot)
+	root, _, err := rd.decode(inoRoot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,10 +243,10 @@ func TestReadChecksums(t *testing.T) {
 		"label": superOffset + 120, "descriptor": 2 * headBlock, "root": int64(rd.tables[0])*headBlock + inodeSize + 16,
 		"attributes": int64(root.FileACLLo)*headBlock + headBlock - 1,
 	}
-	blocks := slices.Sorted(maps.Keys(rd.claimed))
+	blocks := slices.Sorted(maps.Keys(reads.blocks))
 	for i, n := range blocks {
 		if i < 8 || i > len(blocks)-8 { // roots and nodes stand before leaves, trees behind them
-			at[fmt.Sprint("block ", n)] = int64(n)*headBlock + 9
+			at[fmt.Sprint("block ", n)] = n*headBlock + 9
 		}
 	}
 	for what, off := range at {
@@ -252,6 +254,20 @@ func TestReadChecksums(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+// A recorder keeps the numbers of the blocks that are read as a whole: those of
+// extent trees, directories and attributes.
+type recorder struct {
+	io.ReaderAt
+	blocks map[int64]bool
+}
+
+func (r *recorder) ReadAt(b []byte, off int64) (int, error) {
+	if len(b) == headBlock && off > superOffset {
+		r.blocks[off/headBlock] = true
+	}
+	return r.ReaderAt.ReadAt(b, off)
 }
 
 // A flipped reader has one bit turned.
