@@ -105,7 +105,7 @@ func TestReadHostile(t *testing.T) {
 					setNext(b, g, n+2, n+2)
 				}
 			},
-			"is none":     func(b []byte, g geometry) { setNext(b, g, 2, 1); setNext(b, g, 4, 0xFFF0) },
+			"is outside":  func(b []byte, g geometry) { setNext(b, g, 2, 1); setNext(b, g, 4, 0xFFF0) },
 			"sizes":       func(b []byte, g geometry) { b[13] = 3 },
 			"copies":      func(b []byte, g geometry) { b[16] = 1 },
 			"its FAT has": func(b []byte, g geometry) { b[19], b[20] = 0, 0; order.PutUint32(b[32:], 1<<31) },
@@ -117,7 +117,7 @@ func TestReadHostile(t *testing.T) {
 			}
 		}
 	}
-	tall := place(t, 1, strings.Repeat("d/", maxPath/2+1)+"leaf")
+	tall := place(t, 1, strings.Repeat("d/", limits.Path/2+1)+"leaf")
 	if _, err := Read(mustFormat(t, tall, Options{Size: 127 * mib})); err == nil || !strings.Contains(err.Error(), "a path of more than") {
 		t.Errorf("%.200v", err)
 	}
