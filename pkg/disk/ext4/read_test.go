@@ -20,7 +20,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestRead: what is formatted is read, to the last attribute.
+// TestRead reads the file systems of Format, and compares all metadata.
 func TestRead(t *testing.T) {
 	for _, block := range []int{1024, 4096} {
 		trees := map[string]*rootfs.Inode{}
@@ -52,7 +52,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadKernel reads what mke2fs made and the kernel wrote.
+// TestReadKernel reads a file system that mke2fs made and the kernel wrote.
 func TestReadKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
@@ -94,8 +94,8 @@ func TestReadKernel(t *testing.T) {
 	}
 }
 
-// TestReadUnclean reads what the kernel leaves where it is stopped: its log was
-// not replayed, and what stood in its place before is there.
+// TestReadUnclean reads a file system whose journal was not replayed. Its older
+// files are there.
 func TestReadUnclean(t *testing.T) {
 	f, err := os.Open(treetest.Unclean(t, "ext4"))
 	if err != nil {
@@ -145,7 +145,7 @@ func (p patched) unchecked() (root []byte) {
 	return p.Head[int64(rd.tables[0])*headBlock+inodeSize:][:inodeSize]
 }
 
-// A hostile is what somebody may have made up. Some take a number.
+// A hostile is damage without checksums. Some kinds take a number.
 var hostile = []struct {
 	says string
 	make func(p patched, root []byte, n uint32)
@@ -185,7 +185,8 @@ var hostile = []struct {
 	}, 16000},
 }
 
-// TestReadHostile: what was made up has an end, which is an error.
+// TestReadHostile has endless and impossible structures. Reading them ends with
+// an error.
 func TestReadHostile(t *testing.T) {
 	for _, c := range hostile {
 		p := small(t)

@@ -2,7 +2,7 @@ package xfs
 
 const (
 	logRecordSize = 0x8000 // bytes of a record at most
-	logHeadSize   = 512    // one sector of 512 bytes, whatever the sector size
+	logHeadSize   = 512    // always one sector of 512 bytes
 )
 
 // writeLog writes a log that was closed cleanly: one unmount record at its

@@ -18,7 +18,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestRead: what is formatted is read, to the last attribute.
+// TestRead reads the file systems of Format, and compares all metadata.
 func TestRead(t *testing.T) {
 	trees := cases()
 	for seed := range uint64(60) {
@@ -44,7 +44,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadKernel reads what mkfs.xfs made and the kernel wrote.
+// TestReadKernel reads a file system that mkfs.xfs made and the kernel wrote.
 func TestReadKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
@@ -82,8 +82,8 @@ func TestReadKernel(t *testing.T) {
 	}
 }
 
-// TestReadUnclean reads what the kernel leaves where it is stopped: its log was
-// not replayed, and what stood in its place before is there.
+// TestReadUnclean reads a file system whose log was not replayed. Its older files
+// are there.
 func TestReadUnclean(t *testing.T) {
 	f, err := os.Open(treetest.Unclean(t, "xfs"))
 	if err != nil {
@@ -137,7 +137,7 @@ func extentOf(root []byte, maps ...mapping) {
 	}
 }
 
-// A hostile is what somebody may have made up, with the right checksums.
+// A hostile is damage with the right checksums.
 var hostile = []struct {
 	says string
 	make func(p patched, root []byte, ino uint64, n uint32)
@@ -210,7 +210,8 @@ func localOf(root []byte, name string, ino uint32) {
 	copy(root[coreSize:], b)
 }
 
-// TestReadHostile: what was made up has an end, which is an error.
+// TestReadHostile has endless and impossible structures. Reading them ends with
+// an error.
 func TestReadHostile(t *testing.T) {
 	for i, c := range hostile {
 		p := small(t)

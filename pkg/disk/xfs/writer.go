@@ -171,7 +171,7 @@ func (w *writer) free() (n uint64) {
 	return n
 }
 
-// emit puts bytes at a linear block.
+// emit adds bytes at a linear block.
 func (w *writer) emit(linear uint64, b []byte) {
 	w.pieces = append(w.pieces, disk.Extent{Off: int64(linear) * blockSize, Blob: bytes.NewReader(b)})
 }
@@ -194,7 +194,7 @@ func (w *writer) layout() error {
 	return nil
 }
 
-// file places the content of a file.
+// file places the content of a file, in the order of its extents.
 func (w *writer) file(n *node) error {
 	size := n.in.Size()
 	runs, err := w.take(uint64(size+blockSize-1) / blockSize)
