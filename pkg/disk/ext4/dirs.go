@@ -25,7 +25,7 @@ func direntSize(name int) int { return (8 + name + 3) &^ 3 }
 const (
 	direntTailSize = 12
 	dxRootHead     = 32 // "." and "..", and dxInfo
-	dxNodeHead     = 8  // an entry without a name, so that all looks like a directory block
+	dxNodeHead     = 8  // an entry without a name, so that a node looks like a directory block
 	dxTailSize     = 8
 	maxName        = 255
 )

@@ -11,7 +11,7 @@ const (
 	superSize     = 1024
 	inodeSize     = 256
 	extraISize    = 32  // of the inode's fields behind the first 128 bytes
-	bodyOffset    = 160 // 128 + extraISize: where in-inode attributes start
+	bodyOffset    = 160 // 128 + extraISize: start of the attributes in an inode
 	descSize      = 64
 	groupsPerFlex = 16
 )

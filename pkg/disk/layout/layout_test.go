@@ -76,7 +76,7 @@ func sector512(end string) string {
 	return strings.Repeat("\xcc", 512-len(end)) + end
 }
 
-// system returns an operating system that has what a disk needs, and no more.
+// system returns an operating system with only the files that a disk needs.
 func system(t testing.TB) *rootfs.Inode {
 	t.Helper()
 	root := rootfs.Dir(0o755)
@@ -279,8 +279,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// TestFileSystems looks for what the first boot looks for: labels and UUIDs,
-// at the offsets that their formats have them at.
+// TestFileSystems looks for labels and UUIDs at the offsets of their formats, like
+// the first boot.
 func TestFileSystems(t *testing.T) {
 	d := layout(t, options("metal"))
 	for _, want := range []struct {
@@ -511,7 +511,7 @@ func sum(t testing.TB, d *Disk) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// TestMissing: what a container lacks is named, not left out.
+// TestMissing has containers without a needed file. The error names it.
 func TestMissing(t *testing.T) {
 	for _, name := range []string{
 		grubDir + "kernel.img", grubDir + "normal.mod", grubDir + "ext2.mod", bootupd + "grub2-static/grub-static-efi.cfg",
