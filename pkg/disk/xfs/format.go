@@ -280,7 +280,7 @@ func (d *dinode) encode(to []byte) {
 	b = be.AppendUint32(be.AppendUint32(b, d.NextUnlinked), d.CRC)
 	b = be.AppendUint64(be.AppendUint64(be.AppendUint64(b, d.ChangeCount), d.LSN), d.Flags2)
 	b = append(be.AppendUint32(b, d.CowExtSize), make([]byte, 12)...)
-	b = append(be.AppendUint64(be.AppendUint64(b, d.CrTime), d.Ino), d.UUID[:]...)
+	_ = append(be.AppendUint64(be.AppendUint64(b, d.CrTime), d.Ino), d.UUID[:]...)
 }
 
 // Formats of a fork, enum xfs_dinode_fmt.
