@@ -55,7 +55,7 @@ func newAttr(name, value string) (attr, error) {
 	prefix, rest, _ := strings.Cut(name, ".")
 	index, ok := map[string]uint8{"user": indexUser, "trusted": indexTrusted, "security": indexSecurity}[prefix]
 	if !ok || rest == "" || len(name) > maxName || strings.Contains(name, "\x00") {
-		return attr{}, fmt.Errorf("attribute %q has no place in ext4", name)
+		return attr{}, fmt.Errorf("attribute %q cannot be stored in ext4, names are user.*, trusted.*, security.* and access control lists", name)
 	}
 	return attr{index, rest, value}, nil
 }

@@ -339,10 +339,10 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 	return &root
 }
 
-// formatRoot lays out the root file system. It has what is left of a disk of the
-// size that was asked for. Of a disk without a size, or one that the first boot
-// is to fill, it has what the content takes and, as coreos-assembler estimates
-// it, two fifths more for the first boot to work in.
+// formatRoot lays out the root file system. On a disk of a given size it takes the
+// rest of the disk. On a disk without a size, or one that the first boot fills, it
+// takes the size of the content and, like coreos-assembler, two fifths more for the
+// first boot.
 func (b *Base) formatRoot(around int64) error {
 	o, want := b.options, b.choices.Disk
 	format, need, err := b.rootFormat()
@@ -396,7 +396,7 @@ func (b *Base) formatRoot(around int64) error {
 // size. From 400 groups on, the first boot of Fedora CoreOS makes the file system
 // anew, in memory: with groups of 460 MiB that is on disks of 180 GiB and more. A
 // root that is not smaller than coreos-assembler's, with as many groups, has
-// groups that are not smaller. What the content takes with a log of 64 MiB and
+// groups that are not smaller. The size of the content with a log of 64 MiB and
 // two fifths more is larger almost always: 920 MiB for a system of 480 MiB, for
 // which coreos-assembler takes 684 MiB. A tree of mostly symbolic links is the
 // exception, because coreos-assembler counts a block for each of them.
@@ -422,8 +422,8 @@ func assemblerRoot(root *rootfs.Inode) int64 {
 	return total * 7 / 5 * mib // and 1 MiB, which is outside of the partition
 }
 
-// rootFormat returns how the root file system is made in a size, and what size
-// it needs.
+// rootFormat returns functions that make the root file system in a size, and that
+// return the size that it needs.
 func (b *Base) rootFormat() (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
 	root, o := b.root, b.options
 	switch o.RootFS {

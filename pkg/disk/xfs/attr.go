@@ -60,7 +60,7 @@ func newAttr(name, value string) (a attr, err error) {
 	flags, ok := map[string]byte{"user": 0, "trusted": attrRoot, "security": attrSecure}[prefix]
 	switch {
 	case !ok || rest == "" || len(rest) > maxName || strings.Contains(rest, "\x00"):
-		return a, fmt.Errorf("attribute %q cannot be stored in XFS, names are user.*, trusted.*, security.*", name)
+		return a, fmt.Errorf("attribute %q cannot be stored in XFS, names are user.*, trusted.*, security.* and access control lists", name)
 	case len(value) > maxValue:
 		return a, fmt.Errorf("attribute %q has %d bytes, limit is %d", name, len(value), maxValue)
 	}
