@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sort"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -95,8 +94,7 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 	}
 	end := off + int64(len(p))
 	done := off // everything before it is read
-	first := sort.Search(len(m.extents), func(i int) bool { return m.extents[i].End() > off })
-	for _, e := range m.extents[first:] {
+	for _, e := range m.extents[m.search(off):] {
 		if e.Off >= end {
 			break
 		}
