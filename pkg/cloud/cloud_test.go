@@ -160,6 +160,9 @@ func TestWriteFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
+			if p.Format.Plan != nil && kind == compress.None {
+				disktest.Noise(3 << 20).WriteTo(f) // must not show
+			}
 			spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
 			if err != nil {
 				t.Fatal(err)
@@ -177,13 +180,35 @@ func TestWriteFile(t *testing.T) {
 				t.Errorf("%s, %s: the file of %d bytes is not what was shown", p.ID, kind, n)
 			}
 			n, sum, head := content(t, f, kind)
-			if sum != hex.EncodeToString(plain.Sum(nil)) || p.Format.Size != nil && n != p.Format.Size(img) {
+			if sum != hex.EncodeToString(plain.Sum(nil)) {
 				t.Errorf("%s, %s: the %d bytes in it are not what was shown", p.ID, kind, n)
 			}
+			checkPlan(t, p, f, kind, n, img, facts)
 			if want, ok := magic[p.Format.Suffix]; !ok || !strings.HasPrefix(head, want) {
 				t.Errorf("%s: begins with %q", p.ID, head)
 			}
 		}
+	}
+}
+
+// checkPlan compares a file with its plan, at random ranges if it is not compressed.
+func checkPlan(t *testing.T, p Platform, f *os.File, kind compress.Kind, size int64, img *disk.Image, facts Facts) {
+	t.Helper()
+	if (p.Format.Plan == nil) == (p.Format.Write == nil) {
+		t.Fatalf("%s: its format must have one of Plan and Write", p.ID)
+	}
+	if p.Format.Plan == nil {
+		return
+	}
+	file, err := p.Format.Plan(img, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file.Size() != size {
+		t.Errorf("%s, %s: %d bytes, planned %d", p.ID, kind, size, file.Size())
+	}
+	if kind == compress.None {
+		disktest.Ranges(t, f.Name(), file)
 	}
 }
 

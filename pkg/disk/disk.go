@@ -32,6 +32,7 @@ func (e Extent) End() int64 { return e.Off + e.Blob.Size() }
 type Image struct {
 	size    int64
 	extents []Extent
+	watch   func(n int64) // see Watch
 }
 
 // New returns an image of the given size in bytes. Extents may come in any

@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -20,7 +19,7 @@ const deflateWindow = 4096
 
 // writeCompressed compresses all clusters into the spool, then writes the
 // tables and copies the spool behind them.
-func writeCompressed(w *bufio.Writer, img *disk.Image, l *layout, o Options) error {
+func writeCompressed(w io.Writer, img *disk.Image, l *layout, o Options) error {
 	if o.Compression == Zstd {
 		l.compression = compressionZstd
 	}
@@ -34,10 +33,13 @@ func writeCompressed(w *bufio.Writer, img *disk.Image, l *layout, o Options) err
 		return fmt.Errorf("file would be larger than %s", rootfs.Bytes(max))
 	}
 	base := l.offset(l.dataStart())
-	l.writeTables(w, img,
+	metadata := l.metadata(img,
 		func(data int64) uint16 { return p.refs[data] },
 		func(content int64) uint64 { return p.entries[content] + base })
-	_, err := io.Copy(w, io.NewSectionReader(o.Spool, 0, l.data<<l.bits))
+	if _, err := w.Write(metadata); err != nil {
+		return err
+	}
+	_, err := io.CopyBuffer(w, io.NewSectionReader(o.Spool, 0, l.data<<l.bits), make([]byte, chunk))
 	return err
 }
 

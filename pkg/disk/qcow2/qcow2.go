@@ -22,7 +22,7 @@
 package qcow2
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -70,64 +70,67 @@ func Check(size int64) error {
 	return nil
 }
 
-// Write writes the image to w from start to end.
+// Format returns a file that holds the disk without compression, itself an image.
+// Its size must be a whole number of sectors of 512 bytes.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
+	if o.Compression != None {
+		return nil, errors.New("qcow2: compressed clusters must be written, see Write")
+	}
+	return format(img, clusterBits)
+}
+
+func format(img *disk.Image, bits int) (*disk.Image, error) {
+	l := newLayout(img, bits)
+	if err := l.check(); err != nil {
+		return nil, fmt.Errorf("qcow2: %w", err)
+	}
+	l.place()
+	metadata := l.metadata(img,
+		func(data int64) uint16 { return 1 },
+		func(content int64) uint64 { return l.offset(l.dataStart()+content) | entryCopied })
+	extents := []disk.Extent{{Blob: bytes.NewReader(metadata)}}
+	at := l.dataStart()
+	for run := range img.Runs(l.cluster()) {
+		if run.Hole {
+			continue
+		}
+		extents = append(extents, disk.Extent{Off: int64(l.offset(at)), Blob: img.Section(run.Off, run.Len)})
+		at += ceil(run.Len, l.cluster())
+	}
+	return disk.New(l.clusters()<<bits, extents...)
+}
+
+// Write writes a file that holds the disk to w from start to end.
 func Write(w io.Writer, img *disk.Image, o Options) error {
 	return write(w, img, o, clusterBits)
 }
 
-// Size returns how many bytes Write writes without compression.
-func Size(img *disk.Image) int64 {
-	l := newLayout(img, clusterBits)
-	l.place()
-	return l.clusters() << l.bits
-}
-
 func write(w io.Writer, img *disk.Image, o Options, bits int) error {
+	if o.Compression == None {
+		file, err := format(img, bits)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteTo(w)
+		return wrap(err)
+	}
 	l := newLayout(img, bits)
-	b := bufio.NewWriterSize(w, chunk) // keeps the first error until Flush
 	err := l.check()
 	switch {
 	case err != nil:
-	case o.Compression == None:
-		err = writePlain(b, img, l)
 	case o.Compression != Deflate && o.Compression != Zstd:
 		err = fmt.Errorf("unknown compression %d", o.Compression)
 	case o.Spool == nil:
 		err = errors.New("compression needs a spool")
 	default:
-		err = writeCompressed(b, img, l, o)
+		err = writeCompressed(w, img, l, o)
 	}
-	if err == nil {
-		err = b.Flush()
-	}
-	if err != nil {
-		return fmt.Errorf("qcow2: %w", err)
-	}
-	return nil
+	return wrap(err)
 }
 
-func writePlain(w *bufio.Writer, img *disk.Image, l *layout) error {
-	l.place()
-	l.writeTables(w, img,
-		func(data int64) uint16 { return 1 },
-		func(content int64) uint64 { return l.offset(l.dataStart()+content) | entryCopied })
-	for c, err := range img.Chunks(l.cluster(), chunk, nil) {
-		if err != nil {
-			return err
-		}
-		if c.Hole {
-			continue
-		}
-		// What is in the buffer would make every chunk be copied through it.
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		if _, err := w.Write(c.Data); err != nil {
-			return err
-		}
-		if rest := c.Len % l.cluster(); rest != 0 { // the end of the disk
-			zeros(w, l.cluster()-rest)
-		}
+func wrap(err error) error {
+	if err != nil {
+		return fmt.Errorf("qcow2: %w", err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package vhd
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
 	"strings"
 	"testing"
 
@@ -14,11 +13,10 @@ import (
 func TestOpen(t *testing.T) {
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
-			path := disktest.Write(t, "disk.vhd", func(w io.Writer) error { return WriteDynamic(w, img, options) })
-			disktest.Open(t, path, Open, img)
+			disktest.Open(t, dynamicPath(t, img), Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vpc", "-o", "force_size=on"), Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vpc", "-o", "force_size=on,subformat=fixed"), Open, img)
-			fixed, err := Fixed(img, options)
+			fixed, err := Format(img, options)
 			if err != nil {
 				t.Fatal(err)
 			}

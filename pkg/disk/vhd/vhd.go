@@ -11,21 +11,21 @@
 package vhd
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
+	"slices"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what a file tells of its disk.
+// Options describe the disk in a file.
 type Options struct {
-	ID   [16]byte    // of the disk
-	Time rootfs.Time // when it was made
+	Dynamic bool        // only blocks with content are in the file
+	ID      [16]byte    // of the disk
+	Time    rootfs.Time // of its creation
 }
 
 const (
@@ -39,7 +39,6 @@ const (
 
 	// maxSize is what the table and the geometry can tell.
 	maxSize = 2040 << 30
-	chunk   = 1 << 20
 
 	typeFixed   = 2
 	typeDynamic = 3
@@ -144,93 +143,52 @@ func geometry(total int64) (cylinders uint16, heads, sectors uint8) {
 	return uint16(cylinderTimesHeads / h), uint8(h), uint8(perTrack)
 }
 
-// FixedSize returns how many bytes a fixed disk has.
-func FixedSize(img *disk.Image) int64 { return img.Size() + footerSize }
-
-// Fixed returns a fixed disk, itself a plan.
-func Fixed(img *disk.Image, o Options) (*disk.Image, error) {
+// Format returns a file that holds the disk, itself an image. Check tells which
+// sizes of disks are possible.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
 	if err := Check(img.Size()); err != nil {
 		return nil, err
 	}
+	if o.Dynamic {
+		return dynamicFile(img, o)
+	}
 	end := newFooter(img.Size(), typeFixed, o)
-	return disk.New(FixedSize(img), disk.Extent{Blob: img}, disk.Extent{Off: img.Size(), Blob: bytes.NewReader(end)})
+	return disk.New(img.Size()+footerSize, disk.Extent{Blob: img}, disk.Extent{Off: img.Size(), Blob: bytes.NewReader(end)})
 }
 
-// DynamicSize returns how many bytes WriteDynamic writes.
-func DynamicSize(img *disk.Image) int64 {
-	var blocks int64
-	for r := range img.Runs(block) {
-		if !r.Hole {
-			blocks += (r.Len + block - 1) / block
-		}
-	}
-	return dataOffset(img) + blocks*(bitmap+block) + footerSize
-}
+// present is the bitmap of a block: the file has all of its sectors.
+var present = bytes.Repeat([]byte{0xff}, bitmap)
 
-// dataOffset is where the blocks begin.
-func dataOffset(img *disk.Image) int64 {
-	entries := (img.Size() + block - 1) / block
-	return tableOffset + (4*entries+sectorSize-1)&^(sectorSize-1)
-}
-
-// WriteDynamic writes a dynamic disk to w from start to end.
-func WriteDynamic(w io.Writer, img *disk.Image, o Options) error {
-	if err := Check(img.Size()); err != nil {
-		return err
-	}
+func dynamicFile(img *disk.Image, o Options) (*disk.Image, error) {
 	end := newFooter(img.Size(), typeDynamic, o)
-	head := header{
-		Cookie: [8]byte([]byte("cxsparse")), DataOffset: none, TableOffset: tableOffset, Version: 1 << 16,
-		Entries: uint32((img.Size() + block - 1) / block), BlockSize: block,
-	}
-	head.Checksum = checksum(encode(head))
-	b := bufio.NewWriterSize(w, chunk) // keeps the first error until Flush
-	b.Write(end)
-	b.Write(encode(head))
-	at := dataOffset(img)
-	table := make([]byte, at-tableOffset)
-	for i := range table {
-		table[i] = 0xff
-	}
-	for r := range img.Runs(block) {
-		for off := r.Off; !r.Hole && off < r.End(); off += block {
+	table := bytes.Repeat([]byte{0xff}, int(tableSize(img.Size())))
+	at := tableOffset + int64(len(table))
+	var extents []disk.Extent
+	for run := range img.Runs(block) {
+		for off := run.Off; !run.Hole && off < run.End(); off += block {
 			binary.BigEndian.PutUint32(table[off/block*4:], uint32(at/sectorSize))
+			extents = append(extents,
+				disk.Extent{Off: at, Blob: bytes.NewReader(present)},
+				disk.Extent{Off: at + bitmap, Blob: img.Section(off, min(block, img.Size()-off))})
 			at += bitmap + block
 		}
 	}
-	b.Write(table)
-	if err := writeBlocks(b, img); err != nil {
-		return fmt.Errorf("vhd: %w", err)
-	}
-	b.Write(end)
-	if err := b.Flush(); err != nil {
-		return fmt.Errorf("vhd: %w", err)
-	}
-	return nil
+	head := slices.Concat(end, encode(newHeader(img.Size())), table)
+	extents = append(extents, disk.Extent{Blob: bytes.NewReader(head)}, disk.Extent{Off: at, Blob: bytes.NewReader(end)})
+	return disk.New(at+footerSize, extents...)
 }
 
-// writeBlocks writes the blocks with content. All their sectors are marked as
-// there.
-func writeBlocks(w *bufio.Writer, img *disk.Image) error {
-	var present [bitmap]byte
-	for i := range present {
-		present[i] = 0xff
+// entries returns the number of blocks of a disk.
+func entries(size int64) int64 { return (size + block - 1) / block }
+
+// tableSize returns the size of the table in the file: whole sectors.
+func tableSize(size int64) int64 { return (4*entries(size) + sectorSize - 1) &^ (sectorSize - 1) }
+
+func newHeader(size int64) header {
+	h := header{
+		Cookie: [8]byte([]byte("cxsparse")), DataOffset: none, TableOffset: tableOffset, Version: 1 << 16,
+		Entries: uint32(entries(size)), BlockSize: block,
 	}
-	for c, err := range img.Chunks(block, block, nil) {
-		if err != nil {
-			return err
-		}
-		if c.Hole {
-			continue
-		}
-		w.Write(present[:])
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		if _, err := w.Write(c.Data); err != nil {
-			return err
-		}
-		w.Write(make([]byte, block-len(c.Data))) // the last block of the disk may be short
-	}
-	return nil
+	h.Checksum = checksum(encode(h))
+	return h
 }

@@ -12,11 +12,10 @@
 package vhdx
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"unicode/utf16"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -116,17 +115,6 @@ var (
 	physicalSector = guid{0xCDA348C7, 0x445D, 0x4471, [8]byte{0x9C, 0xC9, 0xE9, 0x88, 0x52, 0x51, 0xC5, 0x56}}
 )
 
-// Size returns how many bytes Write writes.
-func Size(img *disk.Image) int64 {
-	size := batOffset + batSize(img.Size())
-	for r := range img.Runs(block) {
-		if !r.Hole {
-			size += (r.Len + block - 1) &^ (block - 1)
-		}
-	}
-	return size
-}
-
 // batSize is the size of the block allocation table in the file.
 func batSize(size int64) int64 {
 	blocks := (size + block - 1) / block
@@ -142,25 +130,26 @@ func Check(size int64) error {
 	return nil
 }
 
-// Write writes the image to w from start to end. Its size must be a whole
-// number of sectors.
-func Write(w io.Writer, img *disk.Image, o Options) error {
+// Format returns a file that holds the disk, itself an image. Check tells which
+// sizes of disks are possible.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
 	if err := Check(img.Size()); err != nil {
-		return err
+		return nil, err
 	}
-	b := bufio.NewWriterSize(w, mib) // keeps the first error until Flush
-	b.Write(front(img, o))
-	b.Write(make([]byte, logSize))
-	b.Write(metadata(img, o))
-	b.Write(table(img))
-	err := writeBlocks(b, img)
-	if err == nil {
-		err = b.Flush()
+	extents := []disk.Extent{
+		{Blob: bytes.NewReader(front(img, o))},
+		{Off: metaOffset, Blob: bytes.NewReader(metadata(img, o))},
+		{Off: batOffset, Blob: bytes.NewReader(table(img))},
 	}
-	if err != nil {
-		return fmt.Errorf("vhdx: %w", err)
+	at := batOffset + batSize(img.Size())
+	for run := range img.Runs(block) {
+		if run.Hole {
+			continue
+		}
+		extents = append(extents, disk.Extent{Off: at, Blob: img.Section(run.Off, run.Len)})
+		at += (run.Len + block - 1) &^ (block - 1)
 	}
-	return nil
+	return disk.New(at, extents...)
 }
 
 // front is the first MiB: what the file is, and where its regions are.
@@ -231,23 +220,4 @@ func table(img *disk.Image) []byte {
 		}
 	}
 	return b
-}
-
-func writeBlocks(w *bufio.Writer, img *disk.Image) error {
-	for c, err := range img.Chunks(block, block, nil) {
-		if err != nil {
-			return err
-		}
-		if c.Hole {
-			continue
-		}
-		if err := w.Flush(); err != nil { // or every block would be copied
-			return err
-		}
-		if _, err := w.Write(c.Data); err != nil {
-			return err
-		}
-		w.Write(make([]byte, block-len(c.Data))) // the last block of the disk may be short
-	}
-	return nil
 }
