@@ -14,6 +14,7 @@ package gcp
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -112,26 +113,54 @@ func Write(w io.Writer, img *disk.Image, o Options) error {
 }
 
 func writeTar(out io.Writer, img *disk.Image, o Options) error {
-	w := bufio.NewWriterSize(out, chunk)
-	entries, size := sparseMap(img)
-	head, extensions := headers(entries, size, img.Size(), o)
-	written := put(w, head)
-	for _, e := range extensions {
-		written += put(w, e)
-	}
+	w := bufio.NewWriterSize(out, chunk) // keeps the first error until Flush
+	head, size := beginning(img, o)
+	w.Write(head)
 	for c, err := range img.Chunks(grain, chunk, nil) {
 		if err != nil {
 			return err
 		}
-		n, err := w.Write(c.Data)
-		if err != nil {
+		if _, err := w.Write(c.Data); err != nil {
 			return err
 		}
-		written += int64(n)
 	}
-	written += 2 * block // the end of an archive
-	w.Write(make([]byte, 2*block+(record-written%record)%record))
+	w.Write(make([]byte, tail(int64(len(head))+size)))
 	return w.Flush()
+}
+
+// Format returns the archive before compression, itself an image.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
+	if err := Check(img.Size()); err != nil {
+		return nil, err
+	}
+	head, _ := beginning(img, o)
+	at := int64(len(head))
+	extents := []disk.Extent{{Blob: bytes.NewReader(head)}}
+	for run := range img.Runs(grain) {
+		if !run.Hole {
+			extents = append(extents, disk.Extent{Off: at, Blob: img.Section(run.Off, run.Len)})
+			at += run.Len
+		}
+	}
+	return disk.New(at+tail(at), extents...)
+}
+
+// beginning returns the headers, and the size of the content behind them.
+func beginning(img *disk.Image, o Options) (head []byte, size int64) {
+	entries, size := sparseMap(img)
+	first, extensions := headers(entries, size, img.Size(), o)
+	head = encode(first)
+	for _, e := range extensions {
+		head = append(head, encode(e)...)
+	}
+	return head, size
+}
+
+// tail returns the number of zeros behind the content: the end of the archive, and
+// the rest of its last record.
+func tail(written int64) int64 {
+	written += 2 * block
+	return 2*block + (record-written%record)%record
 }
 
 // sparseMap returns the map and how many bytes of content there are.
@@ -206,10 +235,4 @@ func encode(v any) []byte {
 		panic(err) // a structure of this package without a fixed size
 	}
 	return b
-}
-
-// put writes a structure. Its error comes again when w is flushed.
-func put(w *bufio.Writer, v any) int64 {
-	n, _ := w.Write(encode(v))
-	return int64(n)
 }

@@ -162,6 +162,35 @@ func TestSameAsTar(t *testing.T) {
 	}
 }
 
+// TestFormat: Write compresses the archive that Format lays out.
+func TestFormat(t *testing.T) {
+	for name, img := range images(t) {
+		t.Run(name, func(t *testing.T) {
+			file, err := Format(img, stamp)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := disktest.File(t, "disk.tar", file)
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var packed bytes.Buffer
+			if err := Write(&packed, img, stamp); err != nil {
+				t.Fatal(err)
+			}
+			unpacked, err := gzip.NewReader(&packed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(unpacked)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("Write compresses %d bytes, Format has %d: %v", len(got), len(want), err)
+			}
+		})
+	}
+}
+
 // TestPython has another reader of the format hash the disk.
 func TestPython(t *testing.T) {
 	img := images(t)["1000 pieces and a hole"]
