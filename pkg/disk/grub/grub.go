@@ -24,6 +24,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -62,14 +63,12 @@ type source struct {
 
 // read returns the content of a file, or nil after noting what it was for.
 func (s *source) read(name, what string) []byte {
-	n := s.root.Resolve(name)
-	if n == nil || !n.IsFile() {
+	b, err := s.root.ReadFile(name, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		s.missing(name, what)
-		return nil
-	}
-	b, err := rootfs.ReadAll(n.Content, maxFile)
-	if err != nil {
-		s.errs = append(s.errs, fmt.Errorf("/%s: %w", name, err))
+	case err != nil:
+		s.errs = append(s.errs, fmt.Errorf("/%w", err))
 	}
 	return b
 }

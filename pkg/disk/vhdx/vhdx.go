@@ -115,6 +115,11 @@ var (
 	physicalSector = guid{0xCDA348C7, 0x445D, 0x4471, [8]byte{0x9C, 0xC9, 0xE9, 0x88, 0x52, 0x51, 0xC5, 0x56}}
 )
 
+// literal returns an extent of metadata. Zeros at its end are a hole.
+func literal(off int64, b []byte) disk.Extent {
+	return disk.Extent{Off: off, Blob: bytes.NewReader(bytes.TrimRight(b, "\x00"))}
+}
+
 // batSize is the size of the block allocation table in the file.
 func batSize(size int64) int64 {
 	blocks := (size + block - 1) / block
@@ -137,9 +142,9 @@ func Format(img *disk.Image, o Options) (*disk.Image, error) {
 		return nil, err
 	}
 	extents := []disk.Extent{
-		{Blob: bytes.NewReader(front(img, o))},
-		{Off: metaOffset, Blob: bytes.NewReader(metadata(img, o))},
-		{Off: batOffset, Blob: bytes.NewReader(table(img))},
+		literal(0, front(img, o)),
+		literal(metaOffset, metadata(img, o)),
+		literal(batOffset, table(img)),
 	}
 	at := batOffset + batSize(img.Size())
 	for run := range img.Runs(block) {
