@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// A Run is a stretch of an image that is all content or all hole.
+// A Run is a range of an image that is either content or a hole.
 type Run struct {
 	Off, Len int64
 	Hole     bool
@@ -16,7 +16,7 @@ type Run struct {
 func (r Run) End() int64 { return r.Off + r.Len }
 
 // Runs yields the image from start to end as alternating content and holes.
-// It looks at the image in grains, such as the blocks of a file system or the
+// It divides the image into grains, such as the blocks of a file system or the
 // clusters of a format: a grain with any content in it is content. Only the
 // last grain of an image may be short.
 func (m *Image) Runs(grain int64) iter.Seq[Run] {
@@ -54,7 +54,7 @@ type Chunk struct {
 	Data []byte // nil if and only if the run is a hole
 }
 
-// zeros is what holes are written from.
+// zeros are the bytes of holes.
 var zeros [256 << 10]byte
 
 // WriteTo writes the chunk's bytes to w; a hole is written as zeros.
@@ -217,7 +217,7 @@ func readChunk(m *Image, buf []byte, run Run) result {
 	return result{Chunk{run, buf}, err}
 }
 
-// copyTo is the second stage, there only if somebody taps.
+// copyTo is the second stage, if there is a tap.
 func (s *stream) copyTo(tap io.Writer, in <-chan result, send func(result) bool) {
 	for r := range in {
 		if r.err == nil {
@@ -229,7 +229,7 @@ func (s *stream) copyTo(tap io.Writer, in <-chan result, send func(result) bool)
 	}
 }
 
-// write is WriteTo that ends early when the loop is over: holes can be long.
+// write is WriteTo that ends early when the loop is over, because holes can be long.
 func (s *stream) write(tap io.Writer, c Chunk) error {
 	_, err := c.WriteTo(stoppable{tap, s.stop})
 	return err

@@ -8,8 +8,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A layout says how many clusters of each kind the file has, and by that where
-// they are.
+// A layout is the number of clusters of each kind in the file, and so their place.
 type layout struct {
 	bits        int   // logarithm of the cluster size; a field so that tests can shrink it
 	size        int64 // of the disk
@@ -22,8 +21,8 @@ type layout struct {
 	refTable int64 // clusters of the refcount table
 }
 
-// newLayout takes the map of the image. What follows from the number of data
-// clusters is for place.
+// newLayout maps the image. The fields that depend on the number of data clusters are
+// set by place.
 func newLayout(img *disk.Image, bits int) *layout {
 	l := &layout{bits: bits, size: img.Size()}
 	for run := range img.Runs(l.cluster()) {

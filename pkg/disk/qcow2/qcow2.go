@@ -1,7 +1,7 @@
 // Package qcow2 writes and reads images in the format of QEMU, version 3
 // ("compat 1.1"), as QEMU's docs/interop/qcow2.rst describes it.
 //
-// A file is made of clusters of 64 KiB. [Write] lays it out so that it streams:
+// A file consists of clusters of 64 KiB, in this order:
 //
 //	header
 //	refcount table       where the refcount blocks are
@@ -10,15 +10,14 @@
 //	L2 tables            where the clusters of the disk are
 //	data                 clusters of the disk in their order
 //
-// A cluster of the disk that no extent of the image touches is not in the
-// file, and neither is an L2 table without entries. Since that is known before
-// any content is read, so is all that stands before the data. Compression is
-// the exception: only when all clusters are compressed is it known where each
-// of them stands, so they wait in a spool.
+// Clusters of the disk without content are not in the file, nor are L2 tables without
+// entries. This is known before any content is read, so [Format] returns the file as
+// an image. Compression is the exception: the place of a cluster depends on the sizes
+// of those before it. [Write] keeps them in a spool and writes the tables first.
 //
 // Left out: backing files, snapshots, encryption, external data files,
-// bitmaps, subclusters. [Open] refuses images that need those to be read,
-// except that it ignores snapshots and bitmaps.
+// bitmaps, subclusters. [Open] ignores snapshots and bitmaps, and rejects images that
+// need the others to be read.
 package qcow2
 
 import (
@@ -30,26 +29,25 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
-// Compression says how the clusters of the disk are stored.
+// Compression is the form in which clusters of the disk are stored.
 type Compression int
 
-// Kinds of compression. Deflate is understood by everything that knows qcow2,
-// Zstd by QEMU 5.1 and later.
+// Kinds of compression. All readers of qcow2 support Deflate; QEMU 5.1 and later
+// support Zstd.
 const (
 	None Compression = iota
 	Deflate
 	Zstd
 )
 
-// Options say how an image is written. The zero value writes it as it is.
+// Options select the compression. The zero value selects none.
 type Options struct {
 	Compression Compression
-	Spool       Spool // must be there for compression
+	Spool       Spool // required for compression
 }
 
-// A Spool keeps compressed clusters until all are there. A temporary file is
-// one. Whatever was in it is overwritten, and it is left for the caller to
-// remove.
+// A Spool keeps compressed clusters until all are compressed: a temporary file. Its
+// previous content does not matter. The caller removes it.
 type Spool interface {
 	io.ReaderAt
 	io.WriterAt
@@ -59,7 +57,7 @@ type Spool interface {
 // default.
 const clusterBits = 16
 
-// chunk is how many bytes of content are read at once.
+// chunk is the number of bytes of content that are read at once.
 const chunk = 1 << 20
 
 // Check returns why a disk of a size in bytes cannot be written.

@@ -124,7 +124,7 @@ func file(t testing.TB, img *disk.Image, c Compression, bits int) string {
 	return f.Name()
 }
 
-// rawFile makes what qemu-img compares with.
+// rawFile writes the disk for qemu-img to compare.
 func rawFile(t testing.TB, img *disk.Image) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "disk.raw"))
@@ -302,7 +302,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// TestDeterminism: neither the number of workers nor what was in the spool
+// TestDeterminism: neither the number of workers nor the old content of the spool
 // shows in the file.
 func TestDeterminism(t *testing.T) {
 	img := scattered(t, 5, 30*mib, 900)
@@ -365,7 +365,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestOpenQEMU reads what qemu-img wrote.
+// TestOpenQEMU reads files of qemu-img.
 func TestOpenQEMU(t *testing.T) {
 	for name, img := range map[string]*disk.Image{
 		"scattered": scattered(t, 6, 8*mib, 100),

@@ -29,7 +29,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestOpenRounded reads what QEMU makes of a disk whose geometry is larger.
+// TestOpenRounded reads a file of QEMU for a disk whose geometry is larger.
 func TestOpenRounded(t *testing.T) {
 	noise := disk.Extent{Off: 9 << 20, Blob: disktest.Noise(5000)}
 	img, err := disk.New(10<<20, noise)
@@ -43,8 +43,8 @@ func TestOpenRounded(t *testing.T) {
 	disktest.Open(t, disktest.Convert(t, img, "-O", "vpc"), Open, larger)
 }
 
-// small is a file of a disk with one block of 4 KiB, smaller than they are
-// written here.
+// small is a file of a disk with one block of 4 KiB, smaller than the blocks that
+// Format makes.
 func small(t testing.TB, sectors byte) []byte {
 	t.Helper()
 	head := header{Cookie: [8]byte([]byte("cxsparse")), DataOffset: none, TableOffset: tableOffset, Version: 1 << 16, Entries: 2, BlockSize: minBlock}
@@ -58,7 +58,7 @@ func small(t testing.TB, sectors byte) []byte {
 	return append(b, end...)
 }
 
-// TestOpenBitmap: what the bitmap does not have was never written.
+// TestOpenBitmap: sectors that are not in the bitmap read as zeros.
 func TestOpenBitmap(t *testing.T) {
 	want, err := disk.New(8<<10,
 		disk.Extent{Off: 4<<10 + 512, Blob: strings.NewReader(strings.Repeat("x", 512))}, disk.Extent{Off: 7 << 10, Blob: strings.NewReader(strings.Repeat("x", 512))})

@@ -1,13 +1,13 @@
 // Package vhd writes and reads disks in the format of Virtual PC, which is also Azure's,
 // as Microsoft's "Virtual Hard Disk Image Format Specification" describes it.
 //
-// A fixed disk is the disk itself and a footer of 512 bytes. A dynamic one has
-// only the blocks of 2 MiB with content:
+// A file of a fixed disk is the disk followed by a footer of 512 bytes. A file of a
+// dynamic disk has only the blocks of 2 MiB with content:
 //
-//	footer | header | table of where blocks are | for each block a bitmap of its
+//	footer | header | table of the places of blocks | for each block a bitmap of its
 //	sectors, and the block | footer
 //
-// All numbers are big-endian. Left out are differencing disks.
+// All numbers are big-endian. Differencing disks are left out.
 package vhd
 
 import (
@@ -37,12 +37,12 @@ const (
 	tableOffset = footerSize + headerSize
 	none        = 1<<64 - 1
 
-	// maxSize is what the table and the geometry can tell.
+	// maxSize is the limit of the table and the geometry.
 	maxSize = 2040 << 30
 
 	typeFixed   = 2
 	typeDynamic = 3
-	epoch       = 946684800 // 2000-01-01, from which times are counted
+	epoch       = 946684800 // 2000-01-01, the start of time in a footer
 )
 
 // footer is the specification's hard disk footer.
@@ -50,7 +50,7 @@ type footer struct {
 	Cookie       [8]byte
 	Features     uint32
 	Version      uint32
-	DataOffset   uint64 // of the header; none in a fixed disk
+	DataOffset   uint64 // of the header; all ones in a fixed disk
 	Time         uint32
 	Creator      [4]byte
 	CreatorVer   uint32
@@ -76,10 +76,10 @@ type header struct {
 	Entries     uint32
 	BlockSize   uint32
 	Checksum    uint32
-	Reserved    [984]byte // of a parent, which there is none of
+	Reserved    [984]byte // of a parent disk
 }
 
-// Check returns why a disk cannot be one of this format.
+// Check returns why a disk of a size in bytes cannot be in this format.
 func Check(size int64) error {
 	if size <= 0 || size%sectorSize != 0 || size > maxSize {
 		return fmt.Errorf("vhd: a disk of %s: must be a whole number of sectors of %d, at most %s", rootfs.Bytes(size), sectorSize, rootfs.Bytes(int64(maxSize)))
@@ -87,8 +87,8 @@ func Check(size int64) error {
 	return nil
 }
 
-// newFooter returns the footer of a disk. The creator is Windows, of whose
-// disks readers take the size as it stands, and not as its geometry rounds it.
+// newFooter returns the footer of a disk. The creator is Windows: for its disks
+// readers use the size, not the geometry, which is rounded.
 func newFooter(size int64, kind uint32, o Options) []byte {
 	cylinders, heads, sectors := geometry(size / sectorSize)
 	f := footer{
@@ -111,7 +111,7 @@ func encode(v any) []byte {
 	return b
 }
 
-// checksum is that of a structure whose checksum is zero.
+// checksum returns the checksum of a structure in which that field is zero.
 func checksum(b []byte) uint32 {
 	var sum uint32
 	for _, c := range b {
@@ -120,7 +120,7 @@ func checksum(b []byte) uint32 {
 	return ^sum
 }
 
-// geometry is the specification's, for systems that ask for cylinders.
+// geometry is the algorithm of the specification.
 func geometry(total int64) (cylinders uint16, heads, sectors uint8) {
 	total = min(total, 65535*16*255)
 	var perTrack, cylinderTimesHeads, h int64

@@ -67,7 +67,7 @@ func TestFixed(t *testing.T) {
 	}
 }
 
-// TestGeometry has the examples that QEMU gives the same disks.
+// TestGeometry compares with the geometry that QEMU writes.
 func TestGeometry(t *testing.T) {
 	for _, size := range []int64{1 << 20, 100 << 20, 600 << 20, 10 << 30, 100 << 30, 500 << 30} {
 		path := t.TempDir() + "/disk.vhd"
@@ -99,7 +99,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestTime: a time that the footer cannot have is the nearest one.
+// TestTime: the footer holds the nearest time that it can represent.
 func TestTime(t *testing.T) {
 	for sec, want := range map[int64]uint32{0: 0, epoch: 0, epoch + 7: 7, epoch + 1<<32 - 1: 1<<32 - 1, epoch + 1<<32: 1<<32 - 1, 10737418239: 1<<32 - 1} {
 		footer := newFooter(1<<20, typeDynamic, Options{Time: rootfs.Time{Sec: sec}})

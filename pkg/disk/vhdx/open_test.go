@@ -146,7 +146,7 @@ func TestOpenOne(t *testing.T) {
 	}
 }
 
-// FuzzOpen has its checksums mended, or it would find nothing but those. What
+// FuzzOpen repairs the checksums, or it would find wrong ones only. What
 // it changes are the front, metadata and table, with their zeros left out.
 func FuzzOpen(f *testing.F) {
 	good, _ := small(f)

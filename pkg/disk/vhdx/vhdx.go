@@ -4,7 +4,7 @@
 //	file identifier, two headers, two region tables   1 MiB
 //	log, which is empty                               1 MiB
 //	metadata: sizes of the disk, its sectors, blocks  1 MiB
-//	block allocation table: where each block is       whole MiB
+//	block allocation table: the place of each block   whole MiB
 //	blocks of 1 MiB with content
 //
 // All numbers are little-endian. Fixed disks are read and not written;
@@ -22,7 +22,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what a file tells of its disk.
+// Options describe the disk in a file.
 type Options struct {
 	ID [16]byte // of the disk: page 83 data
 }
@@ -42,8 +42,8 @@ const (
 	present    = 6 // PAYLOAD_BLOCK_FULLY_PRESENT
 
 	sectorSize = 512
-	// chunkRatio is how many blocks share a block of sector bitmaps, of which a
-	// table has an entry although a disk without a parent has none.
+	// chunkRatio is the number of blocks that share a block of sector bitmaps. The
+	// table has an entry for it, although a disk without a parent has no such block.
 	chunkRatio = 1 << 23 * sectorSize / block
 )
 
@@ -157,7 +157,7 @@ func Format(img *disk.Image, o Options) (*disk.Image, error) {
 	return disk.New(at, extents...)
 }
 
-// front is the first MiB: what the file is, and where its regions are.
+// front is the first MiB: identifier, headers and region tables.
 func front(img *disk.Image, o Options) []byte {
 	b := make([]byte, mib)
 	copy(b, "vhdxfile")

@@ -16,7 +16,7 @@ import (
 
 const (
 	maxGrain = 1 << 20        // more than any writer is known to make
-	endSize  = 2 * sectorSize // the footer and what marks the end of the file
+	endSize  = 2 * sectorSize // the footer and the end marker
 )
 
 // A reader is the disk inside a file.

@@ -60,7 +60,7 @@ const (
 	descriptor = 20 * sectorSize            // room of the descriptor
 	maxSize    = int64(1) << 32 * tableSpan // entries count sectors in 32 bits
 
-	// chunk is how much content is read at once.
+	// chunk is the number of bytes of content that are read at once.
 	chunk = 1 << 20
 )
 
@@ -95,8 +95,8 @@ const (
 	atEnd          = 1<<64 - 1 // the directory is where the footer says
 )
 
-// A marker tells what the following sectors are. One with a size is a grain,
-// which begins in the marker itself, where the type would be.
+// A marker is the header of the sectors behind it. A marker with a size is a grain,
+// whose data begins in the marker itself, in place of the type.
 type marker struct {
 	Value uint64 // how many sectors follow
 	Size  uint32 // 0
@@ -224,7 +224,7 @@ func encode(v any) []byte {
 // pad writes zeros up to a multiple of n.
 func (f *file) pad(n int64) { f.write(make([]byte, -f.at&(n-1))) }
 
-// A piece is a grain with content: bytes of the disk, then of the file.
+// A piece is a grain with content, first uncompressed, then compressed.
 type piece struct {
 	off  int64 // in the disk
 	data []byte
@@ -293,8 +293,8 @@ func pieces(img *disk.Image) iter.Seq2[piece, error] {
 
 var zeros [grain]byte
 
-// compressor returns what makes the bytes of the file from a grain's, nil if
-// they are zeros.
+// compressor returns a function that compresses a grain. Its data is nil if the grain
+// is all zeros.
 func compressor() func(piece) piece {
 	var buf bytes.Buffer
 	w := zlib.NewWriter(&buf)
