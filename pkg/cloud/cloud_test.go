@@ -134,9 +134,8 @@ func TestDiskSize(t *testing.T) {
 	}
 }
 
-// TestWriteFile: what a format writes to its file is what it shows to the one
-// who hashes it, as long as it said before, with the magic of the format, and
-// comes out of the compression again.
+// TestWriteFile: the file has the bytes that were hashed, before and after
+// compression, the size of its plan, and the magic of its format.
 func TestWriteFile(t *testing.T) {
 	magic := map[string]string{
 		"qcow2": "QFI\xfb", "raw": "content", "vmdk": "KDMV", "vhd": "content", "vhdx": "vhdxfile",
@@ -212,7 +211,7 @@ func checkPlan(t *testing.T, p Platform, f *os.File, kind compress.Kind, size in
 	}
 }
 
-// content returns the size, digest and beginning of what is in a compressed file.
+// content returns the size, digest and beginning of the content of a compressed file.
 func content(t testing.TB, f *os.File, kind compress.Kind) (n int64, sum, head string) {
 	t.Helper()
 	var r io.Reader = io.NewSectionReader(f, 0, 1<<40)

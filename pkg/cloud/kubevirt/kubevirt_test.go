@@ -68,8 +68,8 @@ func TestLayer(t *testing.T) {
 	}
 }
 
-// TestSkopeo: skopeo copies the image, for which it verifies every digest and
-// size, and tells what it is.
+// TestSkopeo: skopeo inspects the image and copies it, which verifies all digests and
+// sizes.
 func TestSkopeo(t *testing.T) {
 	path := write(t, disktest.Images(t, 512)["text and noise"])
 	var seen struct {

@@ -1,22 +1,23 @@
-// Package ova writes the virtual appliances that VMware's and VirtualBox's
-// hypervisors import, as the Open Virtualization Format Specification (DMTF
-// DSP0243, version 1.1) describes them.
+// Package ova makes virtual appliances for the hypervisors of VMware and VirtualBox, as
+// the Open Virtualization Format Specification (DMTF DSP0243, version 1.1) describes
+// them.
 //
 // A file is a tar archive in the form ustar of
 //
 //	coreos.ovf   the machine, in XML: made from templates.xml
 //	coreos.mf    the SHA-256 of the other two
-//	disk.vmdk    the disk, compressed
+//	disk.vmdk    the disk
 //
-// in this order, which is one of the two that the specification has: the
-// manifest follows the descriptor, or stands at the end. The first lets an
-// importer verify the disk while it comes in, and is how ovftool packs.
+// in this order, one of two in the specification: the manifest follows the descriptor
+// or is at the end. The first order lets an importer verify the disk while it arrives,
+// and ovftool uses it.
 //
-// The digests are SHA-256, which ovftool writes and hypervisors of today want,
-// where version 1.1 knows only SHA-1.
+// The digests are SHA-256, like those of ovftool. Version 1.1 has only SHA-1, but
+// current hypervisors require SHA-256.
 //
-// What stands before the disk tells its size and its digest, which are known
-// when it is compressed: so it waits in a spool.
+// The descriptor and the manifest stand before the disk and record its size and digest.
+// [Write] compresses the disk into a spool first. [Format] does not compress, so the
+// archive is an image, and the digest is computed when it is read.
 package ova
 
 import (
@@ -38,7 +39,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A Hypervisor is what an appliance is for.
+// A Hypervisor is the kind of machine that imports an appliance.
 type Hypervisor string
 
 // The hypervisors.
@@ -47,13 +48,13 @@ const (
 	VirtualBox Hypervisor = "virtualbox"
 )
 
-// What a machine has that is not told otherwise: Fedora CoreOS's.
+// Defaults, which are those of Fedora CoreOS.
 const (
 	DefaultOSType          = "fedora64Guest"
 	DefaultHardwareVersion = 17
 )
 
-// Options say what an appliance tells of itself.
+// Options describe an appliance.
 type Options struct {
 	Name    string // of the machine, such as fedora-coreos-44.20260801.1.0
 	Product string // of the operating system
@@ -71,8 +72,8 @@ type Options struct {
 	Spool Spool // for Write, which requires it
 }
 
-// A Spool keeps the disk until its size is known. A temporary file is one.
-// Whatever was in it is overwritten, and it is left for the caller to remove.
+// A Spool keeps the disk until its size is known: a temporary file. Its previous content
+// does not matter. The caller removes it.
 type Spool interface {
 	io.ReaderAt
 	io.WriterAt
@@ -84,7 +85,7 @@ var templates string
 // descriptors has a template for each hypervisor.
 var descriptors = template.Must(template.New("").Funcs(template.FuncMap{"xml": escape}).Parse(templates))
 
-// escape returns what XML has for a text.
+// escape returns a text in XML.
 func escape(s string) (string, error) {
 	var b strings.Builder
 	err := xml.EscapeText(&b, []byte(s))

@@ -30,7 +30,7 @@ func options(t testing.TB) Options {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { spool.Close() })
-	if _, err := io.Copy(spool, disktest.Noise(1<<20)); err != nil { // what was there before must not show
+	if _, err := io.Copy(spool, disktest.Noise(1<<20)); err != nil { // old content must not show
 		t.Fatal(err)
 	}
 	return Options{
@@ -154,8 +154,8 @@ func (e element) all(space, name string) (found []element) {
 	return found
 }
 
-// one returns what is at the end of a path of names of OVF, of which there
-// must be one each.
+// one returns the element at the end of a path of names of OVF. There must be one of
+// each.
 func (e element) one(t testing.TB, path ...string) element {
 	t.Helper()
 	for _, name := range path {
@@ -408,8 +408,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestLargeDisk: what ustar has no number for is in GNU's form, and nothing
-// else is.
+// TestLargeDisk: sizes that ustar cannot represent are in GNU's form, others are not.
 func TestLargeDisk(t *testing.T) {
 	for size, magic := range map[int64]string{1: "ustar\x0000", 8<<30 - 1: "ustar\x0000", 8 << 30: "ustar  \x00", 1 << 40: "ustar  \x00"} {
 		var b bytes.Buffer

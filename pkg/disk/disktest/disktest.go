@@ -33,8 +33,7 @@ func Text(n int) *strings.Reader {
 	return strings.NewReader(strings.Repeat("all work and no play makes jack a dull boy ", n/43+1)[:n])
 }
 
-// Images returns disks with content at the edges of what a format counts in,
-// by name. Their sizes are whole numbers of unit bytes.
+// Images returns disks with content at the edges of blocks and clusters, by name. Their sizes are whole numbers of unit bytes.
 func Images(t testing.TB, unit int64) map[string]*disk.Image {
 	t.Helper()
 	const mib, gib = 1 << 20, 1 << 30
@@ -68,8 +67,7 @@ func Images(t testing.TB, unit int64) map[string]*disk.Image {
 	return made
 }
 
-// Write has a format write a file. What it writes on one core and on two must
-// be the same.
+// Write has a format write a file. The bytes on one core and on two must be equal.
 func Write(t testing.TB, name string, write func(io.Writer) error) string {
 	t.Helper()
 	var sums [2][32]byte
@@ -223,7 +221,7 @@ func Open(t testing.TB, path string, open func(r io.ReaderAt, size int64) (rootf
 	Read(t, blob, img)
 }
 
-// Read compares what is read of a disk with the image it was made from.
+// Read compares a disk that was read with the image of its origin.
 func Read(t testing.TB, got rootfs.Blob, img *disk.Image) {
 	t.Helper()
 	const kib, mib = 1 << 10, 1 << 20
@@ -261,7 +259,7 @@ func Read(t testing.TB, got rootfs.Blob, img *disk.Image) {
 	}
 }
 
-// Fuzz reads what a format opens of files that are made from good ones.
+// Fuzz reads disks from mutated files.
 func Fuzz(f *testing.F, open func(r io.ReaderAt, size int64) (rootfs.Blob, error), good ...[]byte) {
 	for _, b := range good {
 		f.Add(b)
@@ -275,8 +273,7 @@ func Fuzz(f *testing.F, open func(r io.ReaderAt, size int64) (rootfs.Blob, error
 	})
 }
 
-// ReadSome reads from a disk that may be anything. What cannot be read must be
-// an error.
+// ReadSome reads from an arbitrary disk. A short read must be an error.
 func ReadSome(t *testing.T, blob rootfs.Blob) {
 	t.Helper()
 	p := make([]byte, 10<<10)
@@ -287,8 +284,7 @@ func ReadSome(t *testing.T, blob rootfs.Blob) {
 	}
 }
 
-// Refuses fails the test unless a format reports what goes wrong with content
-// and with the file.
+// Refuses fails the test unless a format reports errors of content and of the file.
 func Refuses(t testing.TB, write func(io.Writer, *disk.Image) error) {
 	t.Helper()
 	img, err := disk.New(4<<20, disk.Extent{Blob: Unreadable(1 << 20)})

@@ -146,8 +146,8 @@ func TestOpenOne(t *testing.T) {
 	}
 }
 
-// FuzzOpen repairs the checksums, or it would find wrong ones only. What
-// it changes are the front, metadata and table, with their zeros left out.
+// FuzzOpen repairs the checksums, or it would find wrong ones only. It
+// changes the front, metadata and table, without their zeros.
 func FuzzOpen(f *testing.F) {
 	good, _ := small(f)
 	f.Add(good[tableSize:][:80], good[3*tableSize:][:80], good[metaOffset:][:192], good[metaOffset+tableSize:][:40], good[batOffset:][:32])
