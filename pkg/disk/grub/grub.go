@@ -1,5 +1,6 @@
-// Package grub makes the parts of a disk that GRUB boots from, out of the files of the
-// operating system's tree and without running any of its tools: the boot sector and core image for BIOS, the core image for the Open Firmware of
+// Package grub makes what GRUB needs to boot a disk, out of the files that the
+// operating system's tree brings and without running any of its tools: the
+// boot sector and core image for BIOS, the core image for the Open Firmware of
 // ppc64le, the tree of the EFI system partition, the directory /boot/grub2 and
 // the record that bootupd keeps of it all.
 //
@@ -30,7 +31,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Places of files in the tree.
+// Where the tree has what.
 const (
 	targets   = "usr/lib/grub" // a directory of modules for each
 	font      = "usr/share/grub/unicode.pf2"
@@ -48,19 +49,19 @@ const (
 	TargetPReP = "powerpc-ieee1275"
 )
 
-// maxFile bounds the size of a file. The largest file of GRUB is its font, which is not
-// read.
+// maxFile bounds what is read of one file. The largest that GRUB brings is its
+// font, of which nothing is read.
 const maxFile = 4 << 20
 
-// source reads files of a tree. It continues when a file is missing, so that an error
-// lists all missing files.
+// source reads files of a tree. It goes on when one is missing, so that all
+// that are missing can be told at once.
 type source struct {
 	root    *rootfs.Inode
 	modules string // directory of the modules
 	errs    []error
 }
 
-// read returns the content of a file, or nil after recording an error with its purpose.
+// read returns the content of a file, or nil after noting what it was for.
 func (s *source) read(name, what string) []byte {
 	b, err := s.root.ReadFile(name, maxFile)
 	switch {
@@ -72,7 +73,7 @@ func (s *source) read(name, what string) []byte {
 	return b
 }
 
-// dir returns a directory, or nil after recording an error with its purpose.
+// dir returns a directory, or nil after noting what it was for.
 func (s *source) dir(name, what string) *rootfs.Inode {
 	if n := s.root.Resolve(name); n != nil && n.IsDir() {
 		return n
@@ -85,7 +86,7 @@ func (s *source) missing(name, what string) {
 	s.errs = append(s.errs, fmt.Errorf("/%s is missing: %s", name, what))
 }
 
-// err returns the recorded errors under a heading.
+// err returns what was noted, under a heading.
 func (s *source) err(heading string) error {
 	if len(s.errs) == 0 {
 		return nil
@@ -123,8 +124,8 @@ func Env() []byte {
 	return []byte(head + strings.Repeat("#", envSize-len(head)))
 }
 
-// Console returns console.cfg with a platform's commands. Installers replace the lines
-// between its marks.
+// Console returns console.cfg with a platform's commands. Installers replace
+// what stands between its marks.
 func Console(commands []string) []byte {
 	return []byte("# Any non-default console settings will be inserted here.\n" +
 		"# CONSOLE-SETTINGS-START\n" +
@@ -158,7 +159,7 @@ func Dir(root *rootfs.Inode, target string, core []byte) (*rootfs.Inode, error) 
 	return dir, s.err("/boot/grub2")
 }
 
-// platform returns the files that grub-install copies from the modules' directory.
+// platform returns what grub-install copies of the modules' directory.
 func (s *source) platform(target string, core []byte) *rootfs.Inode {
 	to := rootfs.Dir(0o755)
 	coreName, needed := "core.img", []string{"normal.mod", "command.lst", "boot.img"}

@@ -1,4 +1,5 @@
-// Package layout lays out the CoreOS disk: its partitions and their contents.
+// Package layout lays out the CoreOS disk: which partitions there are and what
+// is in each.
 //
 //	#  name        size      content
 //	1  BIOS-BOOT   1 MiB     GRUB's core image, started by the boot code in the MBR
@@ -55,7 +56,7 @@ const (
 )
 
 var (
-	// DiskGUID identifies a fresh disk at the first boot.
+	// DiskGUID is what the first boot of a fresh disk looks for.
 	DiskGUID = gpt.MustParse("00000000-0000-4000-a000-000000000001")
 
 	// The first boot replaces these by random ones, so that they must be
@@ -71,7 +72,7 @@ func (u uuid) String() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// Options are the properties of a disk.
+// Options say what a disk is like.
 type Options struct {
 	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
 	Sector int         // bytes of a sector: 512 or 4096; zero means 512
@@ -81,11 +82,11 @@ type Options struct {
 	ESP    coreos.Size // of the EFI system partition; zero means as the container asks
 	Boot   coreos.Size // of the boot partition; zero means as the container asks
 	Time   rootfs.Time // when the file systems were made
-	Seed   string      // identity of the inputs: partition GUIDs derive from it
+	Seed   string      // what this disk is made from: partition GUIDs derive from it
 }
 
-// A Variant holds the differences between the disks of platforms: all of them are in
-// the boot file system.
+// A Variant is what makes the disk of one platform differ from another's: all
+// of it is in the boot file system.
 type Variant struct {
 	Kargs    bls.Args // kernel command line without ostree=
 	Platform coreos.Platform
@@ -96,7 +97,7 @@ type Variant struct {
 type Disk struct {
 	*disk.Image
 	Partitions []Partition
-	Root, Boot *rootfs.Inode // contents of the file systems
+	Root, Boot *rootfs.Inode // what is in the file systems
 	Warnings   []string      // about room that the disk lacks, and a disk.yaml that is not followed
 	Notes      []string      // about sizes that are not those that were asked for
 }
@@ -111,8 +112,8 @@ type Partition struct {
 	SizeBy     string // file, option or reason that chose the size; "" for a fixed size
 }
 
-// A Base is the common part of all disks of a deployment with the same options:
-// everything but the boot file system.
+// A Base is what all disks of a deployment that have the same options have in
+// common: everything but the boot file system.
 type Base struct {
 	deployment *deploy.Deployment
 	choices    *coreos.Choices
@@ -126,7 +127,7 @@ type Base struct {
 	notes      []string
 }
 
-// New lays out the common part of the disks of a deployment.
+// New lays out what the disks of a deployment have in common.
 func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
 	var notes []string
 	if wish := min(o.Size, 1<<60); o.Grow > 0 {
@@ -198,7 +199,7 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 	return out, err
 }
 
-// A firmware is the content of the partitions that a machine starts from.
+// A firmware is what a machine starts from.
 type firmware struct {
 	partitions []Partition   // 1 and 2
 	mbr        []byte        // boot code before the table, for BIOS
@@ -222,7 +223,7 @@ func Supports(arch string) error {
 	return fmt.Errorf("architecture %q: disks are made for x86_64 (amd64), aarch64 (arm64), riscv64 and ppc64le", arch)
 }
 
-// newFirmware lays out the partitions that the firmware of an architecture reads.
+// newFirmware lays out what the firmware of an architecture reads.
 func newFirmware(system *rootfs.Inode, o Options, esp coreos.Size) (*firmware, error) {
 	f, err := newLoaders(system, o, esp)
 	if err == nil {
@@ -292,7 +293,7 @@ func loader(name string, kind gpt.GUID, size int64, core []byte) Partition {
 	return Partition{Partition: gpt.Partition{Name: name, Type: kind, Size: size, Content: bytes.NewReader(core)}, Allocated: int64(len(core))}
 }
 
-// bootTree returns the content of the boot file system.
+// bootTree is what is on the boot file system.
 func (b *Base) bootTree(v Variant) (*rootfs.Inode, error) {
 	d, f := b.deployment, b.firmware
 	boot, err := d.Boot(v.Kargs)
@@ -339,9 +340,10 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 	return &root
 }
 
-// formatRoot lays out the root file system. It fills a disk of the requested size. On a
-// disk without a size, or one that the first boot grows, it has the size of the content
-// and, as coreos-assembler estimates it, two fifths more for the first boot to work in.
+// formatRoot lays out the root file system. It has what is left of a disk of the
+// size that was asked for. Of a disk without a size, or one that the first boot
+// is to fill, it has what the content takes and, as coreos-assembler estimates
+// it, two fifths more for the first boot to work in.
 func (b *Base) formatRoot(around int64) error {
 	o, want := b.options, b.choices.Disk
 	format, need, err := b.rootFormat()
@@ -395,7 +397,7 @@ func (b *Base) formatRoot(around int64) error {
 // size. From 400 groups on, the first boot of Fedora CoreOS makes the file system
 // anew, in memory: with groups of 460 MiB that is on disks of 180 GiB and more. A
 // root that is not smaller than coreos-assembler's, with as many groups, has
-// groups that are not smaller. The size of the content with a log of 64 MiB and
+// groups that are not smaller. What the content takes with a log of 64 MiB and
 // two fifths more is larger almost always: 920 MiB for a system of 480 MiB, for
 // which coreos-assembler takes 684 MiB. A tree of mostly symbolic links is the
 // exception, because coreos-assembler counts a block for each of them.
@@ -421,8 +423,8 @@ func assemblerRoot(root *rootfs.Inode) int64 {
 	return total * 7 / 5 * mib // and 1 MiB, which is outside of the partition
 }
 
-// rootFormat returns the function that formats the root file system in a size, and the
-// size that it needs.
+// rootFormat returns how the root file system is made in a size, and what size
+// it needs.
 func (b *Base) rootFormat() (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
 	root, o := b.root, b.options
 	switch o.RootFS {
