@@ -26,6 +26,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -64,14 +65,12 @@ type source struct {
 // read returns the content of a file. If it is missing, it returns nil and adds an
 // error with the purpose of the file.
 func (s *source) read(name, purpose string) []byte {
-	n := s.root.Resolve(name)
-	if n == nil || !n.IsFile() {
+	b, err := s.root.ReadFile(name, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		s.missing(name, purpose)
-		return nil
-	}
-	b, err := rootfs.ReadAll(n.Content, maxFile)
-	if err != nil {
-		s.errs = append(s.errs, fmt.Errorf("/%s: %w", name, err))
+	case err != nil:
+		s.errs = append(s.errs, fmt.Errorf("/%w", err))
 	}
 	return b
 }
