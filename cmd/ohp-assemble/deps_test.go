@@ -33,7 +33,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"pkg/disk", "pkg/rootfs"},
 	{"pkg/disk/layout/...", "pkg/rootfs/... pkg/disk/... !pkg/rootfs/system !pkg/rootfs/registry !pkg/disk/inspect"},
 	{"pkg/disk/inspect/...", "pkg/rootfs/... pkg/disk/... pkg/cloud/filetype !pkg/rootfs/registry !pkg/disk/layout"},
-	{"pkg/disk/...", "pkg/rootfs pkg/disk"},
+	{"pkg/disk/...", "pkg/rootfs pkg/disk pkg/disk/internal/..."},
 	{"pkg/iso/...", "pkg/rootfs/... pkg/disk/... pkg/iso/..."},
 
 	// Platforms: the file types, what wraps and compresses disks, plans of builds.
