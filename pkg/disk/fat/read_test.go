@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestRead: what is formatted is read, to the last name.
+// TestRead: Read returns the tree that was formatted, with all names.
 func TestRead(t *testing.T) {
 	for shape, o := range shapes {
 		for name, tree := range trees(t) {
@@ -37,8 +37,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadTools reads what mkfs.fat and mtools made: a short name in lower case,
-// files in pieces, and what was deleted.
+// TestReadTools reads a file system of mkfs.fat and mtools: a short name in lower
+// case, files in pieces, and deleted files.
 func TestReadTools(t *testing.T) {
 	for _, bits := range []string{"16", "32"} {
 		f := writeFile(t, mustFormat(t, rootfs.Dir(0o755), Options{Size: 64 * mib, Bits: 32}))
@@ -96,7 +96,7 @@ func setNext(b []byte, g geometry, n, next uint32) {
 	}
 }
 
-// TestReadHostile: chains without an end, and what else a tree cannot be.
+// TestReadHostile: chains without an end, and other impossible trees.
 func TestReadHostile(t *testing.T) {
 	for _, bits := range []int{16, 32} {
 		for want, spoil := range map[string]func(b []byte, g geometry){
