@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
@@ -23,9 +25,12 @@ import (
 
 // A packing is what compress and decompress are asked for.
 type packing struct {
-	buildOptions // of which they take compress, level and format
-	keep         bool
-	quiet        bool
+	compression filetype.Compression
+	asPublished bool
+	level       int
+	format      string
+	keep        bool
+	quiet       bool
 }
 
 func (o *packing) flags(cmd *cobra.Command) {
@@ -47,7 +52,7 @@ folder. It may be interrupted, and run again.`,
   ohp-assemble compress images`,
 		Args: exactArgs(1, "the folder of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.checkCompression(); err != nil {
+			if err := assemble.CheckLevel(o.compression, o.level); err != nil {
 				return usageError{err}
 			}
 			return o.repack(cmd, args[0], func(a stream.Artifact, platform string) compress.Kind {
@@ -58,12 +63,13 @@ folder. It may be interrupted, and run again.`,
 				if err != nil { // of another program, or of another time
 					return compress.None
 				}
-				return o.compression(list[0])
+				return list[0].FileCompression(o.compression, o.asPublished)
 			})
 		},
 	}
 	o.flags(cmd)
-	compressFlags(cmd, &o.buildOptions, asPublished)
+	o.asPublished = true
+	compressFlags(cmd, &o.compression, &o.asPublished, &o.level)
 	return cmd
 }
 
@@ -114,14 +120,7 @@ func (o *packing) repack(cmd *cobra.Command, dir string, want func(stream.Artifa
 func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream.Meta, want func(stream.Artifact, string) compress.Kind, res *repacked) error {
 	for _, platform := range m.Platforms() {
 		old := m.Images[platform]
-		kind := want(old, platform)
-		if kind == "" {
-			kind = compress.None
-		}
-		is := compress.Kind(old.Compression)
-		if is == "" {
-			is = compress.None
-		}
+		kind, is := want(old, platform), compress.Kind(old.Compression)
 		if is == kind {
 			continue
 		}
@@ -142,7 +141,7 @@ func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream
 			}
 		}
 		res.Images = append(res.Images, imageResult{
-			Platform: platform, Format: a.Format, Compression: string(kind), Path: filepath.Join(dir, a.Path), Size: a.Size, Allocated: allocated,
+			Platform: platform, Format: a.Format, Compression: kind.String(), Path: filepath.Join(dir, a.Path), Size: a.Size, Allocated: allocated,
 			VirtualSize: a.VirtualSize, SectorSize: max(a.SectorSize, 512), SHA256: a.SHA256,
 			UncompressedSize: max(a.UncompressedSize, old.UncompressedSize), UncompressedSHA256: plainSum(a),
 		})
@@ -163,14 +162,15 @@ func rewriteUpload(dir string, old, now stream.Artifact) error {
 	if err := json.Unmarshal(text, &was); err != nil {
 		return fmt.Errorf("%s: %w", upload.FileName(old.Path), err)
 	}
-	image := was.Image
-	image.File, image.SHA256, image.Size = now.Path, now.SHA256, now.Size
-	image.Compression, image.UncompressedSHA256, image.UncompressedSize = now.Compression, now.UncompressedSHA256, now.UncompressedSize
-	image.Published = nil
-	for _, p := range now.Published {
-		image.Published = append(image.Published, upload.Published(p))
+	file := cloud.File{
+		Name: now.Path, Platform: was.Image.Platform, Type: filetype.Type{Format: was.Image.Format, Compression: filetype.Compression(now.Compression)},
+		Content: cloud.Content{Size: now.Size, SHA256: now.SHA256}, Plain: cloud.Content{Size: now.UncompressedSize, SHA256: now.UncompressedSHA256},
+		VirtualSize: was.Image.VirtualSize, Manifest: was.Image.Manifest,
 	}
-	doc, err := upload.New(image)
+	for _, p := range now.Published {
+		file.Published = append(file.Published, cloud.Place(p))
+	}
+	doc, err := upload.New(file, was.Image.System)
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func TestCutShort(t *testing.T) {
 		}
 		out := filepath.Join(t.TempDir(), "image")
 		if _, _, err := writeFile(out, 0o644, func(f *os.File) error {
-			return p[0].Format.WriteFile(cloud.Output{File: f, Compression: "none", Plain: newSink(t.Context(), nil)}, img, cloud.Facts{ID: [16]byte{1}})
+			return p[0].Format.WriteFile(cloud.Output{File: f, Compression: "none", Plain: newSink(t.Context(), nil)}, img, cloud.Metadata{ID: [16]byte{1}})
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +158,7 @@ func TestOtherFileSystem(t *testing.T) {
 		if err := os.WriteFile(changed, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		d, err := new(buildOptions).diff(t.Context(), name, changed)
+		d, err := new(pullFlags).diff(t.Context(), name, changed)
 		if err != nil || d.Equal || len(d.Partitions) != 1 || !d.Partitions[0].Content {
 			t.Errorf("%s: diff: %v, %+v", k.name, err, d)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
@@ -99,7 +100,7 @@ machine, and the same bytes every time.`,
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
 		compressCommand(), decompressCommand(),
 		publishCommand(), pullCommand(), streamCommand(),
-		manifestCommand(), cacheCommand(), versionCommand(),
+		definitionCommand(), manifestCommand(), cacheCommand(), versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
@@ -115,7 +116,7 @@ var errDiffer = errors.New("not equal")
 
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
+	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
 	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile):
 		return exitVerify

@@ -16,24 +16,25 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
-// meta is what meta.json says of a build.
-func (s *system) meta(r *request, res *result) *stream.Meta {
+// metaOf returns meta.json of a build.
+func metaOf(s *system.System, r *request, res *result) *stream.Meta {
 	m := &stream.Meta{
-		BuildID: s.version, Name: s.name, OSTreeCommit: s.commit.String(), OSTreeVersion: s.version,
-		OSTreeTimestamp: time.Unix(s.created().Sec, 0).UTC().Format(time.RFC3339), BaseArch: s.arch, Imported: true,
-		Container: s.container(),
+		BuildID: s.Version, Name: s.Name, OSTreeCommit: s.Commit.String(), OSTreeVersion: s.Version,
+		OSTreeTimestamp: time.Unix(s.Time.Sec, 0).UTC().Format(time.RFC3339), BaseArch: s.Arch, Imported: true,
+		Container: containerOf(s),
 		Images:    map[string]stream.Artifact{},
 	}
 	for _, i := range res.Images {
 		a := stream.Artifact{
 			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published, Unlisted: i.unlisted,
-			Detail: stream.Detail{Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil, Manifest: i.Manifest},
+			Detail: stream.Detail{Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.images.Ignition != nil, Manifest: i.Manifest},
 		}
-		if i.Compression != string(compress.None) {
+		if i.Compression != compress.None.String() {
 			a.Compression, a.UncompressedSHA256, a.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
 		}
 		if i.SectorSize != 512 {
@@ -44,14 +45,14 @@ func (s *system) meta(r *request, res *result) *stream.Meta {
 	return m
 }
 
-// container names the operating system's container, by the registry that it is
+// containerOf names the operating system's container, by the registry that it is
 // in or will be: an archive or a folder of this machine has no name elsewhere.
-func (s *system) container() *stream.Container {
-	name, isRegistry := strings.CutPrefix(s.image.Reference, "docker://")
-	if _, after, ok := strings.Cut(s.origin, "-registry:"); ok && !isRegistry {
+func containerOf(s *system.System) *stream.Container {
+	name, isRegistry := strings.CutPrefix(s.Container.Reference, "docker://")
+	if _, after, ok := strings.Cut(s.Origin, "-registry:"); ok && !isRegistry {
 		name = after
 	}
-	c := &stream.Container{Image: name, Digest: s.image.Digest.String()}
+	c := &stream.Container{Image: name, Digest: s.Container.Digest.String()}
 	if named, err := reference.ParseNormalizedNamed(name); err == nil {
 		c.Image = reference.TrimNamed(named).String()
 		if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok && !reference.IsNameOnly(named) {

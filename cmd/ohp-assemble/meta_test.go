@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -23,9 +23,9 @@ func TestContainer(t *testing.T) {
 		{"oci:/some/Where" + at, "ostree-unverified-registry:registry.example/os:43", stream.Container{Image: "registry.example/os", Tags: []string{"43"}}},
 		{"oci:/some/Where" + at, "ostree-unverified-image:oci:/some/Where" + at, stream.Container{Image: "oci:/some/Where"}},
 	} {
-		s := system{image: &oci.Image{Reference: tc.reference, Digest: d}, origin: tc.origin}
+		s := &system.System{Container: system.Container{Reference: tc.reference, Digest: d}, Origin: tc.origin}
 		tc.want.Digest = d.String()
-		if diff := cmp.Diff(&tc.want, s.container()); diff != "" {
+		if diff := cmp.Diff(&tc.want, containerOf(s)); diff != "" {
 			t.Errorf("%s, %s: %s", tc.reference, tc.origin, diff)
 		}
 	}

@@ -51,8 +51,16 @@ func (r published) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\nform: %s, rung %d of 4\n", r.Reference, r.Form, r.Rung)
 }
 
+// publishFlags are the options of publish that are not for package publish.
+type publishFlags struct {
+	definition string
+	cache      string
+	registry   registryFlags
+	format     string
+}
+
 func publishCommand() *cobra.Command {
-	var o buildOptions
+	var o publishFlags
 	var p publish.Options
 	quiet := false
 	cmd := &cobra.Command{
@@ -96,7 +104,7 @@ way; each has tags of its own:
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.manifest, "manifest", "m", "", "image definition, a `file` that says where its images go")
+	definitionFlag(cmd, &o.definition, "image definition, a YAML `file` with the repository of its images")
 	f.StringSliceVar(&p.Views, "view", nil, "`views` to publish as well, or all that apply")
 	f.StringVar(&p.Stream, "stream", "", "`name` of the stream: its metadata, in which this is the current release, is published with the images")
 	f.BoolVar(&p.Secrets, "allow-secret", false, "publish images that have an Ignition config in them")
@@ -114,13 +122,9 @@ way; each has tags of its own:
 
 // destination returns the folder and the repository, of which the definition
 // says what the arguments do not.
-func (o *buildOptions) destination(args []string, p *publish.Options) ([]string, error) {
-	if o.manifest != "" {
-		text, err := os.ReadFile(o.manifest)
-		if err != nil {
-			return nil, err
-		}
-		m, err := manifests.Parse(text, o.manifest)
+func (o *publishFlags) destination(args []string, p *publish.Options) ([]string, error) {
+	if o.definition != "" {
+		m, err := manifests.Load(o.definition)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +156,7 @@ func viewNames() []string {
 }
 
 // publish publishes what is in a folder.
-func (o *buildOptions) publish(ctx context.Context, ui *ui, dir, to string, p publish.Options) (_ *publish.Result, err error) {
+func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p publish.Options) (_ *publish.Result, err error) {
 	if err := checkFormat(o.format); err != nil {
 		return nil, err
 	}

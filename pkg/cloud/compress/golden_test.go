@@ -26,9 +26,9 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	disk := contents(t)["text"]
-	for _, f := range forms {
+	for _, f := range coders {
 		for _, level := range []int{1, f.highest} {
-			add(fmt.Sprintf("%s level %d/text", f.kind, level), f.kind, level, disk)
+			add(fmt.Sprintf("%s level %d/text", f.compression, level), f.compression, level, disk)
 		}
 	}
 	golden.Check(t, sums)
