@@ -130,9 +130,9 @@ func read(r io.ReaderAt, size int64) (*rootfs.Inode, error) {
 	if b := primary.BlockSize; b < 512 || b > sector || b&(b-1) != 0 {
 		return nil, fmt.Errorf("primary volume descriptor: invalid block size %d", b)
 	}
-	top := entry{record: primary.Root}
-	if err := rd.findRockRidge(primary.Root); err != nil {
-		return nil, err
+	top, err := rd.readRoot(primary.Root)
+	if err != nil {
+		return nil, fmt.Errorf("root directory: %w", err)
 	}
 	if !rd.rockRidge && joliet != nil {
 		rd.joliet, top.record = true, joliet.Root

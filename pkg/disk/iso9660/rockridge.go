@@ -49,23 +49,25 @@ func (e *entry) apply(in *rootfs.Inode) {
 	}
 }
 
-// findRockRidge looks for the SP entry that the first record of the root
-// directory has with Rock Ridge.
-func (rd *reader) findRockRidge(root record) error {
+// readRoot returns the entry of the root directory. With Rock Ridge, the first
+// record of the directory begins with an SP entry.
+func (rd *reader) readRoot(root record) (e entry, err error) {
+	e.record = root
 	content, err := rd.extent(root)
 	if err != nil {
-		return fmt.Errorf("root directory: %w", err)
+		return e, err
 	}
 	b := make([]byte, 255)
 	n, _ := content.ReadAt(b, 0)
 	if b = b[:n]; len(b) == 0 || int(b[0]) > len(b) || b[0] < recordSize+1 {
-		return errors.New("root directory: no entry of itself")
+		return e, errors.New("no entry of itself")
 	}
 	use := b[recordSize+1 : b[0]]
 	if len(use) >= 7 && string(use[:2]) == "SP" && use[4] == 0xBE && use[5] == 0xEF {
 		rd.rockRidge, rd.skip = true, int(use[6])
+		e.posix, err = rd.readPosix(use)
 	}
-	return nil
+	return e, err
 }
 
 // readPosix decodes a system use area and its continuation areas.
