@@ -173,7 +173,7 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 		packed = plain
 	}
 	return imageResult{
-		Platform: p.ID, Format: p.Format.Suffix, Compression: string(kind), Path: name,
+		Platform: p.ID, Format: p.Format.Suffix, Compression: kind.String(), Path: name,
 		Size: size, Allocated: allocated, VirtualSize: img.Size(), SectorSize: cmp.Or(p.Sector, 512), SHA256: packed.Sum(),
 		UncompressedSize: plain.n, UncompressedSHA256: plain.Sum(), Manifest: manifest,
 		published: p.Published == "", unlisted: p.Emerging,
@@ -181,8 +181,8 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 }
 
 // facts returns the facts about a disk for its format.
-func (s *system) facts(d plannedDisk) cloud.Facts {
-	return cloud.Facts{
+func (s *system) facts(d plannedDisk) cloud.Metadata {
+	return cloud.Metadata{
 		ID: d.disk.Partitions[len(d.disk.Partitions)-1].ID, Time: s.created(),
 		Name: strings.TrimSuffix(d.platform.FileName(s.name, s.version, s.arch), "."+d.platform.Format.Suffix),
 		OS:   s.name, Version: s.version, Arch: s.arch, Cloud: s.choices.Cloud,
@@ -195,7 +195,7 @@ func (s *system) uploadImage(i imageResult) upload.Image {
 		Platform: i.Platform, File: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, Format: i.Format, VirtualSize: i.VirtualSize,
 		Arch: s.arch, OS: s.name, Version: s.version, Manifest: i.Manifest,
 	}
-	if i.Compression != string(compress.None) {
+	if i.Compression != compress.None.String() {
 		image.Compression, image.UncompressedSHA256, image.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
 	}
 	if i.Platform == "aws" {
@@ -215,7 +215,7 @@ func (s *system) checkUpload(r *request, d plannedDisk) (unfit, err error) {
 		}
 	}
 	_, unfit = upload.New(s.uploadImage(imageResult{
-		Platform: d.platform.ID, Format: d.platform.Format.Suffix, Compression: string(kind),
+		Platform: d.platform.ID, Format: d.platform.Format.Suffix, Compression: kind.String(),
 		Path: d.platform.FileName(s.name, s.version, s.arch) + kind.Suffix(),
 		Size: file.Size(), VirtualSize: d.disk.Size(), UncompressedSize: file.Size(),
 	}))

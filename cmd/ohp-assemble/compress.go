@@ -114,14 +114,7 @@ func (o *packing) repack(cmd *cobra.Command, dir string, want func(stream.Artifa
 func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream.Meta, want func(stream.Artifact, string) compress.Kind, res *repacked) error {
 	for _, platform := range m.Platforms() {
 		old := m.Images[platform]
-		kind := want(old, platform)
-		if kind == "" {
-			kind = compress.None
-		}
-		is := compress.Kind(old.Compression)
-		if is == "" {
-			is = compress.None
-		}
+		kind, is := want(old, platform), compress.Kind(old.Compression)
 		if is == kind {
 			continue
 		}
@@ -142,7 +135,7 @@ func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream
 			}
 		}
 		res.Images = append(res.Images, imageResult{
-			Platform: platform, Format: a.Format, Compression: string(kind), Path: filepath.Join(dir, a.Path), Size: a.Size, Allocated: allocated,
+			Platform: platform, Format: a.Format, Compression: kind.String(), Path: filepath.Join(dir, a.Path), Size: a.Size, Allocated: allocated,
 			VirtualSize: a.VirtualSize, SectorSize: max(a.SectorSize, 512), SHA256: a.SHA256,
 			UncompressedSize: max(a.UncompressedSize, old.UncompressedSize), UncompressedSHA256: plainSum(a),
 		})

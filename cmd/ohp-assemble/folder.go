@@ -63,7 +63,7 @@ func readFolder(dir string) (*folder, error) {
 		for _, platform := range b.Platforms() {
 			a := b.Images[platform]
 			i := folderImage{
-				Platform: platform, Format: a.Format, Compression: cmp.Or(a.Compression, string(compress.None)), Path: filepath.Join(one.Dir, a.Path),
+				Platform: platform, Format: a.Format, Compression: compress.Kind(a.Compression).String(), Path: filepath.Join(one.Dir, a.Path),
 				Size: a.Size, VirtualSize: a.VirtualSize, SHA256: a.SHA256, Ignition: a.Ignition,
 			}
 			if info, err := os.Stat(i.Path); err != nil {

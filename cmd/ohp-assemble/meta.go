@@ -33,7 +33,7 @@ func (s *system) meta(r *request, res *result) *stream.Meta {
 			Path: filepath.Base(i.Path), SHA256: i.SHA256, Size: i.Size, SkipCompression: i.published, Unlisted: i.unlisted,
 			Detail: stream.Detail{Format: i.Format, VirtualSize: i.VirtualSize, Ignition: r.config != nil, Manifest: i.Manifest},
 		}
-		if i.Compression != string(compress.None) {
+		if i.Compression != compress.None.String() {
 			a.Compression, a.UncompressedSHA256, a.UncompressedSize = i.Compression, i.UncompressedSHA256, i.UncompressedSize
 		}
 		if i.SectorSize != 512 {

@@ -78,7 +78,7 @@ func (o *buildOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
 	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
 	f.BoolVar(&o.noSELinux, "no-selinux", false, "take a container without an SELinux policy, or with one that is disabled: no file of the image gets a label")
-	compressFlags(cmd, o, string(compress.None))
+	compressFlags(cmd, o, compress.None.String())
 	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
 	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(append(cloud.IDs(), cloud.All), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("merge", cobra.FixedCompletions([]string{container.MergeOSTree, container.MergeOCI}, cobra.ShellCompDirectiveNoFileComp))

@@ -11,11 +11,15 @@ import (
 	"io"
 
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 )
+
+// xzMagic is the first field of the stream header.
+var xzMagic = filetype.Xz.Magic()
 
 // The .xz file format, version 1.2.1. Numbers of fixed size are little-endian.
 const (
-	xzMagic = "\xfd7zXZ\x00"
 	xzEnd   = "YZ"
 	xzLZMA2 = 0x21 // the filter's ID
 	xzAlign = 4    // of blocks and of the index

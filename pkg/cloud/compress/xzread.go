@@ -143,14 +143,14 @@ func (x *xzStreams) stream(send func(xzPart) error) error {
 	for {
 		words, err := x.in.ReadByte()
 		if err != nil {
-			return whole(err)
+			return unexpectedEOF(err)
 		}
 		if words == 0 {
 			return x.end()
 		}
 		r, err := x.block(words, send)
 		if err != nil {
-			return whole(err)
+			return unexpectedEOF(err)
 		}
 		x.index.add(r)
 	}
@@ -165,7 +165,7 @@ func (x *xzStreams) skipPadding() error {
 		case len(b) == 0:
 			return err
 		case len(b) < xzAlign:
-			return whole(err)
+			return unexpectedEOF(err)
 		case !allZeros(b):
 			return nil
 		}
@@ -207,7 +207,7 @@ func (x *xzStreams) end() error {
 		_, err = in.ReadByte()
 	}
 	if err != nil {
-		return fmt.Errorf("index: %w", whole(err))
+		return fmt.Errorf("index: %w", unexpectedEOF(err))
 	}
 	sum, err := x.in.take(crc32.Size)
 	if err != nil {
@@ -260,7 +260,7 @@ func (x *xzStreams) block(words byte, send func(xzPart) error) (xzRecord, error)
 		return xzRecord{}, errors.New("block: damaged header")
 	}
 	if err := b.parse(bytes.NewReader(head[1:n])); err != nil {
-		return xzRecord{}, fmt.Errorf("block: header: %w", whole(err))
+		return xzRecord{}, fmt.Errorf("block: header: %w", unexpectedEOF(err))
 	}
 	sum, err := b.sum()
 	if err != nil {
@@ -327,7 +327,7 @@ func (b *xzBlock) unpack(in source, out io.Writer) (xzRecord, error) {
 	start := in.pos()
 	data, err := lzma.Reader2Config{DictCap: int(b.dict)}.NewReader2(in.Reader)
 	if err != nil {
-		return xzRecord{}, whole(err)
+		return xzRecord{}, unexpectedEOF(err)
 	}
 	sum, err := b.sum()
 	if err != nil {

@@ -126,7 +126,7 @@ func (z *zipReader) finish(packed uint64) error {
 	for members := 0; ; {
 		var signature uint32
 		if err := binary.Read(z.in, binary.LittleEndian, &signature); err != nil {
-			return whole(err)
+			return unexpectedEOF(err)
 		}
 		var err error
 		switch signature {
@@ -154,7 +154,7 @@ func (z *zipReader) finish(packed uint64) error {
 			return fmt.Errorf("%#x is not the signature of anything that follows a member", signature)
 		}
 		if err != nil {
-			return whole(err)
+			return unexpectedEOF(err)
 		}
 	}
 }
@@ -213,10 +213,10 @@ func (z *zipReader) comment() error {
 		CommentLength                             uint16
 	}
 	if err := binary.Read(z.in, binary.LittleEndian, &end); err != nil {
-		return whole(err)
+		return unexpectedEOF(err)
 	}
 	if _, err := z.in.Discard(int(end.CommentLength)); err != nil {
-		return whole(err)
+		return unexpectedEOF(err)
 	}
 	if _, err := z.in.Peek(1); err != io.EOF {
 		return errors.New("there is something behind its end")
