@@ -18,7 +18,7 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/spelling"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // compiled is the schema that is shipped: what judges here is what editors and
@@ -137,7 +137,7 @@ func nearest(wrong string, keys []string) string {
 	for i, key := range keys {
 		names[i] = key[strings.LastIndex(key, ".")+1:]
 	}
-	if i := spelling.Nearest(wrong, names); i >= 0 {
+	if i := usage.Nearest(wrong, names); i >= 0 {
 		return keys[i]
 	}
 	return ""

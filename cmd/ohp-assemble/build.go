@@ -181,8 +181,8 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 }
 
 // facts returns the facts about a disk for its format.
-func (s *system) facts(d plannedDisk) cloud.Facts {
-	return cloud.Facts{
+func (s *system) facts(d plannedDisk) cloud.Metadata {
+	return cloud.Metadata{
 		ID: d.disk.Partitions[len(d.disk.Partitions)-1].ID, Time: s.created(),
 		Name: strings.TrimSuffix(d.platform.FileName(s.name, s.version, s.arch), "."+d.platform.Format.Suffix),
 		OS:   s.name, Version: s.version, Arch: s.arch, Cloud: s.choices.Cloud,

@@ -112,7 +112,7 @@ func TestCutShort(t *testing.T) {
 		}
 		out := filepath.Join(t.TempDir(), "image")
 		if _, _, err := writeFile(out, 0o644, func(f *os.File) error {
-			return p[0].Format.WriteFile(cloud.Output{File: f, Compression: "none", Plain: newSink(t.Context(), nil)}, img, cloud.Facts{ID: [16]byte{1}})
+			return p[0].Format.WriteFile(cloud.Output{File: f, Compression: "none", Plain: newSink(t.Context(), nil)}, img, cloud.Metadata{ID: [16]byte{1}})
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
-	"github.com/ohp-assemble/ohp-assemble/pkg/spelling"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // People come from podman, skopeo, oras, bootc, image-builder,
@@ -161,7 +161,7 @@ func commandHint(group *cobra.Command, arg string) string {
 			names = append(names, c.Name())
 		}
 	}
-	if i := spelling.Nearest(arg, names); i >= 0 {
+	if i := usage.Nearest(arg, names); i >= 0 {
 		return didYouMean(prefix + names[i])
 	}
 	return ""
@@ -202,7 +202,7 @@ func optionHint(cmd *cobra.Command, name string) string {
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if i := spelling.Nearest(name, names); i >= 0 {
+	if i := usage.Nearest(name, names); i >= 0 {
 		return didYouMean("--" + names[i])
 	}
 	return ""
@@ -270,7 +270,7 @@ func platformHint(name string) string {
 	case platformWords[lower] != "":
 		ours = strings.Fields(platformWords[lower])
 	default:
-		i := spelling.Nearest(name, known)
+		i := usage.Nearest(name, known)
 		if i < 0 {
 			return ""
 		}

@@ -27,7 +27,7 @@ import (
 // A system is a container that became an operating system, deployed.
 type system struct {
 	image         *oci.Image
-	choices       *coreos.Choices
+	choices       *coreos.Config
 	loaders       *grub.Loaders // for EFI; nil if there are none
 	deployment    *deploy.Deployment
 	name, version string // as in file names
@@ -128,7 +128,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	if err := coreos.Preflight(tree.Root, image.Arch, r.noSELinux); err != nil {
 		return nil, err
 	}
-	if s.choices, err = coreos.ReadChoices(tree.Root, image.Arch); err != nil {
+	if s.choices, err = coreos.ReadConfig(tree.Root, image.Arch); err != nil {
 		return nil, err
 	}
 	s.warnings = append(s.warnings, s.choices.Warnings...)

@@ -54,7 +54,7 @@ func TestPublished(t *testing.T) {
 		"upcloud":         "raw.xz",
 	} {
 		p := one(t, id)
-		if got := p.FileName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Published.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
+		if got := p.FileName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Compression.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
@@ -152,7 +152,7 @@ func TestWriteFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, kind := range []compress.Kind{compress.None, compress.Zstd} {
-			if kind != compress.None && p.Published == "" {
+			if kind != compress.None && p.Compression == "" {
 				continue
 			}
 			f, err := os.Create(filepath.Join(t.TempDir(), "image"))
@@ -166,7 +166,7 @@ func TestWriteFile(t *testing.T) {
 			}
 			defer spool.Close()
 			plain, packed := sha256.New(), sha256.New()
-			facts := Facts{ID: [16]byte{1, 2, 3}, Name: "os-1-" + p.ID + ".x86_64", OS: "os", Version: "1", Arch: "x86_64", Spool: spool}
+			facts := Metadata{ID: [16]byte{1, 2, 3}, Name: "os-1-" + p.ID + ".x86_64", OS: "os", Version: "1", Arch: "x86_64", Spool: spool}
 			if err := p.Format.WriteFile(Output{File: f, Compression: kind, Plain: plain, Packed: packed}, img, facts); err != nil {
 				t.Fatalf("%s: %v", p.ID, err)
 			}

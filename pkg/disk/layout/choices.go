@@ -117,7 +117,7 @@ type sizes struct {
 
 // chosen returns the sizes that options, the container or else Fedora CoreOS
 // choose. That of root is a lower bound.
-func chosen(choices *coreos.Choices, o Options) (sizes, error) {
+func chosen(choices *coreos.Config, o Options) (sizes, error) {
 	s := sizes{
 		esp:  cmp.Or(o.ESP, whole(choices.ESP), coreos.Size{Bytes: coreos.DefaultESPSize, By: byDefault}),
 		boot: cmp.Or(o.Boot, whole(choices.Boot), coreos.Size{Bytes: coreos.DefaultBootSize, By: byDefault}),

@@ -18,7 +18,7 @@ func TestCloud(t *testing.T) {
 			"gp2", "uefi", true, 17, "rhel9_64Guest", true,
 		},
 	} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: text}), "amd64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{imageFile: text}), "amd64")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestCloud(t *testing.T) {
 			t.Errorf("%s: %s", text, diff)
 		}
 	}
-	if _, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: `{"vmware-hw-version": "new"}`}), "amd64"); err == nil {
+	if _, err := ReadConfig(treetest.Texts(t, map[string]string{imageFile: `{"vmware-hw-version": "new"}`}), "amd64"); err == nil {
 		t.Error("a hardware version that is no number is taken")
 	}
 }

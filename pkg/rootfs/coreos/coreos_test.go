@@ -36,7 +36,7 @@ type = "xfs"
 }
 
 func TestChoices(t *testing.T) {
-	c, err := ReadChoices(treetest.Texts(t, container), "amd64")
+	c, err := ReadConfig(treetest.Texts(t, container), "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestChoices(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	arm, err := ReadChoices(treetest.Texts(t, container), "aarch64")
+	arm, err := ReadConfig(treetest.Texts(t, container), "aarch64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestDefaults(t *testing.T) {
 		"amd64":   "rw $ignition_firstboot mitigations=auto,nosmt ignition.platform.id=qemu console=tty0 console=ttyS0,115200n8",
 		"aarch64": "rw $ignition_firstboot mitigations=auto,nosmt ignition.platform.id=qemu",
 	} {
-		c, err := ReadChoices(rootfs.Dir(0o755), arch)
+		c, err := ReadConfig(rootfs.Dir(0o755), arch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestChoicesErrors(t *testing.T) {
 		"usr/lib/bootc/kargs.d/type.toml":   "kargs = \"x\"\n",
 		"usr/lib/bootc/kargs.d/dir.toml/x":  "",
 	} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{name: text}), "x86_64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{name: text}), "x86_64")
 		if err == nil {
 			t.Errorf("%s: %s: read as %+v", name, text, c)
 		} else if !strings.HasPrefix(err.Error(), "coreos: "+strings.TrimSuffix(name, "/x")) {
@@ -112,12 +112,12 @@ func TestChoicesErrors(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"../x", "..", "a b"} {
-		if _, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: `{"osname": "` + name + `"}`}), "x86_64"); err == nil {
+		if _, err := ReadConfig(treetest.Texts(t, map[string]string{imageFile: `{"osname": "` + name + `"}`}), "x86_64"); err == nil {
 			t.Errorf("stateroot %q is accepted", name)
 		}
 	}
 	for _, size := range []string{"0", "-1", "9223372036854775807"} {
-		if _, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: `{"size": ` + size + `}`}), "x86_64"); err == nil {
+		if _, err := ReadConfig(treetest.Texts(t, map[string]string{imageFile: `{"size": ` + size + `}`}), "x86_64"); err == nil {
 			t.Errorf("size %s is accepted", size)
 		}
 	}

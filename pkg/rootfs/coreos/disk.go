@@ -159,7 +159,7 @@ var rootTypes = map[string][]string{
 var partitionLabels = map[string]partitionKind{"EFI-SYSTEM": espPartition, "boot": bootPartition, "root": rootPartition}
 
 // partitionKind returns which partition of a CoreOS has a type and a label.
-func (c *Choices) partitionKind(guid, label string) partitionKind {
+func (c *Config) partitionKind(guid, label string) partitionKind {
 	guid = strings.ToLower(guid)
 	kind, known := partitionKinds[guid]
 	switch {
@@ -176,7 +176,7 @@ func (c *Choices) partitionKind(guid, label string) partitionKind {
 
 // wish returns the field for the size of a kind of partition. It returns nil for a
 // kind with a fixed size.
-func (c *Choices) wish(kind partitionKind) *Size {
+func (c *Config) wish(kind partitionKind) *Size {
 	switch kind {
 	case espPartition:
 		return &c.ESP
@@ -231,7 +231,7 @@ var diskKeys = foreignKeys{
 
 // readDisk reads the partition table, whose root says more than what bootc was
 // told: image-builder has it overrule that.
-func (c *Choices) readDisk(root *rootfs.Inode) error {
+func (c *Config) readDisk(root *rootfs.Inode) error {
 	for _, name := range diskFiles {
 		text, err := readFile(root, name)
 		if err != nil {
@@ -264,7 +264,7 @@ func (c *Choices) readDisk(root *rootfs.Inode) error {
 }
 
 // readSizes takes the sizes of a partition table.
-func (c *Choices) readSizes(d *Disk) {
+func (c *Config) readSizes(d *Disk) {
 	known := func(b *Bytes, key string) bool {
 		if *b == placeholder {
 			c.warn("%s: %s is OVERRIDDEN, which the build of the container should have replaced by a number: it has no effect", d.File, key)

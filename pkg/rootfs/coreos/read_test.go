@@ -31,7 +31,7 @@ func TestNothingIsLost(t *testing.T) {
 		if err := root.Place(place, in); err != nil {
 			t.Fatal(err)
 		}
-		c, err := ReadChoices(root, "amd64")
+		c, err := ReadConfig(root, "amd64")
 		var said string
 		switch {
 		case err != nil:
@@ -94,7 +94,7 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := ReadChoices(root, "amd64")
+	c, err := ReadConfig(root, "amd64")
 	if err != nil || len(c.Warnings) > 0 {
 		t.Fatalf("%v, %q", err, c.Warnings)
 	}
@@ -110,7 +110,7 @@ func TestRelease(t *testing.T) {
 		if err := root.Place("usr/lib/os-release", in); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := ReadChoices(root, "amd64"); err != nil || len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "usr/lib/os-release: "+what) {
+		if c, err := ReadConfig(root, "amd64"); err != nil || len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "usr/lib/os-release: "+what) {
 			t.Errorf("%s: %q, %v", what, c.Warnings, err)
 		}
 	}
@@ -128,7 +128,7 @@ func TestBoundImages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := ReadChoices(root, "amd64")
+	c, err := ReadConfig(root, "amd64")
 	if want := boundDir + ": 3 bound images (registry.example/a:1, registry.example/b, c.image): bootc install would pull these images, the disk does not have them"; err != nil || len(c.Warnings) != 1 || c.Warnings[0] != want {
 		t.Errorf("%q, %v", c.Warnings, err)
 	}
@@ -138,7 +138,7 @@ func TestBoundImages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err = ReadChoices(many, "amd64")
+	c, err = ReadConfig(many, "amd64")
 	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "13 bound images (a.image, ") || !strings.Contains(c.Warnings[0], "j.image, 3 more)") {
 		t.Errorf("%q, %v", c.Warnings, err)
 	}
@@ -146,7 +146,7 @@ func TestBoundImages(t *testing.T) {
 	if err := empty.Place(boundDir, rootfs.Dir(0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := ReadChoices(empty, "amd64"); err != nil || c.Warnings != nil {
+	if c, err := ReadConfig(empty, "amd64"); err != nil || c.Warnings != nil {
 		t.Errorf("%q, %v", c.Warnings, err)
 	}
 }
