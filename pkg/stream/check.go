@@ -43,7 +43,7 @@ func Check(d *Document) ([]string, error) {
 		if err := d.Decode(m); err != nil {
 			return nil, err
 		}
-		c.wrong("", m.check())
+		c.wrong("", m.Check())
 	case KindStream:
 		err = c.stream(d)
 	case KindRelease:

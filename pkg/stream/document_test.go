@@ -253,7 +253,7 @@ func FuzzParse(f *testing.F) {
 				NewDocument("s", r.Current())
 				NewDocument("i", r.Index("u"))
 			}
-			if d.Decode(m) == nil && m.check() == nil {
+			if d.Decode(m) == nil && m.Check() == nil {
 				if where, err := HTTP("https://a.example"); err == nil {
 					if r, err := NewRelease(m, "s", where); err == nil {
 						NewDocument("r", r)
