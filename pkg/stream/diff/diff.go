@@ -46,6 +46,8 @@ type Diff struct {
 	Arches      []*Diff           `json:"architectures,omitempty"` // of two builds of several: those that both have
 
 	Same []Same `json:"-"` // parts that were compared and do not differ
+
+	dirA, dirB string // folders of two builds
 }
 
 // A Change is a property with a value on each side. A missing property is "".
