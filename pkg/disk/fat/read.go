@@ -136,7 +136,7 @@ func (rd *reader) next(n uint32) (next uint32, last bool) {
 	switch rd.bits {
 	case 12:
 		at := n + n/2 // three bytes hold two entries
-		next = uint32(order.Uint16([]byte{rd.table[at], rd.table[at+1]}))>>(n%2*4) & 0xFFF
+		next = uint32(order.Uint16([]byte{rd.table[at], rd.table[at+1]})) >> (n % 2 * 4) & 0xFFF
 		return next, next >= 0xFF8
 	case 16:
 		next = uint32(order.Uint16(rd.table[2*n:]))

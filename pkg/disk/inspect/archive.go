@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/tarindex"
@@ -19,8 +20,10 @@ func unwrap(file *io.SectionReader) (rootfs.Blob, string, error) {
 	if isTar(file) {
 		return openArchive(file)
 	}
-	if kind := match(compressions, file, file.Size()); kind != nil {
-		return nil, "", &CompressedError{kind.name, kind.name == "gzip" && isTarGz(file)}
+	head := make([]byte, filetype.MagicSize)
+	n, _ := file.ReadAt(head, 0)
+	if c := filetype.Sniff(head[:n]); c != filetype.None {
+		return nil, "", &CompressedError{c, c == filetype.Gzip && isTarGz(file)}
 	}
 	return openDisk(file)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 )
 
@@ -17,15 +18,15 @@ var (
 // A CompressedError is the error of a file that is compressed as a whole. It
 // matches [ErrCompressed].
 type CompressedError struct {
-	Compression string // gzip, xz, zstd or zip
-	Tar         bool   // the file is a tar.gz archive with a disk in it
+	Compression filetype.Compression
+	Tar         bool // the file is a tar.gz archive with a disk in it
 }
 
 func (e *CompressedError) Error() string {
 	if e.Tar {
 		return "tar.gz: the disk in it is compressed"
 	}
-	return "compressed with " + e.Compression
+	return "compressed with " + e.Compression.String()
 }
 
 // Is reports whether target is [ErrCompressed].

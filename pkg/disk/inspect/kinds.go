@@ -75,14 +75,6 @@ var volumeKinds = []fileKind{
 	{off: 1024, magic: "H+\x00\x04", name: "hfsplus"},
 }
 
-// compressions are whole-file compressions.
-var compressions = []fileKind{
-	{off: 0, magic: "\x1f\x8b", name: "gzip"},
-	{off: 0, magic: "\xfd7zXZ\x00", name: "xz"},
-	{off: 0, magic: "\x28\xb5\x2f\xfd", name: "zstd"},
-	{off: 0, magic: "PK\x03\x04", name: "zip"},
-}
-
 // otherKinds are kinds of files without a disk in them.
 var otherKinds = []fileKind{
 	{off: 0, magic: "BZh", name: "file compressed with bzip2"},

@@ -4,6 +4,7 @@
 //	Disks      two disk images
 //	Systems    two containers, each deployed as a system
 //	Compare    two [Side]s, each an image or a container
+//	Trees      two trees of files
 //	Builds     the records of two builds; [Diff.Add] adds what Compare finds in
 //	           the images of one platform
 //

@@ -33,6 +33,16 @@ type File struct {
 	SHA256 string `json:"sha256,omitempty"` // of the content, if it differs
 }
 
+// Trees compares two trees of files.
+func Trees(a, b *rootfs.Inode) (*Diff, error) {
+	d := New("a", "b")
+	if err := d.files(a, b, nil, nil); err != nil {
+		return nil, err
+	}
+	d.judge()
+	return d, nil
+}
+
 // A pair is two files of a path whose contents are to be compared.
 type pair struct {
 	path string
