@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 )
@@ -77,8 +76,7 @@ func missingFile(reference string, err error) error {
 // isImageName reports whether a name ends like that of an image file.
 func isImageName(name string) bool {
 	ext := strings.TrimPrefix(filepath.Ext(name), ".")
-	return slices.Contains([]string{"img", "iso", "vdi"}, ext) ||
-		slices.ContainsFunc(cloud.Platforms, func(p cloud.Platform) bool { return string(p.Format.Type.Format) == ext })
+	return slices.Contains([]string{"img", "iso", "ociarchive", "ova", "qcow2", "raw", "vdi", "vhd", "vhdx", "vmdk"}, ext)
 }
 
 // folderError is the error of a folder in place of an image that is not the
