@@ -330,6 +330,43 @@ func TestSparseHostile(t *testing.T) {
 	}
 }
 
+// TestCutShort: an image is damaged when its end is missing, at any place.
+func TestCutShort(t *testing.T) {
+	name, _ := inspecttest.SmallDisk(t, rootfs.Dir(0o755))
+	for format, args := range map[string][]string{
+		"raw": {"raw"}, "qcow2": {"qcow2"}, "vmdk": {"vmdk", "-o", "subformat=streamOptimized"}, "vhdx": {"vhdx"}, "vhd": {"vpc", "-o", "force_size=on"},
+	} {
+		image := filepath.Join(t.TempDir(), "image")
+		treetest.Run(t, "qemu-img", append(append([]string{"convert", "-O"}, args...), name, image)...)
+		whole := mustOpen(t, image)
+		if got, err := cat(t, whole, "/etc/os-release"); err != nil || got != "ID=small\n" || whole.Format != format {
+			t.Errorf("%s: %q, %v", format, got, err)
+		}
+		info, err := os.Stat(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, size := range []int64{info.Size() / 2, 4000, 40} {
+			if format == "raw" && size < 1<<20 { // the rest has no header that could be cut
+				continue
+			}
+			if err := os.Truncate(image, size); err != nil {
+				t.Fatal(err)
+			}
+			d, err := openFile(t, image)
+			if err == nil {
+				_, err = d.Booted()
+			}
+			if err == nil {
+				_, err = cat(t, d, "/etc/os-release")
+			}
+			if !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s of %d bytes: %v", format, size, err)
+			}
+		}
+	}
+}
+
 // TestBootEntry: every line of a boot entry is shown.
 func TestBootEntry(t *testing.T) {
 	e, err := bls.Parse("title T\r\noptions a b\noptions a\nlinux /vmlinuz\ninitrd /one\ninitrd /two\nversion 1\nx-options-source-tuned nohz\nextra /1\nlinux /other\n")
