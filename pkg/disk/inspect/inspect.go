@@ -10,7 +10,7 @@
 // [Open] reads raw disks, qcow2, streamOptimized VMDK, VHD, VHDX, and the disk
 // in an OVA, in Google's disk.raw tar archive and in an OCI archive of a
 // containerDisk. A file may also be one file system without a partition table:
-// ISO 9660, FAT, ext4 or XFS. A file that is compressed as a whole cannot be
+// ISO 9660, squashfs, FAT, ext4 or XFS. A file that is compressed as a whole cannot be
 // read at any offset; the error matches [ErrCompressed].
 //
 // Nothing is read before it is needed, and content is never read: inodes refer

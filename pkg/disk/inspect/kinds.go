@@ -64,7 +64,6 @@ var diskKinds = []fileKind{
 var volumeKinds = []fileKind{
 	{off: 0x10040, magic: "_BHRfS_M", name: "btrfs"},
 	{off: 1024, magic: "\xe2\xe1\xf5\xe0", name: "erofs"},
-	{off: 0, magic: "hsqs", name: "squashfs"},
 	{off: 0, magic: "LUKS\xba\xbe", name: "crypto_LUKS"},
 	{off: 512 + 24, magic: "LVM2 001", name: "LVM2_member"},
 	{off: 4086, magic: "SWAPSPACE2", name: "swap"},

@@ -12,6 +12,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/fat"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/iso9660"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/squashfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/xfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -27,6 +28,8 @@ func identify(b rootfs.Blob) Volume {
 		return Volume{"ext4", trimmed(head[1024+120:][:16]), uuid(head[1024+104:][:16])}
 	case string(head[:4]) == "XFSB":
 		return Volume{"xfs", trimmed(head[108:][:12]), uuid(head[32:][:16])}
+	case string(head[:4]) == "hsqs":
+		return Volume{Filesystem: "squashfs"}
 	case string(head[54:62]) == "FAT12   ":
 		return Volume{"fat12", trimmed(head[43:54]), serial(head[39:])}
 	case string(head[54:62]) == "FAT16   ":
@@ -74,6 +77,8 @@ func readTree(content rootfs.Blob, v Volume) (*rootfs.Inode, error) {
 		return fat.Read(r)
 	case "iso9660":
 		return iso9660.Read(r, r.Size())
+	case "squashfs":
+		return squashfs.Read(r, r.Size())
 	case "":
 		return nil, errors.New("unknown file system")
 	default:
