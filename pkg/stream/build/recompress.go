@@ -29,34 +29,6 @@ type RecompressOptions struct {
 	Begin Begin // may be nil
 }
 
-// Begin is called when the work on a file begins. total is the expected number of
-// bytes, zero if it is unknown. The work writes to the step to count its bytes.
-type Begin func(path string, total int64) Step
-
-// A Step shows the progress of the work on one file. Several goroutines write to it.
-type Step interface {
-	io.Writer
-	End(error) // the work has ended
-}
-
-// silent is a step without a display.
-type silent struct{ io.Writer }
-
-func (silent) End(error) {}
-
-func (b Begin) begin(path string, total int64) Step {
-	if b == nil {
-		return silent{io.Discard}
-	}
-	return b(path, total)
-}
-
-// A Written is a file that this package has written.
-type Written struct {
-	Path string
-	cloud.File
-}
-
 // Recompress changes the compression of the images in a folder: want returns
 // the compression that a file is to have. Each file is verified against meta.json
 // while it is read, and replaced together with its upload document. It returns the
@@ -130,7 +102,7 @@ func rewrite(ctx context.Context, dir string, old cloud.File, c filetype.Compres
 	now.Type.Compression = c
 	now.Name = old.PlainName() + c.Suffix()
 	path := filepath.Join(dir, now.Name)
-	step := o.Begin.begin(filepath.Join(dir, old.Name), info.Size())
+	step := o.Begin.begin(Work{Path: filepath.Join(dir, old.Name), Platform: old.Platform, Size: info.Size()})
 	defer func() { step.End(err) }()
 	out, err := create(path, info.Mode().Perm())
 	if err != nil {
