@@ -23,19 +23,6 @@ func create(name string, perm fs.FileMode) (*renameio.PendingFile, error) {
 	return renameio.NewPendingFile(name, renameio.WithTempDir(filepath.Dir(name)), renameio.WithPermissions(perm))
 }
 
-// writeFile writes a small file, which appears under its name when it is complete.
-func writeFile(name string, perm fs.FileMode, text []byte) error {
-	f, err := create(name, perm)
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
-}
-
 // lock locks a folder against other processes until the lock is closed.
 func lock(dir string) (io.Closer, error) {
 	l, err := os.Open(dir)
@@ -69,11 +56,11 @@ func update(dir string, change func(*Build) (*Build, error)) error {
 	if b, err = change(b); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, ImagesFile), 0o666, stream.Marshal(imagesOf(b))); err != nil {
+	if err := stream.WriteFile(filepath.Join(dir, ImagesFile), stream.Marshal(imagesOf(b)), 0o666); err != nil {
 		return err
 	}
 	if meta := b.metaJSON(); !bytes.Equal(meta, was) {
-		return writeFile(filepath.Join(dir, MetaFile), 0o666, meta)
+		return stream.WriteFile(filepath.Join(dir, MetaFile), meta, 0o666)
 	}
 	return nil
 }
