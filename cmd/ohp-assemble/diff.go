@@ -23,8 +23,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -96,7 +96,7 @@ type diffedFile struct {
 }
 
 func diffCommand() *cobra.Command {
-	var o buildOptions
+	var o pullFlags
 	exitCode := false
 	cmd := &cobra.Command{
 		Use:   "diff A B",
@@ -139,13 +139,13 @@ do: 1 stays what says that they could not be compared.`,
 			return nil
 		},
 	}
-	o.pullFlags(cmd)
+	o.flags(cmd)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if they differ")
 	return cmd
 }
 
 // diff compares whatever the two names are of.
-func (o *buildOptions) diff(ctx context.Context, a, b string) (*difference, error) {
+func (o *pullFlags) diff(ctx context.Context, a, b string) (*difference, error) {
 	ui := newUI(false)
 	defer ui.wait()
 	if isFolder(a) != isFolder(b) {
@@ -171,7 +171,7 @@ func newDifference(a, b string) *difference {
 
 // folders compares the builds in two folders: one in each, or those of the
 // architectures that both have.
-func (o *buildOptions) folders(ctx context.Context, ui *ui, d *difference, a, b string) error {
+func (o *pullFlags) folders(ctx context.Context, ui *ui, d *difference, a, b string) error {
 	var byArch [2]map[string]stream.Build
 	for i, dir := range []string{a, b} {
 		builds, err := stream.ReadBuilds(os.DirFS(dir))
@@ -214,7 +214,7 @@ func (o *buildOptions) folders(ctx context.Context, ui *ui, d *difference, a, b 
 
 // builds compares what two builds say of themselves, and inside what one
 // platform has.
-func (o *buildOptions) builds(ctx context.Context, ui *ui, d *difference, a, b stream.Build) error {
+func (o *pullFlags) builds(ctx context.Context, ui *ui, d *difference, a, b stream.Build) error {
 	platform := d.builds(a.Meta, b.Meta)
 	if platform == "" {
 		return nil
@@ -228,7 +228,7 @@ func (o *buildOptions) builds(ctx context.Context, ui *ui, d *difference, a, b s
 }
 
 // images compares two images or containers.
-func (o *buildOptions) images(ctx context.Context, ui *ui, d *difference, a, b string) error {
+func (o *pullFlags) images(ctx context.Context, ui *ui, d *difference, a, b string) error {
 	var views [2]*view
 	for i, name := range []string{a, b} {
 		v, err := o.view(ctx, ui, name)
@@ -324,10 +324,10 @@ func union[V any](a, b map[string]V) []string {
 // A view is an image or a container, opened to be compared.
 type view struct {
 	close     func() error
-	disk      rootfs.Blob   // of an image
-	found     *inspection   // of an image
-	container *system       // of a container
-	root      *rootfs.Inode // of the system; nil if it cannot be read
+	disk      rootfs.Blob    // of an image
+	found     *inspection    // of an image
+	container *system.System // of a container
+	root      *rootfs.Inode  // of the system; nil if it cannot be read
 	rootErr   error
 	size      map[string]int64
 }
@@ -341,7 +341,7 @@ const (
 	sizeContent   = "content" // of all files, each once
 )
 
-func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, error) {
+func (o pullFlags) view(ctx context.Context, ui *ui, name string) (*view, error) {
 	if isPath(name) {
 		return viewImage(name)
 	}
@@ -349,23 +349,25 @@ func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, err
 	if o.cache, err = cacheDir(o.cache); err != nil {
 		return nil, err
 	}
-	o.reference = name
-	image, err := o.pull(ctx, ui, importable)
+	options, err := o.options()
+	if err != nil {
+		return nil, err
+	}
+	options.Accept = importable
+	image, err := fetch(ctx, ui, name, options)
 	if err != nil {
 		return nil, missingFile(name, err)
 	}
-	o.merge, o.rootFS = container.MergeOSTree, "xfs" // which no file of the deployment depends on
-	o.noSELinux = true                               // labels that are not there are a difference
-	system, err := deployed(image, &request{buildOptions: o})
+	s, err := system.New(image, system.Options{NoSELinux: true}) // missing labels are a difference
 	if err != nil {
 		image.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	v := &view{close: system.Close, container: system, size: map[string]int64{}}
+	v := &view{close: image.Close, container: s, size: map[string]int64{}}
 	for _, l := range image.Layers {
 		v.size[sizeLayers] += l.Size
 	}
-	_, v.root = firstDeployment(system.deployment.Root)
+	_, v.root = firstDeployment(s.Deployment.Root)
 	return v, nil
 }
 
@@ -465,7 +467,7 @@ func (d *difference) systems(a, b *view) error {
 func (v *view) commit() string {
 	switch {
 	case v.container != nil:
-		return v.container.commit.String()
+		return v.container.Commit.String()
 	case len(v.found.Deployments) > 0:
 		return v.found.Deployments[0].Commit
 	}
@@ -477,7 +479,7 @@ func (v *view) ids() map[*rootfs.Inode]ostree.Checksum {
 	if v.container == nil {
 		return nil
 	}
-	return v.container.ids
+	return v.container.IDs
 }
 
 // inCommon returns of two systems what both may have. Of an image and a
@@ -526,13 +528,13 @@ func compare(to []change, name, a, b string) []change {
 	return to
 }
 
-func (d *difference) containers(a, b *system) {
-	d.about("digest", a.image.Digest.String(), b.image.Digest.String())
-	d.about("architecture", a.image.Arch, b.image.Arch)
-	d.about("created", a.image.Created.String(), b.image.Created.String())
-	d.about("commit", a.commit.String(), b.commit.String())
-	for _, name := range union(a.image.Labels, b.image.Labels) {
-		d.about("label "+name, a.image.Labels[name], b.image.Labels[name])
+func (d *difference) containers(a, b *system.System) {
+	d.about("digest", a.Container.Digest.String(), b.Container.Digest.String())
+	d.about("architecture", a.Arch, b.Arch)
+	d.about("created", a.Container.Created.String(), b.Container.Created.String())
+	d.about("commit", a.Commit.String(), b.Commit.String())
+	for _, name := range union(a.Container.Labels, b.Container.Labels) {
+		d.about("label "+name, a.Container.Labels[name], b.Container.Labels[name])
 	}
 }
 

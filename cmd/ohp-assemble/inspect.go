@@ -83,7 +83,7 @@ type deployment struct {
 }
 
 func inspectCommand() *cobra.Command {
-	var o buildOptions
+	var o pullFlags
 	cmd := &cobra.Command{
 		Use:   "inspect FILE|FOLDER|REFERENCE",
 		Short: "Show the contents of an image (partitions, kernel arguments, commit, Ignition), of a build folder, or of a container",
@@ -92,30 +92,30 @@ func inspectCommand() *cobra.Command {
 			if err := checkFormat(o.format); err != nil {
 				return err
 			}
-			o.reference = args[0]
-			if isFolder(o.reference) {
-				return showFolder(cmd.OutOrStdout(), o.format, o.reference)
+			name := args[0]
+			if isFolder(name) {
+				return showFolder(cmd.OutOrStdout(), o.format, name)
 			}
-			found, err := o.inspect(cmd.Context())
+			found, err := o.inspect(cmd.Context(), name)
 			if err != nil {
 				return err
 			}
 			err = show(cmd.OutOrStdout(), o.format, found)
 			if image, ok := found.(*inspection); ok && err == nil && len(image.Problems) > 0 {
-				err = fmt.Errorf("%s: %w", o.reference, errProblems)
+				err = fmt.Errorf("%s: %w", name, errProblems)
 			}
 			return err
 		},
 	}
-	o.pullFlags(cmd)
+	o.flags(cmd)
 	return cmd
 }
 
 // inspect looks into a file if there is one of that name, and otherwise into the
 // container of that reference.
-func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
-	if isPath(o.reference) {
-		return inspect(o.reference)
+func (o *pullFlags) inspect(ctx context.Context, name string) (shown, error) {
+	if isPath(name) {
+		return inspect(name)
 	}
 	var err error
 	if o.cache, err = cacheDir(o.cache); err != nil {
@@ -123,9 +123,13 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	}
 	ui := newUI(false)
 	defer ui.wait()
-	image, err := o.pull(ctx, ui, nil)
+	options, err := o.options()
 	if err != nil {
-		return nil, missingFile(o.reference, err)
+		return nil, err
+	}
+	image, err := fetch(ctx, ui, name, options)
+	if err != nil {
+		return nil, missingFile(name, err)
 	}
 	defer image.Close()
 	return inspectContainer(image), nil

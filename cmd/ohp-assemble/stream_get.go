@@ -98,7 +98,7 @@ func download(ctx context.Context, ui *ui, from *source.Source, d *stream.Downlo
 		return 0, fmt.Errorf("sha256 %q: not a SHA-256 in hexadecimal", d.SHA256)
 	}
 	step := ui.begin("fetch", "fetch "+out, 0)
-	defer func() { step.end(err) }()
+	defer func() { step.End(err) }()
 	if d.OCI != nil {
 		return pullFile(ctx, ui, from, step, d, out)
 	}
