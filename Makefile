@@ -34,6 +34,9 @@
 .PHONY: help build setup setup-demo fixture fixture-ref demo release test ci check unit race boot boot-brief judges judged bench reference fuzz clean
 
 export CGO_ENABLED = 0
+# Signature policies need go.podman.io/image/v5/signature, which uses a C library for
+# OpenPGP unless this tag is set. Without the tag, a --policy rejects every container.
+export GOFLAGS := $(GOFLAGS) -tags=containers_image_openpgp
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TEST        := go test -timeout 0

@@ -102,15 +102,15 @@ func unknown(name string, path []string) string {
 		}
 	}
 	text := fmt.Sprintf("unknown field %q", name)
-	if meant := nearest(name, keys(t)); meant != "" {
+	if meant := nearest(name, keysOf(t)); meant != "" {
 		text += fmt.Sprintf(", is %q meant?", meant)
 	}
 	return text
 }
 
-// keys returns the keys of a part of a definition, and with dots between them
+// keysOf returns the keys of a part of a definition, and with dots between them
 // those of the parts in it.
-func keys(t reflect.Type) (all []string) {
+func keysOf(t reflect.Type) (all []string) {
 	for f := range t.Fields() {
 		if !f.IsExported() {
 			continue
@@ -118,7 +118,7 @@ func keys(t reflect.Type) (all []string) {
 		key := keyOf(f)
 		all = append(all, key)
 		if f.Type.Kind() == reflect.Struct {
-			for _, below := range keys(f.Type) {
+			for _, below := range keysOf(f.Type) {
 				all = append(all, key+"."+below)
 			}
 		}

@@ -10,6 +10,7 @@ package manifests
 import (
 	_ "embed"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -100,6 +101,15 @@ type Publish struct {
 	Repository string `yaml:"repository,omitempty" jsonschema:"pattern=^(docker://)?([^/@ ]*[.:][^/@ ]*|localhost)(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"`
 	// The name of the stream, whose metadata is published with the images.
 	Stream string `yaml:"stream,omitempty"`
+}
+
+// Load reads a definition from a file.
+func Load(name string) (*Image, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(text, name)
 }
 
 // Parse reads a definition; name is the file's, for errors and for the paths

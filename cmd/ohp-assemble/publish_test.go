@@ -153,7 +153,7 @@ func TestPublishFails(t *testing.T) {
 		{exitVerify, "is not what meta.json says", []string{bad, host(empty) + "/os:1"}},
 		{exitVerify, "has 512 KiB (524288 bytes), not 1 MiB (1048576 bytes)", []string{short, host(empty) + "/os:1"}},
 		{exitFailed, "stream.json: missing propert", []string{nonsense, host(empty) + "/os:1"}},
-		{exitFailed, "stream.json: none of stream.json", []string{other, host(empty) + "/os:1"}},
+		{exitFailed, "stream.json: unknown document", []string{other, host(empty) + "/os:1"}},
 		{exitUsage, "names no registry", []string{good, "os:1"}},
 		{exitUsage, "where to?", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},

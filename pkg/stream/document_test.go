@@ -30,9 +30,9 @@ func TestHostile(t *testing.T) {
 		"{":                            "x:1: unexpected EOF",
 		"[]":                           "x: not a JSON object",
 		"null":                         "x: not a JSON object",
-		`{"a": 1} {}`:                  "x:1: more follows",
+		`{"a": 1} {}`:                  "x:1: data after the end",
 		"{\"a\": {\n\"b\": tru}}":      "x:2: a.b: invalid character",
-		`{"a": [1, {"b": 2, "b": 3}]}`: "x:1: a.1.b: stands there twice",
+		`{"a": [1, {"b": 2, "b": 3}]}`: "x:1: a.1.b: repeated key",
 		deep:                           "nested deeper than 32",
 		strings.Repeat("[", 100000):    "nested deeper than 32",
 		`{"a": [` + strings.Repeat("{},", maxValues) + "{}]}": "x:1: a.131070: more than 131072 values",
@@ -86,8 +86,8 @@ func TestMerge(t *testing.T) {
 			`architectures.x86_64.artifacts.qemu.x-ours: [1,2] in a, [1] in c`},
 		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), parsed(t, "c", `{"architectures": []}`)}, `architectures: {"x86_64"`},
 		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), arch("b", "x86_64", "1")}, `metadata.last-modified of a or b: parsing time`},
-		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), parsed(t, "r", `{"release": "1", "architectures": {}}`)}, `r: this is a release.json, not a stream.json`},
-		{[]*Document{parsed(t, "n", `{}`)}, `n: none of stream.json`},
+		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), parsed(t, "r", `{"release": "1", "architectures": {}}`)}, `r: got release.json, want stream.json`},
+		{[]*Document{parsed(t, "n", `{}`)}, `n: unknown document`},
 		// an index: by version, and in it by architecture
 		{[]*Document{
 			parsed(t, "old", `{"releases": [{"version": "1", "commits": [{"architecture": "x86_64", "checksum": "a"}]}], "stream": "s"}`),
@@ -96,7 +96,7 @@ func TestMerge(t *testing.T) {
 		{[]*Document{
 			parsed(t, "old", `{"releases": [{"version": "1", "metadata": "u"}]}`), parsed(t, "mid", `{"releases": [{"version": "2", "metadata": "v"}]}`),
 			parsed(t, "new", `{"releases": [{"version": "2", "metadata": "w"}]}`)}, `releases.2.metadata: "v" in mid, "w" in new`},
-		{[]*Document{parsed(t, "old", `{"releases": []}`), parsed(t, "new", `{"releases": [{"x": "2"}]}`)}, `releases: one has no version in new`},
+		{[]*Document{parsed(t, "old", `{"releases": []}`), parsed(t, "new", `{"releases": [{"x": "2"}]}`)}, `releases: an entry has no version in new`},
 	} {
 		before := tc.docs[0].Bytes()
 		d, err := Merge(tc.docs...)
@@ -164,7 +164,7 @@ func TestSetImage(t *testing.T) {
 	for _, tc := range []struct{ doc, arch, want string }{
 		{`{"architectures": {"x86_64": {}}}`, "riscv64", "there is no riscv64"},
 		{`{"architectures": {"x86_64": {}}}`, "x86_64", "of which release is the image"},
-		{`{"buildid": ""}`, "x86_64", "this is a meta.json, not a stream.json"},
+		{`{"buildid": ""}`, "x86_64", "got meta.json, want stream.json"},
 		{`{"architectures": []}`, "x86_64", "architectures: got array"},
 	} {
 		if err := parsed(t, "s", tc.doc).SetImage(tc.arch, "", image); err == nil || !strings.Contains(err.Error(), tc.want) {

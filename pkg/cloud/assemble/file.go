@@ -70,6 +70,9 @@ func (f *File) Image() (img *disk.Image, ok bool) {
 	return f.plain, f.plain != nil
 }
 
+// PlainName returns the name of the file before compression.
+func (f *File) PlainName() string { return f.metadata.Name + f.Type.Format.Suffix() }
+
 // Work returns the number of bytes to write, before compression. If it is not
 // known before they are written, Work returns the size of the disk's content.
 func (f *File) Work() int64 {
@@ -83,7 +86,7 @@ func (f *File) Work() int64 {
 func (f *File) expected() cloud.File {
 	record := cloud.File{
 		Name: f.Name, Platform: f.Platform.ID, Type: f.Type,
-		VirtualSize: f.Disk.Size(), SectorSize: f.Platform.Sector, Secret: f.Secret,
+		VirtualSize: f.Disk.Size(), SectorSize: f.Platform.Sector, Secret: f.Secret, SkipCompression: f.Platform.Compression == filetype.None,
 	}
 	if f.plain != nil {
 		record.Size, record.Plain.Size = f.plain.Size(), f.plain.Size()

@@ -22,7 +22,7 @@ type Request struct {
 	Boot, ESP coreos.Size // of these partitions
 	RootFS    string      // type of the root file system: one of layout.RootFSTypes
 	Kargs     []string    // additional kernel arguments
-	Ignition  []byte      // config to embed; nil embeds none
+	Ignition  []byte      // config to embed, see ignition.Validate for its warnings; nil embeds none
 
 	// Compression of the files. Formats that compress their content stay as they are.
 	Compression filetype.Compression
@@ -157,12 +157,11 @@ func (r Request) checkESP(arch string, _ *Remarks) error {
 	return layout.CheckESP(arch, r.ESP)
 }
 
-func (r Request) checkIgnition(_ string, said *Remarks) error {
+func (r Request) checkIgnition(string, *Remarks) error {
 	if r.Ignition == nil {
 		return nil
 	}
-	warnings, err := ignition.Validate(r.Ignition)
-	said.Warnings = append(said.Warnings, warnings...)
+	_, err := ignition.Validate(r.Ignition)
 	return err
 }
 

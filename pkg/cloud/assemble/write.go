@@ -34,7 +34,7 @@ func (f *File) Write(ctx context.Context, w io.Writer, o WriteOptions) (cloud.Fi
 		return f.record(plain, plain, head)
 	}
 	packed := newMeter(ctx, nil)
-	z, err := compress.NewWriter(io.MultiWriter(w, packed), f.Type.Compression, compress.Options{Level: f.level, Name: f.metadata.Name + f.Type.Format.Suffix()})
+	z, err := compress.NewWriter(io.MultiWriter(w, packed), f.Type.Compression, compress.Options{Level: f.level, Name: f.PlainName()})
 	if err != nil {
 		return cloud.File{}, err
 	}

@@ -13,6 +13,7 @@ package system
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -194,6 +195,9 @@ func (s *System) warnings(tree *container.Tree, untrusted error) (all []string) 
 func (s *System) notes(img *oci.Image, tree *container.Tree) (all []string) {
 	all = append(all, img.Notes...)
 	all = append(all, tree.Notes...)
+	if s.Options.Origin == "" && strings.Contains(s.Origin, "@") { // a digest never changes
+		all = append(all, "the system has no source of updates, because its origin is a digest; choose another origin to have one")
+	}
 	if t := img.Created; !t.IsZero() && t.Unix() != s.Time.Sec {
 		all = append(all, fmt.Sprintf("the container's config: created: %s is before 1970 or too late for file systems: %s is taken",
 			t.Format(time.RFC3339), time.Unix(s.Time.Sec, 0).UTC().Format(time.RFC3339)))

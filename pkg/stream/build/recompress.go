@@ -29,34 +29,6 @@ type RecompressOptions struct {
 	Begin Begin // may be nil
 }
 
-// Begin is called when the work on a file begins. total is the expected number of
-// bytes, zero if it is unknown. The work writes to the step to count its bytes.
-type Begin func(path string, total int64) Step
-
-// A Step shows the progress of the work on one file. Several goroutines write to it.
-type Step interface {
-	io.Writer
-	End(error) // the work has ended
-}
-
-// silent is a step without a display.
-type silent struct{ io.Writer }
-
-func (silent) End(error) {}
-
-func (b Begin) begin(path string, total int64) Step {
-	if b == nil {
-		return silent{io.Discard}
-	}
-	return b(path, total)
-}
-
-// A Written is a file that this package has written.
-type Written struct {
-	Path string
-	cloud.File
-}
-
 // Recompress changes the compression of the images in a folder: want returns
 // the compression that a file is to have. Each file is verified against meta.json
 // while it is read, and replaced together with its upload document. It returns the
@@ -130,70 +102,65 @@ func rewrite(ctx context.Context, dir string, old cloud.File, c filetype.Compres
 	now.Type.Compression = c
 	now.Name = old.PlainName() + c.Suffix()
 	path := filepath.Join(dir, now.Name)
-	step := o.Begin.begin(filepath.Join(dir, old.Name), info.Size())
+	step := o.Begin.begin(Work{Path: filepath.Join(dir, old.Name), Platform: old.Platform, Size: old.Plain.Size})
 	defer func() { step.End(err) }()
 	out, err := create(path, info.Mode().Perm())
 	if err != nil {
 		return now, err
 	}
 	defer out.Cleanup()
-	packed, plain, err := recode(newSum(ctx, step), in, out.File, old, c, compress.Options{Level: o.Level, Name: old.PlainName()})
+	content, err := verified(ctx, in, old)
 	if err != nil {
+		return now, err
+	}
+	defer content.Close()
+	plain, packed := newSum(ctx, step), newSum(ctx, nil)
+	if err := recode(out.File, content, plain, packed, c, compress.Options{Level: o.Level, Name: old.PlainName()}); err != nil {
 		return now, fmt.Errorf("%s: %w", path, err)
 	}
-	now.Content, now.Plain = packed, plain
+	if now.Plain = plain.content(); now.Plain.SHA256 != old.Plain.SHA256 {
+		return now, fmt.Errorf("%s: %w: SHA-256 of the uncompressed content is %s, want %s", old.Name, ErrFile, now.Plain.SHA256, old.Plain.SHA256)
+	}
+	if now.Content = packed.content(); c == filetype.None {
+		now.Content = now.Plain
+	}
 	return now, out.CloseAtomicallyReplace()
 }
 
-// recode copies an image with another compression, and compares it with its record.
-// It returns the new content. read hashes the bytes of the old file.
-func recode(read *sum, in io.Reader, out *os.File, old cloud.File, c filetype.Compression, o compress.Options) (packed, plain cloud.Content, err error) {
-	source := io.TeeReader(in, read)
-	content := io.NopCloser(source)
-	if old.Type.Compression != filetype.None {
-		if content, _, err = compress.NewReader(source); err != nil {
-			return packed, plain, err
+// verified returns a reader of the uncompressed content of a file. A compressed
+// file is read twice: its digest is verified before it is decompressed.
+func verified(ctx context.Context, in *os.File, f cloud.File) (io.ReadCloser, error) {
+	if f.Type.Compression == filetype.None {
+		return io.NopCloser(in), nil
+	}
+	s := newSum(ctx, nil)
+	if _, err := io.CopyBuffer(s, struct{ io.Reader }{in}, make([]byte, 1<<20)); err != nil {
+		return nil, err
+	}
+	if got := s.content(); got.SHA256 != f.SHA256 {
+		return nil, fmt.Errorf("%s: %w: SHA-256 is %s, want %s", f.Name, ErrFile, got.SHA256, f.SHA256)
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	content, _, err := compress.NewReader(in)
+	return content, err
+}
+
+// recode compresses content into a file. It hashes the content with plain, and the
+// file with packed if that is compressed. An uncompressed file gets holes for zeros.
+func recode(f *os.File, content io.Reader, plain, packed io.Writer, c filetype.Compression, o compress.Options) (err error) {
+	var to io.WriteCloser = raw.NewWriter(f, 0)
+	if c != filetype.None {
+		if to, err = compress.NewWriter(io.MultiWriter(f, packed), c, o); err != nil {
+			return err
 		}
-		defer content.Close()
 	}
-	unpacked, repacked := newSum(read.ctx, nil), newSum(read.ctx, nil)
-	to, err := compressor(out, repacked, c, o)
-	if err != nil {
-		return packed, plain, err
-	}
-	_, err = io.CopyBuffer(io.MultiWriter(to, unpacked), struct{ io.Reader }{content}, make([]byte, 1<<20))
+	_, err = io.CopyBuffer(io.MultiWriter(to, plain), struct{ io.Reader }{content}, make([]byte, 1<<20))
 	if closed := to.Close(); err == nil {
 		err = closed
 	}
-	if err == nil {
-		_, err = io.Copy(io.Discard, source) // bytes that the decompressor did not read belong to the digest
-	}
-	if plain, packed = unpacked.content(), repacked.content(); c == filetype.None {
-		packed = plain
-	}
-	return packed, plain, cmpErr(err, old, read.content(), plain)
-}
-
-// compressor returns a writer that compresses to a file and to tap. An
-// uncompressed file gets holes for its zeros, and nothing is written to tap.
-func compressor(f *os.File, tap io.Writer, c filetype.Compression, o compress.Options) (io.WriteCloser, error) {
-	if c == filetype.None {
-		return raw.NewWriter(f, 0), nil
-	}
-	return compress.NewWriter(io.MultiWriter(f, tap), c, o)
-}
-
-// cmpErr returns err, or an error if the digests of a file are not those of its record.
-func cmpErr(err error, f cloud.File, packed, plain cloud.Content) error {
-	switch {
-	case err != nil:
-		return err
-	case packed.SHA256 != f.SHA256:
-		return fmt.Errorf("%s: %w: SHA-256 is %s, want %s", f.Name, ErrFile, packed.SHA256, f.SHA256)
-	case plain.SHA256 != f.Plain.SHA256:
-		return fmt.Errorf("%s: %w: SHA-256 of the decompressed content is %s, want %s", f.Name, ErrFile, plain.SHA256, f.Plain.SHA256)
-	}
-	return nil
+	return err
 }
 
 // A sum hashes and counts the bytes written to it. It fails once its context is done.

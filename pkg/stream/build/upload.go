@@ -10,6 +10,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 // uploadName returns the name of the upload document of an image.
@@ -22,7 +23,7 @@ func writeUpload(dir string, f cloud.File, doc *upload.Document) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, uploadName(f)), info.Mode().Perm(), doc.Marshal())
+	return stream.WriteFile(filepath.Join(dir, uploadName(f)), doc.Marshal(), info.Mode().Perm())
 }
 
 // renewUpload writes the upload document of a changed image, if the old image has
