@@ -15,6 +15,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
@@ -36,7 +37,7 @@ func TestPlatforms(t *testing.T) {
 			platforms = append(platforms, p.ID)
 		}
 	}
-	r := requested(t, dir, ref, strings.Join(platforms, ","), "--size", "1GiB")
+	r := requested(t, ref, assemble.Request{Size: 1 << 30}, platforms...)
 	ctx, quiet := context.Background(), newUI(true)
 	res, err := build(ctx, quiet, r, dir)
 	if err != nil {
@@ -45,15 +46,7 @@ func TestPlatforms(t *testing.T) {
 	if len(res.Images) != len(platforms) {
 		t.Errorf("%d images of %d platforms", len(res.Images), len(platforms))
 	}
-	system, err := load(ctx, quiet, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer system.Close()
-	disks, err := system.plan(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := plannedBy(t, r)
 	judged := map[string]bool{} // platforms of one format have one writer
 	for i, img := range res.Images {
 		if fileSum(t, img.Path) != img.SHA256 || img.UncompressedSHA256 != img.SHA256 {
@@ -65,7 +58,7 @@ func TestPlatforms(t *testing.T) {
 			judged[key] = true
 		}
 		h := sha256.New()
-		if err := raw.Write(h, disks[i].disk.Image); err != nil {
+		if err := raw.Write(h, plan.Files[i].Disk.Image); err != nil {
 			t.Fatal(err)
 		}
 		back := diskIn(t, img)
@@ -80,36 +73,6 @@ func TestPlatforms(t *testing.T) {
 		t.Errorf("judged were %v", judged)
 	}
 	checkMeta(t, dir, res)
-}
-
-// TestEmergingPlatforms: platforms that Fedora CoreOS has no images for are made
-// when they are named, with a note, which --strict does not mind.
-func TestEmergingPlatforms(t *testing.T) {
-	for _, tc := range []struct{ arch, platforms, ids, note, warning string }{
-		{"amd64", "qemu", "qemu", "", ""},
-		{"amd64", "scaleway,qemu", "scaleway qemu", "scaleway: Fedora CoreOS has no images for it", ""},
-		{"ppc64le", "powervs", "powervs", "powervs: Fedora CoreOS has no images for it", ""},
-		{"amd64", "powervs", "powervs", "", "powervs: it has machines of ppc64le only"},
-		{"arm64", "vultr", "vultr", "", "vultr: Fedora CoreOS has images for it on x86_64 only"},
-		{"ppc64le", "all", "qemu metal metal4k openstack", "", ""},
-	} {
-		r := requested(t, t.TempDir(), "localhost/none", tc.platforms, "--arch", tc.arch)
-		var ids []string
-		for _, p := range r.targets {
-			ids = append(ids, p.ID)
-		}
-		if got := strings.Join(ids, " "); got != tc.ids {
-			t.Errorf("%s: platforms %s", tc.platforms, got)
-		}
-		for _, said := range []struct {
-			have []string
-			want string
-		}{{r.notes, tc.note}, {r.warnings, tc.warning}} {
-			if len(said.have) != min(len(said.want), 1) || !strings.Contains(strings.Join(said.have, "\n"), said.want) {
-				t.Errorf("%s on %s: said %q, want %q", tc.platforms, tc.arch, said.have, said.want)
-			}
-		}
-	}
 }
 
 // diskIn returns the raw disk in the file of an image, as real tools find it.

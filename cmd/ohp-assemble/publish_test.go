@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
@@ -158,7 +160,7 @@ func TestPublishFails(t *testing.T) {
 		{exitUsage, "where to?", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
 		{exitUsage, `form "tape"`, []string{good, host(empty) + "/os:1", "--as", "tape"}},
-		{exitUsage, "there are text and json", []string{good, host(empty) + "/os:1", "--format", "xml"}},
+		{exitUsage, `must be "text" or "json"`, []string{good, host(empty) + "/os:1", "--format", "xml"}},
 		{exitFailed, "no output of build", []string{t.TempDir(), host(empty) + "/os:1"}},
 		{exitFailed, "authfile: ", []string{good, host(empty) + "/os:1", "--authfile", "/none"}},
 	} {
@@ -194,9 +196,9 @@ func TestPublishRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	doc, err := upload.New(upload.Image{
-		Platform: "metal", File: filepath.Base(image), SHA256: a.SHA256, Size: a.Size, Format: "raw", VirtualSize: 1 << 20, Arch: "x86_64", OS: "os", Version: "1",
-	})
+	doc, err := upload.New(cloud.File{
+		Platform: "metal", Name: filepath.Base(image), Content: cloud.Content{Size: a.Size, SHA256: a.SHA256}, Type: filetype.Type{Format: filetype.Raw}, VirtualSize: 1 << 20,
+	}, upload.System{Arch: "x86_64", OS: "os", Version: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
