@@ -11,8 +11,7 @@ import (
 // formats, to the two nouns.
 var mayImport = []struct{ pkg, on string }{
 	{"cmd/", "pkg/ manifests"},
-	{"manifests", "pkg/spelling"},
-	{"pkg/spelling", ""},
+	{"manifests", "pkg/cloud pkg/rootfs"},
 	{"pkg/stream", "pkg/"},
 	{"pkg/cloud", "pkg/cloud pkg/disk pkg/rootfs"},
 	{"pkg/iso", "pkg/disk pkg/rootfs"},
@@ -20,6 +19,7 @@ var mayImport = []struct{ pkg, on string }{
 	{"pkg/disk/", "pkg/disk pkg/rootfs"}, // a format knows trees and images, and no other format
 	{"pkg/disk", "pkg/rootfs"},
 	{"pkg/rootfs/oci", "pkg/rootfs"},
+	{"pkg/rootfs/usage", ""},
 	{"pkg/rootfs/layer", "pkg/rootfs pkg/rootfs/ostree"},
 	{"pkg/rootfs/", "pkg/rootfs"},
 	{"pkg/rootfs", ""},

@@ -463,7 +463,7 @@ func TestConfiguration(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.stdout), &plan); err != nil || plan.Kernel == "" || !strings.Contains(p.stderr, "warning: usr/lib/bootc/bound-images.d: 1 bound images (app.image)") {
 		t.Errorf("kernel %q, %v: %s", plan.Kernel, err, p.stderr)
 	}
-	if p := finish(t, start(t, nil, append(args, "--strict", e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+	if p := finish(t, start(t, nil, append(args, "--strict", e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "(--strict)") {
 		t.Errorf("exit code %d: %s", p.code, p.stderr)
 	}
 	e.addLayer(&tar.Header{Name: "usr/lib/bootc/kargs.d/50.toml", Typeflag: tar.TypeSymlink, Linkname: "/nonexistent", Mode: 0o777})
@@ -504,7 +504,7 @@ func TestDerivedWarnings(t *testing.T) {
 		t.Errorf("warnings: %s", p.stderr)
 	}
 	p := finish(t, start(t, nil, append(args, "--strict")...))
-	if p.code != exitFailed || p.stdout != "" || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+	if p.code != exitFailed || p.stdout != "" || !strings.Contains(errorLine(p.stderr), "(--strict)") {
 		t.Errorf("exit code %d: %s%s", p.code, p.stdout, p.stderr)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,7 +162,7 @@ func TestOtherFileSystem(t *testing.T) {
 		if err := os.WriteFile(changed, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		d, err := new(buildOptions).diff(t.Context(), name, changed)
+		d, err := new(pullFlags).diff(t.Context(), name, changed)
 		if err != nil || d.Equal || len(d.Partitions) != 1 || !d.Partitions[0].Content {
 			t.Errorf("%s: diff: %v, %+v", k.name, err, d)
 		}

@@ -150,6 +150,9 @@ func commandHint(group *cobra.Command, arg string) string {
 		return didYouMean(meant)
 	}
 	_, prefix, _ := strings.Cut(group.CommandPath()+" ", " ")
+	if prefix == "manifest " {
+		prefix = "definition "
+	}
 	takes := map[string]string{"": "build", "stream ": "stream show", "definition ": "plan"} // a reference
 	_, err := os.Stat(arg)
 	if err == nil {

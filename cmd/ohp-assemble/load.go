@@ -76,7 +76,7 @@ func load(ctx context.Context, ui *ui, r *request) (_ *assemble.Plan, _ *oci.Ima
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, err := planOf(ui, image, r)
+	plan, err := planImages(ui, image, r)
 	if err != nil {
 		image.Close()
 		return nil, nil, err
@@ -84,8 +84,8 @@ func load(ctx context.Context, ui *ui, r *request) (_ *assemble.Plan, _ *oci.Ima
 	return plan, image, nil
 }
 
-// planOf plans the images of a request from a pulled container.
-func planOf(ui *ui, image *oci.Image, r *request) (*assemble.Plan, error) {
+// planImages plans the images of a request from a pulled container.
+func planImages(ui *ui, image *oci.Image, r *request) (*assemble.Plan, error) {
 	s, err := system.New(image, r.system)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ import (
 // TestLook reads whole images back and compares them with what was to be there.
 func TestLook(t *testing.T) {
 	for platform, rootFS := range map[string]string{"qemu": "xfs", "metal": "ext4"} {
-		image, plan := buildAndPlan(t, fixture(t, "tiny-base"), platform, "--root-fs", rootFS)
+		image, plan := buildAndPlan(t, fixture(t, "tiny-base"), platform, rootFS)
 		f, err := os.Open(image)
 		if err != nil {
 			t.Fatal(err)

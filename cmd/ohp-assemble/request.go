@@ -41,9 +41,9 @@ func defaults() *buildFlags {
 	return o
 }
 
-// flagNames are the options that fill fields of [system.Options] and
+// optionNames are the options that fill fields of [system.Options] and
 // [assemble.Request], and of buildFlags.
-var flagNames = map[string]string{
+var optionNames = map[string]string{
 	"Name": "name", "Merge": "merge", "Origin": "origin", "NoSELinux": "no-selinux",
 	"Arch": "arch", "Platforms": "platform", "Strict": "strict",
 	"Size": "size", "Boot": "boot-size", "ESP": "esp-size", "RootFS": "root-fs",
@@ -153,7 +153,7 @@ type defining struct {
 // take sets a field to the value of a definition, if it has one and no option was
 // given.
 func take[T any](d defining, field string, to *T, value T) {
-	if !d.given(flagNames[field]) && !reflect.ValueOf(&value).Elem().IsZero() {
+	if !d.given(optionNames[field]) && !reflect.ValueOf(&value).Elem().IsZero() {
 		*to, d.places[field] = value, d.m.Place(field)
 	}
 }
@@ -163,7 +163,7 @@ func (o *buildFlags) place(field string) string {
 	if at := o.places[field]; at != "" {
 		return at
 	}
-	return "--" + flagNames[field]
+	return "--" + optionNames[field]
 }
 
 // wrong turns the error of a field into one that names its place.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -65,17 +66,16 @@ func (u *ui) warn(warnings []string, strict bool) error {
 		u.say("warning: %s", w)
 	}
 	if strict && len(warnings) > 0 {
-		return fmt.Errorf("%s treated as an error (--strict)", plural(len(warnings), "warning"))
+		return strictError(len(warnings))
 	}
 	return nil
 }
 
-// plural returns a number of things: 1 warning, 2 warnings.
-func plural(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
+func strictError(warnings int) error {
+	if warnings == 1 {
+		return errors.New("1 warning treated as an error (--strict)")
 	}
-	return fmt.Sprintf("%d %s", n, thing)
+	return fmt.Errorf("%d warnings treated as errors (--strict)", warnings)
 }
 
 // wait lets the bars be drawn to their end.

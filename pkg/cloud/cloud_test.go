@@ -54,7 +54,7 @@ func TestPublished(t *testing.T) {
 		"upcloud":         "raw.xz",
 	} {
 		p := one(t, id)
-		if got := p.FileName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Compression.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
+		if got := p.BaseName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Format.Type().Suffix() + p.Compression.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

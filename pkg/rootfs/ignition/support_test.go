@@ -1,7 +1,6 @@
-package main
+package ignition
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,12 +8,11 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestIgnitionWarnings has containers with Ignition of several releases.
-func TestIgnitionWarnings(t *testing.T) {
+// TestSupport tries containers with Ignition of several releases.
+func TestSupport(t *testing.T) {
 	program := ignitionProgram(t, "2.25.1")
 	const status = "Package: ignition\nStatus: install ok installed\nArchitecture: amd64\nVersion: "
 	for _, c := range []struct{ release, program, version, want string }{
@@ -28,25 +26,25 @@ func TestIgnitionWarnings(t *testing.T) {
 		{"", "no program", "3.6.0", ""},
 		{"", "", "3.6.0", ""},
 	} {
-		root := treetest.Texts(t, map[string]string{ignitionModule + "/module-setup.sh": "x"})
+		root := treetest.Texts(t, map[string]string{dracutModule + "/module-setup.sh": "x"})
 		if c.release != "" {
 			if err := root.Place("usr/lib/sysimage/dpkg/status", rootfs.Text(0o644, status+c.release+"\n")); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if c.program != "" {
-			if err := root.Place(ignitionModule+"/ignition", rootfs.Text(0o755, c.program)); err != nil {
+			if err := root.Place(dracutModule+"/ignition", rootfs.Text(0o755, c.program)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got := strings.Join(ignitionWarnings(root, []byte(`{"ignition": {"version": "`+c.version+`"}}`)), "\n")
+		got := strings.Join(Warnings(root, []byte(`{"ignition": {"version": "`+c.version+`"}}`)), "\n")
 		if !strings.Contains(got, c.want) || (c.want == "") != (got == "") {
 			t.Errorf("Ignition %q, config %s: %q, want %q", c.release, c.version, got, c.want)
 		}
 	}
 }
 
-// ignitionProgram builds a program that says its release as Ignition does.
+// ignitionProgram builds a program that has its release where Ignition has it.
 func ignitionProgram(t *testing.T, release string) string {
 	const module = "github.com/coreos/ignition/v2"
 	dir := t.TempDir()
@@ -71,21 +69,4 @@ func ignitionProgram(t *testing.T, release string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// TestLargeConfig has files at and above the limit of a config's size.
-func TestLargeConfig(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "large.ign")
-	for size, want := range map[int]string{ignition.MaxSize: "", ignition.MaxSize + 1: name + ": config is larger than 100 MiB"} {
-		if err := os.WriteFile(name, bytes.Repeat([]byte(" "), size), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		got, err := readConfig(name)
-		if want == "" && (err != nil || len(got) != size) || want != "" && (err == nil || err.Error() != want) {
-			t.Errorf("%d bytes: %d bytes, %v, want %q", size, len(got), err, want)
-		}
-	}
-	if _, err := readConfig("/dev/zero"); err == nil {
-		t.Error("a file without an end is read")
-	}
 }
