@@ -93,7 +93,9 @@ func buildCommand() *cobra.Command {
 				if len(requests) > 1 {
 					dir = filepath.Join(out, machine(r.arch))
 				}
-				res, err := runBuild(cmd.Context(), r, dir, quiet)
+				ui := newUI(quiet)
+				res, err := runBuild(cmd.Context(), ui, r, dir)
+				ui.wait()
 				if err != nil {
 					return err
 				}
@@ -111,9 +113,7 @@ func buildCommand() *cobra.Command {
 }
 
 // runBuild makes the images of a request in the folder out.
-func runBuild(ctx context.Context, r *request, out string, quiet bool) (*result, error) {
-	ui := newUI(quiet)
-	defer ui.wait()
+func runBuild(ctx context.Context, ui *ui, r *request, out string) (*result, error) {
 	if err := writable(out); err != nil {
 		return nil, err
 	}

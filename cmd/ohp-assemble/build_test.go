@@ -208,7 +208,7 @@ func plannedBy(t testing.TB, r *request) *assemble.Plan {
 func buildAndPlan(t *testing.T, ref, platform, rootFS string) (file string, plan *layout.Disk) {
 	t.Helper()
 	r := requested(t, ref, assemble.Request{RootFS: rootFS}, platform)
-	res, err := build(t.Context(), newUI(true), r, t.TempDir())
+	res, err := runBuild(t.Context(), newUI(true), r, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

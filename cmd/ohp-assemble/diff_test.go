@@ -343,12 +343,9 @@ func TestArches(t *testing.T) {
 		if err := os.CopyFS(filepath.Join(dir, to), os.DirFS(filepath.Join(dir, from))); err != nil {
 			t.Fatal(err)
 		}
-		m, err := stream.ReadMeta(os.DirFS(filepath.Join(dir, to)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := opened(t, filepath.Join(dir, to))
 		m.BaseArch = arch
-		if err := os.WriteFile(filepath.Join(dir, to, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, to, stream.MetaFile), stream.Marshal(m.Meta), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
