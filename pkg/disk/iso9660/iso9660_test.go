@@ -190,7 +190,7 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestHostile changes an image so that naive readers loop, or allocate what the
+// TestHostile changes an image so that naive readers loop, or allocate as much as the
 // image claims.
 func TestHostile(t *testing.T) {
 	dir := t.TempDir()
