@@ -82,7 +82,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	found, err := inspect(disk)
+	found, err := inspectImage(disk)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -120,7 +121,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
+	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return exitVerify
 	case errors.Is(err, oci.ErrAccess):
 		return exitAccess

@@ -8,9 +8,10 @@
 // an image has the shape of one made by it. Every file and directory is one
 // run of clusters, parents before children and siblings in byte order.
 //
-// [Read] reads what Format and others write. FAT12 is left out, and so is what
-// FAT cannot hold: symbolic links and special files are refused; owners,
-// permissions and labels have no place and vanish; a hard link becomes a copy.
+// [Read] reads file systems of Format and of other programs, FAT12 included.
+// Format does not write FAT12. FAT has no symbolic links and special files, and
+// Format refuses them; it has no owners, permissions and labels, and they
+// vanish; a hard link becomes a copy.
 //
 // See Microsoft, "FAT: General Overview of On-Disk Format", version 1.03, whose
 // names the structures here bear.

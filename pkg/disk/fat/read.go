@@ -20,9 +20,10 @@ const (
 	maxRead  = 1 << 22 // clusters that are read of a file system
 	maxNames = 1 << 20 // names that are
 	maxPath  = 8192    // bytes of a path: twice what a system call takes
+	minFAT16 = 4085    // clusters; a file system with fewer is FAT12
 )
 
-// Read returns the tree of a FAT16 or FAT32 file system, the reverse of
+// Read returns the tree of a FAT12, FAT16 or FAT32 file system, the reverse of
 // [Format]. Content is not read but referred to. Names are the long ones; modes
 // are those that Linux shows. A cluster has one owner, so what is damaged, or
 // made to be endless, is an error.
@@ -83,17 +84,18 @@ func (rd *reader) open() error {
 		return fmt.Errorf("boot sector: %d copies of the FAT, only %d are supported", p.NumFATs, numFATs)
 	}
 	rd.clusters = (rd.sectors - rd.dataStart()) / rd.perCluster
+	if rd.bits == 16 && rd.clusters < minFAT16 {
+		rd.bits = 12
+	}
 	room := rd.fatSectors*int64(rd.sectorSize)*8/int64(rd.bits) - firstCluster
 	switch {
 	case rd.clusters > room || rd.clusters <= 0:
 		return fmt.Errorf("boot sector: %d clusters, its FAT has %d", rd.clusters, room)
 	case rd.clusters > maxRead:
 		return fmt.Errorf("boot sector: %d clusters, at most %d are read", rd.clusters, maxRead)
-	case rd.bits == 16 && rd.clusters < 4085:
-		return errors.New("FAT12, which is not supported")
 	}
 	rd.used = make([]bool, rd.clusters+firstCluster)
-	rd.table = make([]byte, len(rd.used)*rd.bits/8)
+	rd.table = make([]byte, (len(rd.used)*rd.bits+7)/8)
 	if err := rootfs.ReadFull(rd.r, rd.table, rd.reserved*int64(rd.sectorSize)); err != nil {
 		return fmt.Errorf("FAT: %w", err)
 	}
@@ -121,17 +123,27 @@ func (rd *reader) chain(first uint32, size int64) ([]uint32, error) {
 		}
 		rd.used[n] = true
 		chain = append(chain, n)
-		last := uint32(0xFFFFFF8)
-		if rd.bits == 16 {
-			n, last = uint32(order.Uint16(rd.table[2*n:])), 0xFFF8
-		} else {
-			n = order.Uint32(rd.table[4*n:]) & endOfChain
-		}
-		if n >= last {
+		var last bool
+		if n, last = rd.next(n); last {
 			break
 		}
 	}
 	return chain, nil
+}
+
+// next returns the cluster that follows n in its chain, or true if n is the last one.
+func (rd *reader) next(n uint32) (next uint32, last bool) {
+	switch rd.bits {
+	case 12:
+		at := n + n/2 // three bytes hold two entries
+		next = uint32(order.Uint16([]byte{rd.table[at], rd.table[at+1]})) >> (n % 2 * 4) & 0xFFF
+		return next, next >= 0xFF8
+	case 16:
+		next = uint32(order.Uint16(rd.table[2*n:]))
+		return next, next >= 0xFFF8
+	}
+	next = order.Uint32(rd.table[4*n:]) & endOfChain
+	return next, next >= 0xFFFFFF8
 }
 
 // at is where a cluster stands, in bytes.
