@@ -389,7 +389,7 @@ func TestWarnings(t *testing.T) {
 func TestAleph(t *testing.T) {
 	dir, ref := copyLayout(t, fixture(t, "tiny-chunked"))
 	root := diskOf(t, ref, "metal").Root
-	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, readLimit)
+	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
