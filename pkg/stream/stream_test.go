@@ -225,7 +225,7 @@ func TestCheck(t *testing.T) {
 		{stream, `"last-modified": "2026-01-01T00:00:07Z"`, `"last-modified": "2026-01-01T00:00:07+02:00"`, "metadata.last-modified: "},
 		{stream, `"release": "41.20260101.0"`, `"release": 41`, "artifacts.aws.release: got number, want string"},
 		{stream, `"disk": {`, `"extra": {"a": 1}, "disk": {`, "formats.vmdk.xz.extra: missing location or signature"},
-		{stream, `"disk": {`, `"kernel": {`, "to boot over a network"},
+		{stream, `"disk": {`, `"kernel": {`, "missing kernel or initramfs"},
 		{stream, `"formats": {`, `"formats": [], "x": {`, "formats: got array, want object"},
 		{stream, `"architectures": {`, `"architectures": {"mips": {"artifacts": {}}, `, "architectures.mips.artifacts: empty"},
 		{stream, `"architectures"`, `"architectures": {}, "x"`, "architectures: empty"},
