@@ -59,6 +59,9 @@ func (v *view) commit() string {
 	return ""
 }
 
+// hasPartitions reports whether v is a disk that is more than one file system.
+func (v *view) hasPartitions() bool { return v.report != nil && len(v.report.Partitions) > 0 }
+
 // ids returns the object ids of files where they are known.
 func (v *view) ids() map[*rootfs.Inode]ostree.Checksum {
 	if v.System == nil {
@@ -80,7 +83,7 @@ func (d *Diff) containers(a, b *system.System) {
 
 // trees compares the systems of two sides.
 func (d *Diff) trees(a, b *view) error {
-	if a.report != nil && b.report != nil {
+	if a.hasPartitions() && b.hasPartitions() {
 		if err := d.ignition(a, b); err != nil {
 			return err
 		}
