@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
@@ -99,17 +100,16 @@ func (o *makeFlags) check() error {
 	default:
 		return usageError{fmt.Errorf("--document: invalid value %q, must be stream, release or releases", o.document)}
 	}
-	if (o.document == "releases") != (o.options.ReleaseURL != "") {
-		return usageError{errors.New("--release-url is required for --document releases, and only for it")}
-	}
 	if o.baseURL != "" && o.repository != "" {
 		return usageError{errors.New("--base-url and --repository exclude each other")}
 	}
 	o.options.Kind = stream.Kind(o.document + ".json")
-	if err := o.options.Check(); err != nil {
-		return usageError{err}
+	err := o.options.Check()
+	if wrong := (usage.Error{}); errors.As(err, &wrong) {
+		flag := map[string]string{"ReleaseURL": "--release-url", "LastModified": "--last-modified"}[wrong.Field]
+		return usageError{fmt.Errorf("%s: %w", flag, wrong.Err)}
 	}
-	return nil
+	return err
 }
 
 // projection returns the locations of the images of builds.

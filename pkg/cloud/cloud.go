@@ -108,6 +108,19 @@ func Lookup(arch string, ids ...string) (list []Platform, err error) {
 	return list, nil
 }
 
+// Named returns the platforms of ids that are written in a program. It panics if
+// one is unknown; see [Lookup] for ids that a user chooses.
+func Named(ids ...string) (list []Platform) {
+	for _, id := range ids {
+		i := slices.IndexFunc(Platforms, func(p Platform) bool { return p.ID == id })
+		if i < 0 {
+			panic("cloud: unknown platform " + id)
+		}
+		list = append(list, Platforms[i])
+	}
+	return list
+}
+
 // IDs returns the ids of all platforms.
 func IDs() (ids []string) {
 	for _, p := range Platforms {

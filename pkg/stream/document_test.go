@@ -149,8 +149,8 @@ func TestSetImage(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	for _, tc := range []struct{ args, want string }{
-		{"azure x y", `cloud "azure" is not known, these are: aliyun, aws, gcp`}, {"aws us-east-1", "aws takes region, image, 1 values"},
-		{"aws us-east-1 i-1", `aws.image "i-1"`}, {"gcp p", "gcp takes project, name, family, 1"}, {"ibmcloud r o b u", `ibmcloud.url "u"`}, {"kubevirt i i:tag", "kubevirt.digest-ref"},
+		{"azure x y", `cloud "azure" is unknown, must be one of: aliyun, aws, gcp`}, {"aws us-east-1", "aws: want the values region, image, got 1"},
+		{"aws us-east-1 i-1", `aws.image: invalid value "i-1"`}, {"gcp p", "gcp: want the values project, name, family, got 1"}, {"ibmcloud r o b u", `ibmcloud.url: invalid value "u"`}, {"kubevirt i i:tag", "kubevirt.digest-ref"},
 	} {
 		args := strings.Fields(tc.args)
 		if _, err := NewImage(args[0], args[1:]...); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -162,8 +162,8 @@ func TestSetImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct{ doc, arch, want string }{
-		{`{"architectures": {"x86_64": {}}}`, "riscv64", "there is no riscv64"},
-		{`{"architectures": {"x86_64": {}}}`, "x86_64", "of which release is the image"},
+		{`{"architectures": {"x86_64": {}}}`, "riscv64", "architectures: missing riscv64"},
+		{`{"architectures": {"x86_64": {}}}`, "x86_64", "unknown release of the image"},
 		{`{"buildid": ""}`, "x86_64", "got meta.json, want stream.json"},
 		{`{"architectures": []}`, "x86_64", "architectures: got array"},
 	} {

@@ -25,7 +25,7 @@
 // here adds the blocks that are compressed in parallel: the writers of these
 // libraries use one core, or compress the zeros of every hole anew. The .xz
 // container is written and read here because ulikunitz/xz gives no access to
-// single blocks, which is what parallel writing and reading take.
+// single blocks, which parallel writing and reading need.
 package compress
 
 import (
