@@ -17,7 +17,7 @@ type entry struct {
 	fileType    uint8
 }
 
-// size is what the entry takes in a block.
+// size returns the number of bytes of the entry in a block.
 func (e *entry) size() int { return direntSize(len(e.name)) }
 
 func direntSize(name int) int { return (8 + name + 3) &^ 3 }
@@ -203,8 +203,8 @@ func nameHash(name string, seed [16]byte) (hash, minor uint32) {
 	return hash, buf[2]
 }
 
-// hashInput is str2hashbuf_signed for 8 words: what is missing of a name is
-// filled with its length.
+// hashInput is str2hashbuf_signed for 8 words: a short name is padded with its
+// length.
 func hashInput(name string) (in [8]uint32) {
 	pad := uint32(len(name)) | uint32(len(name))<<8
 	pad |= pad << 16

@@ -13,9 +13,8 @@
 //
 // Data starts with the journal; directories, attributes and then files follow
 // in the order of their paths, each as contiguous as the metadata in between
-// lets it be. What would be zeros is a hole: bitmaps of groups without use are
-// marked as not written, inode tables end with the last inode, the journal is
-// its superblock.
+// lets it be. Zeros are holes: bitmaps of unused groups are marked as not written,
+// inode tables end with the last inode, the journal is only its superblock.
 //
 // The features are those of mke2fs 1.47 for type ext4 plus metadata_csum_seed,
 // with which a UUID can be changed without touching every checksum. A file
@@ -36,7 +35,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what kind of file system to make.
+// Options are the properties of the file system besides its content.
 type Options struct {
 	Size      int64       // bytes; required
 	BlockSize int         // 1024 or 4096; zero means 1024 below 512 MiB, else 4096, as mke2fs chooses
@@ -45,14 +44,14 @@ type Options struct {
 	HashSeed  [16]byte    // of hashed directories; zero means derived from the UUID
 	Time      rootfs.Time // when the file system was made; zero means the epoch
 
-	// Inodes is how many inodes to provide at least. Zero means what mke2fs
-	// provides for the size, or, if that is more, what the tree needs and one
+	// Inodes is the minimum number of inodes. Zero means the number that mke2fs
+	// chooses for the size, or, if that is more, the number of the tree and one
 	// eighth.
 	Inodes uint32
 	// ReservedPercent is the share of blocks that only root may use. Zero
 	// means 5, a negative number none.
 	ReservedPercent int
-	// JournalSize is in bytes. Zero means what mke2fs chooses for the size,
+	// JournalSize is in bytes. Zero means the choice of mke2fs for the size,
 	// a negative number no journal.
 	JournalSize int64
 

@@ -159,7 +159,7 @@ func TestNeededSize(t *testing.T) {
 	}
 }
 
-// TestBound: what Size names for random trees is enough, and a block less is not.
+// TestBound: Size returns a size that is enough for random trees, and a block less is not.
 func TestBound(t *testing.T) {
 	for seed := range uint64(200) {
 		o := Options{BlockSize: []int{1024, 4096}[seed%2]}
@@ -223,7 +223,7 @@ func (u unreadable) Size() int64 { return int64(u) }
 
 func (u unreadable) ReadAt([]byte, int64) (int, error) { panic("content is read") }
 
-// TestEmptyIsSmall bounds what an empty file system allocates.
+// TestEmptyIsSmall bounds the allocated bytes of an empty file system.
 func TestEmptyIsSmall(t *testing.T) {
 	for _, c := range []struct{ size, limit int64 }{
 		{384 * miB, 512 * kiB},
@@ -237,8 +237,8 @@ func TestEmptyIsSmall(t *testing.T) {
 	}
 }
 
-// TestHuge plans what no disk here holds, and has e2fsck judge what a sparse
-// file holds.
+// TestHuge plans file systems larger than any disk here, and has e2fsck judge those
+// that fit in a sparse file.
 func TestHuge(t *testing.T) {
 	root := treetest.Random(1)
 	for _, size := range []int64{64 << 30, 15 * tiB, 64 * tiB} {
@@ -442,7 +442,7 @@ func TestLostFound(t *testing.T) {
 	}
 }
 
-// TestOptions has e2fsck judge what is not the default.
+// TestOptions has e2fsck judge other values than the defaults.
 func TestOptions(t *testing.T) {
 	root := treetest.Random(8)
 	for _, o := range []Options{

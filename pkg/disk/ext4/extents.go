@@ -43,7 +43,7 @@ func treeBlocks(runs []run, block uint64) uint64 {
 }
 
 // encodeTree writes an extent tree level by level, leaves first, into the
-// given blocks and returns what the inode holds: the root.
+// given blocks and returns the root, which the inode holds.
 func encodeTree(runs []run, blocks []uint64, block uint64, seed uint32, emit func(block uint64, data []byte)) [15]uint32 {
 	leaves := splitExtents(runs)
 	level := make([]any, len(leaves))

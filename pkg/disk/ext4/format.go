@@ -7,7 +7,7 @@ import "hash/crc32"
 
 const (
 	magic         = 0xEF53
-	superOffset   = 1024 // where the primary superblock stands, whatever the block size
+	superOffset   = 1024 // of the primary superblock, for every block size
 	superSize     = 1024
 	inodeSize     = 256
 	extraISize    = 32  // of the inode's fields behind the first 128 bytes

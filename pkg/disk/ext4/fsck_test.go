@@ -151,8 +151,7 @@ func (n *node) forms(block int) (forms []string) {
 	return forms
 }
 
-// randomTree is a random tree with, now and then, what makes large directories,
-// attributes and maps.
+// randomTree is a random tree, sometimes with large directories, attributes and maps.
 func randomTree(seed uint64, block int) *rootfs.Inode {
 	root := treetest.Random(seed)
 	r := rand.New(rand.NewPCG(seed, 2))

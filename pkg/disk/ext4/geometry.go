@@ -34,7 +34,7 @@ type geometry struct {
 	fixed       []run // all of the above, ascending, disjoint
 }
 
-// errTooSmall is what a plan comes to when the file system has no room for it.
+// errTooSmall means that the file system has no room for the tree.
 var errTooSmall = errors.New("too small")
 
 const (
@@ -113,7 +113,7 @@ func newGeometry(size int64, o Options, inodes uint64) (*geometry, error) {
 	return g, g.place()
 }
 
-// divide computes the number of groups and what each of them holds.
+// divide computes the number of groups and their contents.
 func (g *geometry) divide(inodes uint64) error {
 	ceil := func(a, b uint64) uint64 { return (a + b - 1) / b }
 	g.groups = ceil(g.blocks-g.first, g.perGroup)
@@ -121,7 +121,7 @@ func (g *geometry) divide(inodes uint64) error {
 	g.descBlocks = ceil(g.groups, perBlock)
 
 	// The resize inode maps blocks by 32-bit numbers, one indirect block
-	// holds what it reserves, and growth by 1024 is enough for anybody.
+	// holds the reserved blocks, and growth by 1024 is enough.
 	const max32 = 1<<32 - 1
 	g.resizeInode = g.blocks <= max32
 	g.reservedGDT = 0
@@ -240,10 +240,9 @@ func merge(runs []run) []run {
 	return out
 }
 
-// An allocator hands out what is left between runs that are taken, in
-// ascending order.
+// An allocator hands out the blocks between runs that are taken, in ascending order.
 type allocator struct {
-	taken  []run // what is behind the cursor
+	taken  []run // behind the cursor
 	at     uint64
 	end    uint64 // of the file system
 	stride uint64 // if not zero, leave a gap after this many blocks: tests fragment files so

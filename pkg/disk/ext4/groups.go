@@ -16,8 +16,8 @@ type piece struct {
 	data  []byte
 }
 
-// emit adds metadata to the plan. Data may be shorter than its blocks: what is
-// missing is zeros.
+// emit adds metadata to the plan. Data may be shorter than its blocks: the rest is
+// zeros.
 func (p *plan) emit(block uint64, data []byte) {
 	p.pieces = append(p.pieces, piece{block, data})
 }
@@ -115,7 +115,7 @@ func (p *plan) freeBlocks() []uint64 {
 	return free
 }
 
-// eachUsed yields what is used, cut at the borders of groups, as offsets in
+// eachUsed yields the used blocks, cut at the borders of groups, as offsets in
 // them.
 func (p *plan) eachUsed(yield func(group, at, n uint64)) {
 	g := p.geo
@@ -147,7 +147,7 @@ func (p *plan) encodeInodeBitmap(group, used uint64) uint32 {
 	g := p.geo
 	bitmap := make([]byte, g.block)
 	setBits(bitmap, 0, used)
-	setBits(bitmap, g.inodesPerGroup, 8*g.block-g.inodesPerGroup) // what is no inode is not free
+	setBits(bitmap, g.inodesPerGroup, 8*g.block-g.inodesPerGroup) // bits without an inode are not free
 	p.emit(g.inodeBitmap[group], bitmap)
 	return checksum(p.seed, bitmap[:g.inodesPerGroup/8])
 }

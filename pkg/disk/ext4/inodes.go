@@ -6,9 +6,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Times are 34 bits: 32 signed ones and two of what ext4 calls the epoch. From
-// 2310-04-04 on e2fsck takes them for mistaken ones before 1970 and offers to
-// "fix" them, so what is later is refused.
+// Times are 34 bits: 32 signed bits and two bits called the epoch. From 2310-04-04 on
+// e2fsck takes them for mistaken times before 1970 and offers to "fix" them, so later
+// times are rejected.
 const (
 	minTime = -1 << 31
 	maxTime = MaxTime
@@ -79,8 +79,7 @@ func inodeSeed(fs, ino uint32) uint32 {
 	return checksum(fs, p[:])
 }
 
-// encodeNode writes the inode of a node and emits what it keeps in blocks of
-// its own.
+// encodeNode writes the inode of a node and emits its blocks of metadata.
 func (p *plan) encodeNode(n *node, to []byte) {
 	seed := inodeSeed(p.seed, n.ino)
 	d := inode{

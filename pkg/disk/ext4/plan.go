@@ -2,7 +2,6 @@ package ext4
 
 import (
 	"encoding/binary"
-	"io"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
@@ -132,10 +131,7 @@ func (p *plan) appendContent(extents []disk.Extent, n *node) []disk.Extent {
 	off := int64(0)
 	for _, r := range n.runs {
 		size := min(left, int64(r.len*p.geo.block))
-		part := n.in.Content
-		if size < part.Size() {
-			part = io.NewSectionReader(part, off, size)
-		}
+		part := rootfs.Section(n.in.Content, off, size)
 		extents = append(extents, disk.Extent{Off: int64(r.start * p.geo.block), Blob: part})
 		off += size
 		left -= size

@@ -19,7 +19,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestRead: what is formatted is read, to the last attribute.
+// TestRead: Read returns the tree that was formatted, with all attributes.
 func TestRead(t *testing.T) {
 	for _, block := range []int{1024, 4096} {
 		trees := map[string]*rootfs.Inode{}
@@ -51,7 +51,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadKernel reads what mke2fs made and the kernel wrote.
+// TestReadKernel reads a file system of mke2fs that the kernel wrote to.
 func TestReadKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounting needs root")
@@ -93,8 +93,8 @@ func TestReadKernel(t *testing.T) {
 	}
 }
 
-// TestReadUnclean reads what the kernel leaves where it is stopped: its log was
-// not replayed, and what stood in its place before is there.
+// TestReadUnclean reads a file system that the kernel did not unmount: the log is not
+// replayed, and older metadata is in its place.
 func TestReadUnclean(t *testing.T) {
 	f, err := os.Open(treetest.Unclean(t, "ext4"))
 	if err != nil {
@@ -144,7 +144,7 @@ func (p patched) unchecked() (root []byte) {
 	return p.Head[int64(rd.tables[0])*headBlock+inodeSize:][:inodeSize]
 }
 
-// A hostile is what somebody may have made up. Some take a number.
+// A hostile is a forged file system. Some take a number.
 var hostile = []struct {
 	says string
 	make func(p patched, root []byte, n uint32)
@@ -184,7 +184,7 @@ var hostile = []struct {
 	}, 16000},
 }
 
-// TestReadHostile: what was made up has an end, which is an error.
+// TestReadHostile: reading a forged file system ends, with an error.
 func TestReadHostile(t *testing.T) {
 	for _, c := range hostile {
 		p := small(t)

@@ -36,7 +36,7 @@ var fileTypes = map[uint32]uint8{
 	rootfs.ModeLink:   typeLink,
 }
 
-// A node is an inode of the tree with what is decided about it.
+// A node is an inode of the tree with its place in the file system.
 type node struct {
 	in     *rootfs.Inode
 	name   string // its first, and the directory that it is in
@@ -207,7 +207,7 @@ func (t *tree) addChild(parent *node, name string) error {
 	return t.add(child)
 }
 
-// check refuses what ext4 cannot express.
+// check rejects trees that ext4 cannot represent.
 func (t *tree) check(n *node) error {
 	in := n.in
 	if fileTypes[in.Type()] == 0 || in.Mode&^0o177777 != 0 {

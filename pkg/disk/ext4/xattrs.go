@@ -34,7 +34,7 @@ type attr struct {
 
 func pad4(n int) int { return (n + 3) &^ 3 }
 
-// size is what the attribute takes: entry, name and value.
+// size returns the size of the attribute: entry, name and value.
 func (a attr) size() int { return xattrEntrySize + pad4(len(a.name)) + pad4(len(a.value)) }
 
 // compare is the order that the kernel searches a block in.
@@ -134,7 +134,7 @@ func splitAttrs(xattrs map[string]string, block int) (body, rest []attr, err err
 	return nil, nil, fmt.Errorf("attributes of %d bytes, limit is %d beside the inode's %d", total, room, bodyRoom)
 }
 
-// encodeBody returns what stands behind the fields of an inode.
+// encodeBody returns the bytes behind the fields of an inode.
 func encodeBody(attrs []attr) []byte {
 	if len(attrs) == 0 {
 		return nil

@@ -8,10 +8,10 @@
 // an image has the shape of one made by it. Every file and directory is one
 // run of clusters, parents before children and siblings in byte order.
 //
-// [Read] reads file systems of Format and of other programs, FAT12 included.
-// Format does not write FAT12. FAT has no symbolic links and special files, and
-// Format refuses them; it has no owners, permissions and labels, and they
-// vanish; a hard link becomes a copy.
+// [Read] reads file systems of Format and of others, FAT12 included. Format does
+// not write FAT12. FAT cannot represent some properties of a tree: symbolic links
+// and special files are an error; owners, permissions and labels vanish; a hard
+// link becomes a copy.
 //
 // See Microsoft, "FAT: General Overview of On-Disk Format", version 1.03, whose
 // names the structures here bear.
@@ -26,14 +26,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what the file system is like, apart from its content.
+// Options are the properties of the file system besides its content.
 type Options struct {
 	Size       int64       // bytes, a multiple of SectorSize
 	SectorSize int         // 512 or 4096; zero means 512
 	Bits       int         // 16 or 32; zero means 32 from 512 MiB on and 16 below
 	Label      string      // at most 11 capitals, digits and spaces; empty means none
 	VolumeID   uint32      // the serial number
-	Time       rootfs.Time // stamps what has no time after 1979 of its own
+	Time       rootfs.Time // of files without a time after 1979
 }
 
 // Format lays out a tree as a FAT file system.
@@ -262,7 +262,7 @@ func (l *layout) parameters() bpb {
 		Media: mediaFixed, SecPerTrk: uint16(l.perTrack), NumHeads: uint16(l.heads),
 	}
 	copy(p.JmpBoot[:], "\xEB\x00\x90")
-	copy(p.OEMName[:], "MSWIN4.1") // what the specification recommends: some readers look at it
+	copy(p.OEMName[:], "MSWIN4.1") // recommended by the specification, because some readers check it
 	if l.bits == 16 {
 		p.FATSz16 = uint16(l.fatSectors)
 	}

@@ -58,7 +58,7 @@ func place(t testing.TB, size int, names ...string) *rootfs.Inode {
 // surrogates.
 const beyondTools = "beyond-tools"
 
-// trees are what the tools must find no fault with.
+// trees must pass the tools without an error.
 func trees(t testing.TB) map[string]*rootfs.Inode {
 	efi := place(t, 70001,
 		"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/fbx64.efi", "EFI/fedora/BOOTX64.CSV", "EFI/fedora/grub.cfg",
@@ -324,7 +324,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What sizeHint promises must hold.
+// The size of sizeHint must be enough.
 func TestSizeHint(t *testing.T) {
 	root := one("f", rootfs.File(0o644, hollow(200*mib)))
 	mustFormat(t, root, Options{Size: 201 * mib})

@@ -133,8 +133,8 @@ const (
 	unix2108 = 4354819200 // 2108-01-01T00:00:00Z, behind its end
 )
 
-// dosTime returns a moment as directory entries keep it, in UTC. What lies
-// outside of FAT's time becomes its begin or its end.
+// dosTime returns a moment in the form of directory entries, in UTC. Moments outside
+// the range of FAT become its begin or its end.
 func dosTime(t rootfs.Time) (date, clock uint16, tenths uint8) {
 	switch {
 	case t.Sec < unix1980:

@@ -6,8 +6,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// geometry is the shape of a file system, in sectors if not said otherwise. It
-// is what mkfs.fat of dosfstools 4.2 chooses for an image of the same size.
+// geometry is the shape of a file system, in sectors unless noted. mkfs.fat of
+// dosfstools 4.2 chooses the same for an image of that size.
 type geometry struct {
 	bits        int // of an entry of the FAT
 	sectorSize  int // bytes

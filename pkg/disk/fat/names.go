@@ -11,7 +11,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A node is a file or directory with what FAT makes of it.
+// A node is a file or directory with its names and place in FAT.
 type node struct {
 	inode    *rootfs.Inode
 	parent   *node   // nil for the root
@@ -94,7 +94,7 @@ func (n *node) fill(dir string) error {
 	return nil
 }
 
-// measure sets the size of what is known without the children.
+// measure sets the sizes that do not depend on children.
 func (n *node) measure() error {
 	switch {
 	case n.inode.IsDir():
@@ -150,7 +150,7 @@ func (n *node) shorten(names []string) error {
 	return nil
 }
 
-// checkName refuses what a long name cannot be.
+// checkName rejects names that a long name cannot represent.
 func checkName(name string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
@@ -170,7 +170,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// fold returns what names that differ only in case have in common.
+// fold returns a key that is equal for names that differ only in case.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		least := r
@@ -204,7 +204,7 @@ func split(name string) (base, ext string, exact bool) {
 }
 
 // squeeze makes at most limit characters of a short name from a part of a long
-// one: in capitals, without dots and spaces, and "_" for what is not allowed.
+// one: in capitals, without dots and spaces, and "_" for other invalid characters.
 func squeeze(part string, limit int) (short string, exact bool) {
 	exact = true
 	var b strings.Builder

@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestRead: what is formatted is read, to the last name.
+// TestRead: Read returns the tree that was formatted, with all names.
 func TestRead(t *testing.T) {
 	for shape, o := range shapes {
 		for name, tree := range trees(t) {
@@ -96,7 +96,7 @@ func setNext(b []byte, g geometry, n, next uint32) {
 	}
 }
 
-// TestReadHostile: chains without an end, and what else a tree cannot be.
+// TestReadHostile: chains without an end, and other impossible trees.
 func TestReadHostile(t *testing.T) {
 	for _, bits := range []int{16, 32} {
 		for want, spoil := range map[string]func(b []byte, g geometry){

@@ -15,11 +15,11 @@
 // to the backup, as Fedora CoreOS images do.
 //
 // Left out: hybrid MBRs, attributes of partitions, tables of other than 128
-// entries. [Read] is for looking at disks; it refuses what it cannot trust.
+// entries. [Read] is for inspecting disks; it rejects damaged tables.
 //
-// go-diskfs could have written the table, but lets nobody choose the first
-// usable sector, leaves the MBR's CHS fields zero and checks neither overlap
-// nor range. It serves the tests as an independent reader.
+// go-diskfs is not used to write the table: it fixes the first usable sector, leaves
+// the MBR's CHS fields zero and checks neither overlap nor range. The tests use it as
+// an independent reader.
 package gpt
 
 import (
@@ -37,15 +37,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// align is what the start of a partition is a multiple of, and the room that
-// is kept before the first one.
+// align is the alignment of partitions, and the space before the first one.
 const align = 1 << 20
 
-// backupSize is the most that the backup table takes: five sectors of 4096
-// bytes, more than 33 of 512.
+// backupSize is the maximum size of the backup table: five sectors of 4096 bytes, more
+// than 33 of 512.
 const backupSize = 5 * 4096
 
-// Options are what a disk has apart from its partitions.
+// Options are the properties of a disk besides its partitions.
 type Options struct {
 	DiskGUID   GUID   // must be set
 	SectorSize int    // 512 or 4096; 0 is 512

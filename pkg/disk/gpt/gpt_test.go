@@ -66,7 +66,7 @@ func TestGUID(t *testing.T) {
 	}
 }
 
-// TestSectorMap compares every field with what sfdisk writes for the same disk.
+// TestSectorMap compares every field with that of sfdisk for the same disk.
 func TestSectorMap(t *testing.T) {
 	const size = 2600 * mib
 	for _, c := range []struct {

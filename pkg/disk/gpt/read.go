@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A Table is what [Read] found on a disk.
+// A Table is the partition table of a disk.
 type Table struct {
 	DiskGUID    GUID
 	SectorSize  int
@@ -39,7 +39,7 @@ type Entry struct {
 // has no table. Any other error is damage.
 var ErrNoTable = errors.New("no table")
 
-// maxEntries bounds what is read: sixteen times what anybody writes.
+// maxEntries bounds a table. Common tables have a sixteenth of it.
 const maxEntries = 2048
 
 // Read reads the partition table of a disk of the given size. One good copy of

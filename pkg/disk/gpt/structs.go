@@ -31,7 +31,7 @@ type entry struct {
 }
 
 // mbr is the protective MBR in LBA 0 (UEFI 2.10, table 5.3). It is 512 bytes
-// whatever the sector size is.
+// for every sector size.
 type mbr struct {
 	BootCode      [440]byte
 	DiskSignature uint32

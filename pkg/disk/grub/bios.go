@@ -40,7 +40,7 @@ const (
 const (
 	kernelAddress   = 0x9000
 	diskbootSegment = 0x0820 // where the rest of the core image is read to
-	// maxMemory is the end of what may be read to below the BIOS' own data.
+	// maxMemory is the end of the memory below the BIOS' own data.
 	maxMemory = 0x78000
 )
 
@@ -80,7 +80,7 @@ func Embed(core []byte, first int64) []byte {
 	return b
 }
 
-// image reads a boot sector, or what is laid out like one.
+// image reads a boot sector, or a file with that layout.
 func (s *source) image(name, what string) []byte {
 	b := s.read(path.Join(s.modules, name), what)
 	if b != nil && len(b) != sectorSize {
@@ -112,9 +112,8 @@ func (s *source) core(payload []byte) []byte {
 	return append(diskboot, rest...)
 }
 
-// payload returns what the core image unpacks to: its modules are what
-// grub-install of Fedora CoreOS is told, what reads ext4, and what asks the
-// BIOS for sectors.
+// payload returns the uncompressed core image. Its modules are those that Fedora CoreOS
+// passes to grub-install, the reader of ext4, and the BIOS disk driver.
 func (s *source) payload() []byte {
 	wanted := []string{"part_gpt", "ext2", "biosdisk"}
 	if n := s.root.Resolve(path.Join(s.modules, "mdraid1x.mod")); n != nil {

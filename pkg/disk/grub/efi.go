@@ -122,7 +122,7 @@ func isShim(name string) bool {
 	return false
 }
 
-// metadata is what bootupd knows of a version, ContentMetadata.
+// metadata describes a version: bootupd's ContentMetadata.
 type metadata struct {
 	Timestamp string           `json:"timestamp"`
 	Version   string           `json:"version"`
@@ -156,9 +156,9 @@ type state struct {
 // State returns /boot/bootupd-state.json: the files of the ESP that [ESP] made,
 // none if it is nil, and whether a boot loader for BIOS is recorded.
 //
-// bootupd describes its static configurations by the program's own version,
-// which no file of the tree tells. Its presence is what counts; here it is that
-// of the boot loader the configurations are for.
+// bootupd describes its static configurations by the version of the program, which no
+// file of the tree contains. Only its presence matters; here it is the version of the
+// boot loader that the configurations are for.
 func State(root, esp *rootfs.Inode, bios bool) ([]byte, error) {
 	s := &source{root: root}
 	all := state{Installed: map[string]installed{}}
@@ -204,7 +204,7 @@ func (s *source) metadata(component string) metadata {
 	return m
 }
 
-// newFileTree records what bootupd would update: all below EFI but grub.cfg,
+// newFileTree records the files that bootupd updates: all below EFI but grub.cfg,
 // which it keeps apart.
 func newFileTree(esp *rootfs.Inode) (*fileTree, error) {
 	vendor, err := vendorDir(esp)

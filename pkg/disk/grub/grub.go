@@ -1,6 +1,5 @@
-// Package grub makes what GRUB needs to boot a disk, out of the files that the
-// operating system's tree brings and without running any of its tools: the
-// boot sector and core image for BIOS, the core image for the Open Firmware of
+// Package grub makes the parts of a disk that GRUB boots from, out of the files of the
+// operating system's tree and without running any of its tools: the boot sector and core image for BIOS, the core image for the Open Firmware of
 // ppc64le, the tree of the EFI system partition, the directory /boot/grub2 and
 // the record that bootupd keeps of it all.
 //
@@ -24,13 +23,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Where the tree has what.
+// Places of files in the tree.
 const (
 	targets   = "usr/lib/grub" // a directory of modules for each
 	font      = "usr/share/grub/unicode.pf2"
@@ -48,33 +48,31 @@ const (
 	TargetPReP = "powerpc-ieee1275"
 )
 
-// maxFile bounds what is read of one file. The largest that GRUB brings is its
-// font, of which nothing is read.
+// maxFile bounds the size of a file. The largest file of GRUB is its font, which is not
+// read.
 const maxFile = 4 << 20
 
-// source reads files of a tree. It goes on when one is missing, so that all
-// that are missing can be told at once.
+// source reads files of a tree. It continues when a file is missing, so that an error
+// lists all missing files.
 type source struct {
 	root    *rootfs.Inode
 	modules string // directory of the modules
 	errs    []error
 }
 
-// read returns the content of a file, or nil after noting what it was for.
+// read returns the content of a file, or nil after recording an error with its purpose.
 func (s *source) read(name, what string) []byte {
-	n := s.root.Resolve(name)
-	if n == nil || !n.IsFile() {
+	b, err := s.root.ReadFile(name, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		s.missing(name, what)
-		return nil
-	}
-	b, err := rootfs.ReadAll(n.Content, maxFile)
-	if err != nil {
-		s.errs = append(s.errs, fmt.Errorf("/%s: %w", name, err))
+	case err != nil:
+		s.errs = append(s.errs, fmt.Errorf("/%w", err))
 	}
 	return b
 }
 
-// dir returns a directory, or nil after noting what it was for.
+// dir returns a directory, or nil after recording an error with its purpose.
 func (s *source) dir(name, what string) *rootfs.Inode {
 	if n := s.root.Resolve(name); n != nil && n.IsDir() {
 		return n
@@ -87,7 +85,7 @@ func (s *source) missing(name, what string) {
 	s.errs = append(s.errs, fmt.Errorf("/%s is missing: %s", name, what))
 }
 
-// err returns what was noted, under a heading.
+// err returns the recorded errors under a heading.
 func (s *source) err(heading string) error {
 	if len(s.errs) == 0 {
 		return nil
@@ -125,8 +123,8 @@ func Env() []byte {
 	return []byte(head + strings.Repeat("#", envSize-len(head)))
 }
 
-// Console returns console.cfg with a platform's commands. Installers replace
-// what stands between its marks.
+// Console returns console.cfg with a platform's commands. Installers replace the lines
+// between its marks.
 func Console(commands []string) []byte {
 	return []byte("# Any non-default console settings will be inserted here.\n" +
 		"# CONSOLE-SETTINGS-START\n" +
@@ -160,7 +158,7 @@ func Dir(root *rootfs.Inode, target string, core []byte) (*rootfs.Inode, error) 
 	return dir, s.err("/boot/grub2")
 }
 
-// platform returns what grub-install copies of the modules' directory.
+// platform returns the files that grub-install copies from the modules' directory.
 func (s *source) platform(target string, core []byte) *rootfs.Inode {
 	to := rootfs.Dir(0o755)
 	coreName, needed := "core.img", []string{"normal.mod", "command.lst", "boot.img"}

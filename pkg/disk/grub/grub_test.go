@@ -339,7 +339,7 @@ func withModules(t *testing.T, target, dir string) *rootfs.Inode {
 	return root
 }
 
-// unpack returns what GRUB would unpack from a core image.
+// unpack returns the uncompressed core image, as GRUB unpacks it.
 func unpack(t *testing.T, core, decompressor []byte) []byte {
 	t.Helper()
 	start := sectorSize + len(decompressor)
@@ -404,7 +404,7 @@ func TestCore(t *testing.T) {
 	}
 }
 
-// The encoder must make what grub-mkimage's makes of any content. A memory disk
+// The encoder must make the same bytes as grub-mkimage for any content. A memory disk
 // brings the content.
 func TestEncoder(t *testing.T) {
 	dir := platforms(t)[0]
@@ -542,7 +542,7 @@ func TestPReP(t *testing.T) {
 	wantErrors(t, err, "boot loader for Open Firmware", "/usr/lib/grub/powerpc-ieee1275/kernel.img is missing", "ext2.mod is missing")
 }
 
-// segments lists what an executable has loaded where.
+// segments lists the loaded segments of an executable.
 func segments(t *testing.T, file []byte) (all []string) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(file))
@@ -629,7 +629,7 @@ func bootable(t *testing.T, root *rootfs.Inode, target string, mbr, core []byte)
 	return disk
 }
 
-// serial boots a machine until it says what is wanted on its serial port.
+// serial boots a machine until a text appears on its serial port.
 func serial(t *testing.T, want, qemu string, args ...string) {
 	t.Helper()
 	args = append(args, "-display", "none", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio")

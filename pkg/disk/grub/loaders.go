@@ -185,11 +185,7 @@ func hasFiles(dir *rootfs.Inode) bool {
 // the default, or "". A file that is missing or broken is an error of
 // [State].
 func (s *source) defaultLoader() (string, error) {
-	n := s.root.Resolve(path.Join(updates, "EFI.json"))
-	if n == nil || !n.IsFile() {
-		return "", nil
-	}
-	b, err := rootfs.ReadAll(n.Content, maxFile)
+	b, err := s.root.ReadFile(path.Join(updates, "EFI.json"), maxFile)
 	if err != nil {
 		return "", nil
 	}

@@ -71,12 +71,12 @@ func kernelImage(t testing.TB, order binary.ByteOrder, machine uint16, address u
 	return b.String()
 }
 
-// sector512 returns a boot sector with what is checked at its end.
+// sector512 returns a boot sector with the signature at its end.
 func sector512(end string) string {
 	return strings.Repeat("\xcc", 512-len(end)) + end
 }
 
-// system returns an operating system that has what a disk needs, and no more.
+// system returns an operating system with only the files that a disk needs.
 func system(t testing.TB) *rootfs.Inode {
 	t.Helper()
 	root := rootfs.Dir(0o755)
@@ -150,7 +150,7 @@ func store(t testing.TB, r *ostree.Repo, n *rootfs.Inode) (tree, meta ostree.Che
 
 var created = rootfs.Time{Sec: 1_700_000_000}
 
-// deployed returns the deployment of a tree, and what it chooses.
+// deployed returns the deployment of a tree, and its configuration.
 func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Config) {
 	t.Helper()
 	repo := ostree.NewRepo()
@@ -279,8 +279,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// TestFileSystems looks for what the first boot looks for: labels and UUIDs,
-// at the offsets that their formats have them at.
+// TestFileSystems looks for the labels and UUIDs that the first boot needs, at the
+// offsets of their formats.
 func TestFileSystems(t *testing.T) {
 	d := layout(t, options("metal"))
 	for _, want := range []struct {
@@ -307,8 +307,8 @@ func TestFileSystems(t *testing.T) {
 	}
 }
 
-// TestRecord has bootupd's record of what is installed: GRUB for BIOS also
-// where it is only kept from adopting it.
+// TestRecord checks bootupd's record of installed boot loaders: GRUB for BIOS too, even
+// where the record only prevents its adoption.
 func TestRecord(t *testing.T) {
 	for _, tt := range []struct {
 		arch   string
@@ -337,9 +337,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestBoot checks what is on the boot file system besides what its makers
-// check: that all of it is there, closed to others where it has to be, dated
-// and labelled.
+// TestBoot checks that the boot file system is complete, closed to others where it must
+// be, dated and labelled. Other packages check the files themselves.
 func TestBoot(t *testing.T) {
 	o := options("qemu")
 	o.Ignition = []byte(`{"ignition":{"version":"3.4.0"}}`)
@@ -381,8 +380,8 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// TestBase: what disks have in common is laid out once, and they are those that
-// would have been laid out one by one.
+// TestBase: the common part of disks is laid out once, and the disks equal those that
+// are laid out one by one.
 func TestBase(t *testing.T) {
 	d, choices := deployed(t, system(t))
 	base, err := New(d, choices, options("qemu").Options)
@@ -476,7 +475,7 @@ func TestSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What the refusal names is the smallest that works.
+		// The error names the smallest size that works.
 		o.Size = needed * mib
 		if made, err = newDisk(d, choices, o); err != nil || made.Size() != o.Size {
 			t.Errorf("%s: %d MiB: %v", rootFS, needed, err)
@@ -511,7 +510,7 @@ func sum(t testing.TB, d *Disk) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// TestMissing: what a container lacks is named, not left out.
+// TestMissing: an error names the missing files of a container.
 func TestMissing(t *testing.T) {
 	for _, name := range []string{
 		grubDir + "kernel.img", grubDir + "normal.mod", grubDir + "ext2.mod", bootupd + "grub2-static/grub-static-efi.cfg",
@@ -526,8 +525,8 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestDiskYAML: what a container says of its partitions is checked, and where
-// there is a choice it is followed.
+// TestDiskYAML: the partitions in disk.yaml are checked, and obeyed where there is a
+// choice.
 func TestDiskYAML(t *testing.T) {
 	const file = "usr/lib/image-builder/bootc/disk.yaml"
 	yaml := readTestdata(t, "disk.yaml")

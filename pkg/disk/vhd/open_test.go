@@ -3,7 +3,6 @@ package vhd
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
 	"strings"
 	"testing"
 
@@ -14,11 +13,10 @@ import (
 func TestOpen(t *testing.T) {
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
-			path := disktest.Write(t, "disk.vhd", func(w io.Writer) error { return WriteDynamic(w, img, options) })
-			disktest.Open(t, path, Open, img)
+			disktest.Open(t, dynamicPath(t, img), Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vpc", "-o", "force_size=on"), Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vpc", "-o", "force_size=on,subformat=fixed"), Open, img)
-			fixed, err := Fixed(img, options)
+			fixed, err := Format(img, options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -31,7 +29,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestOpenRounded reads what QEMU makes of a disk whose geometry is larger.
+// TestOpenRounded reads a file of QEMU for a disk whose geometry is larger.
 func TestOpenRounded(t *testing.T) {
 	noise := disk.Extent{Off: 9 << 20, Blob: disktest.Noise(5000)}
 	img, err := disk.New(10<<20, noise)
@@ -45,8 +43,8 @@ func TestOpenRounded(t *testing.T) {
 	disktest.Open(t, disktest.Convert(t, img, "-O", "vpc"), Open, larger)
 }
 
-// small is a file of a disk with one block of 4 KiB, smaller than they are
-// written here.
+// small is a file of a disk with one block of 4 KiB, smaller than the blocks that
+// Format makes.
 func small(t testing.TB, sectors byte) []byte {
 	t.Helper()
 	head := header{Cookie: [8]byte([]byte("cxsparse")), DataOffset: none, TableOffset: tableOffset, Version: 1 << 16, Entries: 2, BlockSize: minBlock}
@@ -60,7 +58,7 @@ func small(t testing.TB, sectors byte) []byte {
 	return append(b, end...)
 }
 
-// TestOpenBitmap: what the bitmap does not have was never written.
+// TestOpenBitmap: sectors that are not in the bitmap read as zeros.
 func TestOpenBitmap(t *testing.T) {
 	want, err := disk.New(8<<10,
 		disk.Extent{Off: 4<<10 + 512, Blob: strings.NewReader(strings.Repeat("x", 512))}, disk.Extent{Off: 7 << 10, Blob: strings.NewReader(strings.Repeat("x", 512))})

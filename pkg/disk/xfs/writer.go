@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
-	"io"
 	"slices"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -205,20 +204,12 @@ func (w *writer) file(n *node) error {
 	}
 	var off int64
 	for _, r := range runs {
-		blob := n.in.Content
 		length := min(int64(r.n)*blockSize, size-off)
-		if length < size {
-			blob = section(n.in.Content, off, length)
-		}
-		w.pieces = append(w.pieces, disk.Extent{Off: int64(r.start) * blockSize, Blob: blob})
+		w.pieces = append(w.pieces, disk.Extent{Off: int64(r.start) * blockSize, Blob: rootfs.Section(n.in.Content, off, length)})
 		off += length
 	}
 	n.data.add(0, runs)
 	return w.placeMap(&n.data, n.dataRoom())
-}
-
-func section(content rootfs.Blob, off, n int64) rootfs.Blob {
-	return io.NewSectionReader(content, off, n)
 }
 
 // usedRuns are those of a group, ascending and merged.
