@@ -202,13 +202,13 @@ func describe(img *disk.Image, size int64, form string, h Hypervisor, o Options)
 	}
 	t := descriptors.Lookup(string(h))
 	if t == nil {
-		return nil, fmt.Errorf("hypervisor %q is not known", h)
+		return nil, fmt.Errorf("unknown hypervisor %q, must be %q or %q", h, VMware, VirtualBox)
 	}
 	if o.Name == "" {
-		return nil, errors.New("the machine has no name")
+		return nil, errors.New("missing name of the machine")
 	}
 	if o.HardwareVersion < 0 {
-		return nil, fmt.Errorf("hardware version %d", o.HardwareVersion)
+		return nil, fmt.Errorf("invalid hardware version %d", o.HardwareVersion)
 	}
 	var b bytes.Buffer
 	err := t.Execute(&b, struct {

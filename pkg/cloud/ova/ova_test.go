@@ -372,11 +372,11 @@ func (unreadable) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func TestErrors(t *testing.T) {
 	img := disktest.Images(t, 512)["small"]
 	for want, change := range map[string]func(*Options){
-		"missing spool":          func(o *Options) { o.Spool = nil },
-		"a full spool":           func(o *Options) { o.Spool = broken{} },
-		"a torn spool":           func(o *Options) { o.Spool = unreadable{} },
-		"the machine has no nam": func(o *Options) { o.Name = "" },
-		"hardware version -1":    func(o *Options) { o.HardwareVersion = -1 },
+		"missing spool":       func(o *Options) { o.Spool = nil },
+		"a full spool":        func(o *Options) { o.Spool = broken{} },
+		"a torn spool":        func(o *Options) { o.Spool = unreadable{} },
+		"missing name of":     func(o *Options) { o.Name = "" },
+		"hardware version -1": func(o *Options) { o.HardwareVersion = -1 },
 	} {
 		o := options(t)
 		change(&o)
@@ -384,7 +384,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if err := Write(io.Discard, img, "xen", options(t)); err == nil || !strings.Contains(err.Error(), `"xen" is not known`) {
+	if err := Write(io.Discard, img, "xen", options(t)); err == nil || !strings.Contains(err.Error(), `unknown hypervisor "xen", must be "vmware"`) {
 		t.Errorf("%v", err)
 	}
 	disktest.Refuses(t, func(w io.Writer, img *disk.Image) error { return Write(w, img, VirtualBox, options(t)) })

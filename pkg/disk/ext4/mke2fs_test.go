@@ -46,7 +46,7 @@ func reference(t *testing.T, o Options) string {
 }
 
 // readSuper reads the primary superblock without the fields that may differ from
-// those of mke2fs: the place of the journal, and the number of bytes written.
+// those of mke2fs: the place of the journal, and the bytes written.
 func readSuper(t *testing.T, path string) superBlock {
 	t.Helper()
 	f, err := os.Open(path)

@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// fileSystem is the common interface of two readers of go-diskfs.
+// fileSystem is the common interface of both readers of go-diskfs.
 type fileSystem interface {
 	OpenFile(name string, flag int) (filesystem.File, error)
 	Label() string

@@ -71,7 +71,7 @@ func kernelImage(t testing.TB, order binary.ByteOrder, machine uint16, address u
 	return b.String()
 }
 
-// sector512 returns a boot sector with the signature at its end.
+// sector512 returns a boot sector with the bytes at its end that are checked.
 func sector512(end string) string {
 	return strings.Repeat("\xcc", 512-len(end)) + end
 }
@@ -150,7 +150,7 @@ func store(t testing.TB, r *ostree.Repo, n *rootfs.Inode) (tree, meta ostree.Che
 
 var created = rootfs.Time{Sec: 1_700_000_000}
 
-// deployed returns the deployment of a tree, and its configuration.
+// deployed returns the deployment of a tree, and its choices.
 func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Config) {
 	t.Helper()
 	repo := ostree.NewRepo()
@@ -170,7 +170,7 @@ func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Con
 	return d, choices
 }
 
-// asked is all that is asked of a disk.
+// asked are the options of a disk.
 type asked struct {
 	Options
 	Variant
@@ -279,8 +279,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// TestFileSystems looks for the labels and UUIDs that the first boot needs, at the
-// offsets of their formats.
+// TestFileSystems looks for labels and UUIDs at the offsets of their formats, like
+// the first boot.
 func TestFileSystems(t *testing.T) {
 	d := layout(t, options("metal"))
 	for _, want := range []struct {
@@ -307,8 +307,8 @@ func TestFileSystems(t *testing.T) {
 	}
 }
 
-// TestRecord checks bootupd's record of installed boot loaders: GRUB for BIOS too, even
-// where the record only prevents its adoption.
+// TestRecord checks bootupd's record of installed components. It has GRUB for BIOS
+// even on disks without it, so that bootupd does not adopt it.
 func TestRecord(t *testing.T) {
 	for _, tt := range []struct {
 		arch   string
@@ -337,8 +337,9 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestBoot checks that the boot file system is complete, closed to others where it must
-// be, dated and labelled. Other packages check the files themselves.
+// TestBoot checks what is on the boot file system besides what its makers
+// check: that all of it is there, closed to others where it has to be, dated
+// and labelled.
 func TestBoot(t *testing.T) {
 	o := options("qemu")
 	o.Ignition = []byte(`{"ignition":{"version":"3.4.0"}}`)
@@ -380,8 +381,8 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// TestBase: the common part of disks is laid out once, and the disks equal those that
-// are laid out one by one.
+// TestBase lays out the common parts of disks once, and compares the disks with
+// those that are laid out one by one.
 func TestBase(t *testing.T) {
 	d, choices := deployed(t, system(t))
 	base, err := New(d, choices, options("qemu").Options)
@@ -475,7 +476,7 @@ func TestSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The error names the smallest size that works.
+		// The size in the error is the smallest that works.
 		o.Size = needed * mib
 		if made, err = newDisk(d, choices, o); err != nil || made.Size() != o.Size {
 			t.Errorf("%s: %d MiB: %v", rootFS, needed, err)
@@ -510,7 +511,7 @@ func sum(t testing.TB, d *Disk) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// TestMissing: an error names the missing files of a container.
+// TestMissing has containers without a needed file. The error names it.
 func TestMissing(t *testing.T) {
 	for _, name := range []string{
 		grubDir + "kernel.img", grubDir + "normal.mod", grubDir + "ext2.mod", bootupd + "grub2-static/grub-static-efi.cfg",
@@ -525,8 +526,8 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestDiskYAML: the partitions in disk.yaml are checked, and obeyed where there is a
-// choice.
+// TestDiskYAML has containers with a disk.yaml: fixed properties are checked, and
+// choices are followed.
 func TestDiskYAML(t *testing.T) {
 	const file = "usr/lib/image-builder/bootc/disk.yaml"
 	yaml := readTestdata(t, "disk.yaml")

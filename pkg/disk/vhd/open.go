@@ -66,7 +66,7 @@ func read(r io.ReaderAt, v any, sum *uint32, off int64) error {
 	said := *sum
 	*sum = 0
 	if is := checksum(encode(v)); is != said {
-		return fmt.Errorf("checksum is %#08x, and should be %#08x", is, said)
+		return fmt.Errorf("checksum %#08x, want %#08x", is, said)
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func TestOpenDamaged(t *testing.T) {
 		damage func([]byte) []byte
 	}{
 		{"footer: ", func(b []byte) []byte { return b[:100] }},
-		{"footer: checksum is 0x", func(b []byte) []byte { b[footer+100]++; return b }},
+		{"footer: checksum 0x", func(b []byte) []byte { b[footer+100]++; return b }},
 		{"footer: not a vhd file", foot(0, 'C')},
 		{"footer: version 2 is not known", foot(12, 0, 2)},
 		{"footer: disk of ", foot(48, 0x80)},
@@ -111,7 +111,7 @@ func TestOpenDamaged(t *testing.T) {
 		{"footer: disk type 4", foot(63, 4)},
 		{"disk of 8 KiB (8192 bytes) in a file of ", func(b []byte) []byte { return sealed(4<<10, footerSize, 64, 63, 2)(append(b[:4<<10], b[footer:]...)) }},
 		{"leaves the file", foot(16, 0xff)},
-		{"header: checksum is 0x", func(b []byte) []byte { b[footerSize+100]++; return b }},
+		{"header: checksum 0x", func(b []byte) []byte { b[footerSize+100]++; return b }},
 		{"header: not that of a dynamic disk", head(0, 'C')},
 		{"header: version 2 is not known", head(24, 0, 2)},
 		{"header: blocks of 4097 bytes", head(35, 1)},

@@ -116,7 +116,7 @@ func (f *reader) readSealed(b []byte, off int64, signature string) error {
 	said := binary.LittleEndian.Uint32(b[4:])
 	clear(b[4:8])
 	if is := crc32.Checksum(b, castagnoli); is != said {
-		return fmt.Errorf("at %d: checksum is %#08x, and should be %#08x", off, is, said)
+		return fmt.Errorf("at %d: checksum %#08x, want %#08x", off, is, said)
 	}
 	return nil
 }

@@ -73,11 +73,11 @@ func TestOpenDamaged(t *testing.T) {
 		damage func([]byte)
 	}{
 		{"not a vhdx file", put(0, 'V')},
-		{"headers: at 131072: checksum is 0x", func(b []byte) { b[tableSize+20]++; b[2*tableSize+20]++ }},
+		{"headers: at 131072: checksum 0x", func(b []byte) { b[tableSize+20]++; b[2*tableSize+20]++ }},
 		{`headers: at 131072: no "head"`, head(0, 'H')},
 		{"headers: version 2 ", head(66, 2)},
 		{"the log has changes", head(48, 1)},
-		{"regions: at 196608: checksum is 0x", func(b []byte) { b[3*tableSize+20]++; b[4*tableSize+20]++ }},
+		{"regions: at 196608: checksum 0x", func(b []byte) { b[3*tableSize+20]++; b[4*tableSize+20]++ }},
 		{"regions: 2048 of them", region(8, 0, 8)},
 		{"regions: one of 1048576 bytes at 3145729", region(32, 1)},
 		{"regions: one of 1048576 bytes at 0", region(32, 0, 0, 0)},
