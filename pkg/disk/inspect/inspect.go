@@ -7,7 +7,7 @@
 //	Disk.Report       all of this as one value: the result of the command inspect
 //	Deployments       the ostree deployments of a root file system
 //
-// [Open] reads raw disks, qcow2, streamOptimized VMDK, VHD, VHDX, and the disk
+// [Open] reads raw disks, qcow2, VMDK in one file, VHD, VHDX, and the disk
 // in an OVA, in Google's disk.raw tar archive and in an OCI archive of a
 // containerDisk. A file may also be one file system without a partition table:
 // ISO 9660, squashfs, FAT, ext4 or XFS. A file that is compressed as a whole cannot be
