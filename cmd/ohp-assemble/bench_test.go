@@ -83,7 +83,7 @@ func benchmarkBuild(b *testing.B, platform string, write bool) {
 	once := func() {
 		ctx, quiet := context.Background(), newUI(true)
 		if write {
-			res, err := build(ctx, quiet, r, b.TempDir())
+			res, err := runBuild(ctx, quiet, r, b.TempDir())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -82,7 +82,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	found, err := inspect(disk)
+	found, err := inspectImage(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func plannedBy(t testing.TB, r *request) *assemble.Plan {
 func buildAndPlan(t *testing.T, ref, platform, rootFS string) (file string, plan *layout.Disk) {
 	t.Helper()
 	r := requested(t, ref, assemble.Request{RootFS: rootFS}, platform)
-	res, err := build(t.Context(), newUI(true), r, t.TempDir())
+	res, err := runBuild(t.Context(), newUI(true), r, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

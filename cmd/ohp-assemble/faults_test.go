@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect/inspecttest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
@@ -389,7 +390,7 @@ func TestWarnings(t *testing.T) {
 func TestAleph(t *testing.T) {
 	dir, ref := copyLayout(t, fixture(t, "tiny-chunked"))
 	root := diskOf(t, ref, "metal").Root
-	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, readLimit)
+	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -617,7 +618,7 @@ func TestInterrupt(t *testing.T) {
 func TestInterruptLook(t *testing.T) {
 	root := rootfs.Dir(0o755)
 	root.Children["large"] = rootfs.Text(0o644, strings.Repeat("x", 1<<20))
-	name, _ := smallDisk(t, root)
+	name, _ := inspecttest.SmallDisk(t, root)
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		cmd := start(t, nil, "cat", name, "/large")
 		r, w, err := os.Pipe()

@@ -43,12 +43,14 @@ func (o *pullFlags) options() (oci.Options, error) {
 
 // fetch pulls a container and shows the progress.
 func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (*oci.Image, error) {
-	unfinished.RLock()
-	defer unfinished.RUnlock()
 	s := ui.begin("pull", "pull", 0)
 	o.Progress = s
-	image, err := oci.Pull(ctx, reference, o)
-	s.end(err)
+	var image *oci.Image
+	err := guarded(ctx, func() (err error) {
+		image, err = oci.Pull(ctx, reference, o)
+		return err
+	})
+	s.End(err)
 	if err == nil && !strings.Contains(reference, "@") {
 		ui.say("resolved to %s", image.Reference)
 	}

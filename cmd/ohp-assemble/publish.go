@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
@@ -97,7 +99,7 @@ way; each has tags of its own:
 			if err != nil {
 				return err
 			}
-			if err := recordPublished(args[0], res); err != nil { // the images are where they should be
+			if err := recordPublished(cmd.Context(), args[0], res); err != nil { // not a failure: the images are published
 				res.Notes = append(res.Notes, fmt.Sprintf("the digests are not recorded in %s: %v", args[0], err))
 			}
 			return show(cmd.OutOrStdout(), o.format, published{res})
@@ -173,14 +175,31 @@ func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	}
 	p.Memory = filepath.Join(o.cache, "registries.json")
 	p.Planned = func(r *publish.Result) { ui.say("will be %s, as %s", r.Reference, r.Form) }
-	unfinished.RLock()
-	defer unfinished.RUnlock()
 	defer ui.wait()
 	s := ui.begin("publish", "publish "+to, 0)
 	p.Progress = s
-	res, err := publish.Publish(ctx, dir, to, p)
-	s.end(err)
+	var res *publish.Result
+	err = guarded(ctx, func() error {
+		res, err = publish.Publish(ctx, dir, to, p)
+		return err
+	})
+	s.End(err)
 	return res, err
+}
+
+// recordPublished records the places of published images in their folder.
+func recordPublished(ctx context.Context, dir string, res *publish.Result) error {
+	var all []build.Published
+	for _, e := range res.Entries {
+		if e.Platform == "" { // a document
+			continue
+		}
+		repository, _, _ := strings.Cut(e.Reference, "@")
+		all = append(all, build.Published{
+			Arch: e.Arch, Platform: e.Platform, SHA256: e.SHA256, Place: cloud.Place{Repository: repository, Manifest: e.Digest},
+		})
+	}
+	return guarded(ctx, func() error { return build.RecordPublished(dir, all) })
 }
 
 // streamOf returns the stream metadata in a folder, if there is some.

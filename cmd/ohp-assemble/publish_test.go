@@ -21,6 +21,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
@@ -42,7 +43,7 @@ func makeOutput(t *testing.T, size int64) string {
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeTimestamp: "2026-01-02T03:04:05Z", OSTreeVersion: "1", BaseArch: "x86_64",
 		Images: map[string]stream.Artifact{"metal": {Path: filepath.Base(f.Name()), SHA256: hash.Sum(), Size: size}},
 	}
-	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(meta), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(meta), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	where, err := stream.HTTP("https://example.com")
@@ -155,7 +156,7 @@ func TestPublishFails(t *testing.T) {
 		{exitVerify, "is not what meta.json says", []string{bad, host(empty) + "/os:1"}},
 		{exitVerify, "has 512 KiB (524288 bytes), not 1 MiB (1048576 bytes)", []string{short, host(empty) + "/os:1"}},
 		{exitFailed, "stream.json: missing propert", []string{nonsense, host(empty) + "/os:1"}},
-		{exitFailed, "stream.json: none of stream.json", []string{other, host(empty) + "/os:1"}},
+		{exitFailed, "stream.json: unknown document", []string{other, host(empty) + "/os:1"}},
 		{exitUsage, "names no registry", []string{good, "os:1"}},
 		{exitUsage, "where to?", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
@@ -181,16 +182,11 @@ func TestPublishRecords(t *testing.T) {
 	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 1<<20)
 	image := filepath.Join(dir, "os-1-metal.x86_64.raw")
-	m, err := stream.ReadMeta(os.DirFS(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := opened(t, dir)
 	a := m.Images["metal"]
-	a.VirtualSize = 1 << 20
-	m.Images["metal"] = a
 	for name, text := range map[string][]byte{
-		stream.MetaFile:    append(stream.Marshal(m), ' '), // it is not written anew
-		stream.DetailsFile: stream.Marshal(m.Details()),
+		build.MetaFile:   append(stream.Marshal(m.Meta), ' '), // lost if the file is written
+		build.ImagesFile: []byte(`{"` + a.Path + `": {"format": "raw", "virtual-size": 1048576}}`),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			t.Fatal(err)
@@ -202,10 +198,10 @@ func TestPublishRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeDocument(image, doc); err != nil {
+	if err := os.WriteFile(upload.FileName(image), doc.Marshal(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	meta := fileSum(t, filepath.Join(dir, stream.MetaFile))
+	meta := fileSum(t, filepath.Join(dir, build.MetaFile))
 	put := func(repository string, args ...string) publish.Result {
 		p := program(t, nil, append([]string{"publish", dir, host + "/" + repository + ":1", "--tls-verify=false", "--format", "json", "--cache", t.TempDir()}, args...)...)
 		var res publish.Result
@@ -214,16 +210,14 @@ func TestPublishRecords(t *testing.T) {
 		}
 		return res
 	}
-	recorded := func(want ...stream.Place) {
+	recorded := func(want ...cloud.Place) {
 		t.Helper()
-		m, err := stream.ReadMeta(os.DirFS(dir))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := m.Images["metal"]; !slices.Equal(got.Published, want) || got.VirtualSize != 1<<20 {
+		m := opened(t, dir)
+		got, _ := m.File("metal")
+		if !slices.Equal(got.Published, want) || got.VirtualSize != 1<<20 {
 			t.Errorf("images.json: %+v, want %+v", got, want)
 		}
-		text, err := os.ReadFile(upload.FileName(filepath.Join(dir, m.Images["metal"].Path)))
+		text, err := os.ReadFile(upload.FileName(filepath.Join(dir, got.Name)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,11 +225,11 @@ func TestPublishRecords(t *testing.T) {
 		if err := json.Unmarshal(text, &doc); err != nil {
 			t.Fatal(err)
 		}
-		var places []stream.Place
+		var places []cloud.Place
 		for _, p := range doc.Image.Published {
-			places = append(places, stream.Place(p))
+			places = append(places, cloud.Place(p))
 		}
-		if !slices.Equal(places, want) || doc.Image.SHA256 != m.Images["metal"].SHA256 || len(doc.Steps) == 0 {
+		if !slices.Equal(places, want) || doc.Image.SHA256 != got.SHA256 || len(doc.Steps) == 0 {
 			t.Errorf("upload document: %+v, want %+v", doc.Image, want)
 		}
 	}
@@ -254,9 +248,9 @@ func TestPublishRecords(t *testing.T) {
 	if e.Reference != host+"/one@"+e.Digest || e.OCI != "oci://"+e.Reference || e.SHA256 != a.SHA256 || one.Entries[1].OCI != "" {
 		t.Errorf("%+v", one.Entries)
 	}
-	first := stream.Place{Repository: host + "/one", Manifest: e.Digest}
+	first := cloud.Place{Repository: host + "/one", Manifest: e.Digest}
 	recorded(first)
-	if again := put("one"); again.Digest != one.Digest || fileSum(t, filepath.Join(dir, stream.MetaFile)) != meta {
+	if again := put("one"); again.Digest != one.Digest || fileSum(t, filepath.Join(dir, build.MetaFile)) != meta {
 		t.Errorf("%s, then %s", one.Digest, again.Digest)
 	}
 	recorded(first)
@@ -264,7 +258,7 @@ func TestPublishRecords(t *testing.T) {
 	if boxed.OCI != "" || boxed.Digest == e.Digest {
 		t.Errorf("%+v", boxed)
 	}
-	recorded(first, stream.Place{Repository: host + "/two", Manifest: boxed.Digest})
+	recorded(first, cloud.Place{Repository: host + "/two", Manifest: boxed.Digest})
 	if p := program(t, nil, "publish", dir, host+"/one:1", "--tls-verify=false", "--cache", t.TempDir()); !strings.Contains(p.stdout, "oci://"+host+"/one@"+e.Digest) {
 		t.Errorf("%s", p.stdout)
 	}

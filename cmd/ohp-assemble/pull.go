@@ -108,7 +108,7 @@ func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ 
 		return nil, err
 	}
 	step := ui.begin("pull", "pull", 0)
-	defer func() { step.end(err) }()
+	defer func() { step.End(err) }()
 	o.Progress = step
 	img, err := pull.Find(ctx, reference, o.Options)
 	if err != nil {
@@ -125,8 +125,10 @@ func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ 
 // fetch fetches an image into a folder, under its own name if it is given none.
 // If it must have a digest, there will be no file that has it not.
 func (r *pullResult) fetch(ctx context.Context, ui *ui, img *pull.Image, dir, name, sha256 string) error {
-	unfinished.RLock()
-	defer unfinished.RUnlock()
+	return guarded(ctx, func() error { return r.save(ctx, ui, img, dir, name, sha256) })
+}
+
+func (r *pullResult) save(ctx context.Context, ui *ui, img *pull.Image, dir, name, sha256 string) error {
 	part, err := openPart(ctx, ui, filepath.Join(dir, "."+img.BlobDigest().Encoded()+".part"))
 	if err != nil {
 		return err

@@ -116,7 +116,7 @@ func TestStreamHTTP(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", s.URL+"/s.json", "qemu", "--arch", "x86_64", "--out", out, "--format", "json")
-	var g got
+	var g found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil || g.Path != out || g.Size != int64(len(disk)) || g.Location != s.URL+"/"+file {
 		t.Errorf("%s: %v", p.stdout, err)
 	}
@@ -274,16 +274,16 @@ func TestStreamPublished(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", ref, "metal", "--arch", "x86_64", "--out", out, "--tls-verify=false", "--format", "json")
-	var g got
+	var g found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil {
 		t.Fatal(err)
 	}
-	body, err := get(t.Context(), strings.Replace(g.Location, "https:", "http:", 1))
+	resp, err := http.Get(strings.Replace(g.Location, "https:", "http:", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer body.Close()
-	plain, err := io.ReadAll(body)
+	defer resp.Body.Close()
+	plain, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,8 +137,8 @@ func (s *step) Expect(n int64) {
 // Done says that n more bytes are done.
 func (s *step) Done(n int64) { s.add(n) }
 
-// end closes the step, whether or not it came to its end.
-func (s *step) end(err error) {
+// End closes the step, whether or not it came to its end.
+func (s *step) End(err error) {
 	if s.bar != nil {
 		s.bar.Abort(true)
 	}

@@ -156,6 +156,17 @@ func (m *Meta) Listed() *Meta {
 // Platforms returns what there are images for, in order.
 func (m *Meta) Platforms() []string { return slices.Sorted(maps.Keys(m.Images)) }
 
+// ParseMeta reads meta.json; name is its name in errors. The caller must call
+// [Meta.Check].
+func ParseMeta(name string, text []byte) (*Meta, error) {
+	d, err := Parse(name, text)
+	if err != nil {
+		return nil, err
+	}
+	m := &Meta{}
+	return m, d.Decode(m)
+}
+
 // ReadMeta reads meta.json of a build's folder, and images.json if there is
 // one, and sees that they name no file outside of it.
 func ReadMeta(dir fs.FS) (*Meta, error) {
@@ -163,12 +174,8 @@ func ReadMeta(dir fs.FS) (*Meta, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := Parse(MetaFile, text)
+	m, err := ParseMeta(MetaFile, text)
 	if err != nil {
-		return nil, err
-	}
-	m := &Meta{}
-	if err := d.Decode(m); err != nil {
 		return nil, err
 	}
 	details := Details{}
@@ -193,7 +200,7 @@ func ReadMeta(dir fs.FS) (*Meta, error) {
 		f.Artifact.Unlisted = true
 		m.Images[f.Platform] = *f.Artifact
 	}
-	if err := m.check(); err != nil {
+	if err := m.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", MetaFile, err)
 	}
 	for platform, a := range m.Images {
@@ -273,17 +280,19 @@ func ReadBuilds(dir fs.FS) ([]Build, error) {
 	return all, nil
 }
 
-func (m *Meta) check() error {
+// Check returns an error if a field without which there is no build is missing, if a
+// path leads out of the folder, or if a digest is invalid.
+func (m *Meta) Check() error {
 	if m.BuildID == "" || m.Name == "" || m.OSTreeCommit == "" {
-		return fmt.Errorf("not one of a build: buildid, name or ostree-commit is missing")
+		return errors.New("not the meta.json of a build: buildid, name or ostree-commit is missing")
 	}
 	for _, p := range m.Platforms() {
 		a := m.Images[p]
 		if !fs.ValidPath(a.Path) || a.Path == "." || path.Base(a.Path) != a.Path || strings.ContainsAny(a.Path, "\x00\n\\") {
-			return fmt.Errorf("images.%s.path: %q is no file of the folder", p, a.Path)
+			return fmt.Errorf("images.%s.path: %q is not a file in the folder", p, a.Path)
 		}
 		if b, err := hex.DecodeString(a.SHA256); err != nil || len(b) != 32 {
-			return fmt.Errorf("images.%s.sha256: %q is no SHA-256", p, a.SHA256)
+			return fmt.Errorf("images.%s.sha256: %q is not a SHA-256 in hexadecimal", p, a.SHA256)
 		}
 	}
 	return nil

@@ -156,11 +156,11 @@ func TestFind(t *testing.T) {
 		}
 	}
 	for _, tc := range []struct{ arch, platform, format, artifact, want string }{
-		{"riscv64", "qemu", "", "", `architecture "riscv64": there are aarch64, x86_64`},
-		{"x86_64", "nokia", "", "", `platform "nokia": there are aws, gcp`},
-		{"x86_64", "metal", "", "", `format "": there are 4k.raw.xz, iso, pxe, raw.xz`},
-		{"x86_64", "metal", "pxe", "", `artifact "": there are kernel, initramfs, rootfs`},
-		{"x86_64", "metal", "pxe", "disk", `artifact "disk": there are kernel`},
+		{"riscv64", "qemu", "", "", `architecture "riscv64": must be one of: aarch64, x86_64`},
+		{"x86_64", "nokia", "", "", `platform "nokia": must be one of: aws, gcp`},
+		{"x86_64", "metal", "", "", `format "": must be one of: 4k.raw.xz, iso, pxe, raw.xz`},
+		{"x86_64", "metal", "pxe", "", `artifact "": must be one of: kernel, initramfs, rootfs`},
+		{"x86_64", "metal", "pxe", "disk", `artifact "disk": must be one of: kernel`},
 	} {
 		if _, err := s.Find(tc.arch, tc.platform, tc.format, tc.artifact); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%v: %v", tc, err)
@@ -215,17 +215,17 @@ func TestCheck(t *testing.T) {
 	for _, tc := range []struct{ in, old, new, want string }{
 		{stream, `"sha256": "`, `"sha256": "X`, "formats.vmdk.xz.disk.sha256: "},
 		{stream, `"location": "https:`, `"location": "ftp:`, "disk.location: "},
-		{stream, `"location": "https://`, `"location": "https://u:p@`, "disk.location: there are credentials"},
+		{stream, `"location": "https://`, `"location": "https://u:p@`, "disk.location: the URL has credentials"},
 		{stream, `"location": "https://registry.example`, `"location": "https:///registry`, "disk.location: "},
-		{stream, `"signature"`, `"sig"`, "artifacts.aws.formats.vmdk.xz.disk: coreos-installer needs location and signature"},
+		{stream, `"signature"`, `"sig"`, "artifacts.aws.formats.vmdk.xz.disk: missing location or signature"},
 		{stream, `"signature": "https:`, `"signature": "mailto:`, "disk.signature: "},
 		{stream, `"digest-ref": "registry.example/os/images@sha256:`, `"digest-ref": "registry.example/os/images@sha256:x`, "oci.digest-ref: "},
 		{stream, `"digest-ref": "registry.example/os/`, `"digest-ref": "registry.example/`, `oci: digest-ref "registry.example/images@`},
 		{stream, `"last-modified": "2026-01-01T00:00:07Z"`, `"last-modified": "yesterday"`, "metadata.last-modified: "},
 		{stream, `"last-modified": "2026-01-01T00:00:07Z"`, `"last-modified": "2026-01-01T00:00:07+02:00"`, "metadata.last-modified: "},
 		{stream, `"release": "41.20260101.0"`, `"release": 41`, "artifacts.aws.release: got number, want string"},
-		{stream, `"disk": {`, `"extra": {"a": 1}, "disk": {`, "formats.vmdk.xz.extra: coreos-installer needs"},
-		{stream, `"disk": {`, `"kernel": {`, "to boot over a network"},
+		{stream, `"disk": {`, `"extra": {"a": 1}, "disk": {`, "formats.vmdk.xz.extra: missing location or signature"},
+		{stream, `"disk": {`, `"kernel": {`, "missing kernel or initramfs"},
 		{stream, `"formats": {`, `"formats": [], "x": {`, "formats: got array, want object"},
 		{stream, `"architectures": {`, `"architectures": {"mips": {"artifacts": {}}, `, "architectures.mips.artifacts: empty"},
 		{stream, `"architectures"`, `"architectures": {}, "x"`, "architectures: empty"},
@@ -235,7 +235,7 @@ func TestCheck(t *testing.T) {
 		{release, `"release": "41.20260101.0"`, `"release": ""`, "release: "},
 		{release, `"architectures": {`, `"architectures": {"mips": {"media": {}}, `, "architectures.mips.media: empty"},
 		{index, `"metadata": "https://builds.example/release.json"`, `"metadata": "release.json"`, "releases.0.metadata: "},
-		{index, `"oci-images"`, `"x"`, "releases.0.neither commits"},
+		{index, `"oci-images"`, `"x"`, "releases.0.missing commits"},
 		{meta, `"path": "`, `"path": "../`, "images."},
 		{meta, `"ostree-commit"`, `"x"`, "missing property 'ostree-commit'"},
 	} {

@@ -1,18 +1,15 @@
-package main
+package inspect
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/gpt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
@@ -24,7 +21,7 @@ import (
 
 // A fileKind is a kind of files with a magic number.
 type fileKind struct {
-	off    int64 // of the magic number; from the end of the file if it is negative
+	off    int64 // of the magic number; from the end of the file if negative
 	magic  string
 	name   string
 	open   func(*io.SectionReader) (rootfs.Blob, error) // nil if the kind is not read
@@ -36,8 +33,8 @@ const (
 	byHdiutil = "convert it to a raw disk first, with hdiutil on a Mac"
 )
 
-// diskKinds are the formats of disks, and of files that look like a raw disk. The
-// first one that fits counts. A file of a kind that is not read is read as a raw
+// diskKinds are disk formats, and formats of files that look like a raw disk.
+// The first match counts. A file of a kind that is not read is read as a raw
 // disk if it has a partition table.
 var diskKinds = []fileKind{
 	{0, "QFI\xfb\x00\x00\x00\x01", "QCOW disk, version 1", nil, byQEMU},
@@ -48,7 +45,7 @@ var diskKinds = []fileKind{
 	{0, "\xbe\xba\xfe\xca\x00\x00\x00\x00", "VMDK disk in the seSparse form of ESX", nil, byQEMU},
 	{0, "vhdxfile", "vhdx", func(r *io.SectionReader) (rootfs.Blob, error) { return vhdx.Open(r, r.Size()) }, byQEMU},
 	{-512, "conectix", "vhd", func(r *io.SectionReader) (rootfs.Blob, error) { return vhd.Open(r, r.Size()) }, byQEMU},
-	{0, "conectix", "vhd", func(r *io.SectionReader) (rootfs.Blob, error) { return vhd.Open(r, r.Size()) }, byQEMU}, // without its end
+	{0, "conectix", "vhd", func(r *io.SectionReader) (rootfs.Blob, error) { return vhd.Open(r, r.Size()) }, byQEMU}, // cut off at the end
 	{64, "\x7f\x10\xda\xbe", "VDI disk of VirtualBox", nil, byQEMU},
 	{0, "QED\x00", "QED disk", nil, byQEMU},
 	{0, "WithoutFreeSpace", "Parallels disk", nil, byQEMU},
@@ -59,16 +56,14 @@ var diskKinds = []fileKind{
 	{0, "sprs", "Apple sparse image (.sparseimage)", nil, byHdiutil},
 	{0, "shdw", "Apple sparse image (ASIF)", nil, byHdiutil},
 	{0, "LUKS\xba\xbe", "encrypted volume (crypto_LUKS)", nil, ""},
-	{32769, "CD001", "ISO 9660 image without a partition table", nil, ""},
 	{32769, "BEA01", "UDF image without a partition table", nil, ""},
 }
 
-// volumeKinds are contents of partitions, beside the file systems that [identify]
-// knows.
+// volumeKinds are contents of partitions that are not read. See [identify] for
+// the file systems that are.
 var volumeKinds = []fileKind{
 	{off: 0x10040, magic: "_BHRfS_M", name: "btrfs"},
 	{off: 1024, magic: "\xe2\xe1\xf5\xe0", name: "erofs"},
-	{off: 0, magic: "hsqs", name: "squashfs"},
 	{off: 0, magic: "LUKS\xba\xbe", name: "crypto_LUKS"},
 	{off: 512 + 24, magic: "LVM2 001", name: "LVM2_member"},
 	{off: 4086, magic: "SWAPSPACE2", name: "swap"},
@@ -77,13 +72,6 @@ var volumeKinds = []fileKind{
 	{off: 3, magic: "EXFAT   ", name: "exfat"},
 	{off: 32, magic: "NXSB", name: "apfs"},
 	{off: 1024, magic: "H+\x00\x04", name: "hfsplus"},
-	{off: 54, magic: "FAT12   ", name: "fat12"},
-}
-
-// opaque reports whether a partition has no file system, or one that is not read,
-// so that only its bytes can be compared.
-func opaque(filesystem string) bool {
-	return filesystem == "" || slices.ContainsFunc(volumeKinds, func(k fileKind) bool { return k.name == filesystem })
 }
 
 // otherKinds are kinds of files without a disk in them.
@@ -104,8 +92,8 @@ var otherKinds = []fileKind{
 	{off: 0, magic: "OSTv", name: "static delta of ostree"},
 }
 
-// fits returns the first kind of a table whose magic number a file has.
-func fits(table []fileKind, r io.ReaderAt, size int64) *fileKind {
+// match returns the first kind of a table whose magic number a file has, or nil.
+func match(table []fileKind, r io.ReaderAt, size int64) *fileKind {
 	for i, k := range table {
 		off := k.off
 		if off < 0 {
@@ -119,24 +107,25 @@ func fits(table []fileKind, r io.ReaderAt, size int64) *fileKind {
 	return nil
 }
 
-// openDisk returns the disk in a file that has nothing else in it.
+// openDisk returns the disk in a file that has nothing else in it, and the name
+// of its format.
 func openDisk(r *io.SectionReader) (rootfs.Blob, string, error) {
 	if r.Size() == 0 {
 		return nil, "", disk.Unsupported("the file is empty")
 	}
-	kind := fits(diskKinds, r, r.Size())
+	kind := match(diskKinds, r, r.Size())
 	if kind == nil {
 		return r, "raw", nil
 	}
 	if kind.open == nil {
-		if _, err := gpt.Read(r, r.Size()); err == nil { // such as an ISO for USB sticks
+		if _, err := gpt.Read(r, r.Size()); err == nil {
 			return r, "raw", nil
 		}
-		return nil, "", withHint(disk.Unsupported("%s: not supported", kind.name), kind.advice)
+		return nil, "", &FormatError{disk.Unsupported("%s: not supported", kind.name), kind.advice}
 	}
 	d, err := kind.open(r)
 	if errors.Is(err, errors.ErrUnsupported) {
-		err = withHint(err, kind.advice)
+		err = &FormatError{err, kind.advice}
 	}
 	return d, kind.name, err
 }
@@ -148,7 +137,7 @@ func readTable(d rootfs.Blob) (*gpt.Table, error) {
 	if errors.Is(err, gpt.ErrNoTable) {
 		head := make([]byte, 512)
 		if rootfs.ReadFull(d, head, 0) == nil && hasMBR(head) && head[446+4] == 0xee {
-			return nil, errors.New("gpt: no table, although the MBR says that there is one")
+			return nil, errors.New("gpt: no table, but the protective MBR of one")
 		}
 		err = fmt.Errorf("%w: %s", err, describe(d))
 	}
@@ -158,10 +147,10 @@ func readTable(d rootfs.Blob) (*gpt.Table, error) {
 // describe describes a file without a partition table.
 func describe(d rootfs.Blob) string {
 	const no = ", not a disk"
-	if kind, _, _ := identify(d); kind != "" {
-		return "this is the file system " + kind + no
+	if v := identify(d); v.Filesystem != "" {
+		return "this is the file system " + v.Filesystem + no
 	}
-	if kind := fits(otherKinds, d, d.Size()); kind != nil {
+	if kind := match(otherKinds, d, d.Size()); kind != nil {
 		return "this is a " + kind.name + no
 	}
 	head := make([]byte, min(d.Size(), 4096))
@@ -189,7 +178,7 @@ func isText(head []byte) bool {
 	for len(head) > 0 {
 		r, n := utf8.DecodeRune(head)
 		if r == utf8.RuneError && n == 1 {
-			return len(head) < utf8.UTFMax // which the end may have cut
+			return len(head) < utf8.UTFMax // a character cut in half at the end
 		}
 		if unicode.IsControl(r) && !unicode.IsSpace(r) {
 			return false
@@ -199,41 +188,8 @@ func isText(head []byte) bool {
 	return true
 }
 
-// missingFile adds a hint to the error of a reference that looks like the name of
-// an image's file.
-func missingFile(reference string, err error) error {
-	if imageName(reference) {
-		return withHint(err, "there is no file "+reference)
-	}
-	return err
-}
-
-// imageName reports whether a name ends as files of images do.
-func imageName(name string) bool {
-	ext := strings.TrimPrefix(filepath.Ext(name), ".")
-	return slices.Contains([]string{"img", "iso", "vdi"}, ext) || slices.ContainsFunc(cloud.Platforms, func(p cloud.Platform) bool { return p.Format.Suffix == ext })
-}
-
-// folderError is the error of a folder without a build, in place of an image.
-func folderError(dir string) error {
-	has := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
-	switch {
-	case has("oci-layout"):
-		return withHint(fmt.Errorf("%s: a folder with a container in it", dir), didYouMean("oci:"+dir))
-	case has("version") && has("manifest.json"):
-		return withHint(fmt.Errorf("%s: a folder with a container in it", dir), didYouMean("dir:"+dir))
-	case has("Info.plist") && has("bands"):
-		return withHint(fmt.Errorf("%s: Apple sparse bundle: not supported", dir), byHdiutil)
-	}
-	return fmt.Errorf("%s: this folder is not that of a build: no meta.json", dir)
-}
-
-// archiveError is the error of a tar archive without an image in it.
-func archiveError(names []string) error {
-	for _, form := range []struct{ file, transport string }{{"oci-layout", "oci-archive"}, {"manifest.json", "docker-archive"}} {
-		if slices.Contains(names, form.file) {
-			return disk.Unsupported("tar: this archive has a container in it, not a disk: use %s:FILE", form.transport)
-		}
-	}
-	return disk.Unsupported("tar: no disk of an OVA or containerDisk in it, or only a compressed one")
+// Opaque reports whether a volume has no file system, or one that is not read,
+// so that only its bytes can be compared.
+func (v Volume) Opaque() bool {
+	return v.Filesystem == "" || slices.ContainsFunc(volumeKinds, func(k fileKind) bool { return k.name == v.Filesystem })
 }
