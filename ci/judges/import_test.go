@@ -80,7 +80,7 @@ func (h *host) ours() (*container.Tree, error) {
 		return nil, err
 	}
 	h.t.Cleanup(func() { image.Close() })
-	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Manifest, Config: image.Config}
+	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Raw, Config: image.Config}
 	for _, l := range image.Layers {
 		pulled.Layers = append(pulled.Layers, container.Layer{Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob})
 	}

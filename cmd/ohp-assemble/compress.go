@@ -17,7 +17,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -236,10 +236,10 @@ func (o *packing) repackOne(ctx context.Context, ui *ui, dir string, old stream.
 			_, err = io.Copy(io.Discard, source) // what a decompressor does not look at has a digest, too
 		}
 		if err == nil && read.Sum() != old.SHA256 {
-			err = fmt.Errorf("%s: SHA-256 is %s, meta.json says %s: %w", old.Path, read.Sum(), old.SHA256, oci.ErrVerify)
+			err = fmt.Errorf("%s: SHA-256 is %s, meta.json says %s: %w", old.Path, read.Sum(), old.SHA256, registry.ErrVerify)
 		}
 		if err == nil && plain.Sum() != plainSum(old) {
-			err = fmt.Errorf("%s: SHA-256 of what is in it is %s, meta.json says %s: %w", old.Path, plain.Sum(), plainSum(old), oci.ErrVerify)
+			err = fmt.Errorf("%s: SHA-256 of what is in it is %s, meta.json says %s: %w", old.Path, plain.Sum(), plainSum(old), registry.ErrVerify)
 		}
 		return err
 	})

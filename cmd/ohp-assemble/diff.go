@@ -350,7 +350,7 @@ func (o buildOptions) view(ctx context.Context, ui *ui, name string) (*view, err
 		return nil, err
 	}
 	o.reference = name
-	image, err := o.pull(ctx, ui, importable)
+	image, err := o.pull(ctx, ui)
 	if err != nil {
 		return nil, missingFile(name, err)
 	}

@@ -123,12 +123,14 @@ func (o *buildOptions) inspect(ctx context.Context) (shown, error) {
 	}
 	ui := newUI(false)
 	defer ui.wait()
-	image, err := o.pull(ctx, ui, nil)
+	unfinished.RLock()
+	defer unfinished.RUnlock()
+	m, err := o.resolve(ctx, ui, nil)
 	if err != nil {
 		return nil, missingFile(o.reference, err)
 	}
-	defer image.Close()
-	return inspectContainer(image), nil
+	m.Close()
+	return inspectContainer(m), nil
 }
 
 // isPath tells a file or folder from a reference.
@@ -137,7 +139,7 @@ func isPath(name string) bool {
 	return err == nil || strings.HasPrefix(name, "/") || strings.HasPrefix(name, ".")
 }
 
-func inspectContainer(image *oci.Image) *containerInspection {
+func inspectContainer(image *oci.Manifest) *containerInspection {
 	found := &containerInspection{
 		Reference: image.Reference, Digest: image.Digest.String(), Arch: image.Arch, Created: image.Created, Labels: image.Labels,
 	}

@@ -23,7 +23,7 @@ func TestContainer(t *testing.T) {
 		{"oci:/some/Where" + at, "ostree-unverified-registry:registry.example/os:43", stream.Container{Image: "registry.example/os", Tags: []string{"43"}}},
 		{"oci:/some/Where" + at, "ostree-unverified-image:oci:/some/Where" + at, stream.Container{Image: "oci:/some/Where"}},
 	} {
-		s := system{image: &oci.Image{Reference: tc.reference, Digest: d}, origin: tc.origin}
+		s := system{image: &oci.Image{Manifest: &oci.Manifest{Reference: tc.reference, Digest: d}}, origin: tc.origin}
 		tc.want.Digest = d.String()
 		if diff := cmp.Diff(&tc.want, s.container()); diff != "" {
 			t.Errorf("%s, %s: %s", tc.reference, tc.origin, diff)

@@ -22,6 +22,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/deploy"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A system is a container that became an operating system, deployed.
@@ -43,38 +44,44 @@ type system struct {
 
 func (s *system) Close() error { return s.image.Close() }
 
-// pull pulls the container that the options name, if it is accepted.
-func (o *buildOptions) pull(ctx context.Context, ui *ui, accept func(*oci.Image) error) (*oci.Image, error) {
+// resolve resolves the reference of the options. It reads no layer.
+func (o *buildOptions) resolve(ctx context.Context, ui *ui, progress registry.Progress) (*oci.Manifest, error) {
 	reg, err := o.registry.options()
 	if err != nil {
 		return nil, err
 	}
-	options := oci.Options{
-		Cache: o.cache, Arch: o.arch, Policy: o.policy, Accept: accept,
-		AuthFile: reg.AuthFile, Login: reg.Login, CertDir: reg.CertDir, TLSVerify: reg.TLSVerify,
+	options := oci.Options{Cache: o.cache, Arch: o.arch, Policy: o.policy, Registry: reg, Progress: progress}
+	options.Limits.Holes, _ = parseBytes(o.size) // valid or empty
+	m, err := oci.Resolve(ctx, o.reference, options)
+	if err == nil && !strings.Contains(o.reference, "@") {
+		ui.say("resolved to %s", m.Reference)
 	}
-	options.Limits.Holes, _ = parseBytes(o.size) // which was checked, or is empty
+	return m, err
+}
+
+// pull pulls the container of the options, if it contains an operating system.
+func (o *buildOptions) pull(ctx context.Context, ui *ui) (_ *oci.Image, err error) {
 	unfinished.RLock()
 	defer unfinished.RUnlock()
 	s := ui.begin("pull", "pull", 0)
-	options.Progress = s
-	image, err := oci.Pull(ctx, o.reference, options)
-	s.end(err)
-	if err == nil && !strings.Contains(o.reference, "@") {
-		ui.say("resolved to %s", image.Reference)
+	defer func() { s.end(err) }()
+	m, err := o.resolve(ctx, ui, s)
+	if err != nil {
+		return nil, err
 	}
-	return image, err
+	if err := container.Check(m.Config); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("%s: %w", o.reference, err)
+	}
+	return m.Fetch(ctx)
 }
-
-// importable is what pull accepts of who wants the operating system in it.
-func importable(image *oci.Image) error { return container.Check(image.Config) }
 
 // load pulls, imports and deploys the container of a request.
 func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 	if err := ui.warn(r.warnings, r.strict); err != nil {
 		return nil, err
 	}
-	image, err := r.pull(ctx, ui, importable)
+	image, err := r.pull(ctx, ui)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +108,7 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 // deployed imports and deploys a pulled image. It is a function of the two.
 func deployed(image *oci.Image, r *request) (*system, error) {
 	s := &system{image: image, arch: rootfs.MachineArch(image.Arch)}
-	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Manifest, Config: image.Config}
+	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Raw, Config: image.Config}
 	for _, l := range image.Layers {
 		pulled.Layers = append(pulled.Layers, container.Layer{
 			Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob,

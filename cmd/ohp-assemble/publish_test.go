@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // makeOutput writes what build would: one image of so many bytes.
@@ -89,7 +89,7 @@ func TestPublish(t *testing.T) {
 		for _, e := range res.Entries {
 			files = append(files, e.File)
 		}
-		if strings.Join(files, " ") != "os-1-metal.x86_64.raw meta.x86_64.json stream.json" || res.Tag != "1-images" || res.Rung != 1 {
+		if strings.Join(files, " ") != "os-1-metal.x86_64.raw meta.x86_64.json stream.json" || res.Tag != "1-images" || res.Form != publish.Artifact {
 			t.Errorf("%+v", res)
 		}
 		if !strings.Contains(p.stderr, "will be "+res.Reference) {
@@ -107,7 +107,7 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	p := program(t, nil, "publish", dir, host+"/text:1", "--tls-verify=false", "--as", "container")
-	if !strings.Contains(p.stdout, "form: container, rung 4 of 4") || !testing.Short() && p.rss > 64<<20 {
+	if !strings.Contains(p.stdout, "form: container") || !testing.Short() && p.rss > 64<<20 {
 		t.Errorf("%d MiB, %s", p.rss>>20, p.stdout)
 	}
 }
@@ -150,16 +150,16 @@ func TestPublishFails(t *testing.T) {
 		args   []string
 	}{
 		{exitAccess, "access denied", []string{good, host(denied) + "/os:1"}},
-		{exitVerify, "is not what meta.json says", []string{bad, host(empty) + "/os:1"}},
-		{exitVerify, "has 512 KiB (524288 bytes), not 1 MiB (1048576 bytes)", []string{short, host(empty) + "/os:1"}},
+		{exitVerify, "the content to send does not match its digest: its SHA-256 is", []string{bad, host(empty) + "/os:1"}},
+		{exitVerify, "has 512 KiB (524288 bytes), want 1 MiB (1048576 bytes)", []string{short, host(empty) + "/os:1"}},
 		{exitFailed, "stream.json: missing propert", []string{nonsense, host(empty) + "/os:1"}},
 		{exitFailed, "stream.json: none of stream.json", []string{other, host(empty) + "/os:1"}},
-		{exitUsage, "names no registry", []string{good, "os:1"}},
+		{exitUsage, "no registry, want HOST/NAME", []string{good, "os:1"}},
 		{exitUsage, "where to?", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
 		{exitUsage, `form "tape"`, []string{good, host(empty) + "/os:1", "--as", "tape"}},
 		{exitUsage, "there are text and json", []string{good, host(empty) + "/os:1", "--format", "xml"}},
-		{exitFailed, "no output of build", []string{t.TempDir(), host(empty) + "/os:1"}},
+		{exitFailed, "not the output folder of build", []string{t.TempDir(), host(empty) + "/os:1"}},
 		{exitFailed, "authfile: ", []string{good, host(empty) + "/os:1", "--authfile", "/none"}},
 	} {
 		p := finish(t, start(t, nil, append([]string{"publish", "--tls-verify=false"}, tc.args...)...))

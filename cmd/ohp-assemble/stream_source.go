@@ -17,7 +17,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 )
@@ -159,7 +159,7 @@ func (s *source) manifests(ctx context.Context, named reference.Named) (map[stri
 // client waits for no server for ever, and takes no compression that would
 // change what is hashed.
 var client = &http.Client{
-	Transport: oci.Patient(&http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true, ForceAttemptHTTP2: true}, readTimeout),
+	Transport: registry.Patient(&http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true, ForceAttemptHTTP2: true}, readTimeout),
 	CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) == 10 || via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
 			return fmt.Errorf("redirected to %s", public(req.URL.String()))
@@ -169,7 +169,7 @@ var client = &http.Client{
 }
 
 // errWebAccess is the error of a web server that does not let everybody read.
-var errWebAccess = fmt.Errorf("web server: %w", oci.ErrAccess)
+var errWebAccess = fmt.Errorf("web server: %w", registry.ErrAccess)
 
 // public returns what a URL looks like to others: passwords are in its user
 // and, where it is signed, in its query.
@@ -234,7 +234,7 @@ func (s *source) download(ctx context.Context, ui *ui, d *stream.Download, out s
 			err = fmt.Errorf("more than %s", rootfs.Bytes(int64(maxDownload)))
 		}
 		if got := tap.Sum(); err == nil && got != strings.ToLower(d.SHA256) {
-			err = fmt.Errorf("%w: %s has sha256 %s, not %s", oci.ErrVerify, d.Location, got, d.SHA256)
+			err = fmt.Errorf("%w: %s has sha256 %s, not %s", registry.ErrVerify, d.Location, got, d.SHA256)
 		}
 		return err
 	})
@@ -242,7 +242,7 @@ func (s *source) download(ctx context.Context, ui *ui, d *stream.Download, out s
 }
 
 // pull downloads a file of a stream from its registry.
-func (s *source) pull(ctx context.Context, ui *ui, progress oci.Progress, d *stream.Download, out string) (int64, error) {
+func (s *source) pull(ctx context.Context, ui *ui, progress registry.Progress, d *stream.Download, out string) (int64, error) {
 	o, err := s.options()
 	if err != nil {
 		return 0, err
@@ -258,9 +258,11 @@ func (s *source) pull(ctx context.Context, ui *ui, progress oci.Progress, d *str
 	}
 	want := strings.ToLower(d.SHA256)
 	if len(all) != 1 || all[0].FileSHA256() != want && all[0].FileSHA256() != "" {
-		return 0, fmt.Errorf("%w: %s is not the file with sha256 %s that the stream says", oci.ErrVerify, d.OCI.DigestRef, want)
+		return 0, fmt.Errorf("%w: %s is not the file with sha256 %s that the stream says", registry.ErrVerify, d.OCI.DigestRef, want)
 	}
-	res := &pullResult{}
-	err = res.fetch(ctx, ui, all[0], filepath.Dir(out), filepath.Base(out), want)
-	return res.Size, err
+	saved, err := save(ctx, ui, all[0], pull.SaveOptions{Dir: filepath.Dir(out), Name: filepath.Base(out), SHA256: want})
+	if err != nil {
+		return 0, err
+	}
+	return saved.Size, nil
 }
