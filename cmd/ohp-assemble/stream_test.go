@@ -18,9 +18,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // A testServer is a web server, and a registry that has the same content by

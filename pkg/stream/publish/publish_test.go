@@ -20,7 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -136,16 +136,23 @@ func TestLayout(t *testing.T) {
 	}
 	o := options(t)
 	o.Documents = []Document{{"stream.json", stream.StreamType, []byte(`{"stream":"stable"}`)}}
-	var planned *Result
-	o.Planned = func(r *Result) {
-		if n := reg.count("POST "); n != 0 {
-			t.Errorf("%d uploads had begun before the digests were told", n)
-		}
-		planned = r
+	plan, err := NewPlan(t.Context(), dir, reg.host+"/os", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := reg.count("POST ") + reg.count("PUT "); n != 0 {
+		t.Errorf("the plan sent %d requests that write", n)
 	}
 	got := publish(t, dir, reg.host+"/os", o)
-	if got.Tag != "43.1_x-images" || got.Form != Artifact || got.Rung != 1 || planned.Digest != got.Digest {
+	if got.Tag != "43.1_x-images" || got.Form != Artifact {
 		t.Errorf("%+v", got)
+	}
+	planned := plan.Result
+	for i := range got.Entries {
+		planned.Entries[i].Transfer = got.Entries[i].Transfer
+	}
+	if diff := cmp.Diff(*got, planned); diff != "" {
+		t.Errorf("the plan has other digests: %s", diff)
 	}
 	x := reg.index(t, "os", got.Tag)
 	if x.ArtifactType != stream.IndexType || x.Annotations[imgspec.AnnotationCreated] != "2026-01-02T03:04:05Z" {
@@ -203,7 +210,6 @@ func TestLayout(t *testing.T) {
 	}
 	// Blobs that are the same in both architectures were sent once, and a second
 	// run sends nothing.
-	o.Planned = nil
 	posts := reg.count("POST ")
 	if want := len(slices.Compact(slices.Sorted(blobDigests(got)))) + 1; posts != want {
 		t.Errorf("%d uploads, there are %d blobs", posts, want)
@@ -213,7 +219,7 @@ func TestLayout(t *testing.T) {
 		t.Errorf("the second run sent blobs, or another index")
 	}
 	for _, e := range again.Entries {
-		if e.Blobs != "there" {
+		if e.Transfer != registry.Present {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -250,8 +256,8 @@ func TestElsewhere(t *testing.T) {
 	o.MountFrom = reg.host + "/disks"
 	posts := reg.count("PATCH ")
 	for _, e := range publish(t, dir, reg.host+"/prod:1", o).Entries {
-		if e.Blobs != "mounted" {
-			t.Errorf("%s: %s", e.File, e.Blobs)
+		if e.Transfer != registry.Mounted {
+			t.Errorf("%s: %s", e.File, e.Transfer)
 		}
 	}
 	if n := reg.count("PATCH ") - posts; n != 0 {
@@ -277,7 +283,7 @@ func TestChanged(t *testing.T) {
 			o.As = name
 		}
 		_, err := Publish(t.Context(), dir, reg.host+"/os:1", o)
-		if err == nil || !strings.Contains(err.Error(), ErrFile.Error()) || !strings.Contains(err.Error(), i[1].path) {
+		if err == nil || !errors.Is(err, ErrFile) || !strings.Contains(err.Error(), i[1].path) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(reg.tags) != 0 {
@@ -472,8 +478,8 @@ func TestLocation(t *testing.T) {
 	for to, from := range map[string]string{"one": "vendor.example/team/disks", "two": reg.host + "/real/disks", "three": "real/disks"} {
 		o.MountFrom = from
 		for _, e := range publish(t, dir, "vendor.example/team/"+to+":1", o).Entries {
-			if e.Blobs != "mounted" {
-				t.Errorf("%s: %s: %s", from, e.File, e.Blobs)
+			if e.Transfer != registry.Mounted {
+				t.Errorf("%s: %s: %s", from, e.File, e.Transfer)
 			}
 		}
 	}
@@ -481,7 +487,7 @@ func TestLocation(t *testing.T) {
 		t.Errorf("the mirror was asked for %q", mirror.log)
 	}
 	o.MountFrom = ""
-	if _, err := Publish(t.Context(), dir, "other.example/os:1", o); !errors.Is(err, oci.ErrAccess) || !strings.Contains(err.Error(), "blocks *.example") {
+	if _, err := Publish(t.Context(), dir, "other.example/os:1", o); !errors.Is(err, registry.ErrAccess) || !strings.Contains(err.Error(), "blocks *.example") {
 		t.Error(err)
 	}
 }

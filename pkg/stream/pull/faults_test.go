@@ -21,7 +21,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -173,7 +173,7 @@ func TestStorm(t *testing.T) {
 			return isBlob(req)
 		})
 		_, err := get(t, temp(t), r.name+":one", options(t))
-		if err == nil || n.Load() != 1 || errors.Is(err, oci.ErrAccess) != (status == 401 || status == 403) || errors.Is(err, oci.ErrNotFound) != (status == 404) {
+		if err == nil || n.Load() != 1 || errors.Is(err, registry.ErrAccess) != (status == 401 || status == 403) || errors.Is(err, registry.ErrNotFound) != (status == 404) {
 			t.Errorf("status %d: %v after %d requests", status, err, n.Load())
 		}
 	}
@@ -242,7 +242,7 @@ func TestWrongBlobs(t *testing.T) {
 					}
 					continue
 				}
-				if !errors.Is(err, oci.ErrVerify) {
+				if !errors.Is(err, registry.ErrVerify) {
 					t.Errorf("%s, chunked %v: %v", name, chunked, err)
 				}
 				if info, _ := part.Stat(); info.Size() != 0 {
@@ -261,7 +261,7 @@ func TestWrongBlobs(t *testing.T) {
 		w.Write(bytes.Replace(real.Body.Bytes(), []byte("disk.raw"), []byte("dusk.raw"), 1))
 		return true
 	})
-	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, oci.ErrVerify) {
+	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, registry.ErrVerify) {
 		t.Error(err)
 	}
 }
@@ -323,7 +323,7 @@ func TestRanges(t *testing.T) {
 		})
 		got, err := get(t, temp(t), r.name+":raw", options(t))
 		if lies := name == "another offset" || name == "another total"; lies {
-			if !errors.Is(err, oci.ErrVerify) {
+			if !errors.Is(err, registry.ErrVerify) {
 				t.Errorf("%s: %v", name, err)
 			}
 		} else if err != nil || !bytes.Equal(got.content, content) {
@@ -382,7 +382,7 @@ func TestRedirect(t *testing.T) {
 			t.Errorf("%s: %d requests", host, asked.Load())
 		}
 		broken.Store(true)
-		if _, err = get(t, temp(t), r.name+":one", o); !errors.Is(err, oci.ErrAccess) || strings.Contains(err.Error(), "hidden") {
+		if _, err = get(t, temp(t), r.name+":one", o); !errors.Is(err, registry.ErrAccess) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v", host, err)
 		}
 	}
@@ -505,12 +505,12 @@ func TestDecompress(t *testing.T) {
 		"tgz":            {"d.tgz", gzipped(rawContent), "", "d.tar", nil},
 		"no suffix":      {"d.raw", gzipped(rawContent), "", "d.raw", nil},
 		"wrong suffix":   {"d.raw.xz", gzipped(rawContent), "", "d.raw", nil},
-		"wrong digest":   {"d.raw.gz", gzipped(rawContent), hexOf(nil), "", oci.ErrVerify},
+		"wrong digest":   {"d.raw.gz", gzipped(rawContent), hexOf(nil), "", registry.ErrVerify},
 		"truncated":      {"d.raw.gz", gzipped(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated xz":   {"d.raw.xz", xzed(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated zstd": {"d.raw.zst", zstded(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"not compressed": {"d.raw.gz", rawContent, "", "d.raw", nil},
-		"nor as it says": {"d.raw.gz", rawContent, hexOf(nil), "", oci.ErrVerify},
+		"nor as it says": {"d.raw.gz", rawContent, hexOf(nil), "", registry.ErrVerify},
 		"empty":          {"d.raw", nil, "", "d.raw", nil},
 	} {
 		r.artifactOf(func(m *imgspec.Manifest) {
@@ -551,7 +551,7 @@ func TestDecompress(t *testing.T) {
 	r.artifactOf(func(m *imgspec.Manifest) {
 		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(nil)}
 	}, "d.raw", rawContent, "one")
-	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, oci.ErrVerify) {
+	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, registry.ErrVerify) {
 		t.Error(err)
 	}
 }

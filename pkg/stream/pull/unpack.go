@@ -1,0 +1,137 @@
+package pull
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
+)
+
+import ()
+
+// An unpacker takes the image out of what it is packed in.
+type unpacker struct {
+	*Image
+	name string // empty as long as nothing was unpacked
+	out  sink
+	sum  hash.Hash
+}
+
+// A sink is where an image is unpacked to.
+type sink interface {
+	io.WriteCloser
+	Size() int64
+}
+
+func (u *unpacker) run(ctx context.Context, r io.Reader) error {
+	if u.inTar {
+		return u.untar(ctx, r)
+	}
+	return u.decompress(ctx, r, u.Title, false)
+}
+
+// decompress writes what r is when it is decompressed. What is not compressed
+// is written only if it must be.
+func (u *unpacker) decompress(ctx context.Context, r io.Reader, name string, always bool) error {
+	z, kind, err := compress.NewReader(r)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	if kind == compress.None && !always {
+		return nil
+	}
+	u.name = plainName(name)
+	return u.copy(ctx, z)
+}
+
+func (u *unpacker) copy(ctx context.Context, r io.Reader) error {
+	buf := make([]byte, chunk)
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		n, err := r.Read(buf)
+		u.sum.Write(buf[:n])
+		if _, err := u.out.Write(buf[:n]); err != nil {
+			return err
+		}
+		if u.out.Size() > maxImage {
+			return fmt.Errorf("decompresses to more than %d bytes", int64(maxImage))
+		}
+		if err == io.EOF {
+			return u.out.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// untar takes out the one file in the folder disk of a layer.
+func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
+	z, _, err := compress.NewReader(r)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	archive := tar.NewReader(z)
+	for {
+		h, err := archive.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("layer: %w", err)
+		}
+		name, inside := strings.CutPrefix(path.Clean("/"+h.Name), "/disk/")
+		if !inside || h.Typeflag != tar.TypeReg {
+			continue
+		}
+		if u.name != "" {
+			return fmt.Errorf("layer: has %q and %q in the folder disk: which one is the image?", u.name, name)
+		}
+		if err := checkTitle(name); err != nil {
+			return fmt.Errorf("layer: %w", err)
+		}
+		u.name = name
+		if u.o.Decompress && compression(name) != "" && !strings.HasSuffix(name, ".tar.gz") {
+			err = u.decompress(ctx, archive, name, true)
+		} else {
+			err = u.copy(ctx, archive)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if u.name == "" {
+		return errors.New("layer: has no file in the folder disk")
+	}
+	return nil
+}
+
+// file returns what was unpacked, once it is whole.
+func (u *unpacker) file() (File, error) {
+	f := u.unpackedFile(u.name)
+	f.Size, f.SHA256 = u.out.Size(), hex.EncodeToString(u.sum.Sum(nil))
+	if !u.o.Decompress && compression(u.name) != "" {
+		return f, nil
+	}
+	f.Uncompressed = f.SHA256
+	return f, u.checkUncompressed(f.SHA256)
+}
+
+func (m *Image) checkUncompressed(got string) error {
+	if m.uncompressed != "" && m.uncompressed != got {
+		return fmt.Errorf("digest mismatch: decompressed it is %s, the manifest says %s: %w", got, m.uncompressed, registry.ErrVerify)
+	}
+	return nil
+}
