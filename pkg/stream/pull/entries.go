@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
@@ -302,43 +303,32 @@ func (e entry) asStream() entry {
 	return e
 }
 
-// formatOfType returns the format that a media type names.
+// formatOfType returns the format that a media type names, or "".
 func formatOfType(mediaType string) string {
-	format, ok := strings.CutPrefix(mediaType, stream.MediaTypePrefix)
-	if !ok {
-		return ""
-	}
-	return normal(format)
+	t, _ := filetype.ParseMediaType(mediaType)
+	return t.String()
 }
 
-// formatOfName returns the format that the name of a file tells.
+// formatOfName returns the format that the name of a file tells, or "".
 func formatOfName(name string) string {
-	words := strings.Split(name, ".")
-	n := 1
-	if compression(name) != "" && !strings.HasSuffix(name, ".tgz") {
-		n = 2
-	}
-	if len(words) <= n {
+	t := filetype.ParseName(name)
+	if t.Format == "" {
 		return ""
 	}
-	return normal(strings.Join(words[len(words)-n:], "."))
+	return t.String()
 }
 
-// normal gives formats one name: compressions that of media types, and
-// Google's archive that of its file.
-func normal(format string) string {
-	if slices.Contains([]string{"gce.tgz", "tgz", "tar.gzip"}, format) {
-		return "tar.gz"
-	}
-	name, packed, ok := strings.Cut(format, ".")
-	if long := compressions[packed]; ok && long != "" && format != "tar.gz" {
-		return name + "." + long
-	}
-	return format
+// normal returns the only name of a format that has several.
+func normal(format string) string { return filetype.Parse(format).String() }
+
+// sameFormat reports whether an image is of a format: a raw.gzip is a raw.
+func sameFormat(have, want string) bool { return filetype.Parse(have).Is(filetype.Parse(want)) }
+
+// plainName returns the name of a file when it is decompressed.
+func plainName(name string) string {
+	plain, _ := filetype.CutCompression(name)
+	return plain
 }
 
-// sameFormat reports whether an image is of a format: raw is raw.gzip as well.
-func sameFormat(have, want string) bool {
-	name, _, _ := strings.Cut(have, ".")
-	return have == normal(want) || name == want
-}
+// isPacked reports whether the name of a file has the suffix of a compression.
+func isPacked(name string) bool { return plainName(name) != name }

@@ -40,6 +40,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
@@ -246,7 +247,10 @@ func (m *Image) Expected() File {
 }
 
 // packed reports whether anything says that the file is compressed.
-func (m *Image) packed() bool { return compression(m.Title) != "" || compression(m.Format) != "" }
+func (m *Image) packed() bool {
+	t := filetype.Parse(m.Format)
+	return isPacked(m.Title) || t.Compression != filetype.None || t.Format == filetype.TarGz
+}
 
 // image reads the manifest of an entry.
 func (r *repo) image(ctx context.Context, e entry, o Options) (*Image, error) {
@@ -338,16 +342,8 @@ func (m *Image) makeTitle() string {
 			name += "-" + part
 		}
 	}
-	format, packed, _ := strings.Cut(m.Format, ".")
-	if format == "" {
-		format = "img"
-	}
-	for _, suffix := range []string{"gz", "xz", "zst"} {
-		if packed != "" && compressions[suffix] == compressions[packed] {
-			format += "." + suffix
-		}
-	}
-	return name + "." + format
+	t := filetype.Parse(m.Format)
+	return name + "." + cmp.Or(string(t.Format), "img") + t.Compression.Suffix()
 }
 
 // maxTitle leaves room for what temporary files add.
