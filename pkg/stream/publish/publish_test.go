@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	folder "github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
@@ -170,7 +171,7 @@ func TestLayout(t *testing.T) {
 			if p == "qemu" {
 				disk = "qemu"
 			}
-			want = append(want, strings.Join([]string{"linux", arch, p, stream.MediaTypePrefix + typ, disk}, " "))
+			want = append(want, strings.Join([]string{"linux", arch, p, filetype.MediaTypePrefix + typ, disk}, " "))
 		}
 	}
 	for _, d := range []string{"application/vnd.ohp.build.v1+json", "application/vnd.ohp.build.v1+json", "application/vnd.ohp.stream.v1+json"} {

@@ -195,7 +195,7 @@ func (r *repo) ofReferrers(ctx context.Context, doc *registry.Document) (all []e
 	}
 	read := 0
 	for _, d := range refs {
-		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
+		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, filetype.MediaTypePrefix))
 		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list types of configs
 		if !index && d.ArtifactType != stream.StreamType && !disk {
 			continue // a signature, or the like
