@@ -32,7 +32,7 @@ const config = `{"ignition": {"version": "3.4.0"}}`
 func tinySystem(t *testing.T) *system.System {
 	t.Helper()
 	dir := t.TempDir()
-	ref, err := tinyos.Write(filepath.Join(dir, "os"))
+	ref, err := tinyos.Write(filepath.Join(dir, "os"), tinyos.Plain)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	reference, err := tinyos.Write(filepath.Join(dir, "os"))
+	reference, err := tinyos.Write(filepath.Join(dir, "os"), tinyos.Plain)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func (f *File) Work() int64 {
 	if f.plain != nil {
 		return f.plain.Size()
 	}
-	return f.Platform.Format.Total(f.Disk.Image)
+	return f.Disk.Allocated()
 }
 
 // expected returns the record of the file as far as it is known before writing.

@@ -28,7 +28,7 @@ type WriteOptions struct {
 func (f *File) Write(ctx context.Context, w io.Writer, o WriteOptions) (cloud.File, error) {
 	plain, head := newMeter(ctx, o.Progress), &prefix{}
 	if f.Type.Compression == filetype.None {
-		if err := f.writePlain(tee(w, plain, head), o); err != nil {
+		if err := f.writePlain(w, io.MultiWriter(plain, head), o); err != nil {
 			return cloud.File{}, err
 		}
 		return f.record(plain, plain, head)
@@ -38,7 +38,7 @@ func (f *File) Write(ctx context.Context, w io.Writer, o WriteOptions) (cloud.Fi
 	if err != nil {
 		return cloud.File{}, err
 	}
-	err = f.writePlain(tee(z, plain), o)
+	err = f.writePlain(z, plain, o)
 	if closed := z.Close(); err == nil {
 		err = closed
 	}
@@ -48,14 +48,23 @@ func (f *File) Write(ctx context.Context, w io.Writer, o WriteOptions) (cloud.Fi
 	return f.record(plain, packed, head)
 }
 
-// writePlain writes the file before compression.
-func (f *File) writePlain(w io.Writer, o WriteOptions) error {
-	if f.plain != nil {
-		return raw.Write(w, f.plain)
+// writePlain writes the file before compression to w and to tap.
+func (f *File) writePlain(w, tap io.Writer, o WriteOptions) error {
+	if f.plain == nil {
+		metadata := f.metadata
+		metadata.Spool = o.Spool
+		return f.Platform.Format.Write(tee{w, tap}, f.Disk.Image, metadata)
 	}
-	metadata := f.metadata
-	metadata.Spool = o.Spool
-	return f.Platform.Format.Write(w, f.Disk.Image, metadata)
+	const grain, chunk = 4 << 10, 256 << 10
+	for c, err := range f.plain.Chunks(grain, chunk, tap) {
+		if err != nil {
+			return err
+		}
+		if _, err := c.WriteTo(w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // WriteFile writes into an empty file. Holes of a file that is not compressed stay

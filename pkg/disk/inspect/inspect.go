@@ -4,10 +4,10 @@
 //	Disk.Partitions   its partitions and their file systems
 //	Disk.Tree         the tree of one partition
 //	Disk.Booted       the [Tree] that the system on the disk sees when it is booted
-//	Disk.Report       all of this as one value: what the command inspect prints
+//	Disk.Report       all of this as one value: the result of the command inspect
 //	Deployments       the ostree deployments of a root file system
 //
-// [Open] reads raw disks, qcow2, streamOptimized VMDK, VHD, VHDX, and the disk
+// [Open] reads raw disks, qcow2, VMDK in one file, VHD, VHDX, and the disk
 // in an OVA, in Google's disk.raw tar archive and in an OCI archive of a
 // containerDisk. A file may also be one file system without a partition table:
 // ISO 9660, squashfs, FAT, ext4 or XFS. A file that is compressed as a whole cannot be
@@ -15,7 +15,7 @@
 //
 // Nothing is read before it is needed, and content is never read: inodes refer
 // to ranges of the file. Input is hostile: the readers of the formats bound
-// what they read, and report damage as an error that matches [ErrDamaged].
+// their input, and report damage as an error that matches [ErrDamaged].
 package inspect
 
 import (

@@ -41,7 +41,7 @@ func (e *entry) apply(in *rootfs.Inode) {
 	}
 	kind := in.Type()
 	in.Mode, in.UID, in.GID, in.Rdev = e.mode, e.uid, e.gid, e.rdev
-	if (kind == rootfs.ModeDir) != in.IsDir() { // the record decides what its extent is
+	if (kind == rootfs.ModeDir) != in.IsDir() { // the record decides the meaning of its extent
 		in.Mode = in.Mode&^rootfs.ModeType | kind
 	}
 	if in.IsLink() {

@@ -16,7 +16,7 @@ import (
 func pulled(t *testing.T) *oci.Image {
 	t.Helper()
 	dir := t.TempDir()
-	ref, err := tinyos.Write(filepath.Join(dir, "os"))
+	ref, err := tinyos.Write(filepath.Join(dir, "os"), tinyos.Plain)
 	if err != nil {
 		t.Fatal(err)
 	}

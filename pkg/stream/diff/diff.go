@@ -5,7 +5,7 @@
 //	Systems    two containers, each deployed as a system
 //	Compare    two [Side]s, each an image or a container
 //	Trees      two trees of files
-//	Builds     the records of two builds; [Diff.Add] adds what Compare finds in
+//	Builds     the records of two builds; [Diff.Add] adds the differences inside
 //	           the images of one platform
 //
 // Timestamps and hard links are ignored. Everything else about a file counts:
