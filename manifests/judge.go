@@ -21,7 +21,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// compiled is the schema that is shipped: what judges here is what editors and
+// compiled is the shipped schema: definitions are judged here by the same schema as in editors and
 // other programs judge by.
 var compiled = sync.OnceValue(func() *jsonschema.Schema {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
@@ -35,7 +35,7 @@ var compiled = sync.OnceValue(func() *jsonschema.Schema {
 	return c.MustCompile("image.schema.json")
 })
 
-// A fault is what is wrong at a place.
+// A fault is an error at a place.
 type fault struct {
 	at   ast.Node
 	text string
@@ -90,7 +90,7 @@ func (m *Image) faults(e *jsonschema.ValidationError) (all []fault) {
 	return []fault{{value, text}}
 }
 
-// unknown is what is said of a key that there is not.
+// unknown returns the message about an unknown key.
 func unknown(name string, path []string) string {
 	t := reflect.TypeFor[Image]()
 	for _, key := range path {

@@ -22,7 +22,6 @@ var mayImport = []struct{ pkg, imports string }{
 	{"manifests/schematest", ""},
 
 	// The tree and its codecs.
-	{"pkg/spelling", ""},
 	{"pkg/rootfs", ""},
 	{"pkg/rootfs/usage", ""},
 	{"pkg/rootfs/registry/...", ""},
@@ -46,7 +45,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"pkg/stream", "pkg/rootfs pkg/rootfs/usage pkg/cloud pkg/cloud/filetype pkg/cloud/compress"},
 	{"pkg/stream/...", "pkg/..."},
 
-	{"manifests", "pkg/spelling pkg/rootfs/... pkg/cloud/... !pkg/rootfs/registry !pkg/rootfs/oci"},
+	{"manifests", "pkg/rootfs/... pkg/cloud/... !pkg/rootfs/registry !pkg/rootfs/oci"},
 	{"cmd/...", "pkg/... manifests"},
 	{"ci/...", "ci/... pkg/..."},
 }

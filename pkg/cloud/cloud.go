@@ -2,8 +2,8 @@
 //
 // A platform is a line of a table: its Ignition platform id, the format of its
 // image's file, how large the disk in it is, and how the file is published.
-// What differs inside the image (kernel arguments, GRUB's console commands)
-// comes from the operating system's own platforms.json. The table is that of
+// Differences inside the image (kernel arguments, GRUB's console commands)
+// come from the operating system's own platforms.json. The table is that of
 // coreos-assembler, so that images have the names and forms that clouds and
 // their tools are used to. The last part of the table has further platforms that
 // Ignition supports, in the form that their own documentation asks for.
@@ -139,7 +139,7 @@ func (p Platform) Has(arch string) bool {
 func (p Platform) IgnitionID() string { return cmp.Or(p.Ignition, p.ID) }
 
 // DiskSize returns the size of the platform's disk in bytes, zero for as small
-// as can be; usual is what the operating system wants of a virtual machine.
+// as can be; usual is the operating system's size for a virtual machine.
 func (p Platform) DiskSize(usual int64) int64 {
 	if p.Minimal {
 		return 0

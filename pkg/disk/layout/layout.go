@@ -102,7 +102,7 @@ type Disk struct {
 	Partitions []Partition
 	Entry      bls.Entry     // the boot entry
 	SecureBoot bool          // the EFI system partition has shim, which Secure Boot can start
-	Root, Boot *rootfs.Inode // contents of the file systems
+	Root, Boot *rootfs.Inode // content of the file systems
 	Warnings   []string      // about room that the disk lacks, and a disk.yaml that is not followed
 	Notes      []string      // about sizes that are not those that were asked for
 }
@@ -305,7 +305,7 @@ func loader(name string, kind gpt.GUID, size int64, core []byte) Partition {
 	return Partition{Partition: gpt.Partition{Name: name, Type: kind, Size: size, Content: bytes.NewReader(core)}, Allocated: int64(len(core))}
 }
 
-// bootTree returns the tree of the boot file system.
+// bootTree returns the tree of the boot file system, and its boot entry.
 func (b *Base) bootTree(v Variant) (*rootfs.Inode, bls.Entry, error) {
 	d, f := b.deployment, b.firmware
 	boot, entry, err := d.Boot(v.Kargs)

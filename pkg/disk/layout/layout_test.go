@@ -150,7 +150,7 @@ func store(t testing.TB, r *ostree.Repo, n *rootfs.Inode) (tree, meta ostree.Che
 
 var created = rootfs.Time{Sec: 1_700_000_000}
 
-// deployed returns the deployment of a tree, and its choices.
+// deployed returns the deployment of a tree, and its configuration.
 func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Config) {
 	t.Helper()
 	repo := ostree.NewRepo()

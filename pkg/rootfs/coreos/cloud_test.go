@@ -8,7 +8,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestCloud: what image.json does not say is as in Fedora CoreOS.
+// TestCloud: settings that image.json lacks are those of Fedora CoreOS.
 func TestCloud(t *testing.T) {
 	for text, want := range map[string]Cloud{
 		`{}`:           defaultCloud,

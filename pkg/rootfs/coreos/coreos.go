@@ -1,4 +1,4 @@
-// Package coreos reads what a container chooses about the images made from it.
+// Package coreos reads a container's own configuration of the images made from it.
 //
 // A CoreOS container carries its own build configuration:
 //
@@ -38,7 +38,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 )
 
-// What holds for a container that does not say otherwise.
+// Defaults for a container without a configuration of its own.
 const (
 	DefaultStateroot = "fedora-coreos"
 	DefaultSize      = 10 << 30
@@ -66,7 +66,7 @@ var installDirs = []string{"usr/lib/bootc/install", "usr/local/lib/bootc/install
 // maxFile bounds each configuration file.
 const maxFile = 4 << 20
 
-// Config is what a container says about its images.
+// Config is a container's configuration of its images.
 type Config struct {
 	Stateroot     string // name below /ostree/deploy; empty if the container does not say
 	RootFS        string // type of the root file system; empty if the container does not say
@@ -300,7 +300,7 @@ func (c *Config) readImage(root *rootfs.Inode) error {
 	if c.extraArgs, err = c.args(imageFile, f.Kargs); err != nil {
 		return fmt.Errorf("%s: %w", imageFile, err)
 	}
-	// What bootc is told is newer than what coreos-assembler is told.
+	// The configuration of bootc is newer than that of coreos-assembler.
 	if c.Stateroot == "" {
 		c.Stateroot = f.OSName
 	}

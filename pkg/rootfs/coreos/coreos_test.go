@@ -123,7 +123,7 @@ func TestChoicesErrors(t *testing.T) {
 	}
 }
 
-// complete is what an image cannot be made without.
+// complete has the files that every image needs.
 var complete = map[string]string{
 	"usr/lib/modules/6.1/vmlinuz":       "k",
 	"usr/lib/modules/6.1/initramfs.img": "i",
@@ -172,7 +172,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// TestPreflightRefuses has what a layer could do to a system that boots.
+// TestPreflightRefuses breaks a bootable system in the ways a layer could.
 func TestPreflightRefuses(t *testing.T) {
 	const (
 		conf    = "usr/lib/ostree/prepare-root.conf"

@@ -16,8 +16,8 @@ import (
 // diskFiles are where image-builder looks for a partition table, newest first.
 var diskFiles = []string{"usr/lib/image-builder/bootc/disk.yaml", "usr/lib/bootc-image-builder/disk.yaml"}
 
-// A Disk is the partition table that a container asks image-builder for. Only
-// what tells one disk from another is read.
+// A Disk is the partition table that a container asks image-builder for. Only the
+// properties that distinguish disks are read.
 type Disk struct {
 	File         string      `yaml:"-"` // of the table
 	Type         string      `yaml:"type"`
@@ -30,7 +30,7 @@ type Disk struct {
 	} `yaml:"policy"`
 }
 
-// A Partition is one of a [Disk]. What is empty is not asked for.
+// A Partition is one of a [Disk]. An empty field asks for nothing.
 type Partition struct {
 	Label   string `yaml:"label"` // name in the table
 	Size    Bytes  `yaml:"size"`
@@ -229,8 +229,8 @@ var diskKeys = foreignKeys{
 	"partition_table.partitions.payload.mkfs_options.verity":   {use: unsupported, reason: "no file of an image has fs-verity", fine: []any{false}},
 }
 
-// readDisk reads the partition table, whose root says more than what bootc was
-// told: image-builder has it overrule that.
+// readDisk reads the partition table. As in image-builder, its root file system
+// overrides the one of bootc's configuration.
 func (c *Config) readDisk(root *rootfs.Inode) error {
 	for _, name := range diskFiles {
 		text, err := readFile(root, name)

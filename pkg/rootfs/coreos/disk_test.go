@@ -181,7 +181,7 @@ func TestSizes(t *testing.T) {
 			files: files{bootFile: "[Partition]\nType=xbootldr\nSizeMinBytes=2G\nSizeMaxBytes=4G\n", "usr/etc/repart.d/30-boot.conf.d/a.conf": "[Partition]\nSizeMinBytes=3G\n"},
 			boot:  Size{3 << 30, "usr/etc/repart.d/30-boot.conf.d/a.conf", "SizeMinBytes"},
 		},
-		// What the image does not have.
+		// Parts that the image does not have.
 		{name: "another partition", files: one("60-var.conf", "var", "SizeMinBytes=5G"), says: []string{repartDir + "60-var.conf: the image has no such partition (Type=var"}},
 		{name: "no ESP on ppc64le", arch: "ppc64le", files: one("10-esp.conf", "esp", "SizeMinBytes=1G"), says: []string{"no such partition (Type=esp"}},
 		{name: "the root of another architecture", files: one("50-root.conf", "root-arm64", "SizeMinBytes=5G"), says: []string{"no such partition (Type=root-arm64"}},
@@ -191,7 +191,7 @@ func TestSizes(t *testing.T) {
 			says:  []string{"51-root-b.conf: the image has no such partition"},
 		},
 		{name: "no loader has a size", files: one("00-bios.conf", "21686148-6449-6E6F-744E-656564454649", "SizeMinBytes=2M")},
-		// What makes no sense.
+		// Values without a meaning.
 		{name: "no size", files: one("30-boot.conf", "xbootldr", "SizeMinBytes=1 GiB", "SizeMaxBytes=-1"), says: []string{"SizeMinBytes=1 GiB is not a number", "SizeMaxBytes=-1 is not"}},
 		{name: "no range", files: one("30-boot.conf", "xbootldr", "SizeMinBytes=2G", "SizeMaxBytes=1G"), says: []string{"SizeMinBytes=2G is more than SizeMaxBytes=1G"}},
 		{name: "root grows", files: one("50-root.conf", "root", "SizeMaxBytes=4G"), says: []string{"SizeMaxBytes=4G has no effect: root grows"}},

@@ -8,7 +8,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// What a container is configured by, in the languages that parsers have
+// The configuration of a container, in the languages that parsers have
 // trouble with.
 var texts = []string{
 	"usr/lib/bootc/install/x.toml",

@@ -11,7 +11,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 )
 
-// TestHostileLabels: whatever a label says, it becomes the name of a file in
+// TestHostileLabels: every label becomes the name of a file in
 // the folder and of a repository, or is not used.
 func TestHostileLabels(t *testing.T) {
 	for label, want := range map[string]string{

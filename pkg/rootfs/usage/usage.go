@@ -1,4 +1,4 @@
-// Package usage has what options of all kinds share, whether they are fields of
+// Package usage has the parts that options of all kinds share, be they fields of
 // a struct, flags or keys of a file:
 //
 //	Error    a wrong value, with the name of its field
