@@ -26,7 +26,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // built runs build and returns what it says it made.
@@ -307,7 +307,7 @@ func TestSameBytes(t *testing.T) {
 				r := built(t, []string{"GOMAXPROCS=" + threads, "TMPDIR=" + tmp, "TZ=" + []string{"UTC", "Asia/Kathmandu"}[i], "LANG=" + []string{"C", "de_DE.UTF-8"}[i]},
 					ref, "--platform", platforms, "--size", "1GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
 				syscall.Umask(old)
-				sums[i] = map[string]string{stream.MetaFile: fileSum(t, filepath.Join(dir, stream.MetaFile))}
+				sums[i] = map[string]string{build.MetaFile: fileSum(t, filepath.Join(dir, build.MetaFile))}
 				for _, img := range r.Images {
 					document := upload.FileName(img.Path)
 					sums[i][filepath.Base(img.Path)], sums[i][filepath.Base(document)] = img.SHA256, fileSum(t, document)

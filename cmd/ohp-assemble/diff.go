@@ -149,7 +149,6 @@ func (o *pullFlags) side(ctx context.Context, ui *ui, name string) (diff.Side, i
 	if err != nil {
 		return diff.Side{}, nil, err
 	}
-	options.Accept = importable
 	image, err := fetch(ctx, ui, name, options)
 	if err != nil {
 		return diff.Side{}, nil, missingFile(name, err)
@@ -169,9 +168,11 @@ func imageSide(name string) (diff.Side, io.Closer, error) {
 		return diff.Side{}, nil, err
 	}
 	side := diff.Side{Name: name, Disk: d}
-	if side.File, side.Allocated, err = fileSizes(f); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		f.Close()
-		return diff.Side{}, nil, fmt.Errorf("%s: %w", name, err)
+		return diff.Side{}, nil, err
 	}
+	side.File, side.Allocated = info.Size(), onDisk(info)
 	return side, f, nil
 }

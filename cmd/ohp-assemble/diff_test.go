@@ -18,6 +18,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/diff"
 )
 
@@ -239,7 +240,7 @@ func TestDiffDamage(t *testing.T) {
 // TestDiffBuilds compares folders with meta.json, and one platform inside.
 func TestDiffBuilds(t *testing.T) {
 	dir := t.TempDir()
-	build := func(name string, karg string) (string, *stream.Meta) {
+	buildWith := func(name string, karg string) (string, *stream.Meta) {
 		out := filepath.Join(dir, name)
 		r := built(t, nil, fixture(t, "tiny-base"), "--karg", karg, "--out", out, "--cache", filepath.Join(dir, "cache"))
 		m := &stream.Meta{BuildID: "1", Name: "os", OSTreeCommit: r.Commit, BaseArch: "x86_64", Images: map[string]stream.Artifact{}}
@@ -249,15 +250,15 @@ func TestDiffBuilds(t *testing.T) {
 		m.Images["metal"] = stream.Artifact{Path: "metal.raw", SHA256: strings.Repeat(name, 64)}
 		return out, m
 	}
-	a, ma := build("a", "one")
-	b, mb := build("b", "two")
+	a, ma := buildWith("a", "one")
+	b, mb := buildWith("b", "two")
 	for _, dir := range []string{a, b} {
 		if err := os.WriteFile(filepath.Join(dir, "metal.raw"), []byte("\xfd7zXZ\x00 and no more"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	meta := func(dir string, m *stream.Meta) {
-		if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(m), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -345,7 +346,7 @@ func TestArches(t *testing.T) {
 		}
 		m := opened(t, filepath.Join(dir, to))
 		m.BaseArch = arch
-		if err := os.WriteFile(filepath.Join(dir, to, stream.MetaFile), stream.Marshal(m.Meta), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, to, build.MetaFile), stream.Marshal(m.Meta), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -82,15 +82,15 @@ func (o *pullFlags) inspect(ctx context.Context, name string) (*containerInspect
 	if err != nil {
 		return nil, err
 	}
-	image, err := fetch(ctx, ui, name, options)
+	m, err := resolve(ctx, ui, name, options)
 	if err != nil {
 		return nil, err
 	}
-	defer image.Close()
-	return inspectContainer(image), nil
+	m.Close()
+	return inspectContainer(m), nil
 }
 
-func inspectContainer(image *oci.Image) *containerInspection {
+func inspectContainer(image *oci.Manifest) *containerInspection {
 	found := &containerInspection{
 		Reference: image.Reference, Digest: image.Digest.String(), Arch: image.Arch, Created: image.Created, Labels: image.Labels,
 	}

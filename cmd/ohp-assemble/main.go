@@ -17,7 +17,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
@@ -121,9 +121,9 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
+	case errors.Is(err, registry.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return exitVerify
-	case errors.Is(err, oci.ErrAccess):
+	case errors.Is(err, registry.ErrAccess):
 		return exitAccess
 	}
 	return exitFailed
@@ -143,15 +143,15 @@ func hint(err error, ran *cobra.Command) string {
 		return "the file has changed since it was built, or is damaged: build it again"
 	case errors.Is(err, layer.ErrHoles):
 		return "--size with a larger disk raises the limit"
-	case errors.Is(err, oci.ErrDamaged):
+	case errors.Is(err, registry.ErrDamaged):
 		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
-	case errors.Is(err, oci.ErrVerify):
+	case errors.Is(err, registry.ErrVerify):
 		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
-	case errors.Is(err, oci.ErrForbidden):
+	case errors.Is(err, registry.ErrForbidden):
 		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
 	case errors.Is(err, source.ErrWebAccess):
 		return "fetch it with another program, and name the file, or - for the standard input"
-	case errors.Is(err, oci.ErrAccess):
+	case errors.Is(err, registry.ErrAccess):
 		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + missingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):
 		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"

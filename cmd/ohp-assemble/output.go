@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"hash"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -81,56 +77,3 @@ func onDisk(info fs.FileInfo) int64 {
 	}
 	return info.Size()
 }
-
-// create makes a file that was not there. In a folder that others write to, an
-// existing file of the name may be a link, or readable for others.
-func create(name string, perm os.FileMode) (*os.File, error) {
-	os.Remove(name)
-	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
-}
-
-// commit gives a temporary file its name, once it is on the disk.
-func commit(f *os.File, tmp, name string) (size, allocated int64, err error) {
-	if err := f.Sync(); err != nil {
-		return 0, 0, err
-	}
-	if size, allocated, err = fileSizes(f); err != nil {
-		return 0, 0, err
-	}
-	return size, allocated, os.Rename(tmp, name)
-}
-
-// fileSizes returns the size of a file, and its size on its disk without holes.
-func fileSizes(f *os.File) (size, allocated int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
-	return info.Size(), onDisk(info), nil
-}
-
-// A sink hashes and counts bytes. It fails once its context is done.
-type sink struct {
-	ctx  context.Context
-	hash hash.Hash
-	copy io.Writer // may be nil
-	n    int64
-}
-
-func newSink(ctx context.Context, copy io.Writer) *sink {
-	return &sink{ctx: ctx, hash: sha256.New(), copy: copy}
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if s.copy != nil {
-		s.copy.Write(p)
-	}
-	s.n += int64(len(p))
-	return s.hash.Write(p)
-}
-
-// Sum returns the SHA-256 in hexadecimal.
-func (s *sink) Sum() string { return hex.EncodeToString(s.hash.Sum(nil)) }

@@ -13,7 +13,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
@@ -110,7 +110,7 @@ func download(ctx context.Context, ui *ui, from *source.Source, d *stream.Downlo
 }
 
 // pullFile fetches a file of a stream from its registry.
-func pullFile(ctx context.Context, ui *ui, from *source.Source, progress oci.Progress, d *stream.Download, out string) (int64, error) {
+func pullFile(ctx context.Context, ui *ui, from *source.Source, progress registry.Progress, d *stream.Download, out string) (int64, error) {
 	named, err := reference.ParseNormalizedNamed(d.OCI.DigestRef)
 	if err != nil {
 		return 0, fmt.Errorf("digest-ref %q: %w", d.OCI.DigestRef, err)
@@ -123,9 +123,11 @@ func pullFile(ctx context.Context, ui *ui, from *source.Source, progress oci.Pro
 	}
 	want := strings.ToLower(d.SHA256)
 	if len(all) != 1 || all[0].FileSHA256() != want && all[0].FileSHA256() != "" {
-		return 0, fmt.Errorf("%w: %s is not the file with sha256 %s that the stream lists", oci.ErrVerify, d.OCI.DigestRef, want)
+		return 0, fmt.Errorf("%w: %s is not the file with sha256 %s that the stream lists", registry.ErrVerify, d.OCI.DigestRef, want)
 	}
-	res := &pullResult{}
-	err = res.fetch(ctx, ui, all[0], filepath.Dir(out), filepath.Base(out), want)
-	return res.Size, err
+	saved, err := save(ctx, ui, all[0], pull.SaveOptions{Dir: filepath.Dir(out), Name: filepath.Base(out), SHA256: want})
+	if err != nil {
+		return 0, err
+	}
+	return saved.Size, nil
 }

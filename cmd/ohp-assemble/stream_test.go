@@ -18,9 +18,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // A testServer is a web server, and a registry that has the same content by
@@ -99,7 +100,7 @@ func testBuild(t *testing.T, disk []byte) (dir, file string) {
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("0", 64), OSTreeTimestamp: "2026-01-01T00:00:00Z", OSTreeVersion: "1", BaseArch: "x86_64",
 		Images: map[string]stream.Artifact{"qemu": {Path: file, SHA256: digest.FromBytes(disk).Encoded(), Size: int64(len(disk))}},
 	}
-	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(m), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return dir, file

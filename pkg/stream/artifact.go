@@ -12,8 +12,6 @@ const (
 	AnnotationFile         = "dev.ohp.file-sha256"         // of a file in a container: its SHA-256, in hexadecimal
 	AnnotationDiskType     = "disktype"                    // read by podman machine and Ironic
 
-	// MediaTypePrefix is the prefix of the media types of image files.
-	MediaTypePrefix = "application/vnd.diskimage."
 	// StreamType is the media type of stream metadata.
 	StreamType = "application/vnd.ohp.stream.v1+json"
 	// ReleaseType is the media type of release metadata.
@@ -25,14 +23,3 @@ const (
 	// PXEType is the artifact type of an index of kernel, initramfs and root file system.
 	PXEType = "application/vnd.ohp.pxe.v1"
 )
-
-// MediaType returns the media type of an image file.
-func MediaType(format, compression string) string {
-	if format == "tar.gz" || format == "tar" && compression == "gzip" {
-		return MediaTypePrefix + "gce.tgz" // only that cloud wants a disk in a tarball
-	}
-	if compression == "" {
-		return MediaTypePrefix + format
-	}
-	return MediaTypePrefix + format + "." + compression
-}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // version is that of the layout of the cache and of what is in its files.
@@ -49,7 +50,10 @@ func openCache(dir string) (*cache, error) {
 	return c, nil
 }
 
-func (c *cache) close() { c.inUse.Close() }
+func (c *cache) close() {
+	c.inUse.Close()
+	c.inUse = nil
+}
 
 // sweep removes what processes left that were killed. No other uses the cache.
 func (c *cache) sweep() {
@@ -103,7 +107,7 @@ func checkBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
 	}
 	d := digest.FromBytes(b)
 	if want != "" && d != want {
-		return "", failf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
+		return "", registry.Errorf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
 	}
 	return d, nil
 }
@@ -137,7 +141,7 @@ func (c *cache) writeFile(name string, b []byte) error {
 
 // layer returns a layer from the cache, and fetches it first if need be. Only
 // one process at a time fetches a layer.
-func (c *cache) layer(ctx context.Context, src *source, want descriptor, o Options) (*Layer, error) {
+func (c *cache) layer(ctx context.Context, src *source, want Descriptor, o Options) (*Layer, error) {
 	if l, err := c.load(want); l != nil || err != nil {
 		return l, err
 	}
@@ -192,7 +196,7 @@ func (c *cache) tryLock(d digest.Digest) (unlock func(), err error) {
 // returns nil if there is none, or if what there is is damaged. That the layer
 // is another than the config says is an error, as it is when it has just been
 // fetched.
-func (c *cache) load(want descriptor) (*Layer, error) {
+func (c *cache) load(want Descriptor) (*Layer, error) {
 	if l, err := c.open(want.Digest, want); l != nil || err != nil {
 		return l, err
 	}
@@ -212,7 +216,7 @@ func (c *cache) load(want descriptor) (*Layer, error) {
 }
 
 // open opens the layer that the cache has of a blob.
-func (c *cache) open(blob digest.Digest, want descriptor) (*Layer, error) {
+func (c *cache) open(blob digest.Digest, want Descriptor) (*Layer, error) {
 	b, err := os.ReadFile(c.layerPath(blob, ".index"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
@@ -262,16 +266,16 @@ func intact(pack *os.File, index *layer.Index) bool {
 	return err == nil && sum == index.PackSum
 }
 
-func checkDiffID(want descriptor, index *layer.Index) error {
+func checkDiffID(want Descriptor, index *layer.Index) error {
 	got := digest.NewDigestFromBytes(digest.SHA256, index.DiffID[:])
 	if got != want.DiffID {
-		return failf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
+		return registry.Errorf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
 	}
 	return nil
 }
 
 // store fetches a layer. The caller has its lock.
-func (c *cache) store(ctx context.Context, src *source, want descriptor, o Options) (err error) {
+func (c *cache) store(ctx context.Context, src *source, want Descriptor, o Options) (err error) {
 	packTmp, indexTmp := c.layerPath(want.Digest, ".pack.tmp"), c.layerPath(want.Digest, ".index.tmp")
 	defer func() {
 		if err != nil {

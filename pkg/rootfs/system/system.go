@@ -136,7 +136,7 @@ func New(img *oci.Image, o Options) (*System, error) {
 
 // ContainerImage returns a pulled image in the form that container.Import reads.
 func ContainerImage(img *oci.Image) *container.Image {
-	pulled := &container.Image{Digest: img.Digest.String(), Manifest: img.Manifest, Config: img.Config}
+	pulled := &container.Image{Digest: img.Digest.String(), Manifest: img.Raw, Config: img.Config}
 	for _, l := range img.Layers {
 		pulled.Layers = append(pulled.Layers, container.Layer{
 			Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob,

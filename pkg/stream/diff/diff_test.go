@@ -202,7 +202,7 @@ func folder(t *testing.T, arch string, images map[string]stream.Artifact) build.
 	m := &stream.Meta{
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeVersion: "1", OSTreeTimestamp: "2026-01-01T00:00:00Z", BaseArch: arch, Images: images,
 	}
-	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(m), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	all, err := build.Open(os.DirFS(dir))

@@ -16,7 +16,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -26,7 +26,7 @@ const (
 )
 
 // ErrWebAccess is the error of a web server that denies access.
-var ErrWebAccess = fmt.Errorf("web server: %w", oci.ErrAccess)
+var ErrWebAccess = fmt.Errorf("web server: %w", registry.ErrAccess)
 
 func isURL(name string) bool {
 	return strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://")
@@ -51,7 +51,7 @@ func Public(name string) string {
 // are hashed, and follows no redirect from https to http.
 func get(ctx context.Context, from string) (io.ReadCloser, error) {
 	client := &http.Client{
-		Transport: oci.Patient(&http.Transport{
+		Transport: registry.Patient(&http.Transport{
 			Proxy: http.ProxyFromEnvironment, DisableCompression: true, DisableKeepAlives: true, ForceAttemptHTTP2: true,
 		}, readTimeout),
 		CheckRedirect: checkRedirect,
@@ -125,7 +125,7 @@ func Download(ctx context.Context, d *stream.Download, path string, progress io.
 		err = fmt.Errorf("more than %s", rootfs.Bytes(int64(maxDownload)))
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); err == nil && got != strings.ToLower(d.SHA256) {
-		err = fmt.Errorf("%w: %s has sha256 %s, want %s", oci.ErrVerify, d.Location, got, d.SHA256)
+		err = fmt.Errorf("%w: %s has sha256 %s, want %s", registry.ErrVerify, d.Location, got, d.SHA256)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", path, err)

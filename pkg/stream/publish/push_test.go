@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // complete sees that a registry has all that was published.
@@ -103,7 +103,7 @@ func TestKilled(t *testing.T) {
 		}
 		n := 0
 		for _, e := range got.Entries {
-			if e.Blobs == "there" {
+			if e.Transfer == registry.Present {
 				n++
 			}
 		}
@@ -236,7 +236,7 @@ func TestToken(t *testing.T) {
 }
 
 func isAccess(err error) bool {
-	return err != nil && strings.Contains(err.Error(), oci.ErrAccess.Error())
+	return err != nil && strings.Contains(err.Error(), registry.ErrAccess.Error())
 }
 
 // TestRedirect has a registry that takes blobs elsewhere, by redirection or by
@@ -306,9 +306,9 @@ func TestStalled(t *testing.T) {
 		return false
 	}
 	o := options(t)
-	o.Registry.IdleTimeout = 250 * time.Millisecond
+	o.Registry.WriteTimeout = 250 * time.Millisecond
 	_, err := Publish(t.Context(), dir, reg.host+"/os:1", o)
-	if err == nil || !strings.Contains(err.Error(), "the registry took nothing for 250ms") {
+	if err == nil || !strings.Contains(err.Error(), "the registry took no data for 250ms") {
 		t.Error(err)
 	}
 }
@@ -327,8 +327,9 @@ func TestTLS(t *testing.T) {
 	defer secure.Close()
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	host := strings.TrimPrefix(secure.URL, "https://")
-	certs := t.TempDir()
-	if err := os.Mkdir(filepath.Join(certs, host), 0o755); err != nil {
+	config := t.TempDir()
+	certs := filepath.Join(config, "containers", "certs.d")
+	if err := os.MkdirAll(filepath.Join(certs, host), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(certs, host, "ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
@@ -341,13 +342,16 @@ func TestTLS(t *testing.T) {
 	yes, no := true, false
 	for _, tc := range []struct {
 		verify *bool
-		certs  []string
+		config string // the user's folder of configuration
+		certs  string
 		want   string
 	}{
-		{nil, nil, "certificate"}, {&yes, nil, "certificate"}, {nil, []string{certs}, ""}, {&yes, []string{"/none", certs}, ""}, {&no, nil, ""},
+		{nil, "/none", "", "certificate"}, {&yes, "/none", "", "certificate"}, {nil, "/none", filepath.Join(certs, host), ""},
+		{&yes, config, "", ""}, {nil, config, "", ""}, {&no, "/none", "", ""},
 	} {
 		o := options(t)
-		o.Registry.TLSVerify, o.Registry.CertDirs = tc.verify, tc.certs
+		t.Setenv("XDG_CONFIG_HOME", tc.config)
+		o.Registry.TLSVerify, o.Registry.CertDir = tc.verify, tc.certs
 		write(t, o.Registry.AuthFile, fmt.Appendf(nil, `{"credHelpers":{%q:"test"}}`, host))
 		_, err := Publish(t.Context(), dir, host+"/os:1", o)
 		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
@@ -386,7 +390,7 @@ func TestDenied(t *testing.T) {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
-	if _, err := Publish(t.Context(), filepath.Join(dir, "none"), "host.example/os", options(t)); err == nil || !strings.Contains(err.Error(), "no output of build") {
+	if _, err := Publish(t.Context(), filepath.Join(dir, "none"), "host.example/os", options(t)); err == nil || !strings.Contains(err.Error(), "not the output folder of build") {
 		t.Error(err)
 	}
 }
