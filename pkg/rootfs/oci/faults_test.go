@@ -187,7 +187,7 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// TestDamagedLayout: what is wrong with a layout is said with the whole path.
+// TestDamagedLayout: errors of a layout contain the whole path.
 func TestDamagedLayout(t *testing.T) {
 	pull := func(dir string) error {
 		_, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir()))
@@ -271,7 +271,7 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestTLS refuses what it should not talk to unless told to.
+// TestTLS: a registry without a valid certificate is rejected by default.
 func TestTLS(t *testing.T) {
 	m := newImage(tarball(file{"etc/a", "a"}))
 	reg := serve(t, m, m.done())
@@ -515,7 +515,7 @@ func TestKill(t *testing.T) {
 		if left, _ := filepath.Glob(o.Cache + "/v1/layers/*.tmp"); len(left) > 0 {
 			unfinished++
 		}
-		// Whatever is there under its own name is whole.
+		// Every file under its final name is complete.
 		for name, d := range snapshot(t, o.Cache) {
 			if want[name] != d {
 				t.Errorf("after %d: %s is %s, want %s", i, name, d, want[name])
