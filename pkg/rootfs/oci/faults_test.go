@@ -363,7 +363,7 @@ func TestFull(t *testing.T) {
 func TestInflateLimit(t *testing.T) {
 	p := newPipe()
 	go func() { p.closeWrite(p.readFrom(bytes.NewReader(make([]byte, 3*chunk)), 2*chunk)) }()
-	if _, err := layer.Scan(p, &bytes.Buffer{}, layer.Limits{}); err != nil && !strings.Contains(err.Error(), "honest") {
+	if _, err := layer.Scan(p, &bytes.Buffer{}, layer.Limits{}); err != nil && !strings.Contains(err.Error(), "legitimate") {
 		t.Error(err)
 	}
 	if err := p.closeRead(); err == nil || !strings.Contains(err.Error(), "inflates to more than") {
