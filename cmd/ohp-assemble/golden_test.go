@@ -32,6 +32,7 @@ func TestGolden(t *testing.T) {
 	for _, arch := range tinyos.Arches {
 		t.Run(arch, func(t *testing.T) { goldenArch(t, arch, sums) })
 	}
+	t.Run("native", func(t *testing.T) { goldenNative(t, sums) })
 	golden.Check(t, sums)
 }
 
@@ -46,7 +47,7 @@ var goldenPlatforms = map[string]string{
 
 func goldenArch(t *testing.T, arch string, sums map[string]string) {
 	t.Chdir(t.TempDir())
-	ref, err := tinyos.Write("os")
+	ref, err := tinyos.Write("os", tinyos.Plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +75,26 @@ func goldenArch(t *testing.T, arch string, sums map[string]string) {
 		}
 		run(append([]string{"build", "-q", "--out", out}, args...)...)
 		goldenFiles(t, arch, out, sums)
+	}
+}
+
+// goldenNative builds images of a container that has an ostree commit, merged in
+// both ways. The disk for metal is as small as its content.
+func goldenNative(t *testing.T, sums map[string]string) {
+	t.Chdir(t.TempDir())
+	ref, err := tinyos.Write("os", tinyos.Native)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for arch, args := range map[string][]string{
+		"x86_64":  {"--merge", "oci", "--platform", "metal,metal4k", "--root-fs", "ext4", "--boot-size", "64MiB"},
+		"aarch64": {"--merge", "ostree"},
+		"ppc64le": {"--merge", "oci", "--root-fs", "ext4"},
+	} {
+		args = append(args, ref, "--arch", arch, "--cache", "cache", "--origin", "ostree-image-signed:docker://registry.example/tinyos:stable")
+		sums["native "+arch+"/plan"] = golden.Text(asked(t, append([]string{"plan", "--format", "json"}, args...)...))
+		asked(t, append([]string{"build", "-q", "--out", arch}, args...)...)
+		goldenFiles(t, "native", arch, sums)
 	}
 }
 

@@ -1,7 +1,6 @@
 package kubevirt
 
 import (
-	"io"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
@@ -12,7 +11,11 @@ import (
 func TestGolden(t *testing.T) {
 	sums := map[string]string{}
 	for name, img := range disktest.Images(t, 512) {
-		sums[name] = golden.Sum(t, func(w io.Writer) error { return Write(w, img, options) })
+		file, err := format(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[name] = golden.Image(t, file)
 	}
 	golden.Check(t, sums)
 }

@@ -1,7 +1,6 @@
 package vhd
 
 import (
-	"io"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
@@ -12,12 +11,16 @@ import (
 func TestGolden(t *testing.T) {
 	sums := map[string]string{}
 	for name, img := range disktest.Images(t, sectorSize) {
-		fixed, err := Fixed(img, options)
+		fixed, err := Format(img, options)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sums["fixed/"+name] = golden.Image(t, fixed)
-		sums["dynamic/"+name] = golden.Sum(t, func(w io.Writer) error { return WriteDynamic(w, img, options) })
+		dynamic, err := formatDynamic(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums["dynamic/"+name] = golden.Image(t, dynamic)
 	}
 	golden.Check(t, sums)
 }

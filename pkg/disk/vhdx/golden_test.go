@@ -1,7 +1,6 @@
 package vhdx
 
 import (
-	"io"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
@@ -12,7 +11,11 @@ import (
 func TestGolden(t *testing.T) {
 	sums := map[string]string{}
 	for name, img := range disktest.Images(t, sectorSize) {
-		sums[name] = golden.Sum(t, func(w io.Writer) error { return Write(w, img, Options{ID: [16]byte{1, 2, 3}}) })
+		file, err := Format(img, Options{ID: [16]byte{1, 2, 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[name] = golden.Image(t, file)
 	}
 	golden.Check(t, sums)
 }

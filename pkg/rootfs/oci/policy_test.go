@@ -416,24 +416,17 @@ func TestSigned(t *testing.T) {
 // checkSkopeo returns the verdict of skopeo about an image.
 func checkSkopeo(t *testing.T, ref string, o Options, allowed bool) {
 	t.Helper()
-	skopeo, err := exec.LookPath("skopeo")
-	if err != nil {
-		if os.Getenv("OHP_TOOLS") == "required" {
-			t.Fatal(err)
+	t.Run("skopeo", func(t *testing.T) {
+		out, err := exec.Command(treetest.Tool(t, "skopeo"), "--policy", o.Policy, "--registries.d", o.RegistriesD, "copy", "--src-tls-verify=false", "--remove-signatures", ref, "dir:"+t.TempDir()).CombinedOutput()
+		for _, lacks := range []string{`Unknown key \"keyPaths\"`, "sigstore disabled"} {
+			if bytes.Contains(out, []byte(lacks)) {
+				t.Skipf("skopeo of Debian 12 cannot judge this policy: %s", lacks)
+			}
 		}
-		t.Log("not compared: skopeo is not installed")
-		return
-	}
-	out, err := exec.Command(skopeo, "--policy", o.Policy, "--registries.d", o.RegistriesD, "copy", "--src-tls-verify=false", "--remove-signatures", ref, "dir:"+t.TempDir()).CombinedOutput()
-	for _, lacks := range []string{`Unknown key \"keyPaths\"`, "sigstore disabled"} {
-		if bytes.Contains(out, []byte(lacks)) {
-			t.Log("not compared: this skopeo says", lacks)
-			return
+		if (err == nil) != allowed {
+			t.Errorf("skopeo: %v: %s", err, out)
 		}
-	}
-	if (err == nil) != allowed {
-		t.Errorf("skopeo: %v: %s", err, out)
-	}
+	})
 }
 
 // TestSignedIndex: of an image of several architectures the one that is used

@@ -569,7 +569,7 @@ func TestUntar(t *testing.T) {
 		"absolute":   {tarball(file{"/disk/a.qcow2", qcow2Content}), ""},
 		"two":        {tarball(disk, file{"disk/b", nil}), `has "a.qcow2" and "b" in the folder disk`},
 		"none":       {tarball(file{"a.qcow2", qcow2Content}), "has no file in the folder disk"},
-		"nested":     {tarball(file{"disk/x/a.qcow2", qcow2Content}), `file name "x/a.qcow2" is refused`},
+		"nested":     {tarball(file{"disk/x/a.qcow2", qcow2Content}), `file name "x/a.qcow2" is rejected`},
 		"dotdot":     {tarball(file{"disk/../../a.qcow2", qcow2Content}), "has no file in the folder disk"},
 		"truncated":  {tarball(disk)[:20_000], "unexpected EOF"},
 		"no tarball": {qcow2Content, "layer: "},

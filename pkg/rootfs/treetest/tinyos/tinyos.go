@@ -30,13 +30,28 @@ var Arches = []string{"x86_64", "aarch64", "ppc64le"}
 // Created is the time of the container.
 var Created = time.Date(2026, 7, 31, 12, 0, 0, 0, time.UTC)
 
+// Version is that of the operating system.
+const Version = "44.20260731.1"
+
+// A Form is how an operating system is in a container.
+type Form int
+
+const (
+	Plain  Form = iota // files, and a layer on top of them
+	Native             // an ostree commit in two layers, and the same layer on top
+)
+
 // Write writes the container to an OCI layout in a new folder, with an index of
 // all architectures, and returns the reference of that index.
-func Write(dir string) (ref string, err error) {
+func Write(dir string, form Form) (ref string, err error) {
 	l := layout{dir: dir}
 	var manifests []descriptor
 	for _, arch := range Arches {
-		d := l.image(arch, Layers(arch))
+		layers, commit := [][]byte{system(arch).bytes(), top(arch)}, 0
+		if form == Native {
+			layers, commit = native(arch), 2
+		}
+		d := l.image(arch, layers, commit)
 		d.Platform = &platform{rootfs.GoArch(arch), "linux"}
 		manifests = append(manifests, d)
 	}
@@ -88,7 +103,8 @@ func (l *layout) put(mediaType string, b []byte) descriptor {
 	return descriptor{MediaType: mediaType, Digest: "sha256:" + digest, Size: len(b)}
 }
 
-func (l *layout) image(arch string, layers [][]byte) descriptor {
+// image writes an image, of which the first layers are a commit.
+func (l *layout) image(arch string, layers [][]byte, commit int) descriptor {
 	var list []descriptor
 	var diffIDs []string
 	var history []map[string]string
@@ -97,11 +113,15 @@ func (l *layout) image(arch string, layers [][]byte) descriptor {
 		list, diffIDs = append(list, d), append(diffIDs, d.Digest)
 		history = append(history, map[string]string{"created": Created.Format(time.RFC3339), "created_by": fmt.Sprint("layer ", i)})
 	}
+	labels := map[string]string{
+		"containers.bootc": "1", "ostree.bootable": "true", "com.coreos.osname": "tinyos", "org.opencontainers.image.version": Version,
+	}
+	if commit > 0 {
+		labels["ostree.final-diffid"] = diffIDs[commit-1]
+	}
 	config := l.put(configType, marshal(map[string]any{
 		"created": Created.Format(time.RFC3339), "architecture": rootfs.GoArch(arch), "os": "linux",
-		"config": map[string]any{"Labels": map[string]string{
-			"containers.bootc": "1", "ostree.bootable": "true", "com.coreos.osname": "tinyos", "org.opencontainers.image.version": "44.20260731.1",
-		}},
+		"config": map[string]any{"Labels": labels},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs}, "history": history,
 	}))
 	return l.put(manifestType, marshal(map[string]any{"schemaVersion": 2, "mediaType": manifestType, "config": config, "layers": list}))
@@ -115,10 +135,8 @@ func marshal(v any) []byte {
 	return b
 }
 
-// Layers returns the layers of an architecture: the operating system, and one on
-// top that adds, changes, links and removes files.
-func Layers(arch string) [][]byte {
-	base := system(arch)
+// top returns a layer that adds, changes, links and removes files.
+func top(arch string) []byte {
 	top := newTar()
 	top.file("etc/motd", 0o644, "welcome\n")
 	top.file("usr/bin/tool", 0o4755, "\x7fELF a newer tool of "+arch)
@@ -126,7 +144,7 @@ func Layers(arch string) [][]byte {
 	top.file("usr/share/.wh.removed", 0o644, "")
 	top.file("usr/share/doc/.wh..wh..opq", 0o644, "")
 	top.file("usr/share/doc/new", 0o644, "new\n")
-	return [][]byte{base.bytes(), top.bytes()}
+	return top.bytes()
 }
 
 const policy = `/.*                     system_u:object_r:default_t:s0
