@@ -22,18 +22,20 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // built runs build and returns what it says it made.
-func built(t *testing.T, env []string, args ...string) result {
+func built(t *testing.T, env []string, args ...string) build.Report {
 	t.Helper()
 	p := program(t, env, append([]string{"build", "--format", "json"}, args...)...)
-	var r result
+	var r build.Report
 	if err := json.Unmarshal([]byte(p.stdout), &r); err != nil {
 		t.Fatalf("%v: %s", err, p.stdout)
 	}
@@ -82,7 +84,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	found, err := inspectImage(disk)
+	found, err := inspect.ReportFile(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +391,7 @@ func TestNoRoot(t *testing.T) {
 	if p.code != 0 {
 		t.Fatalf("exit code %d: %s", p.code, p.stderr)
 	}
-	var asNobody result
+	var asNobody build.Report
 	if err := json.Unmarshal([]byte(p.stdout), &asNobody); err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +432,7 @@ func TestCacheVerbs(t *testing.T) {
 	dir := t.TempDir()
 	cache := filepath.Join(dir, "cache")
 	built(t, nil, fixture(t, "tiny-chunked"), "--out", dir, "--cache", cache)
-	var entries []cacheEntry
+	var entries []oci.Entry
 	list := program(t, nil, "cache", "ls", "--format", "json", "--cache", cache).stdout
 	if err := json.Unmarshal([]byte(list), &entries); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
@@ -21,24 +22,13 @@ func cacheCommand() *cobra.Command {
 	return cmd
 }
 
-// A cacheEntry is an entry in the output of "cache ls".
-type cacheEntry struct {
-	Digest string    `json:"digest"`
-	Kind   string    `json:"kind"`
-	Size   int64     `json:"size"`
-	Used   time.Time `json:"used"`
-}
-
 func cacheListCommand(dir *string) *cobra.Command {
-	var format string
+	var format form
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the entries of the cache, the last used ones first",
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(format); err != nil {
-				return err
-			}
 			name, err := cacheDir(*dir)
 			if err != nil {
 				return err
@@ -47,22 +37,14 @@ func cacheListCommand(dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			entries, total := []cacheEntry{}, int64(0)
-			rows := [][]string{{"USED", "SIZE", "KIND", "DIGEST"}}
-			for _, e := range all {
-				entries = append(entries, cacheEntry{e.Digest.String(), e.Kind, e.Size, e.Used.UTC()})
-				rows = append(rows, []string{e.Used.Format(time.DateTime), size(e.Size), e.Kind, e.Digest.String()})
-				total += e.Size
+			if err := format.print(cmd, all); err != nil || format.json {
+				return err
 			}
-			if format == "json" {
-				return printJSON(cmd.OutOrStdout(), entries)
-			}
-			table(cmd.OutOrStdout(), rows)
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", size(total), name)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", rootfs.Size(all.Size()), name)
 			return err
 		},
 	}
-	formatFlag(cmd, &format)
+	format.flag(cmd)
 	return cmd
 }
 
@@ -92,7 +74,7 @@ func cachePruneCommand(dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freed %s\n", size(freed))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freed %s\n", rootfs.Size(freed))
 			return err
 		},
 	}

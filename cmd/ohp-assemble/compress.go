@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -18,15 +17,15 @@ type compressOptions struct {
 	compression filetype.Compression
 	asPublished bool
 	level       int
-	format      string
+	format      form
 	keep        bool
 	quiet       bool
 }
 
 func (o *compressOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "keep the input files")
-	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print only the result and errors")
-	formatFlag(cmd, &o.format)
+	quietFlag(cmd, &o.quiet)
+	o.format.flag(cmd)
 }
 
 func compressCommand() *cobra.Command {
@@ -79,33 +78,19 @@ func decompressCommand() *cobra.Command {
 	return cmd
 }
 
-// compressResult is the result of compress and decompress.
-type compressResult struct {
-	Images []imageResult `json:"images"`
-}
-
-func (r *compressResult) print(w io.Writer) { printImages(w, r.Images) }
-
 func (o *compressOptions) recompress(cmd *cobra.Command, dir string, want func(cloud.File) filetype.Compression) error {
-	if err := checkFormat(o.format); err != nil {
-		return err
-	}
 	ui := newUI(o.quiet)
-	var files []build.Written
-	err := guarded(cmd.Context(), func() (err error) {
-		files, err = build.Recompress(cmd.Context(), dir, want, build.RecompressOptions{
-			Level: o.level, Keep: o.keep,
-			Begin: func(w build.Work) build.Step { return ui.begin("compress", "write "+filepath.Base(w.Path), w.Size) },
-		})
-		return err
+	begin := func(w build.Work) build.Step { return ui.begin("compress", "write "+filepath.Base(w.Path), w.Size) }
+	files, err := guarded(cmd.Context(), func() ([]build.Written, error) {
+		return build.Recompress(cmd.Context(), dir, want, build.RecompressOptions{Level: o.level, Keep: o.keep, Begin: begin})
 	})
 	ui.wait()
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	res := &compressResult{}
-	if res.Images, err = newImageResults(files); err != nil {
+	res, err := build.NewImagesReport(files)
+	if err != nil {
 		return err
 	}
-	return show(cmd.OutOrStdout(), o.format, res)
+	return o.format.print(cmd, res)
 }

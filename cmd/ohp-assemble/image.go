@@ -1,57 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 )
-
-// openImage opens the disk in an image file. The caller closes the file when it
-// no longer uses the disk.
-func openImage(name string) (*os.File, *inspect.Disk, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	d, err := openDisk(f)
-	if err != nil {
-		f.Close()
-		return nil, nil, fmt.Errorf("%s: %w", name, withHint(err, imageHint(name, err)))
-	}
-	return f, d, nil
-}
-
-func openDisk(f *os.File) (*inspect.Disk, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, disk.Unsupported("not a regular file")
-	}
-	return inspect.Open(f, info.Size())
-}
-
-// imageHint returns advice about an error of [inspect.Open], or "".
-func imageHint(name string, err error) string {
-	var compressed *inspect.CompressedError
-	var format *inspect.FormatError
-	switch {
-	case errors.As(err, &format):
-		return format.Advice
-	case !errors.As(err, &compressed):
-		return ""
-	case compressed.Tar:
-		return "extract it first: tar --sparse -xzf " + name + ", and name the disk.raw"
-	}
-	return fmt.Sprintf("decompress it first: %s %s, or ohp-assemble decompress FOLDER for a build", compressed.Compression.Command(), name)
-}
 
 // isPath tells a file or folder from a reference.
 func isPath(name string) bool {
@@ -92,4 +47,13 @@ func folderError(dir string) error {
 		return withHint(fmt.Errorf("%s: Apple sparse bundle: not supported", dir), "convert it to a raw disk first, with hdiutil on a Mac")
 	}
 	return fmt.Errorf("%s: not the folder of a build: no meta.json", dir)
+}
+
+// notOneImage returns the error of a folder in place of an image.
+func notOneImage(dir string) error {
+	list, err := listFolder(dir)
+	if err != nil {
+		return err
+	}
+	return withHint(fmt.Errorf("%s: this is the folder of a build, not an image", dir), "choose one of its images: "+strings.Join(list.Paths(), ", "))
 }

@@ -21,7 +21,7 @@ type pullFlags struct {
 	cache    string
 	policy   string
 	registry registryFlags
-	format   string
+	format   form
 }
 
 func (o *pullFlags) flags(cmd *cobra.Command) {
@@ -30,22 +30,23 @@ func (o *pullFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
 	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` with the signatures that the container must have")
 	o.registry.flags(cmd)
-	formatFlag(cmd, &o.format)
+	o.format.flag(cmd)
 }
 
 // options returns the options for pulling a container.
 func (o *pullFlags) options() (oci.Options, error) {
+	cache, err := cacheDir(o.cache)
+	if err != nil {
+		return oci.Options{}, err
+	}
 	reg, err := o.registry.options()
-	return oci.Options{Cache: o.cache, Arch: o.arch, Policy: o.policy, Registry: reg}, err
+	return oci.Options{Cache: cache, Arch: o.arch, Policy: o.policy, Registry: reg}, err
 }
 
 // resolve resolves a reference. It reads no layer. The caller closes the manifest, or
 // fetches and closes the image.
-func resolve(ctx context.Context, ui *ui, reference string, o oci.Options) (m *oci.Manifest, err error) {
-	err = guarded(ctx, func() (err error) {
-		m, err = oci.Resolve(ctx, reference, o)
-		return err
-	})
+func resolve(ctx context.Context, ui *ui, reference string, o oci.Options) (*oci.Manifest, error) {
+	m, err := guarded(ctx, func() (*oci.Manifest, error) { return oci.Resolve(ctx, reference, o) })
 	if err == nil && !strings.Contains(reference, "@") {
 		ui.say("resolved to %s", m.Reference)
 	}
@@ -65,11 +66,7 @@ func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (image 
 		m.Close()
 		return nil, fmt.Errorf("%s: %w", reference, err)
 	}
-	err = guarded(ctx, func() (err error) {
-		image, err = m.Fetch(ctx)
-		return err
-	})
-	return image, err
+	return guarded(ctx, func() (*oci.Image, error) { return m.Fetch(ctx) })
 }
 
 // load pulls and plans the images of a request, and shows warnings and notes. The

@@ -132,9 +132,12 @@ func exitCode(err error) int {
 // hint returns advice about an error of a command, or "".
 func hint(err error, ran *cobra.Command) string {
 	var own hinted
+	var image *inspect.OpenError
 	switch {
 	case errors.As(err, &own):
 		return own.hint
+	case errors.As(err, &image) && image.Advice() != "":
+		return image.Advice()
 	case exitCode(err) == exitUsage:
 		return "see " + ran.CommandPath() + " --help"
 	case errors.Is(err, publish.ErrSecret):

@@ -24,12 +24,18 @@ func withGuard(ctx context.Context) context.Context {
 }
 
 // guarded makes a call that may have temporary files. Guarded calls do not nest.
-func guarded(ctx context.Context, call func() error) error {
+func guarded[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	if g, ok := ctx.Value(guardKey{}).(*guard); ok {
 		g.calls.RLock()
 		defer g.calls.RUnlock()
 	}
 	return call()
+}
+
+// guardedDo is [guarded] for a call without a result.
+func guardedDo(ctx context.Context, call func() error) error {
+	_, err := guarded(ctx, func() (struct{}, error) { return struct{}{}, call() })
+	return err
 }
 
 // interrupted returns a channel that is closed when ctx is done and no guarded call
@@ -59,21 +65,4 @@ func writable(dir string) error {
 		return &fs.PathError{Op: "write to", Path: dir, Err: err}
 	}
 	return nil
-}
-
-// allocated returns the number of bytes that a file takes on its disk, without holes.
-func allocated(name string) (int64, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return 0, err
-	}
-	return onDisk(info), nil
-}
-
-// onDisk returns the number of bytes that a file takes on its disk, without holes.
-func onDisk(info fs.FileInfo) int64 {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return stat.Blocks * 512
-	}
-	return info.Size()
 }

@@ -5,60 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
-
-// streamFile is the name of stream metadata in a folder of builds.
-const streamFile = "stream.json"
-
-// published is the output of publish.
-type published struct{ *publish.Result }
-
-// print prints the result for people.
-func (r published) print(w io.Writer) {
-	rows := [][]string{{"FILE", "ARCH", "SIZE", "DIGEST", "TRANSFER"}}
-	for _, e := range r.Entries {
-		rows = append(rows, []string{e.File, e.Arch, size(e.Size), e.Digest, string(e.Transfer)})
-	}
-	table(w, rows)
-	fmt.Fprintln(w)
-	rows = [][]string{{"TAG", "FOR", "DIGEST"}}
-	for _, t := range r.Tags {
-		rows = append(rows, []string{t.Tag, t.For, t.Digest})
-	}
-	table(w, rows)
-	rows = [][]string{{"PLATFORM", "ARCH", "BY DIGEST"}}
-	for _, e := range r.Entries {
-		if e.Platform != "" {
-			rows = append(rows, []string{e.Platform, e.Arch, cmp.Or(e.OCI, e.Reference)})
-		}
-	}
-	fmt.Fprintln(w)
-	table(w, rows)
-	for _, n := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", n)
-	}
-	fmt.Fprintf(w, "\n%s\nform: %s\n", r.Reference, r.Form)
-}
 
 // publishFlags are the options of publish that are not for package publish.
 type publishFlags struct {
 	definition string
 	cache      string
 	registry   registryFlags
-	format     string
+	format     form
 }
 
 func publishCommand() *cobra.Command {
@@ -99,10 +60,10 @@ way; each has tags of its own:
 			if err != nil {
 				return err
 			}
-			if err := recordPublished(cmd.Context(), args[0], res); err != nil { // not a failure: the images are published
+			if err := guardedDo(cmd.Context(), func() error { return res.Record(args[0]) }); err != nil { // not a failure: the images are published
 				res.Notes = append(res.Notes, fmt.Sprintf("the digests are not recorded in %s: %v", args[0], err))
 			}
-			return show(cmd.OutOrStdout(), o.format, published{res})
+			return o.format.print(cmd, res)
 		},
 	}
 	f := cmd.Flags()
@@ -113,12 +74,12 @@ way; each has tags of its own:
 	f.BoolVar(&p.Replace, "replace", false, "drop images of the same version from the tag that the folder has not")
 	f.StringVar(&p.As, "as", "auto", "`form`: artifact, container, or auto for what the registry takes")
 	f.StringVar(&p.MountFrom, "mount-from", "", "`repository` in the same registry that may have the images already")
-	f.StringVar(&o.cache, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
+	cacheFlag(cmd, &o.cache)
 	o.registry.flags(cmd)
-	f.BoolVarP(&quiet, "quiet", "q", false, "say nothing but the result and errors")
-	formatFlag(cmd, &o.format)
-	cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{"auto", "artifact", "container"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("view", cobra.FixedCompletions(viewNames(), cobra.ShellCompDirectiveNoFileComp))
+	quietFlag(cmd, &quiet)
+	o.format.flag(cmd)
+	complete(cmd, "as", "auto", "artifact", "container")
+	complete(cmd, "view", viewNames()...)
 	return cmd
 }
 
@@ -158,10 +119,8 @@ func viewNames() []string {
 }
 
 // publish publishes what is in a folder.
-func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p publish.Options) (_ *publish.Result, err error) {
-	if err := checkFormat(o.format); err != nil {
-		return nil, err
-	}
+func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p publish.Options) (*publish.Result, error) {
+	var err error
 	if o.cache, err = cacheDir(o.cache); err != nil {
 		return nil, err
 	}
@@ -169,7 +128,7 @@ func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p pu
 		return nil, err
 	}
 	if p.Stream == "" { // or it is made anew
-		if p.Documents, err = streamOf(dir); err != nil {
+		if p.Documents, err = publish.StreamDocument(dir); err != nil {
 			return nil, err
 		}
 	}
@@ -177,11 +136,7 @@ func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	defer ui.wait()
 	s := ui.begin("publish", "publish "+to, 0)
 	p.Progress = s
-	var res *publish.Result
-	err = guarded(ctx, func() error {
-		res, err = push(ctx, ui, dir, to, p)
-		return err
-	})
+	res, err := guarded(ctx, func() (*publish.Result, error) { return push(ctx, ui, dir, to, p) })
 	s.End(err)
 	return res, err
 }
@@ -203,46 +158,4 @@ func push(ctx context.Context, ui *ui, dir, to string, o publish.Options) (*publ
 		plan, err = plan.Fallback(err)
 	}
 	return nil, err
-}
-
-// recordPublished records the places of published images in their folder.
-func recordPublished(ctx context.Context, dir string, res *publish.Result) error {
-	var all []build.Published
-	for _, e := range res.Entries {
-		if e.Platform == "" { // a document
-			continue
-		}
-		repository, _, _ := strings.Cut(e.Reference, "@")
-		all = append(all, build.Published{
-			Arch: e.Arch, Platform: e.Platform, SHA256: e.SHA256, Place: cloud.Place{Repository: repository, Manifest: e.Digest},
-		})
-	}
-	return guarded(ctx, func() error { return build.RecordPublished(dir, all) })
-}
-
-// streamOf returns the stream metadata in a folder, if there is some.
-func streamOf(dir string) ([]publish.Document, error) {
-	name := filepath.Join(dir, streamFile)
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	d, err := stream.Parse(name, text)
-	if err == nil {
-		err = d.Want(stream.KindStream)
-	}
-	var problems []string
-	if err == nil {
-		problems, err = stream.Check(d)
-	}
-	if len(problems) > 0 {
-		err = fmt.Errorf("%s: %s", name, strings.Join(problems, "; "))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: remove it, or make it anew with --stream", err)
-	}
-	return []publish.Document{{Title: streamFile, MediaType: stream.StreamType, Bytes: text}}, nil
 }

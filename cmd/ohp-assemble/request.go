@@ -183,9 +183,6 @@ func machine(arch string) string {
 
 // requests returns the requests of all architectures.
 func (o *buildFlags) requests() (all []*request, err error) {
-	if err := checkFormat(o.format); err != nil {
-		return nil, err
-	}
 	if o.reference == "" {
 		return nil, usageError{errors.New("the reference is empty")}
 	}
@@ -225,8 +222,7 @@ func (o *buildFlags) request(arch string) (*request, error) {
 		return nil, o.placedConfig(err)
 	}
 	r.images.Ignition, r.warnings = config, append(said.Warnings, warnings...)
-	r.cache, err = cacheDir(o.cache)
-	return r, err
+	return r, nil
 }
 
 // placedConfig adds the place in the definition to the error of a config's file.

@@ -63,5 +63,5 @@ func put(cmd *cobra.Command, text []byte, out string) error {
 		_, err := cmd.OutOrStdout().Write(text)
 		return err
 	}
-	return guarded(cmd.Context(), func() error { return stream.WriteFile(out, text, 0o666) })
+	return guardedDo(cmd.Context(), func() error { return stream.WriteFile(out, text, 0o666) })
 }

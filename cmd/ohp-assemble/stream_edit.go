@@ -27,7 +27,7 @@ change. The values are
 			if err != nil {
 				return usageError{err}
 			}
-			return guarded(cmd.Context(), func() error {
+			return guardedDo(cmd.Context(), func() error {
 				return stream.Edit(args[0], func(d *stream.Document) error { return d.SetImage(rootfs.MachineArch(arch), release, image) })
 			})
 		},

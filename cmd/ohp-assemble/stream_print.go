@@ -12,7 +12,8 @@ import (
 
 func streamConfigMapCommand() *cobra.Command {
 	var s sourceFlags
-	var format, version, out string
+	var version, out string
+	format := "yaml"
 	cmd := &cobra.Command{
 		Use:   "configmap STREAM...",
 		Short: "Print streams as OpenShift's ConfigMap coreos-bootimages",
@@ -20,9 +21,6 @@ func streamConfigMapCommand() *cobra.Command {
 config operator finds the images of new machines. The first stream is the default.`,
 		Args: atLeast(1, "streams"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "yaml" && format != "json" {
-				return usageError{fmt.Errorf("--format: invalid value %q, must be yaml or json", format)}
-			}
 			docs, err := s.each(cmd, args)
 			if err != nil {
 				return err
@@ -43,7 +41,7 @@ config operator finds the images of new machines. The first stream is the defaul
 	s.flags(cmd)
 	outFlag(cmd, &out)
 	cmd.Flags().StringVar(&version, "release-version", "0.0.1-snapshot", "`version` of the cluster's release; a release replaces the default by its own")
-	cmd.Flags().StringVar(&format, "format", "yaml", "`form` of the result: yaml or json")
+	choiceFlag(cmd, &format, "format", "`form` of the result: yaml or json", "yaml", "json")
 	return cmd
 }
 

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync/atomic"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -147,16 +145,13 @@ func (s *step) End(err error) {
 	}
 	took := time.Since(s.begun)
 	if n := s.done.Load(); n > 0 {
-		s.ui.say("%s: %s in %s, %s/s", s.name, size(n), seconds(took), size(int64(float64(n)/max(took.Seconds(), 1e-3))))
+		s.ui.say("%s: %s in %s, %s/s", s.name, rootfs.Size(n), seconds(took), rootfs.Size(int64(float64(n)/max(took.Seconds(), 1e-3))))
 	} else {
 		s.ui.say("%s: everything was there already, %s", s.name, seconds(took))
 	}
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
-
-// size formats a size for people.
-func size(n int64) string { return rootfs.Size(n) }
 
 // A printer is standard output for results. It remembers that it failed, for
 // all who print and do not ask, and lets nothing through that would control the
@@ -181,33 +176,4 @@ func visible(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// table prints rows with aligned columns; the first row is the heading.
-func table(w io.Writer, rows [][]string) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(t, strings.Join(row, "\t"))
-	}
-	t.Flush()
-}
-
-// A shown is a result that people can read.
-type shown interface{ print(w io.Writer) }
-
-// show prints a result in the form that was asked for.
-func show(w io.Writer, format string, res shown) error {
-	if format == "json" {
-		return printJSON(w, res)
-	}
-	res.print(w)
-	return nil
-}
-
-// printJSON prints a result for programs.
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

@@ -145,14 +145,12 @@ func compressFlags(cmd *cobra.Command, kind *filetype.Compression, published *bo
 	complete(cmd, "compress", compressionNames()...)
 }
 
-func formatFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", "text", "`form` of the result: text or json")
-	complete(cmd, "format", "text", "json")
+// quietFlag declares the flag that silences progress.
+func quietFlag(cmd *cobra.Command, quiet *bool) {
+	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "print only the result and errors")
 }
 
-func checkFormat(format string) error {
-	if err := usage.Check(format, "text", "json"); err != nil {
-		return usageError{withHint(fmt.Errorf("--format: %w", err), formatHint(format))}
-	}
-	return nil
+// cacheFlag declares the folder of the cache, see [cacheDir].
+func cacheFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
 }

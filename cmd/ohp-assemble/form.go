@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
+)
+
+// A form is the value of --format: text, which is the zero value, or json. It prints
+// the results of commands.
+type form struct{ json bool }
+
+// flag declares --format.
+func (f *form) flag(cmd *cobra.Command) {
+	cmd.Flags().Var(f, "format", "`form` of the result: text or json")
+	complete(cmd, "format", "text", "json")
+}
+
+// Set parses the value of the flag.
+func (f *form) Set(name string) error {
+	if err := usage.Check(name, "text", "json"); err != nil {
+		return withHint(err, formatHint(name))
+	}
+	f.json = name == "json"
+	return nil
+}
+
+// String returns the value of the flag.
+func (f *form) String() string {
+	if f.json {
+		return "json"
+	}
+	return "text"
+}
+
+// Type returns the name of the type in help texts.
+func (*form) Type() string { return "string" }
+
+// A result has a text for people. Its JSON is for programs.
+type result interface{ WriteText(w io.Writer) error }
+
+// print prints a result.
+func (f form) print(cmd *cobra.Command, res result) error {
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), res)
+	}
+	return res.WriteText(cmd.OutOrStdout())
+}
+
+// printJSON prints a value for programs.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
