@@ -2,14 +2,10 @@ package manifests
 
 import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
-
-// AsPublished is the compression that differs between platforms.
-const AsPublished = "platform"
 
 // keys are the keys of the fields of options.
 var keys = map[string]string{
@@ -54,13 +50,8 @@ func (m *Image) Request() (assemble.Request, error) {
 			size.By = m.Place(field)
 		}
 	}
-	switch c := m.Spec.Compression; c {
-	case "":
-	case AsPublished:
-		r.AsPublished = true
-	default:
-		var err error
-		if r.Compression, err = filetype.ParseCompression(c); err != nil {
+	if c := m.Spec.Compression; c != "" {
+		if err := r.SetCompression(c); err != nil {
 			return r, usage.Error{Field: "Compression", Err: err}
 		}
 	}

@@ -14,9 +14,8 @@ import (
 
 // compressOptions are the options of compress and decompress.
 type compressOptions struct {
-	compression filetype.Compression
-	asPublished bool
-	level       int
+	compression string
+	request     assemble.Request // Compression, AsPublished and Level
 	format      form
 	keep        bool
 	quiet       bool
@@ -29,7 +28,7 @@ func (o *compressOptions) flags(cmd *cobra.Command) {
 }
 
 func compressCommand() *cobra.Command {
-	o := compressOptions{asPublished: true}
+	o := compressOptions{compression: assemble.AsPublished}
 	cmd := &cobra.Command{
 		Use:   "compress FOLDER",
 		Short: "Compress the images of a build, as they are published",
@@ -41,14 +40,17 @@ can be repeated.`,
   ohp-assemble compress images`,
 		Args: exactArgs(1, "the folder of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := assemble.CheckLevel(o.compression, o.level); err != nil {
+			if err := o.request.SetCompression(o.compression); err != nil {
+				return usageError{err}
+			}
+			if err := assemble.CheckLevel(o.request.Compression, o.request.Level); err != nil {
 				return usageError{err}
 			}
 			return o.recompress(cmd, args[0], o.wanted)
 		},
 	}
 	o.flags(cmd)
-	compressFlags(cmd, &o.compression, &o.asPublished, &o.level)
+	compressFlags(cmd, &o.compression, &o.request.Level)
 	return cmd
 }
 
@@ -61,7 +63,7 @@ func (o *compressOptions) wanted(f cloud.File) filetype.Compression {
 	if err != nil { // a platform of another program, or of a later version
 		return filetype.None
 	}
-	return platforms[0].FileCompression(o.compression, o.asPublished)
+	return platforms[0].FileCompression(o.request.Compression, o.request.AsPublished)
 }
 
 func decompressCommand() *cobra.Command {
@@ -82,7 +84,7 @@ func (o *compressOptions) recompress(cmd *cobra.Command, dir string, want func(c
 	ui := newUI(o.quiet)
 	begin := func(w build.Work) build.Step { return ui.begin("compress", "write "+filepath.Base(w.Path), w.Size) }
 	files, err := guarded(cmd.Context(), func() ([]build.Written, error) {
-		return build.Recompress(cmd.Context(), dir, want, build.RecompressOptions{Level: o.level, Keep: o.keep, Begin: begin})
+		return build.Recompress(cmd.Context(), dir, want, build.RecompressOptions{Level: o.request.Level, Keep: o.keep, Begin: begin})
 	})
 	ui.wait()
 	if err != nil {

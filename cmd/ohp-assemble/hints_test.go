@@ -215,21 +215,6 @@ func flagNames(c *cobra.Command) (all []string) {
 
 // TestLists: a space after a comma is accepted.
 func TestLists(t *testing.T) {
-	ids := []string{"qemu"}
-	value := nonEmpty{&platformsValue{ids: &ids}}
-	for _, list := range []string{"qemu, metal", " aws"} {
-		if err := value.Set(list); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !slices.Equal(ids, []string{"qemu", "metal", "aws"}) {
-		t.Errorf("platforms %q", ids)
-	}
-	for _, list := range []string{"qemu,,aws", "qemu,", ","} {
-		if err := value.Set(list); err == nil {
-			t.Errorf("%q is accepted", list)
-		}
-	}
 	o := defaults()
 	o.reference, o.cache, o.arch = "oci:none", "x", "amd64, arm64"
 	requests, err := o.requests()

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
@@ -68,7 +69,7 @@ way; each has tags of its own:
 	}
 	f := cmd.Flags()
 	definitionFlag(cmd, &o.definition, "image definition, a YAML `file` with the repository of its images")
-	f.StringSliceVar(&p.Views, "view", nil, "`views` to publish as well, or all that apply")
+	f.Var(&usage.Words{List: &p.Views}, "view", "`views` to publish as well, or all that apply")
 	f.StringVar(&p.Stream, "stream", "", "`name` of the stream: its metadata, in which this is the current release, is published with the images")
 	f.BoolVar(&p.Secrets, "allow-secret", false, "publish images that have an Ignition config in them")
 	f.BoolVar(&p.Replace, "replace", false, "drop images of the same version from the tag that the folder has not")

@@ -13,7 +13,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -27,6 +29,7 @@ type buildFlags struct {
 	system     system.Options
 	images     assemble.Request // without platforms and Ignition
 	platforms  []string
+	compress   string   // of images, for SetCompression
 	ignition   []string // files
 	filesDir   string   // of the files that Butane configs refer to
 	strict     bool
@@ -52,12 +55,12 @@ var optionNames = map[string]string{
 
 // flags declares the options that build and plan share.
 func (o *buildFlags) flags(cmd *cobra.Command) {
-	o.platforms, o.system.Merge = []string{"qemu"}, container.MergeOSTree
+	o.platforms, o.system.Merge, o.compress = []string{"qemu"}, container.MergeOSTree, filetype.None.String()
 	o.pullFlags.flags(cmd)
 	f := cmd.Flags()
 	definitionFlag(cmd, &o.definition, "image definition, a YAML `file` with the other options")
 	f.StringVar(&o.system.Name, "name", "", "first `part` of the images' file names (default: the operating system's name)")
-	f.Var(&platformsValue{ids: &o.platforms}, "platform", "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all that Fedora CoreOS has on the architecture")
+	f.Var(&usage.Words{List: &o.platforms}, "platform", "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all that Fedora CoreOS has on the architecture")
 	f.StringArrayVar(&o.ignition, "ignition", nil, "Ignition config, or Butane config (.bu), to embed: a `file`; several are merged, the last one wins")
 	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
 	f.StringArrayVar(&o.images.Kargs, "karg", nil, "additional kernel `argument`; may be repeated")
@@ -68,7 +71,7 @@ func (o *buildFlags) flags(cmd *cobra.Command) {
 	choiceFlag(cmd, &o.system.Merge, "merge", "`rule` for merging layers on top of the base: ostree, like the next upgrade of the system, or oci, like container runtimes", container.MergeOSTree, container.MergeOCI)
 	f.BoolVar(&o.strict, "strict", false, "treat warnings as errors")
 	f.BoolVar(&o.system.NoSELinux, "no-selinux", false, "accept a container without an SELinux policy, or with a disabled one: no file of the image gets a label")
-	compressFlags(cmd, &o.images.Compression, &o.images.AsPublished, &o.images.Level)
+	compressFlags(cmd, &o.compress, &o.images.Level)
 	f.StringVar(&o.system.Origin, "origin", "", "source of the system's updates, in the form of ostree's `container-image-reference`")
 	complete(cmd, "platform", append(cloud.IDs(), cloud.All)...)
 }
@@ -136,8 +139,7 @@ func (o *buildFlags) define(name string, given func(flag string) bool) error {
 	take(d, "Kargs", &o.images.Kargs, images.Kargs)
 	take(d, "Ignition", &o.ignition, m.Spec.Ignition)
 	take(d, "FilesDir", &o.filesDir, m.Spec.FilesDir)
-	take(d, "Compression", &o.images.Compression, images.Compression)
-	take(d, "Compression", &o.images.AsPublished, images.AsPublished)
+	take(d, "Compression", &o.compress, m.Spec.Compression)
 	take(d, "Strict", &o.strict, m.Spec.Strict)
 	o.reference = m.Spec.Source
 	return nil
@@ -210,6 +212,9 @@ func (o *buildFlags) request(arch string) (*request, error) {
 	if r.images.Platforms, err = cloud.Lookup(machine(arch), o.platforms...); err != nil {
 		return nil, usage.Error{Field: "Platforms", Err: withHint(err, platformsHint(o.platforms))}
 	}
+	if err := r.images.SetCompression(o.compress); err != nil {
+		return nil, usage.Error{Field: "Compression", Err: err}
+	}
 	said, err := r.images.Check(machine(arch))
 	if err == nil {
 		err = r.system.Check()
@@ -217,7 +222,7 @@ func (o *buildFlags) request(arch string) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, warnings, err := readConfigs(o.ignition, o.filesDir)
+	config, warnings, err := butane.Load(o.filesDir, o.ignition...)
 	if err != nil {
 		return nil, o.placedConfig(err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"slices"
@@ -79,28 +78,14 @@ func strict(cmd *cobra.Command) {
 var errEmpty = errors.New("the value is empty")
 
 // nonEmpty refuses an empty value of a flag, because in a script it comes from a
-// variable that was not set. Words of a list may have blanks around them.
+// variable that was not set.
 type nonEmpty struct{ pflag.Value }
 
 func (v nonEmpty) Set(s string) error {
 	if strings.TrimSpace(s) == "" {
 		return errEmpty
 	}
-	if err := v.Value.Set(s); errors.As(err, new(*csv.ParseError)) {
-		return fmt.Errorf("%q is not a list of words with commas between them", s)
-	} else if err != nil {
-		return err
-	}
-	if list, ok := v.Value.(pflag.SliceValue); ok && v.Type() == "stringSlice" {
-		words := list.GetSlice()
-		for i, word := range words {
-			if words[i] = strings.TrimSpace(word); words[i] == "" {
-				return fmt.Errorf("%q has an empty word", s)
-			}
-		}
-		return list.Replace(words)
-	}
-	return nil
+	return v.Value.Set(s)
 }
 
 // flagError turns pflag's error about an option into one of usage.
