@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -27,7 +28,7 @@ func cacheListCommand(dir *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the entries of the cache, the last used ones first",
-		Args:  exactArgs(0, "no arguments"),
+		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name, err := cacheDir(*dir)
 			if err != nil {
@@ -54,16 +55,16 @@ func cachePruneCommand(dir *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove unused cache entries, optionally only old ones, or down to a size",
-		Args:  exactArgs(0, "no arguments"),
+		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := oci.PruneOptions{OlderThan: older, Now: time.Now()}
 			var err error
 			if older < 0 {
-				return usageError{fmt.Errorf("--older-than: invalid value %s, must not be negative", older)}
+				return cli.Usage(fmt.Errorf("--older-than: invalid value %s, must not be negative", older))
 			}
 			if keep != "" {
 				if o.KeepBytes, err = usage.ParseSize(keep); err != nil {
-					return usageError{err}
+					return cli.Usage(err)
 				}
 			}
 			name, err := cacheDir(*dir)

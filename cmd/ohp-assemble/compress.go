@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
@@ -38,13 +39,13 @@ change. The folder may have one folder for each architecture. An interrupted run
 can be repeated.`,
 		Example: `  ohp-assemble build registry.example/os@sha256:... --platform all --out images
   ohp-assemble compress images`,
-		Args: exactArgs(1, "the folder of a build"),
+		Args: cli.ExactArgs(1, "the folder of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.request.SetCompression(o.compression); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			if err := assemble.CheckLevel(o.request.Compression, o.request.Level); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			return o.recompress(cmd, args[0], o.wanted)
 		},
@@ -71,7 +72,7 @@ func decompressCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "decompress FOLDER",
 		Short: "Decompress the images of a build",
-		Args:  exactArgs(1, "the folder of a build"),
+		Args:  cli.ExactArgs(1, "the folder of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.recompress(cmd, args[0], func(cloud.File) filetype.Compression { return filetype.None })
 		},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 )
 
@@ -31,7 +32,7 @@ func validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Run every check that build runs before it downloads anything",
-		Args:  atLeast(1, "files"),
+		Args:  cli.AtLeast(1, "files"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range args {
 				if err := validate(name); err != nil {
@@ -47,7 +48,7 @@ func schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of definitions, which explains each key",
-		Args:  exactArgs(0, "nothing"),
+		Args:  cli.ExactArgs(0, "nothing"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := cmd.OutOrStdout().Write(manifests.Schema)
 			return err
@@ -59,7 +60,7 @@ func initCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init FILE",
 		Short: "Write a definition to start from",
-		Args:  exactArgs(1, "one file"),
+		Args:  cli.ExactArgs(1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/diff"
@@ -41,7 +42,7 @@ func diffCommand() *cobra.Command {
 		Example: `  ohp-assemble diff old.qcow2 new.qcow2
   ohp-assemble diff registry.example/os:43 registry.example/os:44 --format json
   ohp-assemble diff my-os.vmdk registry.example/os@sha256:... --exit-code`,
-		Args: exactArgs(2, "two images, references or folders of builds"),
+		Args: cli.ExactArgs(2, "two images, references or folders of builds"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := o.diff(cmd.Context(), args[0], args[1])
 			if err != nil {
@@ -66,7 +67,7 @@ func (o *pullFlags) diff(ctx context.Context, a, b string) (*diff.Diff, error) {
 	ui := newUI(false)
 	defer ui.wait()
 	if isFolder(a) != isFolder(b) {
-		return nil, usageError{errors.New("the folder of a build can only be compared with another one")}
+		return nil, cli.Usage(errors.New("the folder of a build can only be compared with another one"))
 	}
 	if isFolder(a) {
 		return diff.Folders(a, b)

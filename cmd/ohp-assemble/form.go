@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
@@ -22,7 +23,7 @@ func (f *form) flag(cmd *cobra.Command) {
 // Set parses the value of the flag.
 func (f *form) Set(name string) error {
 	if err := usage.Check(name, "text", "json"); err != nil {
-		return withHint(err, formatHint(name))
+		return cli.WithHint(err, cli.FormatHint(name))
 	}
 	f.json = name == "json"
 	return nil

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 )
 
 // try runs a command line in this process, and returns its error and the hint
@@ -136,33 +136,10 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// TestHintWords: commands and options in the tables of hints exist.
+// TestHintWords: commands, options and platforms in the tables of hints exist.
 func TestHintWords(t *testing.T) {
-	root := command()
-	for word, meant := range commandWords {
-		for name := range strings.SplitSeq(meant, " or ") {
-			if c, rest, err := root.Find(strings.Fields(name)); err != nil || len(rest) > 0 || c == root {
-				t.Errorf("%s: there is no command %s", word, name)
-			}
-		}
-		if c, rest, err := root.Find(strings.Fields(word)); err == nil && len(rest) == 0 && c != root {
-			t.Errorf("%s is a command", word)
-		}
-	}
-	for word, meant := range flagWords {
-		for name := range strings.FieldsSeq(meant) {
-			name, _, _ = strings.Cut(name, "=")
-			if name != "creds" && name != "cert-dir" && takers(root, name) == nil {
-				t.Errorf("%s: there is no option --%s", word, name)
-			}
-		}
-	}
-	for word, meant := range platformWords {
-		for id := range strings.FieldsSeq(meant) {
-			if !slices.Contains(cloud.IDs(), id) {
-				t.Errorf("%s: there is no platform %s", word, id)
-			}
-		}
+	for _, wrong := range cli.WrongWords(command()) {
+		t.Error(wrong)
 	}
 }
 

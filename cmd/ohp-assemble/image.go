@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 )
 
 // isPath tells a file or folder from a reference.
@@ -23,7 +25,7 @@ func isFolder(name string) bool {
 // an image file.
 func missingFile(reference string, err error) error {
 	if isImageName(reference) {
-		return withHint(err, "there is no file "+reference)
+		return cli.WithHint(err, "there is no file "+reference)
 	}
 	return err
 }
@@ -40,11 +42,11 @@ func folderError(dir string) error {
 	has := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
 	switch {
 	case has("oci-layout"):
-		return withHint(fmt.Errorf("%s: a folder with a container in it", dir), didYouMean("oci:"+dir))
+		return cli.WithHint(fmt.Errorf("%s: a folder with a container in it", dir), cli.DidYouMean("oci:"+dir))
 	case has("version") && has("manifest.json"):
-		return withHint(fmt.Errorf("%s: a folder with a container in it", dir), didYouMean("dir:"+dir))
+		return cli.WithHint(fmt.Errorf("%s: a folder with a container in it", dir), cli.DidYouMean("dir:"+dir))
 	case has("Info.plist") && has("bands"):
-		return withHint(fmt.Errorf("%s: Apple sparse bundle: not supported", dir), "convert it to a raw disk first, with hdiutil on a Mac")
+		return cli.WithHint(fmt.Errorf("%s: Apple sparse bundle: not supported", dir), "convert it to a raw disk first, with hdiutil on a Mac")
 	}
 	return fmt.Errorf("%s: not the folder of a build: no meta.json", dir)
 }
@@ -55,5 +57,5 @@ func notOneImage(dir string) error {
 	if err != nil {
 		return err
 	}
-	return withHint(fmt.Errorf("%s: this is the folder of a build, not an image", dir), "choose one of its images: "+strings.Join(list.Paths(), ", "))
+	return cli.WithHint(fmt.Errorf("%s: this is the folder of a build, not an image", dir), "choose one of its images: "+strings.Join(list.Paths(), ", "))
 }

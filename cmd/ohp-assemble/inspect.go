@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
@@ -17,7 +18,7 @@ func inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect FILE|FOLDER|REFERENCE",
 		Short: "Show the contents of an image (partitions, kernel arguments, commit, Ignition), of a build folder, or of a container",
-		Args:  exactArgs(1, "one image or reference"),
+		Args:  cli.ExactArgs(1, "one image or reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch name := args[0]; {
 			case isFolder(name):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -28,7 +29,7 @@ func lsCommand() *cobra.Command {
 		Short:   "List a directory in an image, or the images of a build",
 		Long:    "List a directory in an image, or show one file, or list the images in the folder\nof a build.\n" + lookHelp,
 		Example: "  ohp-assemble ls my-os.qcow2 /boot/loader/entries\n  ohp-assemble ls my-os-live.iso /images",
-		Args:    rangeArgs(1, 2, "an image and a path"),
+		Args:    cli.RangeArgs(1, 2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && isFolder(args[0]) {
 				return format.printFolder(cmd, args[0])
@@ -48,7 +49,7 @@ func catCommand() *cobra.Command {
 		Short:   "Print a file that is in an image",
 		Long:    "Print a file that is in an image, unchanged.\n" + lookHelp,
 		Example: "  ohp-assemble cat my-os.qcow2 /etc/os-release",
-		Args:    exactArgs(2, "an image and a path"),
+		Args:    cli.ExactArgs(2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return lookInto(args[0], args[1], func(in *rootfs.Inode) error {
 				if !in.IsFile() {
@@ -69,7 +70,7 @@ func lookInto(file, name string, look func(*rootfs.Inode) error) error {
 	}
 	f, d, err := inspect.OpenFile(file)
 	if errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(file, ":@") {
-		return withHint(err, "ls and cat take image files; inspect shows a container")
+		return cli.WithHint(err, "ls and cat take image files; inspect shows a container")
 	}
 	if err != nil {
 		return err

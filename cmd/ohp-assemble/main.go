@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
@@ -76,7 +77,7 @@ func run() int {
 	if ctx.Err() != nil {
 		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
 	} else {
-		h = cmp.Or(flagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
+		h = cmp.Or(cli.FlagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h != "" {
@@ -97,7 +98,7 @@ machine, and the same bytes every time.`,
 		Version:       versionLine(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(cli.FlagError)
 	root.AddCommand(
 		buildCommand(), planCommand(),
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
@@ -107,7 +108,7 @@ machine, and the same bytes every time.`,
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
-	strict(root)
+	cli.Strict(root)
 	return root
 }
 
@@ -119,7 +120,7 @@ var errDiffer = errors.New("not equal")
 
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
+	case errors.As(err, new(cli.UsageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
 	case errors.Is(err, registry.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return exitVerify
@@ -131,11 +132,10 @@ func exitCode(err error) int {
 
 // hint returns advice about an error of a command, or "".
 func hint(err error, ran *cobra.Command) string {
-	var own hinted
 	var image *inspect.OpenError
 	switch {
-	case errors.As(err, &own):
-		return own.hint
+	case cli.Hint(err) != "":
+		return cli.Hint(err)
 	case errors.As(err, &image) && image.Advice() != "":
 		return image.Advice()
 	case exitCode(err) == exitUsage:
@@ -155,7 +155,7 @@ func hint(err error, ran *cobra.Command) string {
 	case errors.Is(err, source.ErrWebAccess):
 		return "fetch it with another program, and name the file, or - for the standard input"
 	case errors.Is(err, registry.ErrAccess):
-		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + missingAuthFile(ran)
+		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + cli.MissingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):
 		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"
 	}

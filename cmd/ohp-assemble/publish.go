@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
@@ -51,7 +52,7 @@ way; each has tags of its own:
 ` + viewHelp(),
 		Example: `  ohp-assemble publish images registry.example/os:43-images
   ohp-assemble publish images registry.example/os:43-images --stream stable --view all --format json`,
-		Args: rangeArgs(1, 2, "a folder and a repository"),
+		Args: cli.RangeArgs(1, 2, "a folder and a repository"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args, err := o.destination(args, &p)
 			if err != nil {
@@ -98,7 +99,7 @@ func (o *publishFlags) destination(args []string, p *publish.Options) ([]string,
 		p.Stream = cmp.Or(p.Stream, m.Spec.Publish.Stream)
 	}
 	if len(args) != 2 {
-		return nil, usageError{errors.New("where to? name a repository, or a definition that does")}
+		return nil, cli.Usage(errors.New("where to? name a repository, or a definition that does"))
 	}
 	return args, nil
 }

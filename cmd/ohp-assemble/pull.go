@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 )
@@ -37,7 +38,7 @@ An interrupted pull leaves a hidden file in the folder, named by the digest of i
 content. The next pull of the same image to that folder resumes it.`,
 		Example: `  ohp-assemble pull registry.example/os-images:stable --platform qemu --decompress
   ohp-assemble pull registry.example/os@sha256:... --platform metal --arch arm64 --out images`,
-		Args: exactArgs(1, "one reference"),
+		Args: cli.ExactArgs(1, "one reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if o.Registry, err = o.registry.options(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
@@ -99,12 +100,12 @@ type request struct {
 func (o *buildFlags) parse(cmd *cobra.Command, args []string) ([]*request, error) {
 	switch {
 	case o.definition == "":
-		if err := exactArgs(1, "one reference or a definition with -m")(cmd, args); err != nil {
+		if err := cli.ExactArgs(1, "one reference or a definition with -m")(cmd, args); err != nil {
 			return nil, err
 		}
 		o.reference = args[0]
 	case len(args) > 0:
-		return nil, usageError{errors.New("want a reference or a definition (-m), got both: a definition names its container")}
+		return nil, cli.Usage(errors.New("want a reference or a definition (-m), got both: a definition names its container"))
 	default:
 		if err := o.define(o.definition, cmd.Flags().Changed); err != nil {
 			return nil, err
@@ -123,7 +124,7 @@ func (o *buildFlags) define(name string, given func(flag string) bool) error {
 	s := m.System()
 	images, err := m.Request()
 	if wrong := (usage.Error{}); errors.As(err, &wrong) {
-		return usageError{fmt.Errorf("%s: %w", m.Place(wrong.Field), wrong.Err)}
+		return cli.Usage(fmt.Errorf("%s: %w", m.Place(wrong.Field), wrong.Err))
 	}
 	d := defining{o, m, given}
 	take(d, "Name", &o.system.Name, s.Name)
@@ -174,7 +175,7 @@ func (o *buildFlags) wrong(err error) error {
 	if !errors.As(err, &wrong) {
 		return err
 	}
-	return usageError{fmt.Errorf("%s: %w", o.place(wrong.Field), wrong.Err)}
+	return cli.Usage(fmt.Errorf("%s: %w", o.place(wrong.Field), wrong.Err))
 }
 
 // machine returns an architecture in the words of uname -m, without its variant.
@@ -186,7 +187,7 @@ func machine(arch string) string {
 // requests returns the requests of all architectures.
 func (o *buildFlags) requests() (all []*request, err error) {
 	if o.reference == "" {
-		return nil, usageError{errors.New("the reference is empty")}
+		return nil, cli.Usage(errors.New("the reference is empty"))
 	}
 	seen := map[string]bool{}
 	for arch := range strings.SplitSeq(o.arch, ",") {
@@ -210,7 +211,7 @@ func (o *buildFlags) request(arch string) (*request, error) {
 	r.arch = arch
 	var err error
 	if r.images.Platforms, err = cloud.Lookup(machine(arch), o.platforms...); err != nil {
-		return nil, usage.Error{Field: "Platforms", Err: withHint(err, platformsHint(o.platforms))}
+		return nil, usage.Error{Field: "Platforms", Err: cli.WithHint(err, cli.PlatformsHint(o.platforms))}
 	}
 	if err := r.images.SetCompression(o.compress); err != nil {
 		return nil, usage.Error{Field: "Compression", Err: err}
@@ -245,7 +246,7 @@ func cacheDir(name string) (string, error) {
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", usageError{fmt.Errorf("no cache folder: %w; name one with --cache", err)}
+		return "", cli.Usage(fmt.Errorf("no cache folder: %w; name one with --cache", err))
 	}
 	return filepath.Join(dir, "ohp-assemble"), nil
 }

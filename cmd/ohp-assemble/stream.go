@@ -49,9 +49,6 @@ func (s *sourceFlags) each(cmd *cobra.Command, args []string) ([]*stream.Documen
 	return from.Each(cmd.Context(), args)
 }
 
-// atLeast is [cobra.MinimumNArgs] with a usageError.
-func atLeast(n int, what string) cobra.PositionalArgs { return rangeArgs(n, 1<<30, what) }
-
 // outFlag declares the file for a document.
 func outFlag(cmd *cobra.Command, out *string) {
 	cmd.Flags().StringVarP(out, "out", "o", "", "`file` for the document (default: standard output)")

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
@@ -16,7 +17,7 @@ func streamCheckCommand() *cobra.Command {
 		Long: `Check stream.json, release.json, releases.json or meta.json against its JSON
 Schema and the requirements of its readers. The exit code is 3 if there is a
 problem. A note lists locations that no plain HTTP client can fetch.`,
-		Args: atLeast(1, "documents"),
+		Args: cli.AtLeast(1, "documents"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, err := s.source()
 			if err != nil {

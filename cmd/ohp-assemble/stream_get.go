@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
@@ -28,7 +29,7 @@ initramfs, rootfs). Format and artifact are optional if there is only one. With
 written. A fetch from a registry resumes, like that of pull.`,
 		Example: `  ohp-assemble stream get stable.json metal pxe kernel --arch aarch64
   ohp-assemble stream get registry.example/os:stable qemu -o disk.qcow2.xz`,
-		Args: rangeArgs(2, 4, "a stream, a platform, a format and an artifact"),
+		Args: cli.RangeArgs(2, 4, "a stream, a platform, a format and an artifact"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, err := s.source()
 			if err != nil {

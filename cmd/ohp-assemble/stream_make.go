@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
@@ -37,7 +38,7 @@ lists them.`,
 		Example: `  ohp-assemble stream make images --stream stable --base-url 'https://example.org/{stream}/builds/{version}/{arch}'
   ohp-assemble stream make images --stream stable --repository registry.example/os:41-images -o stable.json
   ohp-assemble stream make images --stream stable --base-url https://example.org/{arch} --document releases --release-url https://example.org/release.json`,
-		Args: atLeast(1, "builds"),
+		Args: cli.AtLeast(1, "builds"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := o.make(cmd.Context(), args)
 			if err != nil {
@@ -82,13 +83,13 @@ func (o *makeFlags) make(ctx context.Context, args []string) (*stream.Document, 
 
 func (o *makeFlags) check() error {
 	if o.baseURL != "" && o.repository != "" {
-		return usageError{errors.New("--base-url and --repository exclude each other")}
+		return cli.Usage(errors.New("--base-url and --repository exclude each other"))
 	}
 	o.options.Kind = stream.Kind(o.document + ".json")
 	err := o.options.Check()
 	if wrong := (usage.Error{}); errors.As(err, &wrong) {
 		flag := map[string]string{"ReleaseURL": "--release-url", "LastModified": "--last-modified"}[wrong.Field]
-		return usageError{fmt.Errorf("%s: %w", flag, wrong.Err)}
+		return cli.Usage(fmt.Errorf("%s: %w", flag, wrong.Err))
 	}
 	return err
 }
@@ -97,19 +98,19 @@ func (o *makeFlags) check() error {
 func (o *makeFlags) projection(ctx context.Context, from *source.Source) (stream.Projection, error) {
 	switch {
 	case o.stream == "":
-		return nil, usageError{errors.New("missing --stream, the name of the builds' stream")}
+		return nil, cli.Usage(errors.New("missing --stream, the name of the builds' stream"))
 	case o.baseURL != "":
 		where, err := stream.HTTP(o.baseURL)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.Usage(err)
 		}
 		return where, nil
 	case o.repository == "":
-		return nil, usageError{errors.New("missing --base-url or --repository, the location of the images")}
+		return nil, cli.Usage(errors.New("missing --base-url or --repository, the location of the images"))
 	}
 	named, ok := source.Reference(o.repository)
 	if !ok {
-		return nil, usageError{fmt.Errorf("%s: not a reference in a registry", o.repository)}
+		return nil, cli.Usage(fmt.Errorf("%s: not a reference in a registry", o.repository))
 	}
 	files, err := from.Published(ctx, named)
 	if err != nil {

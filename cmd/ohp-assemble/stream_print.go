@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -19,7 +20,7 @@ func streamConfigMapCommand() *cobra.Command {
 		Short: "Print streams as OpenShift's ConfigMap coreos-bootimages",
 		Long: `Print streams as the ConfigMap coreos-bootimages, in which OpenShift's machine
 config operator finds the images of new machines. The first stream is the default.`,
-		Args: atLeast(1, "streams"),
+		Args: cli.AtLeast(1, "streams"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			docs, err := s.each(cmd, args)
 			if err != nil {
@@ -51,11 +52,11 @@ func streamSchemaCommand() *cobra.Command {
 		Use:       "schema stream|release|releases|meta",
 		Short:     "Print the JSON Schema of a document",
 		ValidArgs: kinds,
-		Args:      exactArgs(1, "the name of a document"),
+		Args:      cli.ExactArgs(1, "the name of a document"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := stream.Schemas.ReadFile("schema/" + args[0] + ".json")
 			if err != nil || !slices.Contains(kinds, args[0]) {
-				return usageError{fmt.Errorf("invalid document %q, must be one of: %s", args[0], strings.Join(kinds, ", "))}
+				return cli.Usage(fmt.Errorf("invalid document %q, must be one of: %s", args[0], strings.Join(kinds, ", ")))
 			}
 			_, err = cmd.OutOrStdout().Write(text)
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -13,7 +14,7 @@ func streamShowCommand() *cobra.Command {
 		Use:     "show STREAM",
 		Short:   "List the files of a stream",
 		Example: "  ohp-assemble stream show https://builds.coreos.fedoraproject.org/streams/stable.json",
-		Args:    exactArgs(1, "one document"),
+		Args:    cli.ExactArgs(1, "one document"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, err := s.source()
 			if err != nil {
@@ -42,7 +43,7 @@ has, including unknown fields. Two documents that disagree are an error that
 names both, except in metadata, where the later one wins.`,
 		Example: `  ohp-assemble stream merge x86_64.json aarch64.json -o stable.json
   ohp-assemble stream merge releases.json new.json -o releases.json`,
-		Args: atLeast(1, "documents"),
+		Args: cli.AtLeast(1, "documents"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			docs, err := s.each(cmd, args)
 			if err != nil {

@@ -1,4 +1,13 @@
-package main
+// Package cli adds to cobra the rules and hints that all command lines of this program
+// share:
+//
+//	usage.go  strict values and arguments; errors of usage, with exit code 2
+//	hints.go  suggestions for unknown commands, options and platforms
+//	words.go  words of other programs, with their meaning here
+//	login.go  hints and checks about registries, credentials and switches
+//
+// A hint is a line below an error. It never changes the meaning of a command line.
+package cli
 
 import (
 	"cmp"
@@ -11,10 +20,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A usageError is an error in the command line.
-type usageError struct{ error }
+// A UsageError is an error in the command line.
+type UsageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
+// Unwrap returns the cause.
+func (e UsageError) Unwrap() error { return e.error }
+
+// Usage marks an error as one in the command line.
+func Usage(err error) error { return UsageError{err} }
 
 // A hinted error has a hint of its own.
 type hinted struct {
@@ -24,18 +37,25 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
-// withHint adds a hint to an error, if there is one.
-func withHint(err error, hint string) error {
+// WithHint adds a hint to an error, if there is one.
+func WithHint(err error, hint string) error {
 	if hint == "" {
 		return err
 	}
 	return hinted{err, hint}
 }
 
-// strict applies the rules for every command line to a command and its
+// Hint returns the hint of an error, or "".
+func Hint(err error) string {
+	var own hinted
+	errors.As(err, &own)
+	return own.hint
+}
+
+// Strict applies the rules for every command line to a command and its
 // subcommands: values of options are not empty, and a command that only groups
 // others takes no arguments.
-func strict(cmd *cobra.Command) {
+func Strict(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		flags.VisitAll(func(f *pflag.Flag) {
 			f.Value = nonEmpty{f.Value}
@@ -61,8 +81,8 @@ func strict(cmd *cobra.Command) {
 			if err == nil && cmd.Flags().Lookup("creds") != nil && slices.ContainsFunc(given, hasLogin) {
 				err = errLogin
 			}
-			if err != nil && !errors.As(err, new(usageError)) { // one of cobra's own commands
-				err = usageError{err}
+			if err != nil && !errors.As(err, new(UsageError)) { // one of cobra's own commands
+				err = Usage(err)
 			}
 			return err
 		}
@@ -71,7 +91,7 @@ func strict(cmd *cobra.Command) {
 		if c.Name() == "help" {
 			c.Args = helpArgs
 		}
-		strict(c)
+		Strict(c)
 	}
 }
 
@@ -88,15 +108,15 @@ func (v nonEmpty) Set(s string) error {
 	return v.Value.Set(s)
 }
 
-// flagError turns pflag's error about an option into one of usage.
-func flagError(cmd *cobra.Command, err error) error {
+// FlagError turns pflag's error about an option into one of usage.
+func FlagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError
 	switch {
 	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is wrong; its options cannot be known
 		return noCommand(cmd, cmd.Flags().Arg(0))
 	case errors.As(err, &unknown):
-		return usageError{withHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())))}
+		return Usage(WithHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()))))
 	case errors.As(err, &invalid):
 		cause := invalid.Unwrap()
 		switch want := map[string]string{
@@ -106,9 +126,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		case want != "":
 			cause = fmt.Errorf("want %s, got %q", want, invalid.GetValue())
 		}
-		return usageError{fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause)}
+		return Usage(fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause))
 	}
-	return usageError{err}
+	return Usage(err)
 }
 
 // helpArgs refuses unknown commands, for which cobra would print the help of all.
@@ -123,21 +143,21 @@ func helpArgs(cmd *cobra.Command, args []string) error {
 // noCommand is the error of an argument that is not a command of the group.
 func noCommand(group *cobra.Command, arg string) error {
 	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
-	return usageError{withHint(fmt.Errorf("no command %q", within), commandHint(group, arg))}
+	return Usage(WithHint(fmt.Errorf("no command %q", within), commandHint(group, arg)))
 }
 
-// exactArgs is cobra.ExactArgs with a usageError.
-func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
+// ExactArgs is cobra.ExactArgs with a [UsageError].
+func ExactArgs(n int, what string) cobra.PositionalArgs { return RangeArgs(n, n, what) }
 
-// rangeArgs is cobra.RangeArgs with a usageError. No argument may be empty.
-func rangeArgs(from, to int, what string) cobra.PositionalArgs {
+// RangeArgs is cobra.RangeArgs with a [UsageError]. No argument may be empty.
+func RangeArgs(from, to int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < from || len(args) > to {
 			given := fmt.Sprintf("%d arguments were given", len(args))
 			if len(args) == 1 {
 				given = "1 argument was given"
 			}
-			return usageError{fmt.Errorf("%s takes %s, %s", cmd.Name(), what, given)}
+			return Usage(fmt.Errorf("%s takes %s, %s", cmd.Name(), what, given))
 		}
 		return noneEmpty(cmd, args)
 	}
@@ -147,8 +167,11 @@ func rangeArgs(from, to int, what string) cobra.PositionalArgs {
 func noneEmpty(cmd *cobra.Command, args []string) error {
 	for i, arg := range args {
 		if strings.TrimSpace(arg) == "" {
-			return usageError{fmt.Errorf("%s: argument %d is empty", cmd.Name(), i+1)}
+			return Usage(fmt.Errorf("%s: argument %d is empty", cmd.Name(), i+1))
 		}
 	}
 	return nil
 }
+
+// AtLeast is [cobra.MinimumNArgs] with a [UsageError].
+func AtLeast(n int, what string) cobra.PositionalArgs { return RangeArgs(n, 1<<30, what) }
