@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 func cacheCommand() *cobra.Command {
@@ -79,7 +80,7 @@ func cachePruneCommand(dir *string) *cobra.Command {
 				return usageError{fmt.Errorf("--older-than: invalid value %s, must not be negative", older)}
 			}
 			if keep != "" {
-				if o.KeepBytes, err = parseBytes(keep); err != nil {
+				if o.KeepBytes, err = usage.ParseSize(keep); err != nil {
 					return usageError{err}
 				}
 			}

@@ -101,7 +101,7 @@ func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ 
 		return nil, err
 	}
 	step := ui.begin("pull", "pull", 0)
-	defer func() { step.end(err) }()
+	defer func() { step.End(err) }()
 	o.Progress = step
 	img, err := pull.Find(ctx, reference, o.Options)
 	if err != nil {
@@ -120,14 +120,17 @@ func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ 
 
 // save saves an image, and shows when it waits and where a partial download is.
 func save(ctx context.Context, ui *ui, img *pull.Image, o pull.SaveOptions) (*pull.Saved, error) {
-	unfinished.RLock()
-	defer unfinished.RUnlock()
+	var saved *pull.Saved
+	try := func() (err error) {
+		saved, err = img.Save(ctx, o)
+		return err
+	}
 	o.NoWait = true
-	saved, err := img.Save(ctx, o)
+	err := guarded(ctx, try)
 	if errors.Is(err, pull.ErrBusy) {
 		ui.say("waiting for another pull of the same image to this folder ...")
 		o.NoWait = false
-		saved, err = img.Save(ctx, o)
+		err = guarded(ctx, try)
 	}
 	var left *pull.PartialError
 	if errors.As(err, &left) {

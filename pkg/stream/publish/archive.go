@@ -15,28 +15,27 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
-import ()
-
 // newContainerDisk returns the image for KubeVirt, which is a container in an OCI archive.
 // Its manifest stays unchanged; the entry in the index has the annotations.
 func newContainerDisk(b *build, platform string) (*item, error) {
-	a := b.meta.Images[platform]
-	m, err := readArchive(filepath.Join(b.dir, a.Path), a)
+	f := b.file(platform)
+	m, err := readArchive(filepath.Join(b.dir, f.Name), f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", a.Path, err)
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
 	return &item{
-		build: b, platform: platform, mediaType: m.Descriptor.MediaType, container: &m, file: registry.Blob{Name: a.Path},
+		build: b, platform: platform, mediaType: m.Descriptor.MediaType, container: &m, file: registry.Blob{Name: f.Name},
 		annotations: map[string]string{stream.AnnotationPlatform: platform},
 	}, nil
 }
 
 // readArchive returns the only image of an OCI archive.
-func readArchive(path string, a stream.Artifact) (m registry.Manifest, err error) {
+func readArchive(path string, want cloud.File) (m registry.Manifest, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return m, err
@@ -46,7 +45,7 @@ func readArchive(path string, a stream.Artifact) (m registry.Manifest, err error
 	if _, err := io.Copy(sum, f); err != nil {
 		return m, err
 	}
-	if hex.EncodeToString(sum.Sum(nil)) != strings.ToLower(a.SHA256) {
+	if hex.EncodeToString(sum.Sum(nil)) != strings.ToLower(want.SHA256) {
 		return m, fmt.Errorf("%w: its SHA-256 is %x", ErrFile, sum.Sum(nil))
 	}
 	files, err := indexTar(f)
@@ -60,7 +59,7 @@ func readArchive(path string, a stream.Artifact) (m registry.Manifest, err error
 	if len(index.Manifests) != 1 {
 		return m, fmt.Errorf("%d images, want one", len(index.Manifests))
 	}
-	return files.manifest(index.Manifests[0].Digest, path, a.Path)
+	return files.manifest(index.Manifests[0].Digest, path, want.Name)
 }
 
 // tarFiles are the regular files of a tar archive, by name.

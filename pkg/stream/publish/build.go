@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -17,19 +16,29 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	folder "github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // A build is the folder of a build for one architecture.
 type build struct {
 	dir    string
 	meta   *stream.Meta
+	files  folder.Build        // records of the images
 	arch   string              // as Go names it
 	system *imgspec.Descriptor // the operating system's container, if the repository has it
 
 	repository string // the name of that repository
+}
+
+// file returns the record of the image of a platform.
+func (b *build) file(platform string) cloud.File {
+	f, _ := b.files.File(platform)
+	return f
 }
 
 // version returns the version of the operating system.
@@ -57,15 +66,15 @@ const kubevirtPlatform = "kubevirt"
 
 // read reads the builds in a folder.
 func (p *publication) read(dir string) error {
-	builds, err := stream.ReadBuilds(os.DirFS(dir))
-	if errors.Is(err, stream.ErrNoBuild) {
+	builds, err := folder.Open(os.DirFS(dir))
+	if errors.Is(err, folder.ErrNoBuild) {
 		err = fmt.Errorf("%w: not the output folder of build", err)
 	}
 	if err != nil {
 		return err
 	}
 	for _, b := range builds {
-		p.builds = append(p.builds, &build{dir: filepath.Join(dir, b.Dir), meta: b.Meta, arch: rootfs.GoArch(b.BaseArch)})
+		p.builds = append(p.builds, &build{dir: filepath.Join(dir, b.Dir), meta: b.Meta, files: b, arch: rootfs.GoArch(b.BaseArch)})
 	}
 	if err := p.sortBuilds(); err != nil {
 		return err
@@ -102,7 +111,7 @@ func (p *publication) readItems() error {
 		return errors.New("contains no disk images")
 	}
 	for _, b := range p.builds {
-		text, err := os.ReadFile(filepath.Join(b.dir, stream.MetaFile))
+		text, err := os.ReadFile(filepath.Join(b.dir, folder.MetaFile))
 		if err != nil {
 			return err
 		}
@@ -118,7 +127,7 @@ func (p *publication) readItems() error {
 // them: everybody who can read the repository can read the config.
 func (p *publication) checkSecrets() error {
 	for _, it := range p.items {
-		if it.platform != "" && it.build.meta.Images[it.platform].Ignition && !p.o.Secrets {
+		if it.platform != "" && it.build.file(it.platform).Secret && !p.o.Secrets {
 			return fmt.Errorf("%s: %w", it.file.Name, ErrSecret)
 		}
 	}
@@ -175,9 +184,8 @@ func count(b bool) int {
 
 // newDisk returns the image for one platform.
 func newDisk(b *build, platform string) (*item, error) {
-	a := b.meta.Images[platform]
-	format, compression := a.Format, a.Compression
-	path := filepath.Join(b.dir, a.Path)
+	record := b.file(platform)
+	path := filepath.Join(b.dir, record.Name)
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -185,34 +193,34 @@ func newDisk(b *build, platform string) (*item, error) {
 	defer f.Close()
 	if info, err := f.Stat(); err != nil {
 		return nil, err
-	} else if info.Size() != a.Size {
-		return nil, fmt.Errorf("%s: %w: has %s, want %s", path, ErrFile, rootfs.Bytes(info.Size()), rootfs.Bytes(a.Size))
+	} else if info.Size() != record.Size {
+		return nil, fmt.Errorf("%s: %w: has %s, want %s", path, ErrFile, rootfs.Bytes(info.Size()), rootfs.Bytes(record.Size))
 	}
-	if err := checkMagic(f, cmp.Or(compression, format)); err != nil {
+	if err := checkMagic(f, record.Type); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrFile, err)
 	}
 	it := &item{
-		build: b, platform: platform, mediaType: stream.MediaType(format, compression), title: a.Path,
+		build: b, platform: platform, mediaType: record.Type.MediaType(), title: record.Name,
 		file: registry.Blob{
-			Name: a.Path, Size: a.Size, Source: fileSource{path, 0, a.Size},
-			Digest: digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(a.SHA256)),
+			Name: record.Name, Size: record.Size, Source: fileSource{path, 0, record.Size},
+			Digest: digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(record.SHA256)),
 		},
 	}
-	it.describe(a)
+	it.describe(record)
 	return it, nil
 }
 
 // describe sets the annotations of a disk image.
-func (it *item) describe(a stream.Artifact) {
+func (it *item) describe(f cloud.File) {
 	it.annotations = map[string]string{stream.AnnotationPlatform: it.platform}
-	it.annotations[stream.AnnotationUncompressed] = strings.ToLower(cmp.Or(a.UncompressedSHA256, a.SHA256))
-	it.annotations[stream.AnnotationDiskType] = a.Format
+	it.annotations[stream.AnnotationUncompressed] = strings.ToLower(f.Plain.SHA256)
+	it.annotations[stream.AnnotationDiskType] = string(f.Type.Format)
 	if slices.Contains(machines, it.platform) {
 		it.annotations[stream.AnnotationDiskType] = it.platform
 	}
-	if a.VirtualSize > 0 {
-		it.annotations[stream.AnnotationVirtualSize] = strconv.FormatInt(a.VirtualSize, 10)
-		it.annotations[stream.AnnotationSectorSize] = strconv.Itoa(cmp.Or(a.SectorSize, 512))
+	if f.VirtualSize > 0 {
+		it.annotations[stream.AnnotationVirtualSize] = strconv.FormatInt(f.VirtualSize, 10)
+		it.annotations[stream.AnnotationSectorSize] = strconv.Itoa(cmp.Or(f.SectorSize, 512))
 	}
 }
 
@@ -258,22 +266,16 @@ func newDocument(b *build, d Document) *item {
 	return &item{build: b, mediaType: d.MediaType, title: d.Title, file: registry.NewBlob(d.Title, d.Bytes)}
 }
 
-// magics are the first bytes of some formats.
-var magics = map[string]string{
-	"gzip": "\x1f\x8b", "xz": "\xfd7zXZ\x00", "zstd": "\x28\xb5\x2f\xfd", "zip": "PK\x03\x04",
-	"tar.gz": "\x1f\x8b", "qcow2": "QFI\xfb", "vmdk": "KDMV", "vhdx": "vhdxfile",
-}
-
-// checkMagic compares the beginning of a file with its format, because readers rely on the
+// checkMagic compares the beginning of a file with its type, because readers rely on the
 // media type.
-func checkMagic(r io.ReaderAt, format string) error {
-	if format == "" {
+func checkMagic(r io.ReaderAt, t filetype.Type) error {
+	if t == (filetype.Type{}) {
 		return errors.New("unknown format: meta.json lacks it, and the name of the file has no known suffix")
 	}
-	want := magics[format]
+	want := t.Magic()
 	head := make([]byte, len(want))
-	if n, _ := r.ReadAt(head, 0); n < len(head) || !bytes.Equal(head, []byte(want)) {
-		return fmt.Errorf("does not begin with the magic number of %s", format)
+	if n, _ := r.ReadAt(head, 0); n < len(head) || string(head) != want {
+		return fmt.Errorf("does not begin with the magic number of %s", t)
 	}
 	return nil
 }

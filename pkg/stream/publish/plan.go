@@ -292,7 +292,7 @@ func (p *Plan) describe(e *entry) Entry {
 		res.Arch = e.build.arch
 	}
 	if e.platform != "" {
-		res.SHA256 = e.build.meta.Images[e.platform].SHA256
+		res.SHA256 = e.build.file(e.platform).SHA256
 	}
 	if e.platform != "" && !e.isContainer() && p.form.isArtifact() {
 		res.OCI = "oci://" + p.pub.at.Name() + "@" + id // Ironic does not read registries.conf

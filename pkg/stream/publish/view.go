@@ -9,6 +9,7 @@ import (
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
@@ -168,10 +169,10 @@ func (p *Plan) ironic() ([]tag, error) {
 	}
 	var list []imgspec.Descriptor
 	for _, b := range p.pub.builds {
-		if it := cmp.Or(p.find(b, "openstack"), p.find(b, "qemu")); it != nil && it.mediaType == stream.MediaType("qcow2", "") {
+		if it := cmp.Or(p.find(b, "openstack"), p.find(b, "qemu")); it != nil && it.mediaType == (filetype.Type{Format: filetype.QCOW2}).MediaType() {
 			list = append(list, viewEntry(it, "linux", b.arch, "qcow2"))
 		}
-		if it := p.find(b, "metal"); it != nil && (it.mediaType == stream.MediaType("raw", "") || it.mediaType == stream.MediaType("raw", "gzip")) {
+		if it := p.find(b, "metal"); it != nil && (it.mediaType == rawType(filetype.None) || it.mediaType == rawType(filetype.Gzip)) {
 			list = append(list, viewEntry(it, "linux", b.arch, "raw"))
 		}
 	}
@@ -180,8 +181,12 @@ func (p *Plan) ironic() ([]tag, error) {
 
 // tinkSuffixes are the suffixes of references by which oci2disk recognizes compressions.
 var tinkSuffixes = map[string]string{
-	stream.MediaType("raw", ""): "", stream.MediaType("raw", "gzip"): ".gz",
-	stream.MediaType("raw", "xz"): ".xz", stream.MediaType("raw", "zstd"): ".zs",
+	rawType(filetype.None): "", rawType(filetype.Gzip): ".gz", rawType(filetype.Xz): ".xz", rawType(filetype.Zstd): ".zs",
+}
+
+// rawType returns the media type of a raw disk.
+func rawType(c filetype.Compression) string {
+	return filetype.Type{Format: filetype.Raw, Compression: c}.MediaType()
 }
 
 // tink has a manifest for each architecture, because oci2disk writes all layers below a

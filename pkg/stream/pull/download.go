@@ -126,7 +126,8 @@ func (d *download) restart() error {
 	return d.file.Truncate(0)
 }
 
-// A follower reads a blob while it is being downloaded.
+// A follower reads a blob while it is being downloaded. ReadAt waits for the end of
+// the download.
 type follower struct {
 	d   *download
 	off int64
@@ -154,4 +155,21 @@ func (f *follower) Read(p []byte) (int, error) {
 	}
 	f.off += int64(n)
 	return n, err
+}
+
+// Size returns the size of the whole blob.
+func (f *follower) Size() int64 { return f.d.want.Size }
+
+func (f *follower) ReadAt(p []byte, off int64) (int, error) {
+	d := f.d
+	d.mu.Lock()
+	for !d.ended {
+		d.cond.Wait()
+	}
+	err := d.err
+	d.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return d.file.ReadAt(p, off) // run has extended the file to its whole size
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
@@ -193,7 +194,7 @@ func (r *repo) ofReferrers(ctx context.Context, doc *registry.Document) (all []e
 	}
 	read := 0
 	for _, d := range refs {
-		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
+		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, filetype.MediaTypePrefix))
 		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list the types of configs
 		if !index && d.ArtifactType != stream.StreamType && !disk {
 			continue // a signature or another artifact

@@ -21,6 +21,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
@@ -34,7 +35,7 @@ func TestCut(t *testing.T) {
 	r := serve(t)
 	content := diskOf(3, 3<<20)
 	packed := zstded(content)
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
 	r.artifactOf(func(m *imgspec.Manifest) {
 		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(content)}
 	}, "disk.raw.zst", packed, "zst")
@@ -110,7 +111,7 @@ func TestCut(t *testing.T) {
 func TestNeverWhole(t *testing.T) {
 	r := serve(t)
 	content := noise(4, 5<<20)
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
 	for after, want := range map[int]string{1500 << 10: "", 100: "after 500 of 5242880 bytes: unexpected EOF"} {
 		r.failing(func(w http.ResponseWriter, req *http.Request, n int) bool {
 			if isBlob(req) {
@@ -270,7 +271,7 @@ func TestWrongBlobs(t *testing.T) {
 func TestRanges(t *testing.T) {
 	r := serve(t)
 	content := noise(5, 1<<20)
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
 	for name, answer := range map[string]func(w http.ResponseWriter, from int){
 		"none": func(w http.ResponseWriter, from int) { w.Write(content) },
 		"416":  func(w http.ResponseWriter, from int) { w.WriteHeader(416) },
@@ -602,8 +603,8 @@ func TestSparse(t *testing.T) {
 	r := serve(t)
 	content := make([]byte, 8<<20)
 	copy(content[1<<20:], noise(8, 50_000))
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
-	r.artifact(stream.MediaTypePrefix+"raw.zst", "disk.raw.zst", zstded(content), "zst")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw.zst", "disk.raw.zst", zstded(content), "zst")
 	for _, tag := range []string{"raw", "zst"} {
 		o := options(t)
 		o.Decompress = true

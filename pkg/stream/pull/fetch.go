@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -54,7 +55,7 @@ func (m *Image) fetch(ctx context.Context, part, out *os.File) (File, error) {
 	var unpackErr error
 	var wait sync.WaitGroup
 	if m.inTar || m.o.Decompress {
-		unpacked = &unpacker{Image: m, out: raw.NewWriter(out, 0), sum: sha256.New()}
+		unpacked = &unpacker{Image: m, dir: filepath.Dir(out.Name()), out: raw.NewWriter(out, 0), sum: sha256.New()}
 		if err := out.Truncate(0); err != nil {
 			return File{}, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
@@ -105,16 +106,8 @@ func (m *Image) makeTitle() string {
 			name += "-" + part
 		}
 	}
-	format, packed, _ := strings.Cut(m.Format, ".")
-	if format == "" {
-		format = "img"
-	}
-	for _, suffix := range []string{"gz", "xz", "zst"} {
-		if packed != "" && compressions[suffix] == compressions[packed] {
-			format += "." + suffix
-		}
-	}
-	return name + "." + format
+	t := filetype.Parse(m.Format)
+	return name + "." + cmp.Or(string(t.Format), "img") + t.Compression.Suffix()
 }
 
 // maxTitle is shorter than the limit of file systems, for suffixes of temporary files.

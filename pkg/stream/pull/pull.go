@@ -45,6 +45,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
@@ -252,4 +253,7 @@ func (m *Image) Expected() File {
 }
 
 // packed reports whether the name or the type says that the file is compressed.
-func (m *Image) packed() bool { return compression(m.Title) != "" || compression(m.Format) != "" }
+func (m *Image) packed() bool {
+	t := filetype.Parse(m.Format)
+	return isPacked(m.Title) || t.Compression != filetype.None || t.Format == filetype.TarGz
+}

@@ -20,13 +20,14 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 const (
-	qcow2Type = stream.MediaTypePrefix + "qcow2"
-	rawGzip   = stream.MediaTypePrefix + "raw.gzip"
+	qcow2Type = filetype.MediaTypePrefix + "qcow2"
+	rawGzip   = filetype.MediaTypePrefix + "raw.gzip"
 )
 
 // A shop is a registry with images of every producer.
@@ -268,8 +269,8 @@ func TestChoice(t *testing.T) {
 func TestTarGz(t *testing.T) {
 	s := newShop(t)
 	r, content := s.server, gzipped(tarball(file{"disk.raw", rawContent}))
-	d := r.artifact(stream.MediaTypePrefix+"gce.tgz", "os-1-gcp.x86_64.tar.gz", content, "alone")
-	titleless := r.artifact(stream.MediaTypePrefix+"gce.tgz", "", content)
+	d := r.artifact(filetype.MediaTypePrefix+"gce.tgz", "os-1-gcp.x86_64.tar.gz", content, "alone")
+	titleless := r.artifact(filetype.MediaTypePrefix+"gce.tgz", "", content)
 	r.index("index", on(d, "linux", "amd64", stream.AnnotationPlatform, "gcp"))
 	r.index("titleless", on(titleless, "linux", "amd64", stream.AnnotationPlatform, "gcp"))
 	r.index("container", on(r.container(tarball(file{"disk/os.tar.gz", content}), nil), "linux", "amd64", stream.AnnotationPlatform, "gcp"))

@@ -2,25 +2,27 @@ package pull
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"os"
 	"path"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
-
-import ()
 
 // An unpacker decompresses an image, or extracts it from a tar archive.
 type unpacker struct {
 	*Image
 	name string // empty until the image is found
+	dir  string // for temporary files
 	out  sink
 	sum  hash.Hash
 }
@@ -46,7 +48,7 @@ func (u *unpacker) decompress(ctx context.Context, r io.Reader, name string, alw
 		return err
 	}
 	defer z.Close()
-	if kind == compress.None && !always {
+	if kind == filetype.None && !always {
 		return nil
 	}
 	u.name = plainName(name)
@@ -103,8 +105,8 @@ func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 			return fmt.Errorf("layer: %w", err)
 		}
 		u.name = name
-		if u.o.Decompress && compression(name) != "" && !strings.HasSuffix(name, ".tar.gz") {
-			err = u.decompress(ctx, archive, name, true)
+		if u.o.Decompress && isPacked(name) && !strings.HasSuffix(name, ".tar.gz") {
+			err = u.decompressMember(ctx, archive, name)
 		} else {
 			err = u.copy(ctx, archive)
 		}
@@ -118,11 +120,39 @@ func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 	return nil
 }
 
+// decompressMember decompresses a file of a tar archive. A zip archive is copied to a
+// temporary file first, because its directory is at its end.
+func (u *unpacker) decompressMember(ctx context.Context, r io.Reader, name string) error {
+	in := bufio.NewReader(r)
+	head, err := in.Peek(filetype.MagicSize)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if filetype.Sniff(head) != filetype.Zip {
+		return u.decompress(ctx, in, name, true)
+	}
+	f, err := os.CreateTemp(u.dir, ".spool-*")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, in); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return u.decompress(ctx, f, name, true)
+}
+
 // file returns the unpacked image.
 func (u *unpacker) file() (File, error) {
 	f := u.unpackedFile(u.name)
 	f.Size, f.SHA256 = u.out.Size(), hex.EncodeToString(u.sum.Sum(nil))
-	if !u.o.Decompress && compression(u.name) != "" {
+	if !u.o.Decompress && isPacked(u.name) {
 		return f, nil
 	}
 	f.Uncompressed = f.SHA256

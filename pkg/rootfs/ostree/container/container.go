@@ -69,7 +69,7 @@ type Options struct {
 
 	// Merge says how derived layers are laid on top of each other:
 	// [MergeOSTree], which is the default, or [MergeOCI].
-	Merge string
+	Merge Merge
 
 	everywhere bool // for tests: layers may add to any directory, whatever the base says
 
@@ -81,6 +81,9 @@ type Options struct {
 // Importer is what a merge commit says of who imported it. Hosts only show
 // it, so it does not pretend to be a version of something else.
 const Importer = "ohp-assemble"
+
+// A Merge is a rule for merging derived layers.
+type Merge = string
 
 // Ways to merge derived layers. They differ where there are warnings.
 const (

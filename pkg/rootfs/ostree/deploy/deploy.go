@@ -49,7 +49,7 @@ type Options struct {
 	System    *rootfs.Inode   // what repo.Tree(Commit) returns, if the caller has it already
 	Stateroot string          // name of the operating system below ostree/deploy; empty means coreos.DefaultStateroot
 	Origin    string          // container reference that updates come from, "ostree-unverified-registry:…" or such
-	BLSAppend string          // see coreos.Choices; empty means coreos.DefaultBLSAppend
+	BLSAppend string          // see coreos.Config; empty means coreos.DefaultBLSAppend
 	Aleph     Aleph
 	Time      rootfs.Time // modification time of what is not in the commit; at least a second after the epoch
 }

@@ -37,8 +37,8 @@ func TestFixture(t *testing.T) {
 	}
 	tree, err := container.Import(img, container.Options{Reference: "docker://localhost/ohp-fixture:fixture"})
 	try(t, err)
-	try(t, coreos.Preflight(tree.Root, runtime.GOARCH, false))
-	choices, err := coreos.ReadChoices(tree.Root, runtime.GOARCH)
+	try(t, coreos.Preflight(tree.Root, false))
+	choices, err := coreos.ReadConfig(tree.Root, runtime.GOARCH)
 	try(t, err)
 	args := choices.Kargs("qemu", []string{"mine"})
 	if !strings.HasPrefix(args.String(), "rw ") || !strings.HasSuffix(args.String(), " mine") {
