@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/walk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -66,64 +66,54 @@ type reader struct {
 	block     int64 // size
 	rockRidge bool
 	joliet    bool
-	skip      int             // bytes of the system use area that are not Rock Ridge's
-	claimed   map[uint32]bool // extents of directories
-	left      int64           // bytes that directories may still have
-	names     int
-	hops      int // continuation areas that were read
+	skip      int         // bytes of the system use area that are not Rock Ridge's
+	entries   []entry     // by inode number; the first is the root
+	claims    walk.Claims // extents of directories
+	left      int64       // bytes that directories may still have
+	names     int         // entries that were read
+	hops      int         // continuation areas that were read
 }
 
-// directory returns the tree of a directory at a path.
-func (rd *reader) directory(dir entry, at string) (*rootfs.Inode, error) {
-	entries, err := rd.entries(dir.record)
-	if err != nil {
-		return nil, fmt.Errorf("/%s: %w", at, err)
-	}
-	in := rootfs.Dir(0o555)
-	dir.apply(in)
-	for _, e := range entries {
-		name := path.Join(at, e.name)
-		switch {
-		case e.relocated:
-			continue
-		case !rootfs.ValidName(e.name):
-			return nil, fmt.Errorf("/%s: invalid name %q", at, e.name)
-		case in.Children[e.name] != nil:
-			return nil, fmt.Errorf("/%s: two entries of this name", name)
-		case len(name) > maxPath:
-			return nil, fmt.Errorf("/%s: path of more than %d bytes", at, maxPath)
-		}
-		child, err := rd.child(e, name)
-		if err != nil {
-			return nil, err
-		}
-		in.Children[e.name] = child
-	}
-	return in, nil
-}
-
-// child returns the inode of an entry.
-func (rd *reader) child(e entry, name string) (*rootfs.Inode, error) {
+// Inode implements [walk.Source]. An inode number is the index of an entry, so
+// that every name has an inode of its own; ISO 9660 has no hard links.
+func (rd *reader) Inode(ino uint64) (*rootfs.Inode, []walk.Entry, error) {
+	e := rd.entries[ino]
 	if e.child != 0 {
-		moved, err := rd.movedDirectory(e)
-		if err != nil {
-			return nil, fmt.Errorf("/%s: relocated directory: %w", name, err)
+		var err error
+		if e, err = rd.movedDirectory(e); err != nil {
+			return nil, nil, fmt.Errorf("relocated directory: %w", err)
 		}
-		return rd.directory(moved, name)
 	}
-	if e.Flags&flagDirectory != 0 {
-		return rd.directory(e, name)
+	if e.child != 0 || e.Flags&flagDirectory != 0 {
+		in := rootfs.Dir(0o555)
+		e.apply(in)
+		entries, err := rd.list(e.record)
+		return in, entries, err
 	}
 	in := rootfs.File(0o555, nil)
 	e.apply(in)
-	if !in.IsFile() {
-		return in, nil
-	}
 	var err error
-	if in.Content, err = rd.content(e); err != nil {
-		return nil, fmt.Errorf("/%s: %w", name, err)
+	if in.IsFile() {
+		in.Content, err = rd.content(e)
 	}
-	return in, nil
+	return in, nil, err
+}
+
+// list returns the names in a directory, and appends their entries to those of
+// the reader.
+func (rd *reader) list(dir record) (names []walk.Entry, err error) {
+	all, err := rd.readEntries(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all {
+		if e.relocated { // its own directory has an entry for it
+			continue
+		}
+		names = append(names, walk.Entry{Name: e.name, Ino: uint64(len(rd.entries))})
+		rd.entries = append(rd.entries, e)
+	}
+	return names, nil
 }
 
 // movedDirectory returns the directory that the entry of a relocated one stands
@@ -183,8 +173,8 @@ func (rd *reader) extent(rec record) (*io.SectionReader, error) {
 	return io.NewSectionReader(rd.r, at, int64(rec.Size)), nil
 }
 
-// entries returns the entries of a directory without itself and its parent.
-func (rd *reader) entries(dir record) ([]entry, error) {
+// readEntries returns the entries of a directory without itself and its parent.
+func (rd *reader) readEntries(dir record) ([]entry, error) {
 	b, err := rd.readDirectory(dir)
 	if err != nil {
 		return nil, err
@@ -215,8 +205,8 @@ func (rd *reader) entries(dir record) ([]entry, error) {
 			all = append(all, e)
 		}
 		continued = e.Flags&flagContinued != 0
-		if rd.names++; rd.names > maxNames {
-			return nil, fmt.Errorf("more than %d names", maxNames)
+		if rd.names++; rd.names > limits.Names {
+			return nil, fmt.Errorf("more than %d names", limits.Names)
 		}
 	}
 	return all, nil
@@ -225,14 +215,13 @@ func (rd *reader) entries(dir record) ([]entry, error) {
 // readDirectory returns the bytes of a directory that has not been read yet.
 func (rd *reader) readDirectory(dir record) ([]byte, error) {
 	switch {
-	case rd.claimed[dir.Extent]:
+	case !rd.claims.Claim(uint64(dir.Extent)):
 		return nil, errors.New("directory with two parents")
 	case dir.Size > maxDirectory:
 		return nil, fmt.Errorf("directory of more than %d bytes", maxDirectory)
 	case int64(dir.Size) > rd.left:
 		return nil, errors.New("directories are larger than the file system")
 	}
-	rd.claimed[dir.Extent] = true
 	rd.left -= int64(dir.Size)
 	content, err := rd.extent(dir)
 	if err != nil {

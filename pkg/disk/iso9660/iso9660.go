@@ -21,17 +21,19 @@ import (
 	"strings"
 	"unicode/utf16"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/walk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 const (
-	sector       = 2048 // size of the volume descriptors
-	systemArea   = 16   // sectors before them
-	maxVolumes   = 64   // volume descriptors that are read
-	maxNames     = 1 << 20
+	sector       = 2048     // size of the volume descriptors
+	systemArea   = 16       // sectors before them
+	maxVolumes   = 64       // volume descriptors that are read
 	maxDirectory = 64 << 20 // bytes
-	maxPath      = 8192     // bytes: twice the limit of a system call
 )
+
+// limits bound the tree that [Read] returns.
+var limits = walk.Limits{Names: 1 << 19, Path: walk.Default.Path, Bytes: 256 << 20}
 
 // A descriptor is the part of a volume descriptor that the primary and the
 // supplementary one have in common (ECMA-119, 8.4 and 8.5).
@@ -126,7 +128,7 @@ func read(r io.ReaderAt, size int64) (*rootfs.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	rd := &reader{r: r, size: size, block: int64(primary.BlockSize), claimed: map[uint32]bool{}, left: size}
+	rd := &reader{r: r, size: size, block: int64(primary.BlockSize), left: size}
 	if b := primary.BlockSize; b < 512 || b > sector || b&(b-1) != 0 {
 		return nil, fmt.Errorf("primary volume descriptor: invalid block size %d", b)
 	}
@@ -137,7 +139,9 @@ func read(r io.ReaderAt, size int64) (*rootfs.Inode, error) {
 	if !rd.rockRidge && joliet != nil {
 		rd.joliet, top.record = true, joliet.Root
 	}
-	return rd.directory(top, "")
+	top.Flags |= flagDirectory
+	rd.entries = []entry{top}
+	return walk.Tree(rd, 0, limits)
 }
 
 // volumes returns the primary volume descriptor, and that of Joliet if there is

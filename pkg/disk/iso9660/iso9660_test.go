@@ -214,7 +214,7 @@ func TestHostile(t *testing.T) {
 			for _, at := range records(b, "FILE.;1") {
 				order.PutUint32(b[at+2:], 0xfffffff0)
 			}
-		}, "/dir/file: extent of 2 bytes"},
+		}, "dir/file: extent of 2 bytes"},
 		"continuation that continues itself": {func(b []byte) {
 			ce := bytes.LastIndex(b, []byte("CE\x1c\x01"))
 			area := b[int(order.Uint32(b[ce+4:]))*sector:]

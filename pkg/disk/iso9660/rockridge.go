@@ -79,7 +79,7 @@ func (rd *reader) readPosix(area []byte) (p posix, err error) {
 		}
 		block, off, n := int64(order.Uint32(next[4:])), int64(order.Uint32(next[12:])), int64(order.Uint32(next[20:]))
 		rd.hops++
-		if total += int(min(n, maxArea)); total > maxArea || n == 0 || rd.hops > maxNames {
+		if total += int(min(n, maxArea)); total > maxArea || n == 0 || rd.hops > limits.Names {
 			return p, fmt.Errorf("system use area of more than %d bytes", maxArea)
 		}
 		area = make([]byte, n)

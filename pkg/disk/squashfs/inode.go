@@ -1,10 +1,11 @@
 package squashfs
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"path"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/walk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -90,27 +91,15 @@ type (
 	}
 )
 
-// A listing is where the entries of a directory are.
-type listing struct {
-	ref  uint64 // in the table of directories
-	size int64  // bytes
-}
-
-// inode returns the inode of a reference, a directory without its entries.
-func (rd *reader) inode(ref uint64) (in *rootfs.Inode, list listing, err error) {
-	if in, ok := rd.inodes[ref]; ok {
-		if in.IsDir() {
-			return nil, list, errors.New("directory with two parents")
-		}
-		return in, list, nil
-	}
+// Inode implements [walk.Source]. The number of an inode is its reference.
+func (rd *reader) Inode(ref uint64) (in *rootfs.Inode, entries []walk.Entry, err error) {
 	s, err := rd.at(rd.InodeTable, ref)
 	if err != nil {
-		return nil, list, err
+		return nil, nil, err
 	}
 	var h header
 	if err := s.decode(&h); err != nil {
-		return nil, list, err
+		return nil, nil, err
 	}
 	kind, long := h.Type, h.Type > extended
 	if long {
@@ -118,13 +107,12 @@ func (rd *reader) inode(ref uint64) (in *rootfs.Inode, list listing, err error) 
 	}
 	mode, ok := modes[kind]
 	if !ok || int(h.UID) >= len(rd.ids) || int(h.GID) >= len(rd.ids) {
-		return nil, list, fmt.Errorf("inode of type %d with owners %d and %d", h.Type, h.UID, h.GID)
+		return nil, nil, fmt.Errorf("inode of type %d with owners %d and %d", h.Type, h.UID, h.GID)
 	}
 	in = &rootfs.Inode{Mode: mode | uint32(h.Mode)&0o7777, UID: rd.ids[h.UID], GID: rd.ids[h.GID], MTime: rootfs.Time{Sec: int64(h.MTime)}}
-	rd.inodes[ref] = in
 	switch kind {
 	case typeDir:
-		list, err = rd.readListing(s, in, long)
+		entries, err = rd.readDir(s, in, long)
 	case typeFile:
 		err = rd.readFile(s, in, long)
 	case typeLink:
@@ -132,11 +120,11 @@ func (rd *reader) inode(ref uint64) (in *rootfs.Inode, list listing, err error) 
 	default:
 		err = rd.readSpecial(s, in, kind, long)
 	}
-	return in, list, err
+	return in, entries, err
 }
 
-// readListing reads the rest of a directory's inode.
-func (rd *reader) readListing(s *stream, in *rootfs.Inode, long bool) (list listing, err error) {
+// readDir reads the rest of a directory's inode, and the entries.
+func (rd *reader) readDir(s *stream, in *rootfs.Inode, long bool) (entries []walk.Entry, err error) {
 	var d longDirInode
 	if long {
 		err = s.decode(&d)
@@ -148,74 +136,50 @@ func (rd *reader) readListing(s *stream, in *rootfs.Inode, long bool) (list list
 	if err == nil {
 		in.Xattrs, err = rd.readXattrs(d.Xattr)
 	}
-	in.Children = map[string]*rootfs.Inode{}
-	return listing{uint64(d.Block)<<16 | uint64(d.Offset), int64(d.Size) - 3}, err // the size counts "." and ".."
-}
-
-// readDir reads the entries of a directory, and all inodes below it.
-func (rd *reader) readDir(in *rootfs.Inode, list listing, dir string) error {
-	if list.size <= 0 {
-		return nil
+	left := int64(d.Size) - 3 // the size counts "." and ".."
+	if err != nil || left <= 0 {
+		return nil, err
 	}
-	s, err := rd.at(rd.DirTable, list.ref)
-	for err == nil && list.size > 0 {
-		var h dirHeader
-		if err = s.decode(&h); err == nil && h.Count >= 256 {
-			err = fmt.Errorf("%d entries after one header", h.Count)
+	if s, err = rd.at(rd.DirTable, uint64(d.Block)<<16|uint64(d.Offset)); err != nil {
+		return nil, err
+	}
+	for left > 0 {
+		run, size, err := readRun(s)
+		if err != nil {
+			return nil, err
 		}
-		list.size -= 12
-		for i := uint32(0); err == nil && i <= h.Count; i++ {
-			var name string
-			var ref uint64
-			if name, ref, err = readEntry(s, h); err != nil {
-				break
-			}
-			list.size -= 8 + int64(len(name))
-			if err := rd.addChild(in, dir, name, ref); err != nil {
-				return err
-			}
+		entries, left = append(entries, run...), left-size
+		if len(entries) > limits.Names {
+			return nil, fmt.Errorf("more than %d names", limits.Names)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("/%s: %w", dir, err)
-	}
-	return nil
+	return entries, nil
 }
 
-// readEntry reads an entry after a header. It returns the name and the
-// reference of the inode.
-func readEntry(s *stream, h dirHeader) (name string, ref uint64, err error) {
-	var e dirEntry
-	if err := s.decode(&e); err != nil {
-		return "", 0, err
+// readRun reads a directory header and the entries after it. It returns their
+// size.
+func readRun(s *stream) (entries []walk.Entry, size int64, err error) {
+	var h dirHeader
+	if err := s.decode(&h); err != nil {
+		return nil, 0, err
 	}
-	b, err := s.take(int(e.Size) + 1)
-	return string(b), uint64(h.Block)<<16 | uint64(e.Offset), err
-}
-
-// addChild adds the inode of a reference to a directory.
-func (rd *reader) addChild(in *rootfs.Inode, dir, name string, ref uint64) error {
-	at := path.Join(dir, name)
-	rd.names++
-	switch {
-	case !rootfs.ValidName(name):
-		return fmt.Errorf("/%s: invalid name %q", dir, name)
-	case in.Children[name] != nil:
-		return fmt.Errorf("/%s: two entries of this name", at)
-	case len(at) > maxPath:
-		return fmt.Errorf("/%s: path of more than %d bytes", dir, maxPath)
-	case rd.names > maxNames:
-		return fmt.Errorf("more than %d names", maxNames)
+	if h.Count >= 256 {
+		return nil, 0, fmt.Errorf("%d entries after one header", h.Count)
 	}
-	child, list, err := rd.inode(ref)
-	if err != nil {
-		return fmt.Errorf("/%s: %w", at, err)
+	size = int64(binary.Size(h))
+	for range h.Count + 1 {
+		var e dirEntry
+		if err := s.decode(&e); err != nil {
+			return nil, 0, err
+		}
+		name, err := s.take(int(e.Size) + 1)
+		if err != nil {
+			return nil, 0, err
+		}
+		entries = append(entries, walk.Entry{Name: string(name), Ino: uint64(h.Block)<<16 | uint64(e.Offset)})
+		size += int64(binary.Size(e) + len(name))
 	}
-	in.Children[name] = child
-	if child.IsDir() {
-		return rd.readDir(child, list, at)
-	}
-	return nil
+	return entries, size, nil
 }
 
 // readLink reads the rest of a symbolic link's inode.
@@ -224,7 +188,7 @@ func (rd *reader) readLink(s *stream, in *rootfs.Inode, long bool) error {
 	if err := s.decode(&l); err != nil {
 		return err
 	}
-	if l.Size > maxPath {
+	if int64(l.Size) > int64(limits.Path) {
 		return errors.New("symbolic link that is too long")
 	}
 	target, err := s.take(int(l.Size))

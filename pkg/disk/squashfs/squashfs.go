@@ -21,6 +21,7 @@ import (
 	"io"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/walk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -29,10 +30,12 @@ const (
 	metaSize  = 8192       // of a metadata block, inflated
 	absent    = ^uint64(0) // offset of a table that is missing
 	none      = ^uint32(0) // index of a fragment or of attributes that are missing
-	maxNames  = 1 << 20
-	maxBlocks = 1 << 22 // data blocks of all files: 512 GiB at the usual 128 KiB
-	maxPath   = 8192    // bytes: twice the limit of a system call
+	maxTable  = 1 << 20    // entries of a table
+	maxBlocks = 1 << 22    // data blocks of all files: 512 GiB at the usual 128 KiB
 )
+
+// limits bound the tree that [Read] returns.
+var limits = walk.Limits{Names: 1 << 20, Path: walk.Default.Path, Bytes: 256 << 20}
 
 // A superblock is struct squashfs_super_block.
 type superblock struct {
@@ -72,9 +75,7 @@ type reader struct {
 	xattrs    []xattrID
 	xattrData int64 // offset of the table of names and values
 
-	inodes map[uint64]*rootfs.Inode // by reference, for hard links
-	names  int
-	blocks int
+	blocks int // of all files
 }
 
 // Read returns the tree of a squashfs file system in size bytes. Content is not
@@ -89,7 +90,7 @@ func Read(r io.ReaderAt, size int64) (*rootfs.Inode, error) {
 }
 
 func read(r io.ReaderAt, size int64) (*rootfs.Inode, error) {
-	rd := &reader{r: r, size: size, inodes: map[uint64]*rootfs.Inode{}}
+	rd := &reader{r: r, size: size}
 	b := make([]byte, binary.Size(rd.superblock))
 	if err := rootfs.ReadFull(r, b, 0); err != nil {
 		return nil, fmt.Errorf("superblock: %w", err)
@@ -103,14 +104,7 @@ func read(r io.ReaderAt, size int64) (*rootfs.Inode, error) {
 	if err := rd.readTables(); err != nil {
 		return nil, err
 	}
-	root, list, err := rd.inode(rd.RootInode)
-	if err == nil && !root.IsDir() {
-		err = errors.New("not a directory")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("root: %w", err)
-	}
-	return root, rd.readDir(root, list, "")
+	return walk.Tree(rd, rd.RootInode, limits)
 }
 
 // check returns an error if the superblock is not that of a file system that
@@ -169,8 +163,8 @@ func (rd *reader) readTables() (err error) {
 func readTable[T any](rd *reader, at uint64, count int64) ([]T, error) {
 	var record T
 	size := int64(binary.Size(record))
-	if count > maxNames {
-		return nil, fmt.Errorf("%d entries, at most %d are read", count, maxNames)
+	if count > maxTable {
+		return nil, fmt.Errorf("%d entries, at most %d are read", count, maxTable)
 	}
 	blocks := (count*size + metaSize - 1) / metaSize
 	index, err := rd.raw(at, blocks*8)

@@ -23,7 +23,7 @@ func source(t testing.TB) string {
 	dir := t.TempDir()
 	treetest.Run(t, "sh", "-ec", `cd "$1"
 		mkdir -p a/b/c many empty; echo hello >a/file; ln a/file a/b/hard; : >nothing
-		seq 300000 >large; truncate -s 3M holes; echo end >>holes; head -c 131072 /dev/urandom >block; head -c 131073 /dev/urandom >blocks
+		seq 60000 >large; truncate -s 3M holes; echo end >>holes; head -c 131072 /dev/urandom >block; head -c 131073 /dev/urandom >blocks
 		for i in $(seq 2000); do echo $i >many/name-$i; done
 		ln -s "$(printf '%0300d' 1)" link; mkfifo fifo; mknod device b 8 70000; mknod null c 1 3
 		chmod 4755 a/file; chmod 1777 a; chown 12:3456789 a/b
@@ -49,7 +49,7 @@ func image(t testing.TB, dir string, options ...string) (name string, b []byte) 
 // TestRead compares images of mksquashfs with the directory they were made of.
 func TestRead(t *testing.T) {
 	dir := source(t)
-	for _, options := range []string{"-comp gzip", "-comp xz", "-comp zstd", "-comp gzip -noI -noD -noF -noX", "-comp zstd -no-fragments -b 4096", "-comp gzip -b 1M -always-use-fragments", "-comp xz -b 1M"} {
+	for _, options := range []string{"-comp gzip", "-comp xz", "-comp zstd", "-comp gzip -noI -noD -noF -noX", "-comp zstd -no-fragments -b 4096", "-comp gzip -b 1M -always-use-fragments"} {
 		_, b := image(t, dir, strings.Fields(options)...)
 		root, err := Read(bytes.NewReader(b), int64(len(b)))
 		if err == nil {
@@ -110,12 +110,12 @@ func TestHostile(t *testing.T) {
 		"block size":       {func(b []byte) { order.PutUint32(b[12:], 1<<30) }, "block size"},
 		"lzo":              {func(b []byte) { b[20] = 3 }, "compression 3 lzo"},
 		"used":             {super(40, 1<<40), "cut short"},
-		"root":             {super(32, 1<<40), "root: "},
+		"root":             {super(32, 1<<40), "squashfs: .: "},
 		"no owners":        {func(b []byte) { order.PutUint16(b[26:], 0) }, "owners"},
 		"owners outside":   {super(48, 1<<50), "table of owners"},
 		"many fragments":   {func(b []byte) { order.PutUint32(b[16:], 1<<31) }, "table of fragments"},
-		"inodes outside":   {super(64, 1<<62), "root: "},
-		"directory absent": {super(72, ^uint64(0)), "/: "},
+		"inodes outside":   {super(64, 1<<62), "squashfs: .: "},
+		"directory absent": {super(72, ^uint64(0)), "squashfs: .: "},
 		"fragments absent": {super(80, ^uint64(0)), "table of fragments"},
 		"root in itself": {func(b []byte) { // all entries refer to the root
 			root := order.Uint64(b[32:])
@@ -125,7 +125,7 @@ func TestHostile(t *testing.T) {
 					order.PutUint16(b[at:], uint16(root))
 				}
 			}
-		}, "directory with two parents"},
+		}, "is a directory of another name"},
 	} {
 		b := bytes.Clone(good)
 		c.change(b)
@@ -148,7 +148,7 @@ func TestBombs(t *testing.T) {
 		if b, err := inflate(pack("8192"), limit); err != nil || len(b) != limit {
 			t.Errorf("compression %d: %d bytes, %v", compression, len(b), err)
 		}
-		if b, err := inflate(pack("100000000"), limit); err == nil {
+		if b, err := inflate(pack("20000000"), limit); err == nil {
 			t.Errorf("compression %d: %d bytes of a bomb", compression, len(b))
 		}
 	}

@@ -188,7 +188,7 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// TestDamagedLayout: what is wrong with a layout is said with the whole path.
+// TestDamagedLayout: errors of a layout contain the whole path.
 func TestDamagedLayout(t *testing.T) {
 	pull := func(dir string) error {
 		_, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir()))
@@ -272,7 +272,7 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestTLS refuses what it should not talk to unless told to.
+// TestTLS: a registry without a valid certificate is rejected by default.
 func TestTLS(t *testing.T) {
 	m := newImage(tarball(file{"etc/a", "a"}))
 	reg := serve(t, m, m.done())
@@ -364,7 +364,7 @@ func TestFull(t *testing.T) {
 func TestInflateLimit(t *testing.T) {
 	p := newPipe()
 	go func() { p.closeWrite(p.readFrom(bytes.NewReader(make([]byte, 3*chunk)), 2*chunk)) }()
-	if _, err := layer.Scan(p, &bytes.Buffer{}, layer.Limits{}); err != nil && !strings.Contains(err.Error(), "honest") {
+	if _, err := layer.Scan(p, &bytes.Buffer{}, layer.Limits{}); err != nil && !strings.Contains(err.Error(), "legitimate") {
 		t.Error(err)
 	}
 	if err := p.closeRead(); err == nil || !strings.Contains(err.Error(), "inflates to more than") {
@@ -516,7 +516,7 @@ func TestKill(t *testing.T) {
 		if left, _ := filepath.Glob(o.Cache + "/v1/layers/*.tmp"); len(left) > 0 {
 			unfinished++
 		}
-		// Whatever is there under its own name is whole.
+		// Every file under its final name is complete.
 		for name, d := range snapshot(t, o.Cache) {
 			if want[name] != d {
 				t.Errorf("after %d: %s is %s, want %s", i, name, d, want[name])

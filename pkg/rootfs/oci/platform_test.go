@@ -269,7 +269,7 @@ func TestLayouts(t *testing.T) {
 		"none":                {[]imgspec.Descriptor{arm, v3}, "", "amd64", "no image for linux/amd64, there is linux/amd64/v3, linux/arm64/v8"},
 		"index":               {[]imgspec.Descriptor{m.index(base, arm), m.artifact("sbom", nil)}, "", "amd64", "base"},
 		"the same twice":      {[]imgspec.Descriptor{named("a", base), named("b", base)}, "", "amd64", "base"},
-		"ambiguous":           {[]imgspec.Descriptor{named("a", base), other}, "", "amd64", "several images for linux/amd64: add the name or digest of one: a, @" + other.Digest.String()},
+		"ambiguous":           {[]imgspec.Descriptor{named("a", base), other}, "", "amd64", "several images for linux/amd64, add the name or digest of one: a, @" + other.Digest.String()},
 		"index beside it":     {[]imgspec.Descriptor{named("a", base), named("b", m.index(other))}, "", "amd64", "name or digest of one: a, b"},
 		"by name":             {[]imgspec.Descriptor{named("a", base), named("b", other)}, "b", "amd64", "other"},
 		"index by name":       {[]imgspec.Descriptor{named("a", base), named("b", m.index(other, arm))}, "b", "amd64", "other"},

@@ -413,7 +413,7 @@ func TestSigned(t *testing.T) {
 	})
 }
 
-// checkSkopeo asks skopeo what a policy says of an image.
+// checkSkopeo returns the verdict of skopeo about an image.
 func checkSkopeo(t *testing.T, ref string, o Options, allowed bool) {
 	t.Helper()
 	t.Run("skopeo", func(t *testing.T) {
@@ -497,7 +497,7 @@ func TestSignedPKI(t *testing.T) {
 	}
 }
 
-// run runs a program and returns what it prints.
+// run runs a program and returns its output.
 func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -533,7 +533,7 @@ func TestSignedByGPG(t *testing.T) {
 		for name, want := range map[string]string{"example.org/os:1": "", "example.org/os:2": "is not accepted"} {
 			o := options(t, t.TempDir())
 			o.Policy = writePolicy(t, `{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":%q,"signedIdentity":{"type":"exactReference","dockerReference":%q}}]}`, key, name)
-			// What skopeo says is what we must say.
+			// Our verdict must be that of skopeo.
 			err := exec.Command(skopeo, "--policy", o.Policy, "copy", "dir:"+dst, "dir:"+t.TempDir()).Run()
 			if (err == nil) != (want == "") {
 				t.Errorf("%s: skopeo says %v", name, err)

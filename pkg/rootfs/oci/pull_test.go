@@ -225,7 +225,7 @@ func TestWarm(t *testing.T) {
 		t.Errorf("%d requests for 2 layers", n)
 	}
 
-	// By tag, the registry is asked what it is; by digest it is not asked.
+	// For a tag the registry is asked; for a cached digest it is not.
 	img, err = Pull(t.Context(), reg.ref, options(t, cache))
 	if err != nil {
 		t.Fatal(err)
@@ -258,8 +258,8 @@ func TestWarm(t *testing.T) {
 	}
 }
 
-// TestSameLayers pulls an image that was compressed again: what its layers
-// inflate to is in the cache.
+// TestSameLayers pulls an image that was compressed again, with the same tars as in the
+// cache.
 func TestSameLayers(t *testing.T) {
 	tars := [][]byte{tarball(file{"etc/a", noise(3, 200_000)}), tarball(file{"etc/c", "c"})}
 	first, second := newImage(tars...), newImage()

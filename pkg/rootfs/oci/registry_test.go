@@ -162,9 +162,9 @@ func TestShortNames(t *testing.T) {
 		{"[aliases]\n\"my-os\"=\"HOST/os\"\n", "my-os:stable", ""},
 		{"[aliases]\n\"my-os\"=\"HOST/os\"\n", "my-os@" + top.String(), ""},
 		{"unqualified-search-registries=[\"HOST\"]\n", "os:stable", ""},
-		{"unqualified-search-registries=[\"HOST\",\"b.example\"]\n", "os:stable", "write one of HOST/os, b.example/os"},
-		{"", "os:stable", "write docker.io/library/os if"},
-		{"", "a/os:stable", "write docker.io/a/os if"},
+		{"unqualified-search-registries=[\"HOST\",\"b.example\"]\n", "os:stable", "use one of HOST/os, b.example/os"},
+		{"", "os:stable", "the full name may be docker.io/library/os"},
+		{"", "a/os:stable", "the full name may be docker.io/a/os"},
 	} {
 		o := options(t, t.TempDir())
 		write(t, o.Registry.RegistryConf, []byte(strings.ReplaceAll(tc.conf, "HOST", host)))

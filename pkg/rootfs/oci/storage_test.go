@@ -60,7 +60,7 @@ func (s *testStore) save(t *testing.T) {
 	write(t, filepath.Join(s.root, s.driver+"-layers/layers.json"), mustJSON(s.layers))
 }
 
-// split notes what a tar is without its files, and stores those.
+// split stores the files of a tar, and the rest of it as tar-split does.
 func split(t *testing.T, tarball []byte, dir string) []byte {
 	t.Helper()
 	var lines bytes.Buffer
@@ -208,7 +208,7 @@ func TestStorageFaults(t *testing.T) {
 		"composefs": {change: func(t *testing.T, st *testStore, dir string) {
 			write(t, filepath.Join(filepath.Dir(dir), "composefs-data/composefs.blob"), nil)
 		}, want: "is kept for composefs"},
-		"endless": {change: func(t *testing.T, st *testStore, _ string) { st.layers[0]["parent"] = st.layers[0]["id"]; st.save(t) }, want: "no sound place"},
+		"endless": {change: func(t *testing.T, st *testStore, _ string) { st.layers[0]["parent"] = st.layers[0]["id"]; st.save(t) }, want: "not a valid ID"},
 		"odd note": {change: func(t *testing.T, st *testStore, _ string) {
 			write(t, filepath.Join(st.root, "overlay-layers", st.layers[0]["id"].(string)+".tar-split.gz"), gzipped([]byte(`{"type":3}`)))
 		}, kind: ErrVerify, want: "blob has 0 bytes"},
@@ -255,7 +255,7 @@ func TestStorageUnreadable(t *testing.T) {
 	checkFault(t, err, nil, "podman unshare")
 }
 
-// TestBuildah pulls what buildah has built.
+// TestBuildah pulls images that buildah has built.
 func TestBuildah(t *testing.T) {
 	buildah, skopeo := treetest.Tool(t, "buildah"), treetest.Tool(t, "skopeo")
 	treetest.Root(t)
@@ -283,7 +283,7 @@ func TestBuildah(t *testing.T) {
 		do("add", up, dir+"/c", "/etc/c")
 		do("commit", "-q", up, "localhost/os:2")
 		files["etc/c"] = "c"
-		// What skopeo reads from the store is what we must read.
+		// The result must be that of skopeo.
 		run(t, nil, skopeo, append(append([]string{"--insecure-policy", "copy"}, "--dest-oci-accept-uncompressed-layers"), fmt.Sprintf("containers-storage:[%s@%s+%s]localhost/os:2", driver, dir+"/root", dir+"/run"), "oci:"+dir+"/copy")...)
 		o := options(t, t.TempDir())
 		ours, err := Pull(t.Context(), fmt.Sprintf("containers-storage:[%s@%s]localhost/os:2", driver, dir+"/root"), o)
@@ -393,7 +393,7 @@ func TestStorageConf(t *testing.T) {
 		t.Setenv(name, "")
 	}
 	t.Setenv("HOME", home)
-	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // what podman unshare sets
+	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // set by podman unshare
 	user := filepath.Join(home, ".config/containers/storage.conf")
 	explicit := filepath.Join(t.TempDir(), "storage.conf")
 	for _, tc := range []struct{ user, explicit, driver, root string }{
