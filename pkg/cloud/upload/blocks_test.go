@@ -213,7 +213,7 @@ func TestBlocksErrors(t *testing.T) {
 		want    string
 	}{
 		{0, nil, "a disk of 0 bytes"},
-		{64<<40 + 512, nil, "must have 1 byte to 64 TiB"}, // "EBS: a snapshot has at most 64 TiB"
+		{64<<40 + 512, nil, "must be 1 byte to 64 TiB"}, // "EBS: a snapshot has at most 64 TiB"
 		{1 << 20, []disk.Extent{{Blob: broken{}}}, "a bad sector"},
 	} {
 		img, err := disk.New(tc.size, tc.extents...)
