@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 )
@@ -150,8 +151,8 @@ func TestWriteFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, kind := range []compress.Kind{compress.None, compress.Zstd} {
-			if kind != compress.None && p.Compression == "" {
+		for _, kind := range []filetype.Compression{filetype.None, filetype.Zstd} {
+			if kind != filetype.None && p.Compression == "" {
 				continue
 			}
 			f, err := os.Create(filepath.Join(t.TempDir(), "image"))
@@ -159,7 +160,7 @@ func TestWriteFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			if p.Format.Plan != nil && kind == compress.None {
+			if p.Format.Plan != nil && kind == filetype.None {
 				disktest.Noise(3 << 20).WriteTo(f) // must not show
 			}
 			spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
@@ -172,10 +173,10 @@ func TestWriteFile(t *testing.T) {
 			if err := p.Format.WriteFile(Output{File: f, Compression: kind, Plain: plain, Packed: packed}, img, facts); err != nil {
 				t.Fatalf("%s: %v", p.ID, err)
 			}
-			if kind == compress.None {
+			if kind == filetype.None {
 				packed = plain
 			}
-			if n, sum, _ := content(t, f, compress.None); sum != hex.EncodeToString(packed.Sum(nil)) {
+			if n, sum, _ := content(t, f, filetype.None); sum != hex.EncodeToString(packed.Sum(nil)) {
 				t.Errorf("%s, %s: the file of %d bytes is not what was shown", p.ID, kind, n)
 			}
 			n, sum, head := content(t, f, kind)
@@ -191,7 +192,7 @@ func TestWriteFile(t *testing.T) {
 }
 
 // checkPlan compares a file with its plan, at random ranges if it is not compressed.
-func checkPlan(t *testing.T, p Platform, f *os.File, kind compress.Kind, size int64, img *disk.Image, facts Metadata) {
+func checkPlan(t *testing.T, p Platform, f *os.File, kind filetype.Compression, size int64, img *disk.Image, facts Metadata) {
 	t.Helper()
 	if (p.Format.Plan == nil) == (p.Format.Write == nil) {
 		t.Fatalf("%s: its format must have one of Plan and Write", p.ID)
@@ -206,17 +207,17 @@ func checkPlan(t *testing.T, p Platform, f *os.File, kind compress.Kind, size in
 	if file.Size() != size {
 		t.Errorf("%s, %s: %d bytes, planned %d", p.ID, kind, size, file.Size())
 	}
-	if kind == compress.None {
+	if kind == filetype.None {
 		disktest.Ranges(t, f.Name(), file)
 	}
 }
 
 // content returns the size, digest and beginning of the content of a compressed file.
-func content(t testing.TB, f *os.File, kind compress.Kind) (n int64, sum, head string) {
+func content(t testing.TB, f *os.File, kind filetype.Compression) (n int64, sum, head string) {
 	t.Helper()
 	var r io.Reader = io.NewSectionReader(f, 0, 1<<40)
-	if kind != compress.None {
-		var is compress.Kind
+	if kind != filetype.None {
+		var is filetype.Compression
 		var err error
 		if r, is, err = compress.NewReader(r); err != nil || is != kind {
 			t.Fatal(is, err)

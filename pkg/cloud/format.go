@@ -138,9 +138,9 @@ func ebsSize(size int64) error {
 
 // Output is the destination of a disk's file.
 type Output struct {
-	File        *os.File      // empty
-	Compression compress.Kind // of the file
-	Level       int           // of the compression; zero is its default
+	File        *os.File             // empty
+	Compression filetype.Compression // of the file
+	Level       int                  // of the compression; zero is its default
 
 	// Plain is written every byte of the file before compression, and Packed, if
 	// the file is compressed, every byte after it.
@@ -156,12 +156,12 @@ func (f Format) WriteFile(out Output, img *disk.Image, facts Metadata) error {
 		if err != nil {
 			return err
 		}
-		if out.Compression == compress.None {
+		if out.Compression == filetype.None {
 			return raw.WriteFile(out.File, file, out.Plain)
 		}
 		write = func(w io.Writer) error { return copyImage(w, file, out.Plain) }
 	}
-	if out.Compression == compress.None {
+	if out.Compression == filetype.None {
 		return write(out.File)
 	}
 	z, err := compress.NewWriter(io.MultiWriter(out.File, out.Packed), out.Compression, compress.Options{Level: out.Level, Name: facts.Name + "." + f.Suffix})
