@@ -107,7 +107,7 @@ func checkBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
 	}
 	d := digest.FromBytes(b)
 	if want != "" && d != want {
-		return "", registry.Errorf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
+		return "", registry.Errorf(registry.ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
 	}
 	return d, nil
 }
@@ -207,7 +207,7 @@ func (c *cache) load(want Descriptor) (*Layer, error) {
 		return nil, nil
 	}
 	l, err := c.open(same, want)
-	if errors.Is(err, ErrVerify) {
+	if errors.Is(err, registry.ErrVerify) {
 		return nil, nil // the note is wrong, not the layer
 	}
 	return l, err
@@ -267,7 +267,7 @@ func intact(pack *os.File, index *layer.Index) bool {
 func checkDiffID(want Descriptor, index *layer.Index) error {
 	got := digest.NewDigestFromBytes(digest.SHA256, index.DiffID[:])
 	if got != want.DiffID {
-		return registry.Errorf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
+		return registry.Errorf(registry.ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
 	}
 	return nil
 }

@@ -100,14 +100,14 @@ func (p platform) version() (major, minor int) {
 	return int(x), int(y)
 }
 
-// A PlatformError is an [ErrNotFound]: the image exists only for other platforms.
+// A PlatformError is an [registry.ErrNotFound]: the image exists only for other platforms.
 type PlatformError struct {
 	Have []string // such as linux/amd64/v3
 	text string
 }
 
 func (e *PlatformError) Error() string        { return e.text }
-func (e *PlatformError) Is(target error) bool { return target == ErrNotFound }
+func (e *PlatformError) Is(target error) bool { return target == registry.ErrNotFound }
 
 // Arches returns the available architectures of Linux, as for [Options].
 func (e *PlatformError) Arches() (all []string) {
