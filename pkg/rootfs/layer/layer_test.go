@@ -537,7 +537,7 @@ func TestParseDamaged(t *testing.T) {
 	for range 20_000 {
 		bad := bytes.Clone(body[:len(body)-rng.IntN(len(body)/2)*rng.IntN(2)])
 		for range 1 + rng.IntN(4) {
-			if i := len(magic) + rng.IntN(len(bad)-len(magic)); rng.IntN(3) == 0 {
+			if i := len(Format) + rng.IntN(len(bad)-len(Format)); rng.IntN(3) == 0 {
 				bad[i] = 0xff
 			} else {
 				bad[i] ^= 1 << rng.IntN(8)

@@ -1,10 +1,8 @@
 package oci
 
 import (
-	"cmp"
 	"io"
 	"os"
-	"slices"
 	"sort"
 	"sync"
 
@@ -20,10 +18,9 @@ type Layer struct {
 	DiffID    digest.Digest // of what it inflates to
 	Size      int64         // of the blob
 	MediaType string
-	Index     *layer.Index
 
-	indexSize int64 // of its file
-
+	index  indexFile
+	header *layer.Index // without objects and entries
 	pack   *os.File
 	base   int64 // where the pack begins in that file
 	once   sync.Once
@@ -102,22 +99,4 @@ func (b Blob) TarOff() int64 {
 		return -1
 	}
 	return all[i].TarOff + b.Off - all[i].Off
-}
-
-// contents returns all pieces of the pack, in order.
-func (l *Layer) contents() []layer.Content {
-	l.once.Do(func() {
-		for _, o := range l.Index.Objects {
-			if o.Size > 0 {
-				l.pieces = append(l.pieces, o.Content)
-			}
-		}
-		for _, e := range l.Index.Entries {
-			if e.Size > 0 {
-				l.pieces = append(l.pieces, e.Content)
-			}
-		}
-		slices.SortFunc(l.pieces, func(a, b layer.Content) int { return cmp.Compare(a.Off, b.Off) })
-	})
-	return l.pieces
 }

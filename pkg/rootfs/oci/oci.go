@@ -153,9 +153,14 @@ func (m *Image) Close() error {
 	var errs []error
 	closed := map[*os.File]bool{}
 	for _, l := range m.Layers {
-		if l != nil && !closed[l.pack] {
-			closed[l.pack] = true
-			errs = append(errs, l.pack.Close())
+		if l == nil {
+			continue
+		}
+		for _, f := range []*os.File{l.pack, l.index.file} {
+			if !closed[f] {
+				closed[f] = true
+				errs = append(errs, f.Close())
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -212,30 +217,52 @@ var maxIndexes int64 = 512 << 20
 // of all kinds, or 256.
 const maxPacks = 64
 
-// A spool is one unnamed file for the packs of layers beyond maxPacks.
+// A spool is one unnamed file of an image, for the indexes of its layers and the
+// packs beyond maxPacks.
 type spool struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
 }
 
-// take copies the pack of a layer, and closes it.
-func (s *spool) take(c *cache, l *Layer) (err error) {
+// takeIndex moves the index of a layer to the spool.
+func (s *spool) takeIndex(c *cache, l *Layer) error {
+	base, err := s.copy(c, l.index.file, l.index.size)
+	if err != nil {
+		return err
+	}
+	l.index.file.Close()
+	l.index.file, l.index.base = s.file, base
+	return nil
+}
+
+// takePack moves the pack of a layer to the spool.
+func (s *spool) takePack(c *cache, l *Layer) error {
+	base, err := s.copy(c, l.pack, l.header.PackSize)
+	if err != nil {
+		return err
+	}
+	l.pack.Close()
+	l.pack, l.base = s.file, base
+	return nil
+}
+
+// copy appends a file to the spool and returns its offset there.
+func (s *spool) copy(c *cache, from *os.File, size int64) (base int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file == nil {
 		if s.file, err = os.CreateTemp(c.tmp(), "packs."); err != nil {
-			return err
+			return 0, err
 		}
 		remove(s.file.Name())
 	}
-	if err := copyData(s.file, s.size, l.pack, l.Index.PackSize); err != nil {
-		return err
+	base = s.size
+	if err := copyData(s.file, base, from, size); err != nil {
+		return 0, err
 	}
-	l.pack.Close()
-	l.pack, l.base = s.file, s.size
-	s.size += l.Index.PackSize
-	return nil
+	s.size += size
+	return base, nil
 }
 
 // copyData copies a file to an offset of another one. Holes stay holes.
@@ -292,20 +319,22 @@ func pullLayers(ctx context.Context, cache *cache, src *source, img *Image, want
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", short(want[i].Digest), err)
 			}
-			if indexes.Add(l.indexSize) > maxIndexes {
-				l.pack.Close()
+			if indexes.Add(l.index.size) > maxIndexes {
+				l.close()
 				return fmt.Errorf("layer %s: with it the layers have more than %d bytes of names and the like", short(want[i].Digest), maxIndexes)
 			}
-			if limit := o.holes(blobs); holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > limit {
-				l.pack.Close()
+			if limit := o.holes(blobs); holes.Add(max(0, l.header.PackSize-l.header.TarSize)) > limit {
+				l.close()
 				return fmt.Errorf("layer %s: claims %.1f GiB, %w; limit of the holes in all layers is %.1f GiB",
-					short(want[i].Digest), float64(l.Index.PackSize)/(1<<30), layer.ErrHoles, float64(limit)/(1<<30))
+					short(want[i].Digest), float64(l.header.PackSize)/(1<<30), layer.ErrHoles, float64(limit)/(1<<30))
 			}
-			if n >= maxPacks {
-				if err := spool.take(cache, l); err != nil {
-					l.pack.Close()
-					return cache.full(fmt.Errorf("layer %s: %w", short(want[i].Digest), err))
-				}
+			err = spool.takeIndex(cache, l)
+			if n >= maxPacks && err == nil {
+				err = spool.takePack(cache, l)
+			}
+			if err != nil {
+				l.close()
+				return cache.full(fmt.Errorf("layer %s: %w", short(want[i].Digest), err))
 			}
 			for _, same := range jobs[want[i].Digest] {
 				img.Layers[same] = l

@@ -55,9 +55,9 @@ type Image struct {
 
 // A Layer is a layer of an Image.
 type Layer struct {
-	Digest string // of the blob
-	DiffID string // of the tar in it
-	Index  *layer.Index
+	Digest string                            // of the blob
+	DiffID string                            // of the tar in it
+	Index  func() (*layer.Index, error)      // reads the index, once for an import
 	Blob   func(off, size int64) rootfs.Blob // a piece of the pack
 }
 
