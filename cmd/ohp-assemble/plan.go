@@ -101,7 +101,7 @@ func load(ctx context.Context, ui *ui, r *request) (*system, error) {
 // deployed imports and deploys a pulled image. It is a function of the two.
 func deployed(image *oci.Image, r *request) (*system, error) {
 	s := &system{image: image, arch: rootfs.MachineArch(image.Arch)}
-	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Manifest, Config: image.Config}
+	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Manifest, Config: image.Config, Cache: image.Imports()}
 	for _, l := range image.Layers {
 		pulled.Layers = append(pulled.Layers, container.Layer{
 			Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob,

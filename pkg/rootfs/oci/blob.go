@@ -77,6 +77,15 @@ func (b Blob) Origin() string {
 	return "layer " + b.Layer.Digest.String()
 }
 
+// Pack returns the digest of the layer that the content came in, and the offset
+// of the content in the layer's pack: [Layer.Blob] with it is the same content.
+func (b Blob) Pack() (layer string, off int64) {
+	if b.Layer == nil {
+		return "", 0
+	}
+	return b.Layer.Digest.String(), b.Off
+}
+
 // File returns the file that holds the content, and where it is in there, for
 // who can have the kernel copy it. The file is the layer's: it is only read,
 // at offsets, and not closed.

@@ -32,7 +32,7 @@ func openCache(dir string) (*cache, error) {
 		return nil, errors.New("oci: no cache directory")
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
-	for _, d := range []string{"blobs", "layers", "diffs", "tmp"} {
+	for _, d := range []string{"blobs", "layers", "diffs", "imports", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o700); err != nil {
 			return nil, c.full(err)
 		}

@@ -29,6 +29,7 @@
 //	CACHE/v1/layers/HEX.lock    held by who fetches the layer (flock), never removed
 //	CACHE/v1/layers/HEX.*.tmp   what a process works on that holds the lock
 //	CACHE/v1/diffs/HEX          by diffID, the digest of a blob that inflates to it
+//	CACHE/v1/imports/KEY        results of imports, by a digest of all inputs; checked by checksum
 //	CACHE/v1/tmp/               what is unpacked of archives, and small files on their way; an
 //	                            image of more than 64 layers has an unlinked file of the small ones
 //	CACHE/v1/lock               held, shared, by all who use the cache; who has it alone
@@ -146,6 +147,8 @@ type Image struct {
 	Arch      string            // as Go calls it
 	Notes     []string          // about values of the config that were replaced
 	Layers    []*Layer          // lowest first
+
+	cacheDir string
 }
 
 // Close closes the layers. Content of theirs can no longer be read.
@@ -202,6 +205,7 @@ func Pull(ctx context.Context, reference string, o Options) (*Image, error) {
 			return nil, fmt.Errorf("%s: %w", reference, err)
 		}
 	}
+	img.cacheDir = o.Cache
 	if err := pullLayers(ctx, cache, src, img, want, o); err != nil {
 		img.Close()
 		return nil, fmt.Errorf("%s: %w", reference, err)

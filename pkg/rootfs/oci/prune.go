@@ -19,7 +19,7 @@ import (
 // An Entry is something that a cache has.
 type Entry struct {
 	Digest digest.Digest // of the blob
-	Kind   string        // "layer", "manifest" (or an index of them) or "config"
+	Kind   string        // "layer", "manifest" (or an index of them), "config" or "import"
 	Size   int64         // in the cache, where layers are not compressed
 	Used   time.Time     // when it last was
 }
@@ -32,7 +32,7 @@ func Usage(dir string) ([]Entry, error) {
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
 	byDigest := map[digest.Digest]*Entry{}
-	for _, sub := range []string{"blobs", "layers"} {
+	for _, sub := range []string{"blobs", "layers", "imports"} {
 		files, err := os.ReadDir(filepath.Join(c.dir, sub))
 		if ignoreNotExist(err) != nil {
 			return nil, err
@@ -53,8 +53,11 @@ func Usage(dir string) ([]Entry, error) {
 			if suffix != "pack" { // which is as old as the layer is here
 				e.Used = info.ModTime()
 			}
-			if sub == "blobs" {
+			switch sub {
+			case "blobs":
 				e.Kind = blobKind(filepath.Join(c.dir, sub, f.Name()))
+			case "imports":
+				e.Kind = "import"
 			}
 		}
 	}
@@ -154,7 +157,11 @@ func (c *cache) dropNotes() error {
 
 // drop removes an entry, unless a build reads from it.
 func (c *cache) drop(e Entry) (gone bool, err error) {
-	if e.Kind != "layer" {
+	switch e.Kind {
+	case "layer":
+	case "import":
+		return true, os.Remove(filepath.Join(c.dir, "imports", e.Digest.Encoded()))
+	default:
 		return true, os.Remove(c.blobPath(e.Digest))
 	}
 	pack, err := os.Open(c.layerPath(e.Digest, ".pack"))

@@ -51,6 +51,7 @@ type Image struct {
 	Manifest []byte // as it was pulled
 	Config   []byte
 	Layers   []Layer
+	Cache    Cache // keeps the results of imports; nil keeps none
 }
 
 // A Layer is a layer of an Image.
@@ -123,7 +124,7 @@ type manifest struct {
 
 // Import makes the repository of an image.
 func Import(img *Image, o Options) (*Tree, error) {
-	t, err := doImport(img, o)
+	t, err := cachedImport(img, o)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", img.Digest, err)
 	}
@@ -135,14 +136,14 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	var c config
-	if err := json.Unmarshal(img.Config, &c); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+	c, err := readConfig(img)
+	if err != nil {
+		return nil, err
 	}
 	if o.Merge != "" && o.Merge != MergeOSTree && o.Merge != MergeOCI {
 		return nil, fmt.Errorf("merge %q: neither %s nor %s", o.Merge, MergeOSTree, MergeOCI)
 	}
-	derived, err := checkLayout(img, &c)
+	derived, err := checkLayout(img, c)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func doImport(img *Image, o Options) (*Tree, error) {
 			return nil, img.layerError(i, err)
 		}
 	}
-	merged, err := mergeCommit(img, o, &c)
+	merged, err := mergeCommit(img, o, c)
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +187,15 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	return t, nil
 }
 
+// readConfig returns the part of an image's config that an import reads.
+func readConfig(img *Image) (*config, error) {
+	c := &config{}
+	if err := json.Unmarshal(img.Config, c); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return c, nil
+}
+
 // layerError returns an error of a layer.
 func (img *Image) layerError(i int, err error) error {
 	return fmt.Errorf("layer %d (%s): %w", i, img.Layers[i].Digest, err)
@@ -208,9 +218,6 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 		}
 	}
 	last, err := c.finalLayer()
-	if last < 0 && err == nil {
-		err = checkPlain(img)
-	}
 	return last + 1, err
 }
 
@@ -255,17 +262,17 @@ func IsBootc(labels map[string]string) bool {
 	return ok
 }
 
-// checkPlain refuses an image that has a commit and nothing that says so.
-func checkPlain(img *Image) error {
-	if objects := img.Layers[0].Index.Objects; len(objects) > 0 && objects[0].Type == ostree.CommitObject {
-		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", objects[0].ID, layer.FinalDiffID))
+// checkPlain refuses a first layer with a commit that no label names.
+func checkPlain(x *layer.Index) error {
+	if len(x.Objects) > 0 && x.Objects[0].Type == ostree.CommitObject {
+		return fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", x.Objects[0].ID, layer.FinalDiffID)
 	}
 	return nil
 }
 
 // commitOf returns the name of the commit in a layer without objects, or "".
-func commitOf(l *Layer) string {
-	for _, e := range l.Index.Entries {
+func commitOf(x *layer.Index) string {
+	for _, e := range x.Entries {
 		if strings.HasPrefix(e.Name, layer.RepoDir+"objects/") && strings.HasSuffix(e.Name, ".commit") && e.Mode&rootfs.ModeType == rootfs.ModeFile && !e.HardLink {
 			return e.Name
 		}
@@ -291,12 +298,6 @@ func (t *Tree) addBase(c *ostree.Commit) (err error) {
 // its checksum, so the base remains.
 func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error {
 	var warns warnings
-	if first == 0 {
-		if name := commitOf(&img.Layers[0]); name != "" {
-			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
-				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", layer.FinalDiffID)
-		}
-	}
 	m := merge{root: t.Root, oci: o.Merge == MergeOCI, warns: &warns}
 	f := filter{others: true}
 	if m.root != nil && !o.everywhere { // without a base no one could say no
@@ -309,7 +310,18 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 	var layers []*layerTree
 	system := first == 0 // so far layers make an operating system; from then on they change one
 	for i := first; i < len(img.Layers); i++ {
-		b := builder{number: i, layer: &img.Layers[i], filter: f, oci: m.oci, lower: m.root, nodes: &nodes, warns: &warns}
+		index, err := img.Layers[i].Index()
+		if err == nil && i == 0 {
+			err = checkPlain(index)
+		}
+		if err != nil {
+			return img.layerError(i, err)
+		}
+		if name := commitOf(index); i == 0 && name != "" {
+			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
+				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", layer.FinalDiffID)
+		}
+		b := builder{number: i, index: index, blob: img.Layers[i].Blob, filter: f, oci: m.oci, lower: m.root, nodes: &nodes, warns: &warns}
 		l, err := b.build()
 		if err != nil {
 			return img.layerError(i, err)
@@ -398,7 +410,11 @@ func (t *Tree) addLayer(i int, l *Layer) error {
 	if err != nil {
 		return err
 	}
-	objects := l.Index.Objects
+	index, err := l.Index()
+	if err != nil {
+		return err
+	}
+	objects := index.Objects
 	if err := checkObjects(i, objects); err != nil {
 		return err
 	}

@@ -79,7 +79,8 @@ var (
 type builder struct {
 	layerTree
 	number int
-	layer  *Layer
+	index  *layer.Index
+	blob   func(off, size int64) rootfs.Blob
 	filter filter
 	oci    bool
 	lower  *rootfs.Inode     // what the layer is on top of, nil for nothing
@@ -132,14 +133,14 @@ type link struct {
 
 // build makes the tree of a derived layer.
 func (b *builder) build() (*layerTree, error) {
-	if objects := b.layer.Index.Objects; len(objects) > 0 {
+	if objects := b.index.Objects; len(objects) > 0 {
 		return nil, fmt.Errorf("%s: an object of the commit in a layer on top of it", ostree.ObjectPath(objects[0].ID, objects[0].Type))
 	}
 	b.root, b.said = rootfs.Dir(0o755), map[*rootfs.Inode]owner{}
 	b.links, b.lost, b.inEtc = map[string]*link{}, map[string]string{}, map[string]*layer.Entry{}
 	b.findObjects()
-	for i := range b.layer.Index.Entries {
-		e := &b.layer.Index.Entries[i]
+	for i := range b.index.Entries {
+		e := &b.index.Entries[i]
 		if err := b.add(e); err != nil {
 			return nil, fmt.Errorf("%s: %w", quote(e.Name), err)
 		}
@@ -357,7 +358,7 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 		n.Children = map[string]*rootfs.Inode{}
 	case rootfs.ModeFile:
 		if e.Size > 0 {
-			n.Content = b.layer.Blob(e.Off, e.Size)
+			n.Content = b.blob(e.Off, e.Size)
 		}
 	case rootfs.ModeLink:
 		if n.Mode != linkMode {

@@ -316,9 +316,11 @@ func scanFile(t *testing.T, name string, l *Layer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { pack.Close() })
-	if l.Index, err = layer.Scan(z, pack, layer.Limits{}); err != nil {
+	x, err := layer.Scan(z, pack, layer.Limits{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	l.Index = fixed(x)
 	l.Blob = func(off, size int64) rootfs.Blob { return io.NewSectionReader(pack, off, size) }
 }
 

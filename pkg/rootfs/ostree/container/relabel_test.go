@@ -72,7 +72,7 @@ func encapsulate(t testing.TB, r *ostree.Repo, commit ostree.Checksum) Layer {
 		}
 		add(layer.Object{ID: id, Type: ostree.FileObject, UID: n.UID, GID: n.GID, Mode: n.Mode, Target: n.Target, Xattrs: ostree.XattrsOf(n.Xattrs)}, b)
 	}
-	l := Layer{Digest: "sha256:" + commit.String(), DiffID: "sha256:" + commit.String(), Index: &layer.Index{Objects: list}}
+	l := Layer{Digest: "sha256:" + commit.String(), DiffID: "sha256:" + commit.String(), Index: fixed(&layer.Index{Objects: list})}
 	l.use(pack)
 	return l
 }
