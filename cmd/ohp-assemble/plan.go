@@ -145,7 +145,7 @@ func deployed(image *oci.Image, r *request) (*system, error) {
 	s.name = cmp.Or(r.name, fileName(image.Labels["com.coreos.osname"]), fileName(s.stateroot), "os")
 	s.version = cmp.Or(fileName(image.Labels["org.opencontainers.image.version"]), fileName(image.Labels["version"]), image.Digest.Encoded()[:12])
 	s.deployment, err = deploy.New(tree.Repo, deploy.Options{
-		Commit: tree.Deployed, System: tree.Root, Stateroot: s.stateroot, Origin: s.origin, BLSAppend: s.choices.BLSAppend, Time: s.created(),
+		Commit: tree.Deployed, System: tree.Root, Composefs: tree.Composefs, Stateroot: s.stateroot, Origin: s.origin, BLSAppend: s.choices.BLSAppend, Time: s.created(),
 		Aleph: deploy.Aleph{
 			Ref: s.origin, Version: s.version, Commit: tree.Deployed.String(),
 			Image: deploy.AlephImage{Name: reference, Digest: image.Digest.String(), Labels: image.Labels},

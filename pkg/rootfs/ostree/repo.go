@@ -51,6 +51,14 @@ func NewRepo() *Repo {
 	}
 }
 
+// Grow makes room for a number of files.
+func (r *Repo) Grow(files int) {
+	if len(r.Files) == 0 {
+		r.Files = make(map[Checksum]*rootfs.Inode, files)
+		r.IDs = make(map[*rootfs.Inode]Checksum, files)
+	}
+}
+
 // AddMetadata stores a commit, dirtree or dirmeta and returns its name.
 func (r *Repo) AddMetadata(t ObjectType, object []byte) Checksum {
 	id := Sum(object)

@@ -41,6 +41,7 @@ type spec struct {
 	stem   string // leading directories, which the path must have too
 	prefix string // all plain text the expression begins with
 	source string
+	start  uint32 // of its program in an automaton
 	once   sync.Once
 	re     *regexp.Regexp
 }

@@ -16,14 +16,13 @@ import (
 // impossible content.
 var ErrDamaged = errors.New("damaged record, or one of another version")
 
-// A Writer makes a record. The zero value makes one without a format name.
+// A Writer makes a record.
 type Writer struct{ b []byte }
 
 // NewWriter returns a Writer of a record of a format.
 func NewWriter(format string) *Writer { return &Writer{b: []byte(format)} }
 
-// Uint, Int, Bool, String and Bytes append a value; Fixed appends bytes whose
-// number the reader knows.
+// Uint appends a number.
 func (w *Writer) Uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
 
 // Int appends a signed number.
@@ -62,7 +61,6 @@ func (w *Writer) Sealed() []byte {
 // A Reader reads the values of a record in the order in which they were written.
 type Reader struct {
 	b   []byte
-	s   string // the same bytes, once a string is read
 	bad bool
 }
 
@@ -94,9 +92,6 @@ func (r *Reader) End() error {
 	return r.Err()
 }
 
-// Fail makes the record a damaged one.
-func (r *Reader) Fail() { r.bad = true }
-
 // Fixed returns the next n bytes, which share memory with the record, or nil.
 func (r *Reader) Fixed(n uint64) []byte {
 	if n > uint64(len(r.b)) {
@@ -111,16 +106,11 @@ func (r *Reader) Fixed(n uint64) []byte {
 // Bytes returns the next bytes, which share memory with the record.
 func (r *Reader) Bytes() []byte { return r.Fixed(r.Uint()) }
 
-// String returns the next string. All strings share one copy of the record, from
-// the first of them on.
-func (r *Reader) String() string {
-	if r.s == "" {
-		r.s = string(r.b)
-	}
-	b := r.Bytes()
-	end := len(r.s) - len(r.b)
-	return r.s[end-len(b) : end]
-}
+// String returns the next string.
+func (r *Reader) String() string { return string(r.Bytes()) }
+
+// Len returns the number of bytes that are left.
+func (r *Reader) Len() int { return len(r.b) }
 
 // Bool returns the next truth value.
 func (r *Reader) Bool() bool {

@@ -83,7 +83,7 @@ var errNoPack = errors.New("content that is not in the pack of a layer")
 
 // encode returns a tree as a cache keeps it:
 //
-//	commits | ACL | warnings | notes | refs | metadata | xattr sets | files
+//	commits | ACL | warnings | notes | refs | composefs | metadata | files
 //
 // Content is a layer and an offset in its pack. The names of metadata objects are
 // their checksums, which decode computes again; only detached metadata has a name
@@ -109,6 +109,7 @@ func (t *Tree) encode(img *Image) ([]byte, error) {
 		w.String(name)
 		w.Fixed(id[:])
 	}
+	w.Bytes(t.Composefs)
 	encodeMetadata(w, t.Repo)
 	err := encodeFiles(w, t.Repo, img)
 	return w.Sealed(), err
@@ -201,6 +202,9 @@ func decode(img *Image, entry []byte) (*Tree, error) {
 		name := r.String()
 		t.Repo.Refs[name] = readID(r)
 	}
+	if image := r.Bytes(); len(image) > 0 {
+		t.Composefs = image
+	}
 	decodeMetadata(r, t.Repo)
 	if err := decodeFiles(r, t.Repo, img); err != nil {
 		return nil, err
@@ -231,7 +235,12 @@ func decodeMetadata(r *record.Reader, repo *ostree.Repo) {
 
 func decodeFiles(r *record.Reader, repo *ostree.Repo, img *Image) error {
 	var sets [][]byte
-	for range r.Count() {
+	files := r.Count()
+	if files > r.Len()/leastFile {
+		return record.ErrDamaged
+	}
+	repo.Grow(files)
+	for range files {
 		number := r.Uint()
 		if number == uint64(len(sets)) {
 			sets = append(sets, r.Bytes())
@@ -252,6 +261,9 @@ func decodeFiles(r *record.Reader, repo *ostree.Repo, img *Image) error {
 	}
 	return nil
 }
+
+// leastFile is the size of the smallest file in an entry.
+const leastFile = 7 + len(ostree.Checksum{})
 
 // readContent returns the content of a file, nil for none.
 func readContent(r *record.Reader, img *Image) (rootfs.Blob, error) {

@@ -42,6 +42,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/composefs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
@@ -99,6 +100,10 @@ type Tree struct {
 	Warnings []Warning         // by layer and path
 	Notes    []string          // what is no fault, and worth a look
 	ACL      string            // the first file with an access control list; "" for none
+
+	// Composefs is the composefs image of Root; nil if it has none because of an
+	// error, which [composefs.Format] returns.
+	Composefs []byte
 }
 
 // Where refs are, by what they are named.
@@ -178,13 +183,19 @@ func doImport(img *Image, o Options) (*Tree, error) {
 			return nil, err
 		}
 	}
-	for name, n := range t.Root.Walk() {
+	t.ACL = findACL(t.Root)
+	t.Composefs, _ = composefs.Format(t.Root, composefs.Options{IDs: t.Repo.IDs})
+	return t, nil
+}
+
+// findACL returns the path of the first file with an access control list.
+func findACL(root *rootfs.Inode) string {
+	for name, n := range root.Walk() {
 		if n.Xattrs["system.posix_acl_access"] != "" || n.Xattrs["system.posix_acl_default"] != "" {
-			t.ACL = name
-			break
+			return name
 		}
 	}
-	return t, nil
+	return ""
 }
 
 // readConfig returns the part of an image's config that an import reads.
