@@ -1,40 +1,42 @@
-# How one works here
+# How to work here
 #
-# On a fresh Debian machine with Go, "make demo" shows what this project does
-# and "make test" proves that it does it. Both set up what they need: Debian
-# packages (as root, or through sudo) and the fixture, a small operating system
-# made of Debian packages and shaped like Fedora CoreOS. The fixture takes some
-# minutes once and is then kept in the user's cache directory. The program
-# itself needs neither packages nor root.
+# On a fresh Debian machine with Go, "make demo" shows what the project does and
+# "make test" proves it. Both install and build only what they need: Debian packages
+# (as root, or through sudo) and the fixture, a small operating system made of Debian
+# packages in the shape of Fedora CoreOS. The fixture is built once and kept in the
+# user's cache directory. The program itself needs neither packages nor root.
 #
-# While writing code, "go test ./pkg/..." is the loop: seconds, no fixture. Where
-# a real tool judges a format (e2fsck, sgdisk, qemu-img and their like), a test
-# is skipped, and says so, when the tool is not installed; OHP_TOOLS=required
-# turns that into a failure, and make sets it. "make unit" adds the tests that
-# read the fixture, "make boot" boots what was built, "make check" is what a
-# reviewer would say first, and "make race" looks for data races.
+# While writing code, use "go test ./pkg/...": it takes seconds and needs no fixture.
+# A test that needs a real tool (e2fsck, sgdisk, qemu-img) is skipped with a message
+# when the tool is not installed. OHP_TOOLS=required turns the skip into a failure, and
+# make sets it.
 #
-# The code is in pkg/, from the nouns outward: rootfs (a tree of inodes) and
-# disk (an image that is a plan), then their codecs. cmd/ohp-assemble is the only place
-# that reads the clock, the environment or a terminal. ci/fixture makes the operating
-# system, ci/boot boots images in QEMU, ci/reference makes the same disk the
-# conventional way to compare with, and ci/bench measures both side by side.
+#   make check   gofmt, go vet, staticcheck
+#   make test    all of the above, every unit test, and a boot under BIOS and UEFI
+#   make ci      everything: test, the race detector, all boots, the release from end to
+#                end, golden digests under emulation, and the judges that are built
+#   make judges  build the independent judges (coreos-installer, ostree-ext, Ignition's
+#                validator) into the user's cache, some 25 minutes once, and run them
 #
-# No test has a time limit, because a busy machine may be ten times slower than an
-# idle one: a boot fails when its console falls silent.
+# The code is in pkg/, from the nouns outward: rootfs (a tree of inodes) and disk (an
+# image that is a plan), then their codecs. cmd/ohp-assemble is the only place that
+# reads the clock, the environment or a terminal. ci/fixture builds the operating
+# system, ci/boot boots images in QEMU, ci/reference builds the same disk the
+# conventional way for comparison, and ci/bench measures both side by side.
 #
-# "make judges" builds independent implementations (coreos-installer, ostree-ext,
-# Ignition's validator) into the user's cache, which takes some 25 minutes once, and
-# has them judge the images. "make ci" is "make test" and those judges that are
-# built already.
+# No test has a time limit, because a busy machine can be ten times slower than an
+# idle one. A boot fails when its console falls silent.
 #
 # A change begins with the test that would convince a sceptic. It is done when
-# "make test" passes and a stranger could use it by the README alone.
+# "make test" passes and a stranger can use it by the README alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup fixture fixture-ref demo release test ci check unit race boot judges judged bench reference fuzz clean
+.PHONY: help build setup setup-demo fixture fixture-ref demo release test ci check unit race boot boot-brief judges judged bench reference fuzz clean
 
 export CGO_ENABLED = 0
+# Signature policies need go.podman.io/image/v5/signature, which uses a C library for
+# OpenPGP unless this tag is set. Without the tag, a --policy rejects every container.
+export GOFLAGS := $(GOFLAGS) -tags=containers_image_openpgp
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TEST        := go test -timeout 0
@@ -47,8 +49,11 @@ help: ## Show this list
 build: ## Build the program: bin/ohp-assemble, one static binary
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ohp-assemble ./cmd/ohp-assemble
 
-setup: ## Install the Debian packages that tests and the fixture need
+setup: ## Install the Debian packages for tests and the fixture
 	@ci/fixture/setup
+
+setup-demo:
+	@ci/fixture/setup demo
 
 fixture: setup ## Build the fixture operating systems (kept in the cache)
 	@ci/fixture/build all
@@ -56,35 +61,38 @@ fixture: setup ## Build the fixture operating systems (kept in the cache)
 fixture-ref: ## Print a fixture's reference: make -s fixture-ref FIXTURE=tiny-base|tiny-chunked|full-base|full-chunked
 	@ci/fixture/ref $(FIXTURE)
 
-demo: build fixture ## Build images of the full fixture, boot them, show what they say
+demo: setup-demo ## Build images, boot them under BIOS and UEFI, show their reports; FIXTURE=full-chunked for the full system
 	@ci/demo
 
 release: build fixture ## From a Containerfile over a registry to a machine that boots
 	@ci/release
 
-test: setup fixture check unit race boot release ## All tests
+test: check unit boot-brief ## Checks, all unit tests, one boot under each firmware
 
-ci: test judged ## What CI runs: all tests, and the judges that are built
+ci: test race boot release judged ## Everything that CI runs
 
 check: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l cmd pkg ci | tee /dev/stderr)"
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-unit: build fixture ## All tests but the boots, every tool required
+unit: build fixture ## All tests except boots, every tool required
 	OHP_TOOLS=required OHP_FIXTURE=required $(TEST) ./...
 
 race: ## The concurrent packages and the command under the race detector
 	$(RACE) ./pkg/rootfs/... ./pkg/disk ./pkg/disk/raw ./pkg/cloud/... ./pkg/stream/... ./cmd/...
 
-boot: build fixture ## Boot what was built under SeaBIOS and OVMF, tiny and full
+boot-brief: build fixture
+	OHP_TOOLS=required OHP_BOOT=tiny $(TEST) -count=1 -v -run 'TestTiny$$/tiny-base' ./ci/boot
+
+boot: build fixture ## Boot images of the tiny and the full system under SeaBIOS and UEFI
 	OHP_TOOLS=required OHP_BOOT=all $(TEST) -count=1 -v ./ci/boot
 
 judges: build fixture ## Build the independent judges, once, and run them
 	@ci/judges/build >/dev/null
 	OHP_JUDGES=required $(TEST) -count=1 -v ./ci/judges
 
-judged: build fixture ## Run the judges that are built, and name the others
+judged: build fixture ## Run the judges that are built, and name the missing ones
 	OHP_JUDGES=built $(TEST) -count=1 -v ./ci/judges
 
 bench: build fixture ## Measure ohp-assemble beside the conventional way
@@ -96,5 +104,5 @@ reference: fixture ## Make the same disk the conventional way and compare it fil
 fuzz: ## Run every fuzzer for FUZZTIME
 	@ci/fuzz $(FUZZTIME)
 
-clean: ## Remove what was built here; the caches stay
+clean: ## Remove build results; the caches stay
 	rm -rf bin out

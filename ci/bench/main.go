@@ -1,7 +1,7 @@
 // Command bench measures ohp-assemble beside the conventional way and beside
 // the least work that is possible, in one run on one machine. Rounds are
-// interleaved and medians shown, so that what else the machine does hits all
-// alike. CPU seconds are of the process and its children; what the kernel does
+// interleaved and medians shown, so that other load on the machine hits all
+// alike. CPU seconds are of the process and its children; the work of the kernel
 // for loop devices in its own threads, which only the conventional way needs, is not counted.
 package main
 
@@ -51,7 +51,7 @@ func main() {
 	b.report()
 }
 
-// What is measured.
+// The measured commands.
 const (
 	cold         = "cold: container to qcow2"
 	warmQcow2    = "warm: qcow2"
@@ -69,7 +69,7 @@ type bench struct {
 
 	names   []string
 	samples map[string][]sample
-	sums    map[string][]string // what is the sum of others
+	sums    map[string][]string // rows that are sums of other rows
 	ratio   float64             // of sizes
 }
 
@@ -121,7 +121,7 @@ func (b *bench) run(name string, args []string) []byte {
 
 // populate makes sure that the next gigabytes of page cache are memory that a
 // virtual machine has been given already: the first touch of others costs several
-// times what writing to them does, and would hit whoever comes first.
+// times as much as writing to them, and would hit the first command.
 func (b *bench) populate() {
 	name := filepath.Join(b.dir, "populate")
 	f, err := os.Create(name)

@@ -11,13 +11,13 @@ import (
 	"text/tabwriter"
 )
 
-// An image is what build says of one.
+// An image is an entry of build's result.
 type image struct {
 	Platform, Format, Path string
 	Size, Allocated        int64
 }
 
-// images returns what a build has made.
+// images returns the images of a build.
 func images(result []byte) []image {
 	var r struct{ Images []image }
 	if err := json.Unmarshal(result, &r); err != nil {
@@ -99,7 +99,7 @@ func (b *bench) platforms(rounds int) {
 }
 
 // oneByOne is a script that makes the file of a platform of a disk in $1, in the
-// folder $2, and hashes it: what coreos-assembler's scripts come to.
+// folder $2, and hashes it: the work of coreos-assembler's scripts.
 func oneByOne(i image) string {
 	const vmdk = `qemu-img convert -f raw -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,compat6 "$1" `
 	const sum = `; sha256sum <"$2/one.out"`
@@ -137,7 +137,7 @@ func (b *bench) clean(pattern string) {
 	}
 }
 
-// total is the median of what was measured, or the sum of several medians.
+// total is the median of the measurements, or the sum of several medians.
 func (b *bench) total(name string) sample {
 	parts := b.sums[name]
 	if parts == nil {

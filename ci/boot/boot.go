@@ -1,5 +1,5 @@
-// Package boot starts a disk image in QEMU and listens to what the booted
-// system says about itself.
+// Package boot starts a disk image in QEMU and reads the booted
+// system's report about itself.
 //
 // The machine is emulated (TCG), so nothing but QEMU is needed and a boot
 // takes a minute rather than seconds. Its serial console is the only channel:
@@ -13,7 +13,7 @@
 // the console has been silent for two minutes and the machine was idle, or when
 // it shows an emergency shell, a panic or an empty boot menu.
 //
-// What the lines have to say is the business of the tests beside this file.
+// The tests beside this file judge the content of the lines.
 package boot
 
 import (
@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// Firmware is what the machine starts from.
+// Firmware is the firmware that starts the machine.
 type Firmware string
 
 // The two firmwares of an x86_64 machine. One of aarch64 has only UEFI.
@@ -60,7 +60,7 @@ var architectures = map[string]architecture{
 // formats are QEMU's names of formats, by suffix.
 var formats = map[string]string{"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vpc", "vhdx": "vhdx"}
 
-// Options says what to boot and how. Only Disk has no default.
+// Options describes the disk and the machine. Only Disk has no default.
 type Options struct {
 	Disk     string
 	Format   string    // QEMU's name of it; empty means by the file's suffix

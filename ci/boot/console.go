@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A Report is what a machine said, and what it cost to hear it.
+// A Report is the console output of a machine, with the time that it took.
 type Report struct {
 	Lines      []string            // the console, without escape sequences
 	Proof      map[string][]string // values by key, in the order they came
@@ -43,7 +43,7 @@ func (r *Report) tail(n int) string {
 	return "\n\t" + strings.Join(lines, "\n\t")
 }
 
-// proofMark starts what a line proves. The kernel's time stamp or the rest of
+// proofMark precedes the proof in a line. The kernel's time stamp or the rest of
 // somebody else's line may stand before it.
 const proofMark = "PROOF: "
 
@@ -221,8 +221,8 @@ func (w *watcher) prove(proof string) {
 	w.report.Proof[key] = append(w.report.Proof[key], value)
 }
 
-// look checks a line for signs that the machine has given up. What it proves
-// or says after the proof is no such sign: a list of units may name them all.
+// look checks a line for signs that the machine has given up. A proof
+// line, or a line after the proof, is no such sign: a list of units may name them all.
 func (w *watcher) look(text string) {
 	if w.fault != "" || w.report.Ended || strings.Contains(text, proofMark) {
 		return

@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "record what the conventional disk is denied in enforcing mode")
 
-// TestTinyDerived boots what users make of the tiny fixture. The layers bring a
+// TestTinyDerived boots containers derived from the tiny fixture. The layers bring a
 // manifest of all that has to come out of them, labels included, and the plain
 // container has to come out as the real ostree committed it: the system
 // compares every one of its entries with that.
@@ -39,7 +39,7 @@ func TestTinyDerived(t *testing.T) {
 var enforcing = []string{"--karg", "enforcing=1", "--karg", "fixture.denials", "--karg", "fixture.fsck", "--karg", "fixture.poweroff"}
 
 // TestFullDerived boots the full fixture with ten layers on top, and as a plain
-// container, in enforcing mode: what the layers changed is there and labelled,
+// container, in enforcing mode: the changes of the layers are there and labelled,
 // the repository is whole in the eyes of the system's own ostree, and SELinux
 // denies nothing that it does not deny on the disk made the conventional way.
 func TestFullDerived(t *testing.T) {
@@ -93,8 +93,8 @@ func bootEnforcing(t *testing.T, disk string, firmware Firmware) *machine {
 
 var denial = regexp.MustCompile(`\{ ([^}]*) \}.* scontext=\w+:\w+:(\w+)\S* tcontext=\w+:\w+:(\w+)\S* tclass=(\w+)`)
 
-// denials returns what was denied: permissions, type of who wanted them, type
-// and class of what they were wanted of.
+// denials returns the denials: permissions, type of the subject, type
+// and class of the object.
 func denials(t *testing.T, r *Report) (all []string) {
 	t.Helper()
 	for _, line := range r.Proof["denial"] {
@@ -109,7 +109,7 @@ func denials(t *testing.T, r *Report) (all []string) {
 	return slices.Compact(all)
 }
 
-// TestReference records with -update what SELinux denies on the disk made the
+// TestReference records with -update the denials of SELinux on the disk made the
 // conventional way, with either firmware.
 func TestReference(t *testing.T) {
 	if !*update {

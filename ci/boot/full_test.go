@@ -14,7 +14,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// fullConfig makes what the fixture's proof looks for: a user, a file in /etc
+// fullConfig makes the objects that the fixture's proof looks for: a user, a file in /etc
 // and one in /var.
 const fullConfig = `{
   "ignition": {"version": "3.3.0"},
@@ -26,7 +26,7 @@ const fullConfig = `{
 }
 `
 
-// A life is what a disk of the full fixture goes through.
+// A life is the sequence of boots of a disk of the full fixture.
 type life struct {
 	container, platform string
 	rootFS              string
@@ -63,7 +63,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// live boots the disk once or twice and asserts what each boot has to say.
+// live boots the disk once or twice and asserts the proof of each boot.
 func (l life) live(t *testing.T, disk string) {
 	if l.grown {
 		enlarge(t, disk)
@@ -89,7 +89,7 @@ func (l life) live(t *testing.T, disk string) {
 	}
 }
 
-// system asserts what is true of both boots.
+// system asserts the facts common to both boots.
 func (l life) system(m *machine) {
 	m.t.Helper()
 	m.is("firmware", string(l.firmware))
@@ -107,7 +107,7 @@ func (l life) system(m *machine) {
 		m.is("writable "+path, want)
 	}
 
-	// Ignition has done what the embedded config says, once.
+	// Ignition has applied the embedded config, once.
 	m.has("fixuser", "uid=1500(fixuser)", "home=/var/home/fixuser", "fixuser 700")
 	m.has("core", "(sudo)", "home=/var/home/core")
 	m.is("/etc/ignition-proof", "written-by-the-embedded-config")
@@ -115,7 +115,7 @@ func (l life) system(m *machine) {
 	m.is("stamp", "absent")
 	m.is("ignition-config", "absent")
 
-	// What a tree loses first on its way through tools.
+	// Tools lose these attributes of a tree first.
 	m.has("capability", "cap_net_raw")
 	m.is("setuid", "4755 0 0")
 	m.has("selinux", "pid1=init_t")
@@ -135,8 +135,7 @@ func (l life) system(m *machine) {
 
 // judge has checkers look at the file systems of a disk that a system was using.
 func (l life) judge(t *testing.T, disk string) {
-	if os.Getuid() != 0 {
-		t.Log("not root: what the system wrote is not judged")
+	if !treetest.IsRoot(t) {
 		return
 	}
 	dir := t.TempDir()
@@ -167,7 +166,7 @@ func (l life) judge(t *testing.T, disk string) {
 		if err := os.Truncate(path, p.Size); err != nil {
 			t.Fatal(err)
 		}
-		_, unmount := treetest.Mount(t, kind, path) // replays what is in the log
+		_, unmount := treetest.Mount(t, kind, path) // replays the log
 		unmount()
 		treetest.Judge(t, kind, path)
 	}
@@ -208,7 +207,7 @@ func (l life) own(m *machine) {
 	if _, err := fmt.Sscanf(m.Get("disk")+" "+m.Get("root-size"), "%s %d bytes %d bytes", &id, &disk, &root); err != nil {
 		m.t.Errorf("disk=%q root-size=%q: %v", m.Get("disk"), m.Get("root-size"), err)
 	}
-	// File systems count out what they keep for themselves.
+	// File systems do not count their own metadata.
 	if rest := disk - 514<<20; root < rest*9/10 || root > rest {
 		m.t.Errorf("the root has %d bytes on a disk of %d", root, disk)
 	}

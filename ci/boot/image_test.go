@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// The tests boot what the program builds. They take minutes, so they run only
+// The tests boot the images that the program builds. They take minutes, so they run only
 // when OHP_BOOT asks for them: tiny, full or all. OHP_ASSEMBLE names the
 // program; without it the tests build it.
 
-// scratch holds what the tests of one run share: the program and its cache.
+// scratch holds the files that the tests of one run share: the program and its cache.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -106,7 +106,7 @@ func build(t *testing.T, ref string, args ...string) map[string]string {
 	return images
 }
 
-// slots bounds how many machines run at once, whatever -parallel says: each
+// slots bounds how many machines run at once, independent of -parallel: each
 // keeps a core busy, and the full system takes more than 1 GiB.
 var slots = make(chan struct{}, 2)
 

@@ -15,10 +15,10 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// scrub has xfs_scrub look at the root and at more disks, of which it also
-// changes some. What it says besides its progress, what it counted and what the
-// kernel could have done better (quotas are not yet in the superblocks behind
-// the first, attributes were added one by one) is a line of proof.
+// scrub runs xfs_scrub on the root and on more disks, and changes some of these.
+// Its output is a line of proof, without progress, counts and remarks about
+// the kernel's own choices (quotas are not yet in the superblocks behind the
+// first, attributes were added one by one).
 const scrub = `
 check() { # NAME WHEN
 	local said status

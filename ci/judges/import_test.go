@@ -144,7 +144,7 @@ func marshal(t *testing.T, v any) []byte {
 	return b
 }
 
-// An entry is one of a layer. What is not said is 0644, or 0755 of a folder,
+// An entry is one of a layer. The default mode is 0644, or 0755 of a folder,
 // and root's.
 type entry struct {
 	tar.Header
@@ -181,7 +181,7 @@ func (e entry) pax(key, value string) entry {
 }
 func (e entry) xattr(name, value string) entry { return e.pax("SCHILY.xattr."+name, value) }
 
-// blocks are some of the tar as they are, for what no writer of Go makes.
+// blocks are some of the tar as they are, for forms that no Go writer produces.
 func blocks(b []byte) entry {
 	return entry{content: string(b) + strings.Repeat("\x00", -len(b)&511)}
 }

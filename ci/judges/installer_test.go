@@ -82,7 +82,7 @@ func loop(t *testing.T, sector int, size int64) (device, path string) {
 }
 
 // TestInstall has coreos-installer write disks of both sector sizes, in each
-// compression, and change what it changes: arguments, consoles, platform and
+// compression, and change the same things as it does: arguments, consoles, platform and
 // Ignition config.
 func TestInstall(t *testing.T) {
 	in := newInstaller(t)
@@ -136,7 +136,7 @@ func installed(t *testing.T, path string) {
 	}
 }
 
-// TestStream has coreos-installer find, download and install what stream
+// TestStream has coreos-installer find, download and install the images that stream
 // metadata lists.
 func TestStream(t *testing.T) {
 	in := newInstaller(t)

@@ -46,7 +46,7 @@ func (h *host) judgeLayers() (verdict, string) {
 	return equal, ""
 }
 
-// differences names what is not the same in a directory of ours and the host's.
+// differences lists the entries that differ between a directory of ours and the host's.
 func (h *host) differences(repo *ostree.Repo, name string, our, ourMeta, their, theirMeta ostree.Checksum) (list []string) {
 	h.t.Helper()
 	if ourMeta != theirMeta {
@@ -99,7 +99,7 @@ func (h *host) differences(repo *ostree.Repo, name string, our, ourMeta, their, 
 	return list
 }
 
-// TestImport imports what people have: containers in one layer and in several,
+// TestImport imports containers of the kinds in use: containers in one layer and in several,
 // and with layers on top. The trees are the same to the byte, owners, labels and
 // attributes among it. ostree-ext 0.15.3 refuses containers without ostree data.
 func TestImport(t *testing.T) {
@@ -135,8 +135,8 @@ func tree(entries ...entry) (all []entry) {
 
 // TestLayers puts a layer on the tiny fixture and has both import it. The
 // verdicts are those of ostree-ext 0.15.3, which hosts of 2024 have, with a
-// libostree of 2026. Where they differ from what later hosts do, a comment says
-// so. What does not conflict shares a layer: a failure names the files.
+// libostree of 2026. Where they differ from later hosts, a comment says
+// so. Inputs without conflicts share a layer: a failure names the files.
 func TestLayers(t *testing.T) {
 	h, names := newLayersHost(t)
 	inside, object, passwd, link := names.inside, names.object, names.passwd, names.link
@@ -181,7 +181,7 @@ func TestLayers(t *testing.T) {
 		"file for run":      {equal, tree(x("run"), symlink("tmp", "var/tmp"))},
 		"etc twice": {equal, tree(x("etc/x"), x("usr/etc/y"), x("etcetera/x"), x("usr/etcetera/x"), file("etc/a", "1"), file("usr/etc/a", "2"), file("usr/etc/b", "1"), file("etc/b", "2"),
 			dir("etc/d").mode(0o700), dir("usr/etc/d").mode(0o711), x("etc/hostname"), symlink("etc/resolv.conf", "../run/x"))},
-		// Later hosts remove what build tools leave there, and so do we.
+		// Later hosts remove the leftovers of build tools there, and so do we.
 		"empty hostname": {differs, tree(file("etc/hostname", ""), file("usr/etc/resolv.conf", ""))},
 		// The host cannot deploy the tree: nothing of the system's /etc is left.
 		"link for etc": {host1, tree(symlink("etc", "usr/etc"))},
@@ -247,7 +247,7 @@ func TestLayers(t *testing.T) {
 		// The host hashes the attribute, and does not read it again: ostree fsck calls the object corrupt.
 		"attribute without a value":  {differs, tree(x("usr/x").xattr("user.x", ""))},
 		"attribute with a line feed": {ours1, tree(x("usr/x").xattr("user.x", "a\nb"))},
-		// It would hide what is in the folder.
+		// It would hide the content of the folder.
 		"attribute of overlayfs": {host1, tree(dir("usr/d").xattr("trusted.overlay.opaque", "y"))},
 		// The host hashes its own label and the layer's, and stores its own only: ostree fsck calls the object corrupt.
 		"label of a file":               {differs, tree(x("usr/x").xattr("security.selinux", "system_u:object_r:usr_t:s0\x00"))},

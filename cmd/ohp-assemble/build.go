@@ -142,14 +142,20 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 	if r.config != nil {
 		perm = 0o600 // as secret as the config in it
 	}
-	s := ui.begin("write "+p.ID, "write "+filepath.Base(name), p.Format.Total(img))
-	defer func() { s.end(err) }()
-	plain, packed := newSink(ctx, s), newSink(ctx, nil)
-	if p.Format.Size == nil && p.Format.Plan == nil { // then what is read tells how far it is
-		plain.count = nil
-		if img, err = counting(img, s); err != nil {
+	facts, total := system.facts(d), img.Allocated()
+	if p.Format.Plan != nil {
+		file, err := p.Format.Plan(img, facts)
+		if err != nil {
 			return imageResult{}, err
 		}
+		total = file.Size()
+	}
+	s := ui.begin("write "+p.ID, "write "+filepath.Base(name), total)
+	defer func() { s.end(err) }()
+	plain, packed := newSink(ctx, s), newSink(ctx, nil)
+	if p.Format.Plan == nil { // the content read is the progress
+		plain.count = nil
+		img = img.Watch(s.add)
 	}
 	manifest := ""
 	size, allocated, err := writeFile(name, perm, func(f *os.File) error {
@@ -158,7 +164,6 @@ func writeImage(ctx context.Context, ui *ui, r *request, system *system, d plann
 			return err
 		}
 		defer spool.Close()
-		facts := system.facts(d)
 		facts.Spool = spool
 		err = p.Format.WriteFile(cloud.Output{File: f, Compression: kind, Level: r.level, Plain: plain, Packed: packed}, img, facts)
 		if err == nil && p.Format.Manifest != nil && kind == compress.None {

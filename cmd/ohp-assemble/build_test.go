@@ -129,8 +129,7 @@ func TestInspectDamaged(t *testing.T) {
 func judgeTable(t *testing.T, disk string, sector int) {
 	t.Helper()
 	if sector != 512 {
-		if os.Getuid() != 0 {
-			t.Log("not root: the partition table is not judged")
+		if !treetest.IsRoot(t) {
 			return
 		}
 		disk = strings.TrimSpace(treetest.Run(t, "losetup", "--find", "--show", "--read-only", "--sector-size", fmt.Sprint(sector), disk))
@@ -224,9 +223,7 @@ func buildAndPlan(t *testing.T, ref, platform string, args ...string) (file stri
 // TestKernelSeesThePlan mounts both file systems of a disk and compares every inode
 // with the tree that was laid out.
 func TestKernelSeesThePlan(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	treetest.Root(t)
 	for _, tc := range [][2]string{{"tiny-base", "ext4"}, {"tiny-base", "xfs"}, {"full-base", "ext4"}, {"full-base", "xfs"}} {
 		t.Run(strings.Join(tc[:], "/"), func(t *testing.T) {
 			image, plan := buildAndPlan(t, fixture(t, tc[0]), "metal", "--root-fs", tc[1])
@@ -252,9 +249,7 @@ func TestKernelSeesThePlan(t *testing.T) {
 // TestKernelUsesThePlan has the kernel use, fill and grow the root file systems
 // of the full fixture.
 func TestKernelUsesThePlan(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	treetest.Root(t)
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
 			plan := planOf(t, requested(t, t.TempDir(), fixture(t, "full-base"), "metal", "--root-fs", kind))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -128,15 +127,6 @@ func TestDiffOptions(t *testing.T) {
 		if !strings.Contains(p.stdout, want) {
 			t.Errorf("no %q in\n%s", want, p.stdout)
 		}
-	}
-}
-
-// TestCountedBlob: an error of reading names the file, whether or not its bytes
-// are counted.
-func TestCountedBlob(t *testing.T) {
-	blob := strings.NewReader("text")
-	if counted := (countedBlob{io.NewSectionReader(blob, 1, 2), io.Discard}); !rootfs.SameBlob(counted, blob) {
-		t.Error("it is taken for another blob")
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // A layoutEdit is an OCI layout of one image that is being changed.
@@ -343,6 +345,9 @@ func TestNothingPulled(t *testing.T) {
 				e.config["config"].(map[string]any)["Labels"].(map[string]any)["ostree.final-diffid"] = "sha256:" + strings.Repeat("1", 64)
 				ref = e.save()
 			} else {
+				if !oci.HasPolicies {
+					treetest.Missing(t, "OHP_TOOLS", "policies are not built in: test with -tags containers_image_openpgp")
+				}
 				policy := filepath.Join(dir, "policy.json")
 				if err := os.WriteFile(policy, []byte(tc.policy), 0o644); err != nil {
 					t.Fatal(err)
@@ -539,15 +544,13 @@ func noTemporary(t *testing.T, cache string) {
 // TestNoSpace builds onto a device that is too small, for the images and for
 // the cache.
 func TestNoSpace(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	treetest.Root(t)
 	ref := fixture(t, "tiny-base")
 	for _, what := range []string{"out", "cache"} {
 		t.Run(what, func(t *testing.T) {
 			small, dir := t.TempDir(), t.TempDir()
 			if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=8m"); err != nil {
-				t.Skip(err)
+				treetest.Missing(t, "OHP_TOOLS", "mounting a small device: "+err.Error())
 			}
 			defer syscall.Unmount(small, 0)
 			places := map[string]string{"out": filepath.Join(dir, "out"), "cache": filepath.Join(dir, "cache")}

@@ -236,16 +236,16 @@ func TestFolder(t *testing.T) {
 // TestQEMUKinds has the files that qemu-img makes.
 func TestQEMUKinds(t *testing.T) {
 	for line, says := range map[string]string{
-		"vdi":                                  "VDI disk",
-		"qed":                                  "QED disk",
-		"parallels":                            "Parallels disk",
-		"qcow":                                 "QCOW disk, version 1",
-		"vmdk":                                 "vmdk: header: not in the streamOptimized form",
-		"vmdk -o subformat=monolithicFlat":     "VMDK descriptor",
-		"vmdk -o subformat=twoGbMaxExtentFlat": "VMDK descriptor",
-		"qcow2 -o extended_l2=on":              "qcow2: header: has subclusters",
-		"qcow2 -o data_file=data":              "qcow2: header: needs an external data file",
-		"qcow2 -b /dev/null -F raw":            "qcow2: header: needs a backing file",
+		"vdi":                                    "VDI disk",
+		"qed":                                    "QED disk",
+		"parallels":                              "Parallels disk",
+		"qcow":                                   "QCOW disk, version 1",
+		"vmdk -o subformat=twoGbMaxExtentSparse": "VMDK descriptor",
+		"vmdk -o subformat=monolithicFlat":       "VMDK descriptor",
+		"vmdk -o subformat=twoGbMaxExtentFlat":   "VMDK descriptor",
+		"qcow2 -o extended_l2=on":                "qcow2: header: has subclusters",
+		"qcow2 -o data_file=data":                "qcow2: header: needs an external data file",
+		"qcow2 -b /dev/null -F raw":              "qcow2: header: needs a backing file",
 		"qcow2 --object secret,id=s,data=x -o encrypt.format=aes,encrypt.key-secret=s": "qcow2: header: encrypted", // luks measures the machine's speed
 	} {
 		t.Chdir(t.TempDir())

@@ -15,9 +15,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // unfinished is held for reading by whoever has a temporary file, never twice by
@@ -157,27 +154,4 @@ func newSpool(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return f, os.Remove(f.Name())
-}
-
-// counting returns an image whose content counts as it is read.
-func counting(img *disk.Image, count io.Writer) (*disk.Image, error) {
-	var extents []disk.Extent
-	for _, e := range img.Extents() {
-		extents = append(extents, disk.Extent{Off: e.Off, Blob: countedBlob{e.Blob, count}})
-	}
-	return disk.New(img.Size(), extents...)
-}
-
-type countedBlob struct {
-	rootfs.Blob
-	count io.Writer
-}
-
-// Outer returns the blob that is counted, for [rootfs.SameBlob].
-func (b countedBlob) Outer() (io.ReaderAt, int64, int64) { return b.Blob, 0, b.Size() }
-
-func (b countedBlob) ReadAt(p []byte, off int64) (int, error) {
-	n, err := b.Blob.ReadAt(p, off)
-	b.count.Write(p[:n])
-	return n, err
 }

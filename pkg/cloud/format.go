@@ -21,26 +21,26 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 )
 
-// A Format is what a disk becomes in a file. It has one of Plan and Write.
+// A Format is the form of a disk in a file. It has either Plan or Write.
 type Format struct {
 	Suffix string // of the file's name
 
-	// Plan returns the file as a plan: the disk as it is, with little around it.
+	// Plan returns the file, itself an image. It reads no content.
 	Plan func(*disk.Image, Facts) (*disk.Image, error)
-	// Write writes the file from start to end.
+	// Write writes a file whose layout depends on compressed sizes, from start to end.
 	Write func(io.Writer, *disk.Image, Facts) error
-	// Size returns how many bytes that are; nil if only writing them tells.
-	Size func(*disk.Image) int64
+
 	// Check returns why a disk of a size in bytes cannot be in this format; nil
-	// if every one can.
+	// if every disk can.
 	Check func(size int64) error
 	// Unit is the number of bytes that a disk's size is a multiple of; zero means a MiB.
 	Unit int64
-	// Manifest returns the digest of the container in a file; nil if it is none.
+	// Manifest returns the digest of the container in a file; nil if the format is
+	// not a container.
 	Manifest func(io.Reader) (string, error)
 }
 
-// Facts are what some formats tell of a disk.
+// Facts describe a disk, for the formats that record them.
 type Facts struct {
 	ID      [16]byte // of the disk
 	Time    rootfs.Time
@@ -52,8 +52,8 @@ type Facts struct {
 	Spool   Spool
 }
 
-// A Spool is where formats put what they know the size of only once it is
-// made: an empty temporary file.
+// A Spool keeps compressed data until its size is known. It is an empty temporary
+// file.
 type Spool interface {
 	io.ReaderAt
 	io.WriterAt
@@ -62,8 +62,8 @@ type Spool interface {
 var (
 	rawDisk = Format{Suffix: "raw", Plan: func(img *disk.Image, _ Facts) (*disk.Image, error) { return img, nil }}
 
-	qcow2Plain = Format{Suffix: "qcow2", Check: qcow2.Check, Size: qcow2.Size, Write: func(w io.Writer, img *disk.Image, _ Facts) error {
-		return qcow2.Write(w, img, qcow2.Options{})
+	qcow2Plain = Format{Suffix: "qcow2", Check: qcow2.Check, Plan: func(img *disk.Image, _ Facts) (*disk.Image, error) {
+		return qcow2.Format(img, qcow2.Options{})
 	}}
 
 	// Deflate is the compression that every reader of the format knows.
@@ -76,19 +76,19 @@ var (
 	}}
 
 	vhdFixed = Format{Suffix: "vhd", Check: azureSize, Plan: func(img *disk.Image, f Facts) (*disk.Image, error) {
-		return vhd.Fixed(img, vhd.Options{ID: f.ID, Time: f.Time})
+		return vhd.Format(img, vhd.Options{ID: f.ID, Time: f.Time})
 	}}
 
-	vhdxDynamic = Format{Suffix: "vhdx", Check: vhdx.Check, Size: vhdx.Size, Write: func(w io.Writer, img *disk.Image, f Facts) error {
-		return vhdx.Write(w, img, vhdx.Options{ID: f.ID})
+	vhdxDynamic = Format{Suffix: "vhdx", Check: vhdx.Check, Plan: func(img *disk.Image, f Facts) (*disk.Image, error) {
+		return vhdx.Format(img, vhdx.Options{ID: f.ID})
 	}}
 
 	gcpTar = Format{Suffix: "tar.gz", Check: gcp.Check, Unit: 1 << 30, Write: func(w io.Writer, img *disk.Image, f Facts) error {
 		return gcp.Write(w, img, gcp.Options{Time: f.Time.Sec})
 	}}
 
-	containerDisk = Format{Suffix: "ociarchive", Check: qcow2.Check, Manifest: kubevirt.Digest, Write: func(w io.Writer, img *disk.Image, f Facts) error {
-		return kubevirt.Write(w, img, kubevirt.Options{
+	containerDisk = Format{Suffix: "ociarchive", Check: qcow2.Check, Manifest: kubevirt.Digest, Plan: func(img *disk.Image, f Facts) (*disk.Image, error) {
+		return kubevirt.Format(img, kubevirt.Options{
 			Name: f.Name + ".qcow2", Arch: rootfs.GoArch(f.Arch), Version: f.Version, Time: f.time(),
 		})
 	}}
@@ -99,7 +99,7 @@ var (
 
 // contentID is the id that VMware's disks have.
 func (f Facts) contentID() uint32 {
-	return binary.LittleEndian.Uint32(f.ID[:]) >> 1 // none of the two numbers that say that there is none
+	return binary.LittleEndian.Uint32(f.ID[:]) >> 1 // neither of the two reserved values
 }
 
 func (f Facts) time() time.Time { return time.Unix(f.Time.Sec, int64(f.Time.Nsec)).UTC() }
@@ -132,57 +132,56 @@ func ebsSize(size int64) error {
 	return vmdk.Check(size)
 }
 
-// Output is where an image's file goes.
+// Output is the destination of a disk's file.
 type Output struct {
 	File        *os.File      // empty
 	Compression compress.Kind // of the file
 	Level       int           // of the compression; zero is its default
 
-	// Plain is written every byte of the file as it is before compression, and
-	// Packed every byte as it is in the file, if it is compressed.
+	// Plain is written every byte of the file before compression, and Packed, if
+	// the file is compressed, every byte after it.
 	Plain, Packed io.Writer
 }
 
-// WriteFile writes the file of a disk. An image that is a plan and not compressed
-// is written with its holes.
+// WriteFile writes the file of a disk. A file that is an image and not compressed
+// is sparse.
 func (f Format) WriteFile(out Output, img *disk.Image, facts Facts) error {
-	write := func(w io.Writer) error { return f.Write(w, img, facts) }
+	write := func(w io.Writer) error { return f.Write(io.MultiWriter(w, out.Plain), img, facts) }
 	if f.Plan != nil {
-		plan, err := f.Plan(img, facts)
+		file, err := f.Plan(img, facts)
 		if err != nil {
 			return err
 		}
 		if out.Compression == compress.None {
-			return raw.WriteFile(out.File, plan, out.Plain)
+			return raw.WriteFile(out.File, file, out.Plain)
 		}
-		write = func(w io.Writer) error { return raw.Write(w, plan) }
+		write = func(w io.Writer) error { return copyImage(w, file, out.Plain) }
 	}
 	if out.Compression == compress.None {
-		t := newTee(out.File, out.Plain)
-		defer t.close()
-		return write(t)
+		return write(out.File)
 	}
 	z, err := compress.NewWriter(io.MultiWriter(out.File, out.Packed), out.Compression, compress.Options{Level: out.Level, Name: facts.Name + "." + f.Suffix})
 	if err != nil {
 		return err
 	}
-	t := newTee(z, out.Plain)
-	defer t.close()
-	if err := write(t); err != nil {
+	if err := write(z); err != nil {
 		z.Close()
 		return err
 	}
 	return z.Close()
 }
 
-// Total is how much there is to do for the file of a disk: bytes to write, or
-// to read where what is written is not known before.
-func (f Format) Total(img *disk.Image) int64 {
-	switch {
-	case f.Size != nil:
-		return f.Size(img)
-	case f.Plan != nil:
-		return img.Size()
+// copyImage writes every byte of an image to w and to tap, which are written to
+// concurrently.
+func copyImage(w io.Writer, img *disk.Image, tap io.Writer) error {
+	const grain, chunk = 4096, 256 << 10
+	for c, err := range img.Chunks(grain, chunk, tap) {
+		if err != nil {
+			return err
+		}
+		if _, err := c.WriteTo(w); err != nil {
+			return err
+		}
 	}
-	return img.Allocated()
+	return nil
 }

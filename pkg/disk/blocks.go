@@ -5,9 +5,9 @@ import (
 	"io"
 )
 
-// ReadBlocks is ReadAt of a disk of the given size that a file has in blocks.
-// It has read fill the part of p that each block holds, which is never more
-// than is left of the disk.
+// ReadBlocks is ReadAt of a disk of size bytes that a file holds in blocks. For each
+// block it calls read to fill the part of p in that block. The part never extends
+// beyond the disk.
 func ReadBlocks(p []byte, off, size, block int64, read func(p []byte, at int64) error) (int, error) {
 	if off < 0 {
 		return 0, errors.New("disk: negative offset")

@@ -2,8 +2,8 @@ package disk
 
 import "sync"
 
-// A Cache keeps the blocks that a reader decompressed last, for readers that
-// go on within them. Any number of goroutines may use it.
+// A Cache keeps the last blocks that a reader decompressed, because sequential reads
+// continue within a block. Any number of goroutines may use it.
 type Cache struct {
 	mu     sync.Mutex
 	blocks []cached // a ring
@@ -15,7 +15,7 @@ type cached struct {
 	data []byte
 }
 
-// cacheSize is how many bytes a Cache holds, or one block that is larger.
+// cacheSize is the size of a Cache in bytes. It holds at least one block.
 const cacheSize = 4 << 20
 
 // NewCache returns a Cache of blocks of the given size.
@@ -23,8 +23,8 @@ func NewCache(block int64) *Cache {
 	return &Cache{blocks: make([]cached, max(cacheSize/block, 1))}
 }
 
-// Get returns the block of a key, and has read make it if it is not kept. Several
-// goroutines may make different blocks at once.
+// Get returns the block of a key. If it is not cached, Get calls read. Goroutines may
+// call read for different blocks at once.
 func (c *Cache) Get(key uint64, read func() ([]byte, error)) ([]byte, error) {
 	if data := c.find(key); data != nil {
 		return data, nil

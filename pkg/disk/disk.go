@@ -1,11 +1,16 @@
-// Package disk holds the noun that every disk, partition and file system is:
-// the image.
+// Package disk holds the noun for disks, partitions, file systems, and the files that
+// hold them: the image.
 //
-// An [Image] is a plan: where each piece of content stands. Making one reads
-// nothing and writes nothing; its codecs, such as raw and qcow2, stream it.
-// What no extent covers is a hole, reads as zeros and costs nothing in any
-// format. An Image is itself content, so images nest: a file system stands in
-// a partition that stands in a disk.
+// An [Image] is a plan: the place of each piece of content. Making one reads and
+// writes nothing. Ranges without an extent are holes: they read as zeros and cost
+// nothing in any format. An Image is itself content, so images nest: a file system in
+// a partition in a disk in a qcow2 file.
+//
+//	disk.go       Image, Extent, New, ReadAt
+//	section.go    parts of an image, and its segments: holes, layer ranges, literals
+//	stream.go     an image from start to end, in runs and chunks
+//	inorder.go    work on all cores with results in order
+//	blocks.go, cache.go, unsupported.go    for the readers of disk formats
 package disk
 
 import (
@@ -14,7 +19,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sort"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -28,17 +32,17 @@ type Extent struct {
 // End returns the offset behind the extent's last byte.
 func (e Extent) End() int64 { return e.Off + e.Blob.Size() }
 
-// An Image is a size in bytes and what stands where. It is immutable and a
+// An Image is a size in bytes, and content at offsets. It is immutable and a
 // [rootfs.Blob].
 type Image struct {
 	size    int64
 	extents []Extent
+	watch   func(n int64) // see Watch
 }
 
-// New returns an image of the given size in bytes. Extents may come in any
-// order; empty ones vanish and those that are images themselves are replaced
-// by their own extents. It is an error when one leaves the image or two
-// overlap.
+// New returns an image of the given size in bytes. Extents may come in any order.
+// Empty extents vanish, and an image is replaced by its own extents. It is an error
+// if an extent leaves the image or two extents overlap.
 func New(size int64, extents ...Extent) (*Image, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("disk: size %d is negative", size)
@@ -68,11 +72,11 @@ func New(size int64, extents ...Extent) (*Image, error) {
 // Size returns the size of the image in bytes, holes included.
 func (m *Image) Size() int64 { return m.size }
 
-// Extents returns what the image holds, ascending and disjoint. None of the
+// Extents returns the content of the image, ascending and disjoint. None of the
 // blobs is an [Image]. The caller must not change the slice.
 func (m *Image) Extents() []Extent { return m.extents }
 
-// Allocated returns how many bytes of the image are not holes.
+// Allocated returns the number of bytes that are not holes.
 func (m *Image) Allocated() int64 {
 	var n int64
 	for _, e := range m.extents {
@@ -95,8 +99,7 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 	}
 	end := off + int64(len(p))
 	done := off // everything before it is read
-	first := sort.Search(len(m.extents), func(i int) bool { return m.extents[i].End() > off })
-	for _, e := range m.extents[first:] {
+	for _, e := range m.extents[m.search(off):] {
 		if e.Off >= end {
 			break
 		}

@@ -6,11 +6,10 @@ import (
 	"sync"
 )
 
-// InOrder does work on all cores and yields what it makes in the order of what
-// it was made from, so that nothing tells how many cores there were. Each
-// worker is made by a call of worker and works in a goroutine of its own; what
-// it is given must be its own as well. An error of in is the last thing that is
-// yielded.
+// InOrder works on all cores and yields the results in the order of their inputs, so
+// that the number of cores does not show. Each call of worker returns the function of
+// one goroutine. Inputs must not share memory that a worker changes. An error of in
+// is the last value.
 func InOrder[In, Out any](in iter.Seq2[In, error], worker func() func(In) Out) iter.Seq2[Out, error] {
 	type job struct {
 		in   In

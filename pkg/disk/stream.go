@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// A Run is a stretch of an image that is all content or all hole.
+// A Run is a range of an image that is either content or a hole.
 type Run struct {
 	Off, Len int64
 	Hole     bool
@@ -16,7 +16,7 @@ type Run struct {
 func (r Run) End() int64 { return r.Off + r.Len }
 
 // Runs yields the image from start to end as alternating content and holes.
-// It looks at the image in grains, such as the blocks of a file system or the
+// It divides the image into grains, such as the blocks of a file system or the
 // clusters of a format: a grain with any content in it is content. Only the
 // last grain of an image may be short.
 func (m *Image) Runs(grain int64) iter.Seq[Run] {
@@ -54,7 +54,7 @@ type Chunk struct {
 	Data []byte // nil if and only if the run is a hole
 }
 
-// zeros is what holes are written from.
+// zeros are the bytes of holes.
 var zeros [256 << 10]byte
 
 // WriteTo writes the chunk's bytes to w; a hole is written as zeros.
@@ -73,8 +73,37 @@ func (c Chunk) WriteTo(w io.Writer) (int64, error) {
 	return c.Len, nil
 }
 
-// chunkBuffers is how many chunks with content are under way at once: two
-// between each pair of stages, and one in each of the three stages.
+// chunkSize and chunkGrain are those of WriteTo. A chunk still fits in the cache
+// of a core. The grain is the block size of most file systems.
+const (
+	chunkSize  = 256 << 10
+	chunkGrain = 4096
+)
+
+// WriteTo writes the whole image to w from start to end, holes as zeros.
+func (m *Image) WriteTo(w io.Writer) (n int64, err error) {
+	for c, err := range m.Chunks(chunkGrain, chunkSize, nil) {
+		if err != nil {
+			return n, err
+		}
+		wrote, err := c.WriteTo(w)
+		n += wrote
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Watch returns the same image, whose Chunks call read with the number of bytes
+// of each chunk of content that has been read: the progress of a format that
+// reads the image in chunks. An image that contains it does not call read.
+func (m *Image) Watch(read func(n int64)) *Image {
+	return &Image{m.size, m.extents, read}
+}
+
+// chunkBuffers is the number of chunks with content in flight: two between each
+// pair of stages, and one in each of the three stages.
 const chunkBuffers = 7
 
 // Chunks reads the image from start to end and yields it in order. Holes come
@@ -83,11 +112,11 @@ const chunkBuffers = 7
 // when the loop goes on.
 //
 // Reading runs ahead of the loop in a goroutine of its own. If tap is not nil,
-// another one writes every byte of the image to it in order, zeros included,
-// before the loop gets to see them: a hash that costs the loop no time. Once
-// the loop is over, nobody writes to tap any more.
+// another goroutine writes every byte of the image to it in order, zeros
+// included, before the chunk is yielded: a hash that costs the loop no time.
+// After the loop, nothing writes to tap.
 //
-// An error is the last thing that is yielded.
+// An error is the last value.
 func (m *Image) Chunks(grain, size int64, tap io.Writer) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
 		s := stream{
@@ -109,9 +138,13 @@ func (m *Image) Chunks(grain, size int64, tap io.Writer) iter.Seq2[Chunk, error]
 			if !yield(r.Chunk, r.err) || r.err != nil {
 				return
 			}
-			if !r.Hole {
-				s.free <- r.Data
+			if r.Hole {
+				continue
 			}
+			if m.watch != nil {
+				m.watch(r.Len)
+			}
+			s.free <- r.Data
 		}
 	}
 }
@@ -184,7 +217,7 @@ func readChunk(m *Image, buf []byte, run Run) result {
 	return result{Chunk{run, buf}, err}
 }
 
-// copyTo is the second stage, there only if somebody taps.
+// copyTo is the second stage, if there is a tap.
 func (s *stream) copyTo(tap io.Writer, in <-chan result, send func(result) bool) {
 	for r := range in {
 		if r.err == nil {
@@ -196,7 +229,7 @@ func (s *stream) copyTo(tap io.Writer, in <-chan result, send func(result) bool)
 	}
 }
 
-// write is WriteTo that ends early when the loop is over: holes can be long.
+// write is WriteTo that ends early when the loop is over, because holes can be long.
 func (s *stream) write(tap io.Writer, c Chunk) error {
 	_, err := c.WriteTo(stoppable{tap, s.stop})
 	return err

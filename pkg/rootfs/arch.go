@@ -1,13 +1,13 @@
 package rootfs
 
-// Architectures have two names: the one that a machine has for itself
-// (uname(1), and so CoreOS), and the one of Go, and so of OCI. Where they differ:
+// arches lists the architectures with two names: that of the machine (uname(1), and
+// so CoreOS) and that of Go, and so of OCI.
 var arches = []struct{ machine, golang string }{
 	{"x86_64", "amd64"},
 	{"aarch64", "arm64"},
 }
 
-// MachineArch returns the name that a machine has for its architecture.
+// MachineArch returns the name of an architecture in uname(1).
 func MachineArch(name string) string {
 	for _, a := range arches {
 		if a.golang == name {
@@ -17,7 +17,7 @@ func MachineArch(name string) string {
 	return name
 }
 
-// GoArch returns the name that Go, and so OCI, has for an architecture.
+// GoArch returns the name of an architecture in Go and OCI.
 func GoArch(name string) string {
 	for _, a := range arches {
 		if a.machine == name {

@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// A Difference is a path at which two trees differ. An inode that one of them
-// does not have is nil there, and what is below it is not told apart.
+// A Difference is a path at which two trees differ. An inode that is missing in one
+// tree is nil there, and the paths below it yield no differences.
 type Difference struct {
 	Path string
 	A, B *Inode
-	What []string // what differs of two inodes: type, mode, owner, mtime, device, target, xattr NAME, size, content, flags, links
+	What []string // properties that differ: type, mode, owner, mtime, device, target, xattr NAME, size, content, flags, links
 }
 
 // Diff yields the differences of two trees in the order of their paths. It
@@ -24,8 +24,8 @@ func Diff(a, b *Inode) iter.Seq2[Difference, error] {
 	return DiffFunc(a, b, func(_ string, a, b *Inode) (bool, error) { return SameContent(a, b) })
 }
 
-// DiffFunc is Diff that asks same whether two files of the same size hold the
-// same bytes, and tells it their path.
+// DiffFunc is Diff with a function that compares the content of two files of the
+// same size. It receives their path.
 func DiffFunc(a, b *Inode, same func(name string, a, b *Inode) (bool, error)) iter.Seq2[Difference, error] {
 	return func(yield func(Difference, error) bool) {
 		d := &differ{a: map[*Inode]string{}, b: map[*Inode]string{}, same: same}
@@ -33,7 +33,7 @@ func DiffFunc(a, b *Inode, same func(name string, a, b *Inode) (bool, error)) it
 	}
 }
 
-// A differ remembers under which name it met each inode first.
+// A differ records the first name of each inode.
 type differ struct {
 	a, b map[*Inode]string
 	same func(name string, a, b *Inode) (bool, error)
@@ -51,7 +51,7 @@ func (d *differ) walk(name string, a, b *Inode, yield func(Difference, error) bo
 	if firstA != firstB {
 		diff.What = append(diff.What, "links")
 	}
-	// Names of the same two files need one look.
+	// Further names of the same two files need no comparison.
 	if (firstA == name || firstA != firstB) && a.IsFile() && b.IsFile() && a.Size() == b.Size() {
 		same, err := d.same(name, a, b)
 		if err != nil {
@@ -82,7 +82,7 @@ func met(names map[*Inode]string, in *Inode, name string) string {
 	return names[in]
 }
 
-// differences tells what differs of two inodes but content.
+// differences returns the properties of two inodes that differ, except content.
 func differences(a, b *Inode) (what []string) {
 	differ := func(yes bool, name string) {
 		if yes {

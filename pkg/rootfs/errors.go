@@ -2,8 +2,6 @@ package rootfs
 
 import (
 	"fmt"
-	"io"
-	"reflect"
 	"strings"
 	"unicode"
 )
@@ -34,23 +32,3 @@ type ContentError struct {
 func (e *ContentError) Error() string { return fmt.Sprintf("content at %d: %v", e.Off, e.Err) }
 
 func (e *ContentError) Unwrap() error { return e.Err }
-
-// SameBlob reports whether a and b are the same blob, or sections of the same blob.
-func SameBlob(a, b Blob) bool {
-	x, y := whole(a), whole(b)
-	return x != nil && y != nil && reflect.TypeOf(x) == reflect.TypeOf(y) && reflect.ValueOf(x).Comparable() && x == y
-}
-
-// whole returns the blob that a blob is a section of, or the blob itself.
-func whole(b Blob) any {
-	var at any = b
-	for {
-		section, ok := at.(interface {
-			Outer() (r io.ReaderAt, off, n int64)
-		})
-		if !ok {
-			return at
-		}
-		at, _, _ = section.Outer()
-	}
-}

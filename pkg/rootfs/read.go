@@ -19,8 +19,7 @@ func (n *Inode) Resolve(name string) *Inode {
 }
 
 // ReadFile returns the content of the regular file that name resolves to, of
-// at most limit bytes. The error is fs.ErrNotExist if the tree has nothing of
-// that name. A dangling link, a directory and a file in place of a parent
+// at most limit bytes. The error is fs.ErrNotExist if the name does not exist. A dangling link, a directory and a file in place of a parent
 // directory are other errors: the author of the tree meant to have the file.
 func (n *Inode) ReadFile(name string, limit int64) ([]byte, error) {
 	in, err := n.FindFile(name)

@@ -1,4 +1,4 @@
-// Package rootfs holds the noun that every tree is made of: the inode.
+// Package rootfs holds the noun that trees consist of: the inode.
 //
 // A tree is plain data. The layers of a container become one, an ostree
 // deployment is one, and a file system writer lays one out on a disk. Its
@@ -45,9 +45,9 @@ type Time struct {
 }
 
 // An Inode is a file, directory, symbolic link or special file. One *Inode
-// under several names is a hard link. Trees are values: who is handed a tree
-// reads it and does not change it, so inodes, and the maps in them, may be
-// shared between trees.
+// under several names is a hard link. Trees are values: a function that receives
+// a tree does not change it, so inodes, and the maps in them, may be shared between
+// trees.
 type Inode struct {
 	Mode      uint32 // raw st_mode: type and all twelve permission bits
 	UID, GID  uint32
@@ -72,8 +72,8 @@ func (n *Inode) IsFile() bool { return n.Type() == ModeFile }
 // IsLink reports whether n is a symbolic link.
 func (n *Inode) IsLink() bool { return n.Type() == ModeLink }
 
-// Size returns what st_size would be for a file or symbolic link, and 0 for
-// anything else: the size of a directory is its file system's business.
+// Size returns st_size of a file or symbolic link, and 0 for other types: the size of
+// a directory depends on its file system.
 func (n *Inode) Size() int64 {
 	switch {
 	case n.IsFile() && n.Content != nil:
@@ -89,8 +89,8 @@ func (n *Inode) Device() (major, minor uint64) {
 	return n.Rdev>>8&0xFFF | n.Rdev>>32&0xFFFFF000, n.Rdev&0xFF | n.Rdev>>12&0xFFFFFF00
 }
 
-// ValidName reports whether a directory may have an entry of a name: one that
-// is there, is no dot or two, and has neither a slash nor a NUL.
+// ValidName reports whether a directory entry may have a name: not empty, neither "."
+// nor "..", without slashes and NUL bytes.
 func ValidName(name string) bool {
 	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00")
 }

@@ -108,7 +108,7 @@ func TestResolve(t *testing.T) {
 		"usr/lib64":                     lib,
 		"usr/lib64/":                    lib,
 		"usr/lib64/same":                lib.Children["same"],
-		"usr/lib64/..":                  root.Children["usr"], // of what the link leads to
+		"usr/lib64/..":                  root.Children["usr"], // of the target of the link
 		"etc/abs":                       lib.Children["os-release"],
 		"etc/up":                        etc, // links do not leave the root
 		"etc/up/up/up/passwd":           etc.Children["passwd"],

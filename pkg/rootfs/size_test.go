@@ -2,8 +2,6 @@ package rootfs
 
 import (
 	"errors"
-	"io"
-	"strings"
 	"testing"
 )
 
@@ -29,25 +27,6 @@ func TestInodeError(t *testing.T) {
 	for path, want := range map[string]string{"usr/bin/é x": "usr/bin/é x: too large", "a\nb": `"a\nb": too large`} {
 		if err := error(&InodeError{Path: path, Err: cause}); err.Error() != want || !errors.Is(err, cause) {
 			t.Errorf("%v, want %s", err, want)
-		}
-	}
-}
-
-// odd is a blob that cannot be compared.
-type odd struct {
-	*strings.Reader
-	_ []byte
-}
-
-func TestSameBlob(t *testing.T) {
-	a, b := strings.NewReader("text"), strings.NewReader("text")
-	section := io.NewSectionReader(io.NewSectionReader(a, 1, 3), 1, 1)
-	for _, c := range []struct {
-		a, b Blob
-		want bool
-	}{{a, a, true}, {a, b, false}, {section, a, true}, {a, section, true}, {section, b, false}, {odd{Reader: a}, odd{Reader: a}, false}, {a, nil, false}} {
-		if got := SameBlob(c.a, c.b); got != c.want {
-			t.Errorf("%v, %v: %v", c.a, c.b, got)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Command bound does only what no builder can avoid, to measure against.
+// Command bound does only the work that no builder can avoid, as a lower bound.
 //
 //	bound cold LAYOUT OUT WRITE 0   inflate every layer once; SHA-256 of each blob, of each diffID and of the
 //	                                same bytes again as objects; write WRITE bytes to OUT

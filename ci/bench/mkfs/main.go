@@ -1,4 +1,4 @@
-// Command mkfs measures what making the metadata of a file system costs, beside
+// Command mkfs measures the cost of making the metadata of a file system, beside
 // the tools that fill one from a directory: `mkfs.xfs -p` of xfsprogs 7.2 and
 // `mke2fs -d`. The tree has as many names as the full fixture, with labels and
 // without content. Rounds are interleaved; shown are medians of CPU time, user
@@ -6,8 +6,8 @@
 // container, theirs with a directory that the kernel has in its cache; all end
 // with a file.
 //
-// Then, in processes of their own, what laying out a tree of half a million
-// inodes takes, which must stay below 5 s and 1 GiB.
+// Then it measures the layout of a tree of half a million inodes, in processes
+// of their own. It must stay below 5 s and 1 GiB.
 package main
 
 import (

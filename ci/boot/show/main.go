@@ -1,5 +1,5 @@
-// Command show boots disk images in QEMU and prints what the booted systems
-// say about themselves. The images are not changed. It exits with status 1
+// Command show boots disk images in QEMU and prints the reports of the
+// booted systems. The images are not changed. It exits with status 1
 // when one does not come up.
 package main
 

@@ -6,9 +6,9 @@
 //	compare OURS REFERENCE
 //
 // The file systems are mounted read-only through loop devices, so it needs
-// root; the EFI system partition is read by mtools. What is expected to differ
-// stands in a table, with the reason; it is counted and shown, and anything
-// else makes the exit status 1.
+// root; the EFI system partition is read by mtools. Expected differences
+// stand in a table, with the reasons; they are counted and shown. Any other
+// difference makes the exit status 1.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// A comparison collects what it finds.
+// A comparison collects differences.
 type comparison struct {
 	names       int            // compared under both
 	unexplained int            // differences
@@ -185,7 +185,7 @@ func (c *comparison) entries(fs, name string, ours, theirs *entry) {
 }
 
 // timed are the names whose time ostree sets, to the epoch: content objects and
-// what is checked out from them. A metadata object has the time of its import.
+// their checkout. A metadata object has the time of its import.
 var timed = exactly(`ostree/repo/objects/.*\.file|ostree/deploy/[^/]*/deploy/COMMIT\.0/.*`)
 
 func different[T cmp.Ordered | bool](c *comparison, fs, name, aspect string, ours, theirs T) {
@@ -194,7 +194,7 @@ func different[T cmp.Ordered | bool](c *comparison, fs, name, aspect string, our
 	}
 }
 
-// What is known to differ, and why. A path is matched whole; COMMIT stands
+// Known differences and their reasons. A path is matched whole; COMMIT stands
 // for the checksum of the deployed commit, wherever it occurs in a path or in
 // a small text file. A missing label (unlabelled) is in no row.
 var known = []struct {

@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A tree is what a file system holds, by path. The root is ".".
+// A tree is the content of a file system, by path. The root is ".".
 type tree struct {
 	entries map[string]*entry
 	commit  string
 	firsts  map[uint64]*entry // by inode number: the first name in byte order
 }
 
-// An entry is what one name stands for. All fields can be compared.
+// An entry is the inode of one name. All fields can be compared.
 type entry struct {
 	mode      uint32
 	owner     string

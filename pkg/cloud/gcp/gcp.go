@@ -1,19 +1,22 @@
-// Package gcp writes the form in which Google Compute Engine imports a disk: a
-// tar archive, compressed by gzip, of one sparse file.
+// Package gcp writes disks in the form that Google Compute Engine imports: a tar
+// archive, compressed by gzip, of one sparse file.
 //
 //	header | more of the map, if it is long | content of the disk | zeros
 //
-// What the importer asks for is public: "The disk image filename must be
-// disk.raw"; "The RAW image file must have a size in an increment of 1 GB" (by
-// which GiB are meant); "The compressed file must be a .tar.gz file that uses
+// The requirements of the importer: "The disk image filename must be
+// disk.raw"; "The RAW image file must have a size in an increment of 1 GB" (in
+// fact GiB); "The compressed file must be a .tar.gz file that uses
 // gzip compression and the --format=oldgnu option for the tar utility". See
 // https://cloud.google.com/compute/docs/import/import-existing-image. The
-// format is described in GNU tar's manual as "Old GNU Format"; holes of the
-// disk are in its map and not in the archive.
+// format is "Old GNU Format" in the manual of GNU tar. Holes of the disk are in its
+// map and not in the archive.
+//
+// [Format] lays out the archive as an image; [Write] compresses it.
 package gcp
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -24,7 +27,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what an archive tells of its disk.
+// Options describe the file in the archive.
 type Options struct {
 	Time int64 // of the file, in seconds since 1970
 }
@@ -35,8 +38,8 @@ const (
 
 	block  = 512        // of the archive
 	record = 20 * block // the archive is a whole number of these
-	// grain is the block size of the file systems on the disk: smaller holes
-	// would save nothing where the archive is extracted.
+	// grain is the block size of the file systems on the disk. Smaller holes would
+	// save no space in the extracted file.
 	grain = 4096
 	chunk = 1 << 20 // is read at once
 )
@@ -46,13 +49,13 @@ type sparse struct {
 	Offset, Bytes [12]byte
 }
 
-// header is struct posix_header of tar.h with what struct oldgnu_header has in
-// the place of the prefix. Text ends in a zero if there is room.
+// header is struct posix_header of tar.h, with struct oldgnu_header in place of the
+// prefix. Text ends in a zero if there is room.
 type header struct {
 	Name       [100]byte
 	Mode       [8]byte
 	UID, GID   [8]byte
-	Size       [12]byte // of what is in the archive
+	Size       [12]byte // of the content in the archive
 	MTime      [12]byte
 	Checksum   [8]byte
 	Type       byte
@@ -90,9 +93,9 @@ func Check(size int64) error {
 	return nil
 }
 
-// Write writes the image to w from start to end. It is compressed at the default
-// level: the highest, with which others make this file, takes four times as long
-// to save one percent.
+// Write writes the compressed archive to w from start to end. It uses the default
+// level: the highest, which other tools use for this file, takes four times as long
+// and saves one percent.
 func Write(w io.Writer, img *disk.Image, o Options) error {
 	if err := Check(img.Size()); err != nil {
 		return err
@@ -112,26 +115,54 @@ func Write(w io.Writer, img *disk.Image, o Options) error {
 }
 
 func writeTar(out io.Writer, img *disk.Image, o Options) error {
-	w := bufio.NewWriterSize(out, chunk)
-	entries, size := sparseMap(img)
-	head, extensions := headers(entries, size, img.Size(), o)
-	written := put(w, head)
-	for _, e := range extensions {
-		written += put(w, e)
-	}
+	w := bufio.NewWriterSize(out, chunk) // keeps the first error until Flush
+	head, size := beginning(img, o)
+	w.Write(head)
 	for c, err := range img.Chunks(grain, chunk, nil) {
 		if err != nil {
 			return err
 		}
-		n, err := w.Write(c.Data)
-		if err != nil {
+		if _, err := w.Write(c.Data); err != nil {
 			return err
 		}
-		written += int64(n)
 	}
-	written += 2 * block // the end of an archive
-	w.Write(make([]byte, 2*block+(record-written%record)%record))
+	w.Write(make([]byte, tail(int64(len(head))+size)))
 	return w.Flush()
+}
+
+// Format returns the archive before compression, itself an image.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
+	if err := Check(img.Size()); err != nil {
+		return nil, err
+	}
+	head, _ := beginning(img, o)
+	at := int64(len(head))
+	extents := []disk.Extent{{Blob: bytes.NewReader(head)}}
+	for run := range img.Runs(grain) {
+		if !run.Hole {
+			extents = append(extents, disk.Extent{Off: at, Blob: img.Section(run.Off, run.Len)})
+			at += run.Len
+		}
+	}
+	return disk.New(at+tail(at), extents...)
+}
+
+// beginning returns the headers, and the size of the content behind them.
+func beginning(img *disk.Image, o Options) (head []byte, size int64) {
+	entries, size := sparseMap(img)
+	first, extensions := headers(entries, size, img.Size(), o)
+	head = encode(first)
+	for _, e := range extensions {
+		head = append(head, encode(e)...)
+	}
+	return head, size
+}
+
+// tail returns the number of zeros behind the content: the end of the archive, and
+// the rest of its last record.
+func tail(written int64) int64 {
+	written += 2 * block
+	return 2*block + (record-written%record)%record
 }
 
 // sparseMap returns the map and how many bytes of content there are.
@@ -186,8 +217,8 @@ func headers(entries []sparse, size, realSize int64, o Options) (header, []exten
 	return h, extensions
 }
 
-// number puts a number into a field: octal digits and a zero, or where it has
-// more than these can tell, a bit and big-endian bytes.
+// number stores a number in a field: octal digits and a zero, or, if they do not fit,
+// a bit and big-endian bytes.
 func number(field []byte, v int64) {
 	if digits := len(field) - 1; v >= 0 && v < 1<<(3*digits) {
 		copy(field, fmt.Sprintf("%0*o", digits, v))
@@ -206,10 +237,4 @@ func encode(v any) []byte {
 		panic(err) // a structure of this package without a fixed size
 	}
 	return b
-}
-
-// put writes a structure. Its error comes again when w is flushed.
-func put(w *bufio.Writer, v any) int64 {
-	n, _ := w.Write(encode(v))
-	return int64(n)
 }

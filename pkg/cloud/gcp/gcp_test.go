@@ -69,8 +69,8 @@ func occupied(t *testing.T, path string) (room, size int64) {
 	return st.Blocks * 512, st.Size
 }
 
-// sameContent compares what an image holds with a file. That the file has
-// nothing where the image has holes follows from the room that it takes.
+// sameContent compares an image with a file. The space that the file occupies shows
+// that the holes of the image are holes there.
 func sameContent(t *testing.T, path string, img *disk.Image) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -90,7 +90,7 @@ func sameContent(t *testing.T, path string, img *disk.Image) {
 	}
 }
 
-// TestTar has GNU tar list and extract what the importer asks for: one file
+// TestTar has GNU tar list and extract the file that the importer requires: one
 // with that name, of that size, sparse, in an archive of tar's old GNU format.
 func TestTar(t *testing.T) {
 	for name, img := range images(t) {
@@ -120,8 +120,8 @@ func TestTar(t *testing.T) {
 	}
 }
 
-// TestSameAsTar: what GNU tar makes of the same disk with the options that the
-// importer asks for has the same header and the same map.
+// TestSameAsTar: the archive of GNU tar for the same disk, with the options that the
+// importer requires, has the same header and the same map.
 func TestSameAsTar(t *testing.T) {
 	img := images(t)["25 pieces and the last byte of 9 GiB"]
 	dir := t.TempDir()
@@ -159,6 +159,35 @@ func TestSameAsTar(t *testing.T) {
 				t.Fatalf("block %d differs:\n%q\n%q", i/block, ours[from:][:block], theirs[from:][:block])
 			}
 		}
+	}
+}
+
+// TestFormat: Write compresses the archive that Format lays out.
+func TestFormat(t *testing.T) {
+	for name, img := range images(t) {
+		t.Run(name, func(t *testing.T) {
+			file, err := Format(img, stamp)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := disktest.File(t, "disk.tar", file)
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var packed bytes.Buffer
+			if err := Write(&packed, img, stamp); err != nil {
+				t.Fatal(err)
+			}
+			unpacked, err := gzip.NewReader(&packed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(unpacked)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("Write compresses %d bytes, Format has %d: %v", len(got), len(want), err)
+			}
+		})
 	}
 }
 

@@ -1,8 +1,8 @@
-// Package kubevirt writes a disk as KubeVirt takes it from a registry: a
-// container image, called a containerDisk, in which the disk is a file.
+// Package kubevirt lays out a disk in the form in which KubeVirt takes it from a
+// registry: a container image, called a containerDisk, with the disk as a file.
 //
-// A file is a tar archive of an OCI image layout with one image of one layer,
-// which is a tar archive itself and is not compressed:
+// The file is a tar archive of an OCI image layout with one image of one layer. The
+// layer is a tar archive as well, without compression:
 //
 //	oci-layout
 //	index.json
@@ -10,10 +10,10 @@
 //	blobs/sha256/<manifest>
 //	blobs/sha256/<layer>     disk/ | disk/<name>.qcow2
 //
-// How large the layer is follows from the plan of the disk, but its digest,
-// which is its name and stands before it, needs its content. So the disk is
-// written twice: once into the hash and once into the file. That costs reading
-// it again; a spool would cost writing it and reading it again.
+// The plan of the disk gives the size of the layer. The digest of the layer stands
+// before it, as a name and in the manifest, and needs its content. So the layer is
+// read and hashed when the beginning of the file is first read, unless the caller
+// knows the digest. A spool would cost more: writing the layer and reading it again.
 package kubevirt
 
 import (
@@ -32,58 +32,106 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/archive"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what an image tells of itself.
+// Options describe the image.
 type Options struct {
-	Name    string    // of the file in /disk, which ends in .qcow2
-	Arch    string    // as in OCI: amd64
-	Version string    // of the operating system
-	Time    time.Time // when it was made; the epoch if zero
+	Name    string        // of the file in /disk, with the suffix .qcow2
+	Arch    string        // as in OCI: amd64
+	Version string        // of the operating system
+	Time    time.Time     // of creation; the epoch if zero
+	Layer   digest.Digest // of the layer, see [Layer]; computed if empty
 }
 
-// qemu is the user and group that KubeVirt runs QEMU as.
+// qemu is the user and group of QEMU in KubeVirt.
 const qemu = 107
 
-const (
-	block     = 512 // of a tar archive
-	endBlocks = 2   // of zeros, which end one
-)
-
-// Write writes an image with the disk to w from start to end.
-func Write(w io.Writer, img *disk.Image, o Options) error {
-	l, err := newLayer(img, o)
+// Format returns a file that holds the disk, itself an image.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
+	layer, err := Layer(img, o)
 	if err != nil {
-		return fmt.Errorf("kubevirt: %w", err)
+		return nil, err
 	}
-	h := sha256.New()
-	if err := l.write(h, img); err != nil {
-		return fmt.Errorf("kubevirt: %w", err)
+	head, err := beginning(digest.FromString(""), layer.Size(), o) // all digests have the same length
+	if err != nil {
+		return nil, fmt.Errorf("kubevirt: %w", err)
 	}
-	t := tar.NewWriter(w)
-	for _, f := range files(digest.NewDigest(digest.SHA256, h), l.size(), o) {
-		if err := t.WriteHeader(&tar.Header{Name: f.name, Size: f.size, Mode: 0o644, ModTime: modTime(o)}); err != nil {
-			return fmt.Errorf("kubevirt: %s: %w", f.name, err)
+	return join(int64(len(head)), layer, func() ([]byte, error) {
+		layerDigest := o.Layer
+		if layerDigest == "" {
+			if layerDigest, err = sum(layer); err != nil {
+				return nil, err
+			}
 		}
-		if f.content != nil {
-			_, err = t.Write(f.content)
-		} else {
-			err = l.write(t, img)
-		}
-		if err != nil {
-			return fmt.Errorf("kubevirt: %s: %w", f.name, err)
-		}
-	}
-	if err := t.Close(); err != nil {
-		return fmt.Errorf("kubevirt: %w", err)
-	}
-	return nil
+		return beginning(layerDigest, layer.Size(), o)
+	})
 }
 
-// Digest returns the digest of the container's manifest, of an image that
-// [Write] wrote.
+// join returns a file of a beginning of size bytes and a layer.
+func join(size int64, layer *disk.Image, beginning func() ([]byte, error)) (*disk.Image, error) {
+	return disk.New(size+layer.Size()+archive.Tail(layer.Size()),
+		disk.Extent{Blob: archive.Lazy(size, beginning)},
+		disk.Extent{Off: size, Blob: layer})
+}
+
+// Layer returns the layer of the image, a tar archive: the blob that the manifest
+// names. It is an image too.
+func Layer(img *disk.Image, o Options) (*disk.Image, error) {
+	switch {
+	case o.Name != path.Base(o.Name) || !strings.HasSuffix(o.Name, ".qcow2"):
+		return nil, fmt.Errorf("kubevirt: invalid file name %q, must end in .qcow2", o.Name)
+	case o.Arch == "" || o.Version == "":
+		return nil, errors.New("kubevirt: missing architecture or version")
+	}
+	file, err := qcow2.Format(img, qcow2.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("kubevirt: %w", err)
+	}
+	layer, err := archive.Format(
+		archive.File{Header: tar.Header{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o755, Uid: qemu, Gid: qemu, ModTime: modTime(o)}},
+		archive.File{Header: tar.Header{Name: "disk/" + o.Name, Mode: 0o444, Uid: qemu, Gid: qemu, ModTime: modTime(o)}, Content: file})
+	if err != nil {
+		return nil, fmt.Errorf("kubevirt: %w", err)
+	}
+	return layer, nil
+}
+
+// sum returns the digest of a layer.
+func sum(layer *disk.Image) (digest.Digest, error) {
+	h := sha256.New()
+	for _, err := range layer.Chunks(4096, 256<<10, h) {
+		if err != nil {
+			return "", err
+		}
+	}
+	return digest.NewDigest(digest.SHA256, h), nil
+}
+
+// beginning returns the bytes of the file before the layer.
+func beginning(layer digest.Digest, size int64, o Options) ([]byte, error) {
+	hole, err := disk.New(size)
+	if err != nil {
+		return nil, err
+	}
+	var members []archive.File
+	for _, f := range files(layer, size, o) {
+		members = append(members, archive.File{Header: tar.Header{Name: f.name, Mode: 0o644, ModTime: modTime(o)}, Content: bytes.NewReader(f.content)})
+	}
+	members = append(members, archive.File{Header: tar.Header{Name: blobName(layer), Mode: 0o644, ModTime: modTime(o)}, Content: hole})
+	whole, err := archive.Format(members...)
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, whole.Size()-size-archive.Tail(size))
+	return head, rootfs.ReadFull(whole, head, 0)
+}
+
+// Digest returns the digest of the image's manifest, from a file that [Format]
+// laid out.
 func Digest(r io.Reader) (string, error) {
 	for t := tar.NewReader(r); ; {
 		h, err := t.Next()
@@ -104,23 +152,6 @@ func Digest(r io.Reader) (string, error) {
 	}
 }
 
-// Size returns how many bytes Write writes.
-func Size(img *disk.Image, o Options) (int64, error) {
-	l, err := newLayer(img, o)
-	if err != nil {
-		return 0, fmt.Errorf("kubevirt: %w", err)
-	}
-	size := int64(endBlocks * block)
-	for _, f := range files(digest.FromString(""), l.size(), o) { // any digest: all are of the same length
-		var head bytes.Buffer
-		if err := tar.NewWriter(&head).WriteHeader(&tar.Header{Name: f.name, Size: f.size}); err != nil {
-			return 0, fmt.Errorf("kubevirt: %s: %w", f.name, err)
-		}
-		size += int64(head.Len()) + (f.size+block-1)&^(block-1)
-	}
-	return size, nil
-}
-
 func modTime(o Options) time.Time {
 	if o.Time.IsZero() {
 		return time.Unix(0, 0)
@@ -128,54 +159,15 @@ func modTime(o Options) time.Time {
 	return o.Time.Truncate(time.Second).UTC()
 }
 
-// A layer is one of an image: the headers of its files, the disk, and zeros.
-type layer struct {
-	head  []byte
-	qcow2 int64 // bytes of the disk
-}
-
-func newLayer(img *disk.Image, o Options) (*layer, error) {
-	switch {
-	case o.Name != path.Base(o.Name) || !strings.HasSuffix(o.Name, ".qcow2"):
-		return nil, fmt.Errorf("%q is not the name of a file that ends in .qcow2", o.Name)
-	case o.Arch == "" || o.Version == "":
-		return nil, errors.New("an image needs an architecture and a version")
-	}
-	l := &layer{qcow2: qcow2.Size(img)}
-	var head bytes.Buffer
-	t := tar.NewWriter(&head)
-	err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o755, Uid: qemu, Gid: qemu, ModTime: modTime(o)})
-	if err == nil {
-		err = t.WriteHeader(&tar.Header{Name: "disk/" + o.Name, Size: l.qcow2, Mode: 0o444, Uid: qemu, Gid: qemu, ModTime: modTime(o)})
-	}
-	l.head = head.Bytes()
-	return l, err
-}
-
-// padding returns how many zeros follow the disk.
-func (l *layer) padding() int64 { return -l.qcow2&(block-1) + endBlocks*block }
-
-func (l *layer) size() int64 { return int64(len(l.head)) + l.qcow2 + l.padding() }
-
-func (l *layer) write(w io.Writer, img *disk.Image) error {
-	if _, err := w.Write(l.head); err != nil {
-		return err
-	}
-	if err := qcow2.Write(w, img, qcow2.Options{}); err != nil {
-		return err
-	}
-	_, err := w.Write(make([]byte, l.padding()))
-	return err
-}
-
-// A file is one of the layout. The layer's has no content here.
+// A file is a member of the OCI image layout.
 type file struct {
 	name    string
-	size    int64
 	content []byte
 }
 
-// files returns the layout around a layer, in the order of the archive.
+func (f file) size() int64 { return int64(len(f.content)) }
+
+// files returns the members before the layer, in the order of the archive.
 func files(layer digest.Digest, size int64, o Options) []file {
 	created := modTime(o)
 	platform := ocispec.Platform{Architecture: o.Arch, OS: "linux"}
@@ -183,35 +175,32 @@ func files(layer digest.Digest, size int64, o Options) []file {
 		Created:  &created,
 		Platform: platform,
 		Config: ocispec.ImageConfig{
-			Entrypoint: []string{"no-entrypoint"}, // nothing runs in it, but engines make no container without one
+			Entrypoint: []string{"no-entrypoint"}, // never run, but container engines require one
 			Labels:     map[string]string{"version": o.Version},
 		},
-		RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer}}, // its digest as well: it is not compressed
+		RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer}}, // without compression, the same as its digest
 	})
 	manifest := blob(ocispec.MediaTypeImageManifest, ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageManifest,
-		Config:    ocispec.Descriptor{MediaType: config.mediaType, Digest: config.digest, Size: config.size},
+		Config:    ocispec.Descriptor{MediaType: config.mediaType, Digest: config.digest, Size: config.size()},
 		Layers:    []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: layer, Size: size}},
 	})
 	index := encode(ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,
 		Manifests: []ocispec.Descriptor{{
-			MediaType: manifest.mediaType, Digest: manifest.digest, Size: manifest.size, Platform: &platform,
+			MediaType: manifest.mediaType, Digest: manifest.digest, Size: manifest.size(), Platform: &platform,
 			Annotations: map[string]string{ocispec.AnnotationRefName: o.Version},
 		}},
 	})
 	return []file{
-		whole(ocispec.ImageLayoutFile, encode(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})),
-		whole(ocispec.ImageIndexFile, index),
+		{ocispec.ImageLayoutFile, encode(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})},
+		{ocispec.ImageIndexFile, index},
 		config.file,
 		manifest.file,
-		{name: blobName(layer), size: size},
 	}
 }
-
-func whole(name string, content []byte) file { return file{name, int64(len(content)), content} }
 
 func blobName(d digest.Digest) string {
 	return path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
@@ -227,13 +216,13 @@ type document struct {
 func blob(mediaType string, v any) document {
 	b := encode(v)
 	d := digest.FromBytes(b)
-	return document{whole(blobName(d), b), mediaType, d}
+	return document{file{blobName(d), b}, mediaType, d}
 }
 
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // a type of OCI that JSON has no form for
+		panic(err) // an OCI type that JSON cannot represent
 	}
 	return b
 }

@@ -30,7 +30,7 @@ func options(t testing.TB) Options {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { spool.Close() })
-	if _, err := io.Copy(spool, disktest.Noise(1<<20)); err != nil { // what was there before must not show
+	if _, err := io.Copy(spool, disktest.Noise(1<<20)); err != nil { // old content must not show
 		t.Fatal(err)
 	}
 	return Options{
@@ -50,32 +50,47 @@ func write(t testing.TB, img *disk.Image, h Hypervisor) string {
 func TestTools(t *testing.T) {
 	img := disktest.Images(t, 512)["text and noise"]
 	for _, h := range hypervisors {
-		t.Run(string(h), func(t *testing.T) {
-			path, dir := write(t, img, h), t.TempDir()
-			list := treetest.Run(t, "tar", "--numeric-owner", "--full-time", "-tvf", path)
-			for i, line := range strings.Split(strings.TrimSpace(list), "\n") {
-				f := strings.Fields(line)
-				if want := []string{"coreos.ovf", "coreos.mf", "disk.vmdk"}; f[0] != "-rw-r--r--" || f[1] != "0/0" || f[3]+f[4] != "2023-11-1422:13:20" || f[5] != want[i] {
-					t.Errorf("%s", line)
-				}
-			}
-			treetest.Run(t, "tar", "-C", dir, "-xf", path)
-			manifest, err := os.ReadFile(filepath.Join(dir, "coreos.mf"))
+		t.Run(string(h), func(t *testing.T) { checkTools(t, write(t, img, h), img) })
+		t.Run(string(h)+"/sparse", func(t *testing.T) {
+			file, err := Format(img, h, options(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			var want string
-			for _, name := range []string{"coreos.ovf", "disk.vmdk"} {
-				sum, _, _ := strings.Cut(treetest.Run(t, "sha256sum", filepath.Join(dir, name)), " ")
-				want += fmt.Sprintf("SHA256(%s)= %s\n", name, sum)
+			path := disktest.File(t, "image.ova", file)
+			checkTools(t, path, img)
+			if _, contents := read(t, path); !strings.Contains(string(contents["coreos.ovf"]), "vmdk.html#sparse") {
+				t.Errorf("%s", contents["coreos.ovf"])
 			}
-			if string(manifest) != want {
-				t.Errorf("manifest\n%swant\n%s", manifest, want)
-			}
-			disktest.Compare(t, filepath.Join(dir, "disk.vmdk"), "vmdk", img)
-			treetest.Run(t, "xmllint", "--noout", "--nonet", filepath.Join(dir, "coreos.ovf"))
 		})
 	}
+	disktest.Refuses(t, disktest.Written(func(img *disk.Image) (*disk.Image, error) { return Format(img, VMware, options(t)) }))
+}
+
+func checkTools(t *testing.T, path string, img *disk.Image) {
+	t.Helper()
+	dir := t.TempDir()
+	list := treetest.Run(t, "tar", "--numeric-owner", "--full-time", "-tvf", path)
+	for i, line := range strings.Split(strings.TrimSpace(list), "\n") {
+		f := strings.Fields(line)
+		if want := []string{"coreos.ovf", "coreos.mf", "disk.vmdk"}; f[0] != "-rw-r--r--" || f[1] != "0/0" || f[3]+f[4] != "2023-11-1422:13:20" || f[5] != want[i] {
+			t.Errorf("%s", line)
+		}
+	}
+	treetest.Run(t, "tar", "-C", dir, "-xf", path)
+	manifest, err := os.ReadFile(filepath.Join(dir, "coreos.mf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want string
+	for _, name := range []string{"coreos.ovf", "disk.vmdk"} {
+		sum, _, _ := strings.Cut(treetest.Run(t, "sha256sum", filepath.Join(dir, name)), " ")
+		want += fmt.Sprintf("SHA256(%s)= %s\n", name, sum)
+	}
+	if string(manifest) != want {
+		t.Errorf("manifest\n%swant\n%s", manifest, want)
+	}
+	disktest.Compare(t, filepath.Join(dir, "disk.vmdk"), "vmdk", img)
+	treetest.Run(t, "xmllint", "--noout", "--nonet", filepath.Join(dir, "coreos.ovf"))
 }
 
 // read returns the names of the files of an appliance and their contents.
@@ -139,8 +154,8 @@ func (e element) all(space, name string) (found []element) {
 	return found
 }
 
-// one returns what is at the end of a path of names of OVF, of which there
-// must be one each.
+// one returns the element at the end of a path of names of OVF. There must be one of
+// each.
 func (e element) one(t testing.TB, path ...string) element {
 	t.Helper()
 	for _, name := range path {
@@ -357,11 +372,11 @@ func (unreadable) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func TestErrors(t *testing.T) {
 	img := disktest.Images(t, 512)["small"]
 	for want, change := range map[string]func(*Options){
-		"needs a spool":          func(o *Options) { o.Spool = nil },
-		"a full spool":           func(o *Options) { o.Spool = broken{} },
-		"disk.vmdk of":           func(o *Options) { o.Spool = unreadable{} },
-		"the machine has no nam": func(o *Options) { o.Name = "" },
-		"hardware version -1":    func(o *Options) { o.HardwareVersion = -1 },
+		"missing spool":       func(o *Options) { o.Spool = nil },
+		"a full spool":        func(o *Options) { o.Spool = broken{} },
+		"a torn spool":        func(o *Options) { o.Spool = unreadable{} },
+		"missing name of":     func(o *Options) { o.Name = "" },
+		"hardware version -1": func(o *Options) { o.HardwareVersion = -1 },
 	} {
 		o := options(t)
 		change(&o)
@@ -369,7 +384,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if err := Write(io.Discard, img, "xen", options(t)); err == nil || !strings.Contains(err.Error(), `"xen" is not known`) {
+	if err := Write(io.Discard, img, "xen", options(t)); err == nil || !strings.Contains(err.Error(), `unknown hypervisor "xen", must be "vmware"`) {
 		t.Errorf("%v", err)
 	}
 	disktest.Refuses(t, func(w io.Writer, img *disk.Image) error { return Write(w, img, VirtualBox, options(t)) })
@@ -393,8 +408,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestLargeDisk: what ustar has no number for is in GNU's form, and nothing
-// else is.
+// TestLargeDisk: sizes that ustar cannot represent are in GNU's form, others are not.
 func TestLargeDisk(t *testing.T) {
 	for size, magic := range map[int64]string{1: "ustar\x0000", 8<<30 - 1: "ustar\x0000", 8 << 30: "ustar  \x00", 1 << 40: "ustar  \x00"} {
 		var b bytes.Buffer

@@ -33,8 +33,7 @@ func Text(n int) *strings.Reader {
 	return strings.NewReader(strings.Repeat("all work and no play makes jack a dull boy ", n/43+1)[:n])
 }
 
-// Images returns disks with content at the edges of what a format counts in,
-// by name. Their sizes are whole numbers of unit bytes.
+// Images returns disks with content at the edges of blocks and clusters, by name. Their sizes are whole numbers of unit bytes.
 func Images(t testing.TB, unit int64) map[string]*disk.Image {
 	t.Helper()
 	const mib, gib = 1 << 20, 1 << 30
@@ -68,8 +67,7 @@ func Images(t testing.TB, unit int64) map[string]*disk.Image {
 	return made
 }
 
-// Write has a format write a file. What it writes on one core and on two must
-// be the same.
+// Write has a format write a file. The bytes on one core and on two must be equal.
 func Write(t testing.TB, name string, write func(io.Writer) error) string {
 	t.Helper()
 	var sums [2][32]byte
@@ -92,6 +90,62 @@ func Write(t testing.TB, name string, write func(io.Writer) error) string {
 		t.Errorf("%s: one core and two make different files", name)
 	}
 	return path
+}
+
+// File writes a file that is an image itself, and returns its path. It reads the
+// image at random ranges too, which must be those of the file.
+func File(t testing.TB, name string, file *disk.Image) string {
+	t.Helper()
+	path := Write(t, name, func(w io.Writer) error {
+		_, err := file.WriteTo(w)
+		return err
+	})
+	Ranges(t, path, file)
+	return path
+}
+
+// Ranges compares a file with the image that it was written from at random ranges,
+// most of them at the edges of extents.
+func Ranges(t testing.TB, path string, file *disk.Image) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Size() != file.Size() {
+		t.Fatalf("%s: %d bytes, want %d: %v", path, info.Size(), file.Size(), err)
+	}
+	edges := []int64{0, file.Size()}
+	for _, e := range file.Extents() {
+		edges = append(edges, e.Off, e.End())
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		off := max(edges[r.IntN(len(edges))]-r.Int64N(10_000), 0)
+		if r.IntN(4) == 0 {
+			off = r.Int64N(file.Size() + 1)
+		}
+		got, want := make([]byte, 1+r.IntN(20_000)), make([]byte, 20_000)
+		want = want[:len(got)]
+		n, err := file.ReadAt(got, off)
+		wantN, wantErr := f.ReadAt(want, off)
+		if n != wantN || err != wantErr || !bytes.Equal(got[:n], want[:n]) {
+			t.Fatalf("%s: %d bytes at %d: read %d, %v; the file has %d, %v", path, len(got), off, n, err, wantN, wantErr)
+		}
+	}
+}
+
+// Written returns a function that writes the file of a disk.
+func Written(format func(*disk.Image) (*disk.Image, error)) func(io.Writer, *disk.Image) error {
+	return func(w io.Writer, img *disk.Image) error {
+		file, err := format(img)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteTo(w)
+		return err
+	}
 }
 
 // Small has a format write a disk of 2 MiB, in whose second half is a text of
@@ -167,7 +221,7 @@ func Open(t testing.TB, path string, open func(r io.ReaderAt, size int64) (rootf
 	Read(t, blob, img)
 }
 
-// Read compares what is read of a disk with the image it was made from.
+// Read compares a disk that was read with the image of its origin.
 func Read(t testing.TB, got rootfs.Blob, img *disk.Image) {
 	t.Helper()
 	const kib, mib = 1 << 10, 1 << 20
@@ -205,7 +259,7 @@ func Read(t testing.TB, got rootfs.Blob, img *disk.Image) {
 	}
 }
 
-// Fuzz reads what a format opens of files that are made from good ones.
+// Fuzz reads disks from mutated files.
 func Fuzz(f *testing.F, open func(r io.ReaderAt, size int64) (rootfs.Blob, error), good ...[]byte) {
 	for _, b := range good {
 		f.Add(b)
@@ -219,8 +273,7 @@ func Fuzz(f *testing.F, open func(r io.ReaderAt, size int64) (rootfs.Blob, error
 	})
 }
 
-// ReadSome reads from a disk that may be anything. What cannot be read must be
-// an error.
+// ReadSome reads from an arbitrary disk. A short read must be an error.
 func ReadSome(t *testing.T, blob rootfs.Blob) {
 	t.Helper()
 	p := make([]byte, 10<<10)
@@ -231,11 +284,10 @@ func ReadSome(t *testing.T, blob rootfs.Blob) {
 	}
 }
 
-// Refuses fails the test unless a format reports what goes wrong with content
-// and with the file.
+// Refuses fails the test unless a format reports errors of content and of the file.
 func Refuses(t testing.TB, write func(io.Writer, *disk.Image) error) {
 	t.Helper()
-	img, err := disk.New(4<<20, disk.Extent{Blob: broken{}})
+	img, err := disk.New(4<<20, disk.Extent{Blob: Unreadable(1 << 20)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,8 +302,15 @@ func Refuses(t testing.TB, write func(io.Writer, *disk.Image) error) {
 	}
 }
 
+// Unreadable is content of a size that cannot be read.
+type Unreadable int64
+
+// Size returns the size.
+func (u Unreadable) Size() int64 { return int64(u) }
+
+// ReadAt returns an error.
+func (Unreadable) ReadAt([]byte, int64) (int, error) { return 0, errors.New("a bad sector") }
+
 type broken struct{}
 
-func (broken) Size() int64                       { return 1 << 20 }
-func (broken) ReadAt([]byte, int64) (int, error) { return 0, errors.New("a bad sector") }
-func (broken) Write([]byte) (int, error)         { return 0, errors.New("no space left") }
+func (broken) Write([]byte) (int, error) { return 0, errors.New("no space left") }

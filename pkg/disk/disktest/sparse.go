@@ -31,7 +31,7 @@ type Patched struct {
 	Head []byte
 }
 
-// ReadAt reads what is behind the beginning as it is.
+// ReadAt reads the bytes behind the beginning unchanged.
 func (p Patched) ReadAt(b []byte, off int64) (int, error) {
 	n, err := p.ReaderAt.ReadAt(b, off)
 	if off < int64(len(p.Head)) {
@@ -56,7 +56,7 @@ func WriteSparse(t testing.TB, img *disk.Image) string {
 	return path
 }
 
-// WriteExtents writes what an image has to a file, but for [Zeros].
+// WriteExtents writes the content of an image to a file, except [Zeros].
 func WriteExtents(t testing.TB, f *os.File, img *disk.Image) {
 	t.Helper()
 	buf := make([]byte, 1<<20)

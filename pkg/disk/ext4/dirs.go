@@ -17,7 +17,7 @@ type entry struct {
 	fileType    uint8
 }
 
-// size is what the entry takes in a block.
+// size returns the bytes of the entry in a block.
 func (e *entry) size() int { return direntSize(len(e.name)) }
 
 func direntSize(name int) int { return (8 + name + 3) &^ 3 }
@@ -25,12 +25,12 @@ func direntSize(name int) int { return (8 + name + 3) &^ 3 }
 const (
 	direntTailSize = 12
 	dxRootHead     = 32 // "." and "..", and dxInfo
-	dxNodeHead     = 8  // an entry without a name, so that all looks like a directory block
+	dxNodeHead     = 8  // an entry without a name, so that a node looks like a directory block
 	dxTailSize     = 8
 	maxName        = 255
 )
 
-// dxLimits are how many dxEntries fit in the root and in a node of an index.
+// dxLimits returns the numbers of dxEntries in the root and in a node of an index.
 func dxLimits(block int) (root, node int) {
 	return (block - dxRootHead - dxTailSize) / 8, (block - dxNodeHead - dxTailSize) / 8
 }
@@ -88,7 +88,7 @@ func (d *dir) sort(seed [16]byte) {
 	})
 }
 
-// encode returns the blocks of the directory. Seed is its inode's.
+// encode returns the blocks of the directory. The seed is that of its inode.
 func (d *dir) encode(block int, ino, parent uint32, seed uint32) []byte {
 	out := make([]byte, d.blocks*block)
 	dots := []entry{{name: ".", ino: ino, fileType: typeDir}, {name: "..", ino: parent, fileType: typeDir}}
@@ -129,8 +129,8 @@ func encodeLeaf(to []byte, entries []entry, seed uint32) {
 	put(to[tail:], direntTail{RecLen: direntTailSize, FileType: direntTailType, Checksum: checksum(seed, to[:tail])})
 }
 
-// put writes the entry with a record length of n. There are hundreds of
-// thousands of them, so it does without reflection.
+// put writes the entry with a record length of n. It avoids reflection, because
+// there are hundreds of thousands of entries.
 func (e *entry) put(to []byte, n int) {
 	binary.LittleEndian.PutUint32(to, e.ino)
 	binary.LittleEndian.PutUint16(to[4:], uint16(n))
@@ -165,8 +165,8 @@ func (d *dir) encodeIndex(out []byte, block int, dots []entry, seed uint32) {
 	encodeDx(root, dxRootHead, level, rootLimit, seed)
 }
 
-// leafHash is the lowest hash of a leaf, odd if the leaf before it ends with
-// the same.
+// leafHash returns the lowest hash of a leaf. It is odd if the leaf before it ends
+// with the same hash.
 func (d *dir) leafHash(i int) uint32 {
 	first := d.leaves[i]
 	hash := d.entries[first].hash
@@ -196,15 +196,15 @@ func nameHash(name string, seed [16]byte) (hash, minor uint32) {
 	for rest := name; len(rest) > 0; rest = rest[min(32, len(rest)):] {
 		halfMD4(&buf, hashInput(rest))
 	}
-	const eof = 0x7FFFFFFF << 1 // kept for the end of a directory
+	const eof = 0x7FFFFFFF << 1 // reserved for the end of a directory
 	if hash = buf[1] &^ 1; hash == eof {
 		hash = (0x7FFFFFFF - 1) << 1
 	}
 	return hash, buf[2]
 }
 
-// hashInput is str2hashbuf_signed for 8 words: what is missing of a name is
-// filled with its length.
+// hashInput is str2hashbuf_signed for 8 words. Short names are padded with their
+// length.
 func hashInput(name string) (in [8]uint32) {
 	pad := uint32(len(name)) | uint32(len(name))<<8
 	pad |= pad << 16

@@ -1,10 +1,11 @@
-// Package ext4 lays out an ext4 file system from a tree of inodes.
+// Package ext4 writes and reads ext4 file systems.
 //
-// The result is a plan: metadata is made in memory, the content of files is
-// only referred to. The same tree and options give the same bytes.
+// [Format] lays out a tree of inodes. The result is a plan: metadata is in memory,
+// and the content of files is only referred to. The same tree and options give the
+// same bytes. [Read] is the reverse.
 //
-// Blocks are in groups, and the metadata of 16 groups (a flex group) stands
-// together at the start of the first of them:
+// Blocks are in groups. The metadata of 16 groups (a flex group) stands together
+// at the start of the first one:
 //
 //	group 0                                                        group 1 ...
 //	boot | super | descriptors | reserve | 16 block bitmaps |      | super | ... |
@@ -13,16 +14,28 @@
 //
 // Data starts with the journal; directories, attributes and then files follow
 // in the order of their paths, each as contiguous as the metadata in between
-// lets it be. What would be zeros is a hole: bitmaps of groups without use are
-// marked as not written, inode tables end with the last inode, the journal is
-// its superblock.
+// allows. Zeros become holes: bitmaps of unused groups are marked as not written,
+// inode tables end with the last inode, and the journal is only its superblock.
 //
-// The features are those of mke2fs 1.47 for type ext4 plus metadata_csum_seed,
-// with which a UUID can be changed without touching every checksum. A file
-// system of up to 2^32 blocks has a resize inode and grows, mounted or not, as
-// one of mke2fs does. Not made: orphan_file, inline data, attributes in inodes
-// of their own, encryption, quota, case folding, hashed directories of more
-// than two levels, and holes in files.
+// The features are those of mke2fs 1.47 for type ext4, and metadata_csum_seed,
+// which allows another UUID without new checksums. A file system of up to 2^32
+// blocks has a resize inode and grows, mounted or not, like one of mke2fs. Not
+// supported are orphan_file, inline data, attributes in inodes of their own,
+// encryption, quota, case folding, hashed directories of more than two levels, and
+// holes in files.
+//
+// The files of the package:
+//
+//	format.go                      on-disk structures
+//	tree.go, geometry.go, plan.go  the tree, the division into groups, placement
+//	inodes.go, extents.go,         inodes, and their blocks
+//	dirs.go, xattrs.go
+//	groups.go, journal.go          superblock, bitmaps, group descriptors, journal
+//	read*.go                       [Read]
+//
+// The code is our own because go-diskfs 1.9 sets no extended attributes, makes no
+// hard links or devices, and takes its times and hash seeds from the clock and from
+// chance; for a tree of 24,000 inodes it needed 123 seconds, mke2fs 7.
 //
 // See https://docs.kernel.org/filesystems/ext4/.
 package ext4
@@ -36,7 +49,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what kind of file system to make.
+// Options are the properties of a file system.
 type Options struct {
 	Size      int64       // bytes; required
 	BlockSize int         // 1024 or 4096; zero means 1024 below 512 MiB, else 4096, as mke2fs chooses
@@ -45,15 +58,14 @@ type Options struct {
 	HashSeed  [16]byte    // of hashed directories; zero means derived from the UUID
 	Time      rootfs.Time // when the file system was made; zero means the epoch
 
-	// Inodes is how many inodes to provide at least. Zero means what mke2fs
-	// provides for the size, or, if that is more, what the tree needs and one
-	// eighth.
+	// Inodes is the least number of inodes. Zero means the number of mke2fs for
+	// the size, or, if that is more, the number of the tree and one eighth.
 	Inodes uint32
 	// ReservedPercent is the share of blocks that only root may use. Zero
 	// means 5, a negative number none.
 	ReservedPercent int
-	// JournalSize is in bytes. Zero means what mke2fs chooses for the size,
-	// a negative number no journal.
+	// JournalSize is in bytes. Zero means the choice of mke2fs for the size, a
+	// negative number no journal.
 	JournalSize int64
 
 	stride uint64 // allocator.stride, for tests
@@ -62,8 +74,8 @@ type Options struct {
 // Format lays out the tree below root. It reads no file content.
 //
 // All four times of an inode are its MTime. A directory lost+found in the root
-// becomes the one that e2fsck uses; without it an empty one is made. When the
-// tree does not fit, the error says how many bytes it needs.
+// becomes the one that e2fsck uses. Without it Format makes an empty one. If the
+// tree does not fit, the error names the size that it needs.
 func Format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 	img, err := format(root, o)
 	if errors.Is(err, errTooSmall) {
@@ -71,7 +83,7 @@ func Format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 		if sizeErr != nil {
 			return nil, fmt.Errorf("ext4: %w", sizeErr)
 		}
-		return nil, fmt.Errorf("ext4: %s are too small: need %s", rootfs.Bytes(o.Size), rootfs.Bytes(size))
+		return nil, fmt.Errorf("ext4: size of %s is too small, need %s", rootfs.Bytes(o.Size), rootfs.Bytes(size))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ext4: %w", err)
@@ -104,7 +116,7 @@ func format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 	return p.image()
 }
 
-// check refuses options that make no file system.
+// check returns an error for invalid options.
 func (o Options) check() error {
 	switch {
 	case o.BlockSize != 0 && o.BlockSize != kiB && o.BlockSize != 4*kiB:
@@ -131,7 +143,8 @@ func (o Options) hashSeed() [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// neededSize finds the least size of at least low bytes that the tree fits in.
+// neededSize returns the least size, at least low bytes, that has room for the
+// tree.
 func neededSize(root *rootfs.Inode, o Options, low int64) (int64, error) {
 	if err := o.check(); err != nil {
 		return 0, err

@@ -108,15 +108,15 @@ func TestErrors(t *testing.T) {
 		{"immutable", with("l", &rootfs.Inode{Mode: rootfs.ModeFIFO, Immutable: true}), boot, "ext4: d/l: immutable, but mode 10000 is neither"},
 		{"device", with("c", &rootfs.Inode{Mode: rootfs.ModeChar, Rdev: 1 << 44}), boot, "ext4: d/c: device 4096:0, limit is 4095:1048575"},
 		{"attributes", attrs(map[string]string{"user.x": strings.Repeat("v", 970)}), boot, "ext4: d/f: attributes of "},
-		{"attribute name", attrs(map[string]string{"system.nfs4_acl": "x"}), boot, `ext4: d/f: attribute "system.nfs4_acl" has no place in ext4`},
-		{"attribute without name", attrs(map[string]string{"user.": "x"}), boot, `ext4: d/f: attribute "user." has no place`},
+		{"attribute name", attrs(map[string]string{"system.nfs4_acl": "x"}), boot, `ext4: d/f: attribute "system.nfs4_acl" cannot be stored in ext4`},
+		{"attribute without name", attrs(map[string]string{"user.": "x"}), boot, `ext4: d/f: attribute "user." cannot be stored`},
 		{"acl", attrs(map[string]string{"system.posix_acl_access": "x"}), boot, "ext4: d/f: access control list of 1 bytes is malformed"},
 		{"acl tag", attrs(map[string]string{"system.posix_acl_access": treetest.ACL([3]uint32{3, 0, 0})}), boot, "ext4: d/f: access control list has an entry of tag 0x3"},
 		{"file", with("f", rootfs.File(0o644, disktest.Zeros(4<<40))), boot, "ext4: d/f: file of 4 TiB (4398046511104 bytes), limit is"},
 		{"label", rootfs.Dir(0o755), Options{Size: miB, Label: "seventeen letters"}, "ext4: label"},
 		{"block size", rootfs.Dir(0o755), Options{Size: miB, BlockSize: 2048}, "ext4: block size of 2048 bytes"},
 		{"journal", rootfs.Dir(0o755), Options{Size: 64 * miB, JournalSize: 1}, "ext4: journal of 1 bytes"},
-		{"no size", rootfs.Dir(0o755), Options{}, "ext4: 0 bytes are too small: need "},
+		{"no size", rootfs.Dir(0o755), Options{}, "ext4: size of 0 bytes is too small, need "},
 		{"descriptors", rootfs.Dir(0o755), Options{Size: 1 << 50, BlockSize: 1024}, "use larger blocks"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestNeededSize(t *testing.T) {
 			o.Size = size
 			treetest.Judge(t, "ext4", disktest.WriteSparse(t, mustFormat(t, root, o)))
 			o.Size = size - o.blockSize(size)
-			want := fmt.Sprintf("ext4: %s are too small: need %s", rootfs.Bytes(o.Size), rootfs.Bytes(size))
+			want := fmt.Sprintf("ext4: size of %s is too small, need %s", rootfs.Bytes(o.Size), rootfs.Bytes(size))
 			if _, err := Format(root, o); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}
@@ -159,7 +159,8 @@ func TestNeededSize(t *testing.T) {
 	}
 }
 
-// TestBound: what Size names for random trees is enough, and a block less is not.
+// TestBound has random trees at the size that Size returns: it is enough, and a
+// block less is not.
 func TestBound(t *testing.T) {
 	for seed := range uint64(200) {
 		o := Options{BlockSize: []int{1024, 4096}[seed%2]}
@@ -223,7 +224,7 @@ func (u unreadable) Size() int64 { return int64(u) }
 
 func (u unreadable) ReadAt([]byte, int64) (int, error) { panic("content is read") }
 
-// TestEmptyIsSmall bounds what an empty file system allocates.
+// TestEmptyIsSmall bounds the allocated bytes of an empty file system.
 func TestEmptyIsSmall(t *testing.T) {
 	for _, c := range []struct{ size, limit int64 }{
 		{384 * miB, 512 * kiB},
@@ -237,8 +238,8 @@ func TestEmptyIsSmall(t *testing.T) {
 	}
 }
 
-// TestHuge plans what no disk here holds, and has e2fsck judge what a sparse
-// file holds.
+// TestHuge plans file systems larger than any disk here, and has e2fsck judge
+// those that fit into a sparse file.
 func TestHuge(t *testing.T) {
 	root := treetest.Random(1)
 	for _, size := range []int64{64 << 30, 15 * tiB, 64 * tiB} {
@@ -442,7 +443,7 @@ func TestLostFound(t *testing.T) {
 	}
 }
 
-// TestOptions has e2fsck judge what is not the default.
+// TestOptions has e2fsck judge options other than the default.
 func TestOptions(t *testing.T) {
 	root := treetest.Random(8)
 	for _, o := range []Options{

@@ -7,8 +7,8 @@ const (
 	rootExtents = 4     // extents that an inode itself holds
 )
 
-// extentsPerBlock is how many extents fit between the header of an extent
-// block and the checksum at its end.
+// extentsPerBlock returns the number of extents between the header of a block and
+// the checksum at its end.
 func extentsPerBlock(block uint64) uint64 { return (block - 12 - 4) / 12 }
 
 // splitExtents cuts runs into extents of a file.
@@ -27,8 +27,8 @@ func splitExtents(runs []run) []extent {
 	return out
 }
 
-// treeBlocks is how many blocks the extent tree of runs takes outside of the
-// inode.
+// treeBlocks returns the number of blocks of the extent tree of runs, outside of
+// the inode.
 func treeBlocks(runs []run, block uint64) uint64 {
 	var n, total uint64
 	for _, r := range runs {
@@ -42,8 +42,8 @@ func treeBlocks(runs []run, block uint64) uint64 {
 	return total
 }
 
-// encodeTree writes an extent tree level by level, leaves first, into the
-// given blocks and returns what the inode holds: the root.
+// encodeTree writes an extent tree level by level, leaves first, into the given
+// blocks. It returns the root, for the inode.
 func encodeTree(runs []run, blocks []uint64, block uint64, seed uint32, emit func(block uint64, data []byte)) [15]uint32 {
 	leaves := splitExtents(runs)
 	level := make([]any, len(leaves))
@@ -87,7 +87,7 @@ func encodeNode(to []byte, entries []any, limit int, depth uint16) {
 	}
 }
 
-// put writes an on-disk structure at the start of p, which has room for it.
+// put writes an on-disk structure to the start of p, which has room for it.
 func put(p []byte, structure any) {
 	if _, err := binary.Encode(p, binary.LittleEndian, structure); err != nil {
 		panic("ext4: " + err.Error()) // the caller made p too short

@@ -2,21 +2,21 @@ package ext4
 
 import "hash/crc32"
 
-// Everything here mirrors fs/ext4/ext4.h, ext4_extents.h, xattr.h and
-// include/linux/jbd2.h of Linux, in their order and under their names.
+// The types and constants below mirror fs/ext4/ext4.h, ext4_extents.h, xattr.h and
+// include/linux/jbd2.h of Linux, with their order and names.
 
 const (
 	magic         = 0xEF53
-	superOffset   = 1024 // where the primary superblock stands, whatever the block size
+	superOffset   = 1024 // of the primary superblock, for every block size
 	superSize     = 1024
 	inodeSize     = 256
 	extraISize    = 32  // of the inode's fields behind the first 128 bytes
-	bodyOffset    = 160 // 128 + extraISize: where in-inode attributes start
+	bodyOffset    = 160 // 128 + extraISize: start of the attributes in an inode
 	descSize      = 64
 	groupsPerFlex = 16
 )
 
-// Inode numbers with a meaning.
+// Reserved inode numbers.
 const (
 	inoRoot      = 2
 	inoResize    = 7
@@ -169,7 +169,7 @@ const (
 	groupTableZeroed = 0x4 // the inode table reads as zeros where it is unused
 )
 
-// descChecksumOffset is where groupDesc.Checksum stands.
+// descChecksumOffset is the offset of groupDesc.Checksum.
 const descChecksumOffset = 30
 
 // inode is struct ext4_inode without the attributes behind it.
@@ -314,8 +314,8 @@ type xattrEntry struct {
 	Hash      uint32
 }
 
-// journalSuper is the used part of struct journal_superblock_s. Unlike all
-// else it is big-endian.
+// journalSuper is the used part of struct journal_superblock_s. It alone is
+// big-endian.
 type journalSuper struct {
 	Magic         uint32
 	BlockType     uint32

@@ -14,8 +14,8 @@ type run struct{ start, len uint64 }
 
 func (r run) end() uint64 { return r.start + r.len }
 
-// A geometry says where the metadata stands that depends on nothing but the
-// size of the file system.
+// A geometry is the place of all metadata that depends only on the size of the
+// file system.
 type geometry struct {
 	block          uint64 // size of a block in bytes
 	blocks         uint64
@@ -34,7 +34,7 @@ type geometry struct {
 	fixed       []run // all of the above, ascending, disjoint
 }
 
-// errTooSmall is what a plan comes to when the file system has no room for it.
+// errTooSmall says that a plan does not fit into the file system.
 var errTooSmall = errors.New("too small")
 
 const (
@@ -43,7 +43,7 @@ const (
 	tiB = 1 << 40
 )
 
-// blockSize is the size of a block in a file system of size bytes.
+// blockSize returns the default block size of a file system of size bytes.
 func (o Options) blockSize(size int64) int64 {
 	if o.BlockSize != 0 {
 		return int64(o.BlockSize)
@@ -54,8 +54,8 @@ func (o Options) blockSize(size int64) int64 {
 	return 4 * kiB
 }
 
-// bytesPerInode is mke2fs's inode_ratio: its types floppy, small, default, big
-// and huge.
+// bytesPerInode returns the inode_ratio of mke2fs, for its types floppy, small,
+// default, big and huge.
 func bytesPerInode(size uint64) uint64 {
 	switch {
 	case size < 3*miB:
@@ -70,8 +70,8 @@ func bytesPerInode(size uint64) uint64 {
 	return 65536
 }
 
-// minLastGroup is how many blocks a last group must have free, or it is left
-// out, as mke2fs does.
+// minLastGroup returns the least number of free blocks of the last group. Like
+// mke2fs, a smaller group is left out.
 const minLastGroup = 50
 
 // newGeometry divides size bytes into groups that have at least the given
@@ -113,7 +113,7 @@ func newGeometry(size int64, o Options, inodes uint64) (*geometry, error) {
 	return g, g.place()
 }
 
-// divide computes the number of groups and what each of them holds.
+// divide computes the number of groups and the metadata of each.
 func (g *geometry) divide(inodes uint64) error {
 	ceil := func(a, b uint64) uint64 { return (a + b - 1) / b }
 	g.groups = ceil(g.blocks-g.first, g.perGroup)
@@ -121,7 +121,7 @@ func (g *geometry) divide(inodes uint64) error {
 	g.descBlocks = ceil(g.groups, perBlock)
 
 	// The resize inode maps blocks by 32-bit numbers, one indirect block
-	// holds what it reserves, and growth by 1024 is enough for anybody.
+	// holds the reserved blocks, and growth by 1024 is the choice of mke2fs.
 	const max32 = 1<<32 - 1
 	g.resizeInode = g.blocks <= max32
 	g.reservedGDT = 0
@@ -155,8 +155,8 @@ func (g *geometry) groupEnd(group uint64) uint64 {
 
 func (g *geometry) groupOf(block uint64) uint64 { return (block - g.first) / g.perGroup }
 
-// hasSuper reports whether a group has a copy of the superblock and the group
-// descriptors: with sparse_super those are 0, 1 and the powers of 3, 5 and 7.
+// hasSuper reports whether a group has a copy of the superblock and of the group
+// descriptors: with sparse_super 0, 1 and the powers of 3, 5 and 7.
 func hasSuper(group uint64) bool {
 	if group <= 1 {
 		return true
@@ -173,8 +173,8 @@ func hasSuper(group uint64) bool {
 	return false
 }
 
-// superBlocks is how many blocks superblock, group descriptors and their
-// reserve take at the start of a group.
+// superBlocks returns the number of blocks of superblock, group descriptors and
+// their reserve at the start of a group.
 func (g *geometry) superBlocks(group uint64) uint64 {
 	if !hasSuper(group) {
 		return 0
@@ -215,8 +215,8 @@ func (g *geometry) place() error {
 	return nil
 }
 
-// skipSupers returns the first block from at on where n blocks meet no copy of
-// the superblock.
+// skipSupers returns the first block, from at on, of n blocks without a copy of the
+// superblock.
 func (g *geometry) skipSupers(at, n uint64) uint64 {
 	for group := g.groupOf(at); g.groupStart(group) < at+n; group++ {
 		if end := g.groupStart(group) + g.superBlocks(group); at < end {
@@ -240,17 +240,16 @@ func merge(runs []run) []run {
 	return out
 }
 
-// An allocator hands out what is left between runs that are taken, in
-// ascending order.
+// An allocator hands out the blocks between taken runs, in ascending order.
 type allocator struct {
-	taken  []run // what is behind the cursor
+	taken  []run // runs behind the cursor
 	at     uint64
 	end    uint64 // of the file system
 	stride uint64 // if not zero, leave a gap after this many blocks: tests fragment files so
 	used   []run
 }
 
-// take returns n blocks in as few runs as there are, or errTooSmall.
+// take returns n blocks in as few runs as possible, or errTooSmall.
 func (a *allocator) take(n uint64) ([]run, error) {
 	var runs []run
 	for n > 0 {

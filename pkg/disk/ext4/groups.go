@@ -16,8 +16,8 @@ type piece struct {
 	data  []byte
 }
 
-// emit adds metadata to the plan. Data may be shorter than its blocks: what is
-// missing is zeros.
+// emit adds metadata to the plan. Data may be shorter than its blocks: the rest is
+// zeros.
 func (p *plan) emit(block uint64, data []byte) {
 	p.pieces = append(p.pieces, piece{block, data})
 }
@@ -27,8 +27,8 @@ const (
 	maxFilled = 512       // more zeros than these stay a hole
 )
 
-// join turns pieces into extents, and neighbours into one: a directory is a
-// block or two, and there may be a hundred thousand of them.
+// join converts pieces to extents and joins neighbours. A directory has a block or
+// two, and there may be a hundred thousand directories.
 func join(pieces []piece, block uint64) []disk.Extent {
 	slices.SortFunc(pieces, func(a, b piece) int { return cmp.Compare(a.block, b.block) })
 	var extents []disk.Extent
@@ -90,14 +90,14 @@ func (p *plan) encodeGroups() {
 	for group := range g.groups {
 		desc := descs[group*descSize : (group+1)*descSize]
 		sum := checksum(p.seed, binary.LittleEndian.AppendUint32(nil, uint32(group)))
-		sum = checksum(sum, desc) // whose own place is still zero
+		sum = checksum(sum, desc) // its checksum field is still zero
 		binary.LittleEndian.PutUint16(desc[descChecksumOffset:], uint16(sum))
 	}
 	p.encodeSupers(descs, free)
 }
 
-// untouched reports whether the kernel can tell the block bitmap of a group:
-// nothing is used but the copy of the superblock. The last group may be
+// untouched reports whether the kernel can compute the block bitmap of a group:
+// only the copy of the superblock is used. The last group may be
 // shorter than its bitmap, which therefore is written.
 func (p *plan) untouched(group, free uint64) bool {
 	g := p.geo
@@ -115,8 +115,8 @@ func (p *plan) freeBlocks() []uint64 {
 	return free
 }
 
-// eachUsed yields what is used, cut at the borders of groups, as offsets in
-// them.
+// eachUsed yields the used runs, cut at the borders of groups, as offsets in the
+// group.
 func (p *plan) eachUsed(yield func(group, at, n uint64)) {
 	g := p.geo
 	for _, r := range p.used {
@@ -147,7 +147,7 @@ func (p *plan) encodeInodeBitmap(group, used uint64) uint32 {
 	g := p.geo
 	bitmap := make([]byte, g.block)
 	setBits(bitmap, 0, used)
-	setBits(bitmap, g.inodesPerGroup, 8*g.block-g.inodesPerGroup) // what is no inode is not free
+	setBits(bitmap, g.inodesPerGroup, 8*g.block-g.inodesPerGroup) // bits behind the last inode
 	p.emit(g.inodeBitmap[group], bitmap)
 	return checksum(p.seed, bitmap[:g.inodesPerGroup/8])
 }
@@ -211,7 +211,7 @@ func (p *plan) encodeSupers(descs []byte, free []uint64) {
 		put(raw, super)
 		binary.LittleEndian.PutUint32(raw[superSize-4:], checksum(^uint32(0), raw[:superSize-4]))
 		at := g.groupStart(group)
-		if at == 0 { // the first KiB is the boot loader's
+		if at == 0 { // the first KiB belongs to the boot loader
 			raw = append(make([]byte, superOffset), raw...)
 		}
 		p.emit(at, raw)
@@ -250,7 +250,7 @@ func (p *plan) superBlock(free []uint64) superBlock {
 		InodesPerGroup:    uint32(g.inodesPerGroup),
 		WTime:             now,
 		WTimeHi:           hi,
-		MaxMntCount:       0xFFFF, // never check because of it
+		MaxMntCount:       0xFFFF, // no checks by mount count
 		Magic:             magic,
 		State:             stateClean,
 		Errors:            errorsContinue,
@@ -288,7 +288,7 @@ func (p *plan) superBlock(free []uint64) superBlock {
 	return s
 }
 
-// setJournal enters the journal, with a copy of its inode's map.
+// setJournal enters the journal, with a copy of the map of its inode.
 func (p *plan) setJournal(s *superBlock) {
 	d := p.journalInode(func(uint64, []byte) {})
 	s.FeatureCompat |= compatHasJournal
@@ -298,7 +298,7 @@ func (p *plan) setJournal(s *superBlock) {
 	s.JnlBlocks[15], s.JnlBlocks[16] = d.SizeHigh, d.SizeLo
 }
 
-// overhead is how many blocks df(1) does not count as part of the file system.
+// overhead returns the number of blocks that df(1) does not count.
 func (p *plan) overhead() uint64 {
 	n := p.geo.first
 	for _, runs := range [][]run{p.geo.fixed, p.journal} {

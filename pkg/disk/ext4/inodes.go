@@ -6,9 +6,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Times are 34 bits: 32 signed ones and two of what ext4 calls the epoch. From
-// 2310-04-04 on e2fsck takes them for mistaken ones before 1970 and offers to
-// "fix" them, so what is later is refused.
+// Times have 34 bits: 32 signed ones, and two bits of the "epoch". From 2310-04-04
+// on e2fsck takes times for mistaken ones before 1970 and offers to "fix" them, so
+// later times are an error.
 const (
 	minTime = -1 << 31
 	maxTime = MaxTime
@@ -17,7 +17,7 @@ const (
 // MaxTime is the latest time that a file system can store, in seconds.
 const MaxTime = 1<<33 + 1<<31 - 1
 
-// diskTime returns a time as ext4 keeps it.
+// diskTime returns a time as ext4 stores it.
 func diskTime(t rootfs.Time) (low, extra uint32) {
 	epoch := uint32((t.Sec-int64(int32(t.Sec)))>>32) & 3
 	return uint32(t.Sec), t.Nsec<<2 | epoch
@@ -29,13 +29,13 @@ const (
 	maxMinor = 1<<20 - 1
 )
 
-// deviceNumber undoes makedev(3).
+// deviceNumber is the reverse of makedev(3).
 func deviceNumber(dev uint64) (major, minor uint64) {
 	return dev>>8&0xFFF | dev>>32&0xFFFFF000, dev&0xFF | dev>>12&0xFFFFFF00
 }
 
-// deviceBlocks is where an inode keeps the number of a device: the first word
-// if it is of the old 8 bits each, else the second.
+// deviceBlocks returns i_block of a device: its number is in the first word if both
+// parts have at most 8 bits, else in the second.
 func deviceBlocks(dev uint64) (words [15]uint32) {
 	major, minor := deviceNumber(dev)
 	if major < 256 && minor < 256 {
@@ -71,7 +71,7 @@ func (d *inode) encode(to, body []byte, seed uint32) {
 	binary.LittleEndian.PutUint16(to[inodeChecksumHi:], uint16(sum>>16))
 }
 
-// inodeSeed starts the checksums of all that belongs to an inode; its
+// inodeSeed returns the start of the checksums of an inode and its metadata. The
 // generation is 0.
 func inodeSeed(fs, ino uint32) uint32 {
 	var p [8]byte
@@ -79,8 +79,7 @@ func inodeSeed(fs, ino uint32) uint32 {
 	return checksum(fs, p[:])
 }
 
-// encodeNode writes the inode of a node and emits what it keeps in blocks of
-// its own.
+// encodeNode writes the inode of a node and emits its blocks of metadata.
 func (p *plan) encodeNode(n *node, to []byte) {
 	seed := inodeSeed(p.seed, n.ino)
 	d := inode{

@@ -13,7 +13,7 @@ const (
 	minJournal     = 1024 // blocks, JBD2_MIN_JOURNAL_BLOCKS
 )
 
-// journalBlocks is the length of the journal, 0 for none.
+// journalBlocks returns the length of the journal, 0 for none.
 func (o Options) journalBlocks(g *geometry) (uint64, error) {
 	switch {
 	case o.JournalSize < 0:
@@ -28,7 +28,7 @@ func (o Options) journalBlocks(g *geometry) (uint64, error) {
 	return n, nil
 }
 
-// defaultJournal is mke2fs's choice, in blocks, for a file system of as many.
+// defaultJournal returns the choice of mke2fs for a file system of some blocks.
 func defaultJournal(blocks uint64) uint64 {
 	for _, step := range []struct{ below, journal uint64 }{
 		{2048, 0},
@@ -47,7 +47,7 @@ func defaultJournal(blocks uint64) uint64 {
 	return 262144
 }
 
-// encodeJournal returns the superblock of a journal that has nothing to replay.
+// encodeJournal returns the superblock of an empty journal.
 // The kernel turns on its features at the first writable mount.
 func encodeJournal(block, blocks uint64, uuid [16]byte) []byte {
 	out := make([]byte, block)

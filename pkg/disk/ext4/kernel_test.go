@@ -47,8 +47,8 @@ func TestKernelComparesNotEqual(t *testing.T) {
 	}
 }
 
-// TestKernelWrites has the kernel use and grow file systems, crossing from what
-// we wrote to what it makes.
+// TestKernelWrites has the kernel use and grow file systems, so that its own
+// structures follow ours.
 func TestKernelWrites(t *testing.T) {
 	blockSizes(t, func(t *testing.T, block int) {
 		root := treetest.Random(7)

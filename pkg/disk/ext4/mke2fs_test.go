@@ -45,8 +45,8 @@ func reference(t *testing.T, o Options) string {
 	return path
 }
 
-// readSuper reads the primary superblock without what may differ from
-// mke2fs's: where the journal stands, and how much was written.
+// readSuper reads the primary superblock without the fields that may differ from
+// those of mke2fs: the place of the journal, and the bytes written.
 func readSuper(t *testing.T, path string) superBlock {
 	t.Helper()
 	f, err := os.Open(path)

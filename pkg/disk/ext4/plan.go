@@ -2,18 +2,17 @@ package ext4
 
 import (
 	"encoding/binary"
-	"io"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A plan is where everything goes.
+// A plan holds the place of all blocks.
 type plan struct {
 	o       Options
 	geo     *geometry
 	tree    *tree
-	seed    uint32 // of all checksums but the superblock's
+	seed    uint32 // of all checksums except that of the superblock
 	used    []run  // ascending, metadata included
 	journal []run
 	// journalTree are blocks of the journal's extent tree.
@@ -23,7 +22,7 @@ type plan struct {
 	pieces []piece
 }
 
-// newPlan decides where everything goes, but makes nothing yet.
+// newPlan places all blocks. It writes none of them.
 func newPlan(t *tree, o Options) (*plan, error) {
 	need := t.inodes()
 	if o.Inodes == 0 {
@@ -42,8 +41,8 @@ func newPlan(t *tree, o Options) (*plan, error) {
 	return p, nil
 }
 
-// allocate takes blocks for everything that is not fixed, metadata first, so
-// that it stands together.
+// allocate takes blocks for everything without a fixed place. Metadata comes first
+// and stands together.
 func (p *plan) allocate(a *allocator) error {
 	blocks, err := p.o.journalBlocks(p.geo)
 	if err != nil {
@@ -72,7 +71,7 @@ func (p *plan) allocate(a *allocator) error {
 	return p.allocateNodes(a, false)
 }
 
-// allocateNodes takes blocks for directories, or for all that are none.
+// allocateNodes takes blocks for directories, or for all other inodes.
 func (p *plan) allocateNodes(a *allocator, dirs bool) error {
 	for _, n := range p.tree.nodes {
 		if n.in.IsDir() != dirs {
@@ -90,8 +89,7 @@ func (p *plan) allocateNodes(a *allocator, dirs bool) error {
 	return nil
 }
 
-// allocateFile takes blocks for data and then for the extent tree that finds
-// them.
+// allocateFile takes blocks for data, and then for the extent tree.
 func (p *plan) allocateFile(a *allocator, blocks uint64) (data []run, tree []uint64, err error) {
 	if blocks == 0 {
 		return nil, nil, nil
@@ -111,7 +109,7 @@ func (p *plan) allocateFile(a *allocator, blocks uint64) (data []run, tree []uin
 	return data, tree, nil
 }
 
-// image makes the metadata and puts all together.
+// image encodes the metadata and returns the file system.
 func (p *plan) image() (*disk.Image, error) {
 	p.encodeInodes()
 	p.encodeAttrBlocks()
@@ -132,10 +130,7 @@ func (p *plan) appendContent(extents []disk.Extent, n *node) []disk.Extent {
 	off := int64(0)
 	for _, r := range n.runs {
 		size := min(left, int64(r.len*p.geo.block))
-		part := n.in.Content
-		if size < part.Size() {
-			part = io.NewSectionReader(part, off, size)
-		}
+		part := rootfs.Section(n.in.Content, off, size)
 		extents = append(extents, disk.Extent{Off: int64(r.start * p.geo.block), Blob: part})
 		off += size
 		left -= size
@@ -143,8 +138,7 @@ func (p *plan) appendContent(extents []disk.Extent, n *node) []disk.Extent {
 	return extents
 }
 
-// encodeInodes writes the inode tables and all that inodes keep in blocks of
-// their own.
+// encodeInodes writes the inode tables, and the blocks of metadata of inodes.
 func (p *plan) encodeInodes() {
 	table := make([]byte, p.tree.inodes()*inodeSize)
 	slot := func(ino uint32) []byte { return table[(ino-1)*inodeSize : ino*inodeSize] }
@@ -165,7 +159,7 @@ func (p *plan) encodeInodes() {
 	}
 }
 
-// encodeJournalInode writes inode 8 and the journal's superblock.
+// encodeJournalInode writes inode 8 and the superblock of the journal.
 func (p *plan) encodeJournalInode(to []byte) {
 	seed := inodeSeed(p.seed, inoJournal)
 	d := p.journalInode(p.emit)

@@ -36,15 +36,15 @@ var fileTypes = map[uint32]uint8{
 	rootfs.ModeLink:   typeLink,
 }
 
-// A node is an inode of the tree with what is decided about it.
+// A node is an inode of the tree with its number, forms and blocks.
 type node struct {
 	in     *rootfs.Inode
-	name   string // its first, and the directory that it is in
+	name   string // its first name, and the directory of it
 	parent *node
 	ino    uint32
 	links  uint32
 	body   []byte     // attributes in the inode
-	attrs  *attrBlock // and outside of it
+	attrs  *attrBlock // attributes in a block
 	dir    *dir       // of a directory
 
 	runs []run    // data
@@ -64,7 +64,7 @@ func (n *node) fail(err error) error {
 	return &rootfs.InodeError{Path: n.path(), Inode: n.in, Err: err}
 }
 
-// dataBlocks is how many blocks the content takes.
+// dataBlocks returns the number of blocks of the content.
 func (n *node) dataBlocks(block uint64) uint64 {
 	switch {
 	case n.dir != nil:
@@ -75,15 +75,15 @@ func (n *node) dataBlocks(block uint64) uint64 {
 	return (uint64(n.in.Size()) + block - 1) / block
 }
 
-// An attrBlock is extended attributes that one or more inodes refer to.
+// An attrBlock is a block of extended attributes of one or more inodes.
 type attrBlock struct {
 	data  []byte
 	refs  uint32
 	block uint64
 }
 
-// A tree is all that depends on the size of a block but not on the size of the
-// file system.
+// A tree holds the inodes and everything else that depends on the size of a block
+// but not on the size of the file system.
 type tree struct {
 	block int
 	seed  [16]byte // of hashes
@@ -94,11 +94,11 @@ type tree struct {
 	shared map[string]*attrBlock
 }
 
-// inodes is how many inodes the tree needs, reserved ones included.
+// inodes returns the number of inodes that the tree needs, with the reserved ones.
 func (t *tree) inodes() uint64 { return uint64(len(t.nodes)) + inoLostFound - 2 }
 
-// scan numbers the inodes below root in the order of their first paths and
-// works out directories and attributes.
+// scan numbers the inodes below root in the order of their first paths, and lays
+// out directories and attributes.
 func scan(root *rootfs.Inode, o Options, block int64) (*tree, error) {
 	t := &tree{
 		block:  int(block),
@@ -123,7 +123,7 @@ func scan(root *rootfs.Inode, o Options, block int64) (*tree, error) {
 	if len(lost.in.Children) == 0 {
 		lost.dir = &dir{blocks: int(lostFoundLen / block)}
 		if block == kiB {
-			lost.dir.blocks = 12 // as many as need no indirect block, says mke2fs
+			lost.dir.blocks = 12 // like mke2fs: the most that need no indirect block
 		}
 	}
 	if made {
@@ -144,7 +144,7 @@ func scan(root *rootfs.Inode, o Options, block int64) (*tree, error) {
 	return t, nil
 }
 
-// add works out a node that has its number, and all below it.
+// add lays out a node that has its number, and all nodes below it.
 func (t *tree) add(n *node) error {
 	if err := t.check(n); err != nil {
 		return n.fail(err)
@@ -172,7 +172,7 @@ func (t *tree) add(n *node) error {
 	return nil
 }
 
-// addChild enters a name in a directory and, the first time, its inode.
+// addChild adds a name to a directory and, for the first name, the inode.
 func (t *tree) addChild(parent *node, name string) error {
 	in := parent.in.Children[name]
 	at := &node{in: in, name: name, parent: parent}
@@ -207,7 +207,7 @@ func (t *tree) addChild(parent *node, name string) error {
 	return t.add(child)
 }
 
-// check refuses what ext4 cannot express.
+// check returns an error for an inode that ext4 cannot hold.
 func (t *tree) check(n *node) error {
 	in := n.in
 	if fileTypes[in.Type()] == 0 || in.Mode&^0o177777 != 0 {
@@ -236,8 +236,8 @@ func (t *tree) check(n *node) error {
 	return nil
 }
 
-// addAttrs encodes the attributes of a node. Blocks of attributes that are
-// equal are one.
+// addAttrs encodes the attributes of a node. Nodes with equal attributes share a
+// block.
 func (t *tree) addAttrs(n *node) error {
 	if len(n.in.Xattrs) == 0 {
 		return nil

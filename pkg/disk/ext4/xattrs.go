@@ -25,7 +25,7 @@ const (
 	indexSecurity   = 6
 )
 
-// An attr is an extended attribute in ext4's terms.
+// An attr is an extended attribute in the form of ext4.
 type attr struct {
 	index uint8
 	name  string
@@ -34,15 +34,15 @@ type attr struct {
 
 func pad4(n int) int { return (n + 3) &^ 3 }
 
-// size is what the attribute takes: entry, name and value.
+// size returns the bytes of the attribute: entry, name and value.
 func (a attr) size() int { return xattrEntrySize + pad4(len(a.name)) + pad4(len(a.value)) }
 
-// compare is the order that the kernel searches a block in.
+// compare is the order of attributes in a block, which the kernel relies on.
 func (a attr) compare(b attr) int {
 	return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
 }
 
-// newAttr translates an attribute.
+// newAttr converts an attribute.
 func newAttr(name, value string) (attr, error) {
 	switch name {
 	case "system.posix_acl_access":
@@ -55,14 +55,14 @@ func newAttr(name, value string) (attr, error) {
 	prefix, rest, _ := strings.Cut(name, ".")
 	index, ok := map[string]uint8{"user": indexUser, "trusted": indexTrusted, "security": indexSecurity}[prefix]
 	if !ok || rest == "" || len(name) > maxName || strings.Contains(name, "\x00") {
-		return attr{}, fmt.Errorf("attribute %q has no place in ext4", name)
+		return attr{}, fmt.Errorf("attribute %q cannot be stored in ext4, names are user.*, trusted.*, security.* and access control lists", name)
 	}
 	return attr{index, rest, value}, nil
 }
 
-// diskACL turns an access control list from the form of the system call, with
-// an id in every entry, into that of the disk, with an id where it means
-// something. See struct ext4_acl_entry.
+// diskACL converts an access control list from the form of the system call to that
+// of the disk, where only entries of named users and groups have an ID. See struct
+// ext4_acl_entry.
 func diskACL(value string) (string, error) {
 	const (
 		userVersion, diskVersion = 2, 1
@@ -87,9 +87,9 @@ func diskACL(value string) (string, error) {
 	return string(out), nil
 }
 
-// splitAttrs decides which attributes stand in the inode and which in a block
-// of their own. SELinux and access control lists are read all the time and
-// come first; if then not all fits, the largest do.
+// splitAttrs divides attributes between the inode and a block. SELinux labels and
+// access control lists are read all the time and go to the inode first; if the rest
+// then does not fit, the largest attributes do.
 func splitAttrs(xattrs map[string]string, block int) (body, rest []attr, err error) {
 	attrs := make([]attr, 0, len(xattrs))
 	for name, value := range xattrs {
@@ -134,7 +134,7 @@ func splitAttrs(xattrs map[string]string, block int) (body, rest []attr, err err
 	return nil, nil, fmt.Errorf("attributes of %d bytes, limit is %d beside the inode's %d", total, room, bodyRoom)
 }
 
-// encodeBody returns what stands behind the fields of an inode.
+// encodeBody returns the bytes behind the fields of an inode.
 func encodeBody(attrs []attr) []byte {
 	if len(attrs) == 0 {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// fileSystem is what both readers of go-diskfs have in common.
+// fileSystem is the common interface of both readers of go-diskfs.
 type fileSystem interface {
 	OpenFile(name string, flag int) (filesystem.File, error)
 	Label() string

@@ -1,19 +1,31 @@
-// Package fat lays out FAT16 and FAT32 file systems with long names, as an
-// EFI system partition has them:
+// Package fat writes and reads FAT16 and FAT32 file systems with long names, for
+// EFI system partitions. [Format] lays out this plan:
 //
 //	boot sector, reserved sectors | FAT | FAT | root directory (FAT16) | clusters
 //
-// FAT32 has its root directory in the clusters, and among the reserved sectors
-// an information sector and a copy of both. Geometry follows mkfs.fat, so that
-// an image has the shape of one made by it. Every file and directory is one
-// run of clusters, parents before children and siblings in byte order.
+// FAT32 has its root directory in the clusters, and among the reserved sectors an
+// information sector and a copy of both. The geometry is that of mkfs.fat. Every
+// file and directory is one run of clusters, parents before children and siblings
+// in byte order.
 //
-// [Read] reads what Format and others write. FAT12 is left out, and so is what
-// FAT cannot hold: symbolic links and special files are refused; owners,
-// permissions and labels have no place and vanish; a hard link becomes a copy.
+// Symbolic links and special files are an error. Owners, permissions and labels
+// are dropped, and a hard link becomes a copy, because FAT cannot store them. FAT12
+// is not supported. [Read] also reads the file systems of other programs.
 //
-// See Microsoft, "FAT: General Overview of On-Disk Format", version 1.03, whose
-// names the structures here bear.
+// The files of the package:
+//
+//	format.go            on-disk structures
+//	geometry.go          sizes and number of clusters
+//	names.go             long and short names
+//	fat.go               [Format]
+//	read.go, readdir.go  [Read]
+//
+// The code is our own because go-diskfs 1.9 cannot set the serial number, takes
+// the times of directories from the clock, and writes directories that fsck.fat
+// repairs. It serves the tests as an independent reader.
+//
+// Structures have the names of Microsoft, "FAT: General Overview of On-Disk
+// Format", version 1.03. Page numbers refer to it.
 package fat
 
 import (
@@ -25,14 +37,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what the file system is like, apart from its content.
+// Options are the properties of a file system.
 type Options struct {
 	Size       int64       // bytes, a multiple of SectorSize
 	SectorSize int         // 512 or 4096; zero means 512
 	Bits       int         // 16 or 32; zero means 32 from 512 MiB on and 16 below
 	Label      string      // at most 11 capitals, digits and spaces; empty means none
 	VolumeID   uint32      // the serial number
-	Time       rootfs.Time // stamps what has no time after 1979 of its own
+	Time       rootfs.Time // of the label, and of files without a time after 1979
 }
 
 // Format lays out a tree as a FAT file system.
@@ -71,7 +83,7 @@ func format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 	return l.image()
 }
 
-// sizeHint says which size would do.
+// sizeHint names a size that is large enough.
 func sizeHint(nodes []*node, o Options) string {
 	fits := func(size int64) bool {
 		g, err := newGeometry(size, o.SectorSize, o.Bits)
@@ -95,8 +107,7 @@ func sizeHint(nodes []*node, o Options) string {
 	return fmt.Sprintf("%s are needed", rootfs.Bytes(high*unit))
 }
 
-// layout is a file system whose shape and content are decided, on the way to
-// being an image.
+// layout is a file system with its geometry and tree, and the metadata so far.
 type layout struct {
 	geometry
 	options Options
@@ -121,7 +132,7 @@ func (l *layout) image() (*disk.Image, error) {
 	return disk.New(l.options.Size, l.extents...)
 }
 
-// add stages metadata. Trailing zeros are left to the hole behind it.
+// add adds metadata. Trailing zeros become a hole.
 func (l *layout) add(off int64, b []byte) {
 	b = bytes.TrimRight(b, "\x00")
 	l.extents = append(l.extents, disk.Extent{Off: off, Blob: bytes.NewReader(b)})
@@ -143,7 +154,7 @@ func (l *layout) allocate() {
 	}
 }
 
-// offset returns where in the image a node's content stands.
+// offset returns the offset of the content of a node in the image.
 func (l *layout) offset(n *node) int64 {
 	if n.parent == nil && l.bits == 16 {
 		return l.rootStart() * int64(l.sectorSize)
@@ -151,8 +162,8 @@ func (l *layout) offset(n *node) int64 {
 	return l.dataStart()*int64(l.sectorSize) + int64(n.first-firstCluster)*l.clusterSize()
 }
 
-// directory returns the entries of a directory: first its own kind, which is
-// the label in the root and the two dots elsewhere, then its children.
+// directory returns the entries of a directory: first the label in the root, or
+// "." and ".." elsewhere, then its children.
 func (l *layout) directory(n *node) []byte {
 	var b []byte
 	switch {
@@ -173,8 +184,8 @@ func (l *layout) directory(n *node) []byte {
 	return b
 }
 
-// appendEntry appends an entry with the times of one node that points to
-// another, or to nothing.
+// appendEntry appends an entry with the times of one node and the clusters of
+// another, which may be nil.
 func (l *layout) appendEntry(b []byte, name [11]byte, attr uint8, times, to *node) []byte {
 	date, clock, tenths := l.stamp(times)
 	e := dirEntry{
@@ -182,7 +193,8 @@ func (l *layout) appendEntry(b []byte, name [11]byte, attr uint8, times, to *nod
 		CrtTimeTenth: tenths, CrtTime: clock, CrtDate: date,
 		LstAccDate: date, WrtTime: clock, WrtDate: date,
 	}
-	// The root is cluster 0 to its children's "..", even where it has a number.
+	// ".." of the children of the root refers to cluster 0, even if the root has a
+	// number.
 	if to != nil && to.parent != nil {
 		e.FstClusHI, e.FstClusLO = uint16(to.first>>16), uint16(to.first)
 		if to.inode.IsFile() {
@@ -261,7 +273,7 @@ func (l *layout) parameters() bpb {
 		Media: mediaFixed, SecPerTrk: uint16(l.perTrack), NumHeads: uint16(l.heads),
 	}
 	copy(p.JmpBoot[:], "\xEB\x00\x90")
-	copy(p.OEMName[:], "MSWIN4.1") // what the specification recommends: some readers look at it
+	copy(p.OEMName[:], "MSWIN4.1") // recommended by the specification: some readers check it
 	if l.bits == 16 {
 		p.FATSz16 = uint16(l.fatSectors)
 	}
@@ -273,7 +285,7 @@ func (l *layout) parameters() bpb {
 	return p
 }
 
-// volumeLabel returns the label as the boot sector and the root keep it.
+// volumeLabel returns the label in the form of the boot sector and the root.
 func volumeLabel(label string) ([11]byte, error) {
 	var b [11]byte
 	if label == "" {

@@ -58,7 +58,7 @@ func place(t testing.TB, size int, names ...string) *rootfs.Inode {
 // surrogates.
 const beyondTools = "beyond-tools"
 
-// trees are what the tools must find no fault with.
+// trees are the trees that the tools must accept.
 func trees(t testing.TB) map[string]*rootfs.Inode {
 	efi := place(t, 70001,
 		"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/fbx64.efi", "EFI/fedora/BOOTX64.CSV", "EFI/fedora/grub.cfg",
@@ -249,7 +249,7 @@ func TestDOSTime(t *testing.T) {
 	}
 }
 
-// hollow is content of which only the size matters.
+// hollow is content of some size, whose bytes do not matter.
 type hollow int64
 
 func (h hollow) Size() int64                       { return int64(h) }
@@ -291,7 +291,7 @@ func TestRefused(t *testing.T) {
 		{"colon", one("a:b", file), o, `dir/a:b: name "a:b" holds ':'`},
 		{"control", one("a\x01b", file), o, "holds"},
 		{"dot", one("a.", file), o, "ends with a dot"},
-		{"dots", one("..", file), o, "is no name"},
+		{"dots", one("..", file), o, "is not a valid name"},
 		{"UTF-8", one("a\xff", file), o, "is not UTF-8"},
 		{"long", one(strings.Repeat("🎉", 128), file), o, "256 UTF-16 units"},
 		{"4 GiB", one("f", rootfs.File(0o644, hollow(1<<32))), o, "dir/f: file of 4 GiB (4294967296 bytes), the limit is "},
@@ -324,7 +324,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What sizeHint promises must hold.
+// The size of sizeHint must be large enough.
 func TestSizeHint(t *testing.T) {
 	root := one("f", rootfs.File(0o644, hollow(200*mib)))
 	mustFormat(t, root, Options{Size: 201 * mib})

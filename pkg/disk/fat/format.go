@@ -13,12 +13,12 @@ var order = binary.LittleEndian
 // byte of the first entry of a FAT.
 const mediaFixed = 0xF8
 
-// endOfChain ends a chain of FAT32; its low half ends one of FAT16.
+// endOfChain ends a chain of FAT32. Its low half ends a chain of FAT16.
 const endOfChain = 0x0FFFFFFF
 
 const (
 	numFATs      = 2
-	firstCluster = 2 // the first two entries of a FAT stand for no cluster
+	firstCluster = 2 // the first two entries of a FAT have no cluster
 	entrySize    = 32
 	infoSector   = 1 // BPB_FSInfo
 	backupSector = 6 // BPB_BkBootSec
@@ -35,7 +35,7 @@ const (
 	attrLongName  = attrReadOnly | attrHidden | attrSystem | attrVolumeID
 )
 
-// bpb is the BIOS parameter block as both types have it, p. 9.
+// bpb is the BIOS parameter block of both types, p. 9.
 type bpb struct {
 	JmpBoot    [3]byte
 	OEMName    [8]byte
@@ -116,7 +116,7 @@ type longEntry struct {
 // lastLong is LAST_LONG_ENTRY of longEntry.Ord.
 const lastLong = 0x40
 
-// longChars is how many characters a longEntry holds.
+// longChars is the number of characters of a longEntry.
 const longChars = 13
 
 // appendStruct appends a structure of this file, which cannot fail.
@@ -129,12 +129,12 @@ func appendStruct(b []byte, v any) []byte {
 }
 
 const (
-	unix1980 = 315532800  // 1980-01-01T00:00:00Z, where FAT's time begins
-	unix2108 = 4354819200 // 2108-01-01T00:00:00Z, behind its end
+	unix1980 = 315532800  // 1980-01-01T00:00:00Z, the first time of FAT
+	unix2108 = 4354819200 // 2108-01-01T00:00:00Z, behind the last time of FAT
 )
 
-// dosTime returns a moment as directory entries keep it, in UTC. What lies
-// outside of FAT's time becomes its begin or its end.
+// dosTime returns a time in the form of a directory entry, in UTC. A time out of
+// range becomes the first or the last possible one.
 func dosTime(t rootfs.Time) (date, clock uint16, tenths uint8) {
 	switch {
 	case t.Sec < unix1980:

@@ -78,8 +78,8 @@ func TestFsckFull(t *testing.T) {
 	}
 }
 
-// Everything but the boot code, the system's name, the label's times and the
-// choice among values that mean the same is what mkfs.fat writes.
+// The bytes are those of mkfs.fat, except the boot code, the name of the system,
+// the times of the label, and values with the same meaning.
 func TestSameAsMkfs(t *testing.T) {
 	for _, sector := range []int{512, 4096} {
 		for _, size := range []int64{9, 16, 17, 32, 33, 63, 64, 65, 127, 128, 129, 200, 255, 256, 260, 261, 400, 511, 512, 513, 1024, 1025, 2048, 2100, 8193, 16384} {

@@ -6,8 +6,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// geometry is the shape of a file system, in sectors if not said otherwise. It
-// is what mkfs.fat of dosfstools 4.2 chooses for an image of the same size.
+// geometry is the shape of a file system, in sectors if not said otherwise. It is
+// the choice of mkfs.fat of dosfstools 4.2 for an image of the same size.
 type geometry struct {
 	bits        int // of an entry of the FAT
 	sectorSize  int // bytes
@@ -22,8 +22,8 @@ type geometry struct {
 }
 
 const (
-	minClusters16 = 4087  // with fewer mkfs.fat makes FAT12, 4085 being the specification's limit
-	maxClusters16 = 65524 // with more a reader takes it for FAT32, p. 15
+	minClusters16 = 4087  // with fewer mkfs.fat makes FAT12; the limit of the specification is 4085
+	maxClusters16 = 65524 // with more, readers take it for FAT32, p. 15
 	minClusters32 = 65525
 
 	maxCluster = 32 << 10 // bytes; more is not portable, p. 9
@@ -61,8 +61,8 @@ func newGeometry(size int64, sectorSize, bits int) (geometry, error) {
 	return g, g.set16()
 }
 
-// setDisk invents cylinders and heads, which nobody uses but which must be
-// there, and drops the sectors of an incomplete track.
+// setDisk invents cylinders and heads, which are mandatory but unused, and drops
+// the sectors of an incomplete track.
 func (g *geometry) setDisk(sectors int64) {
 	// Up to 524,288 sectors: the card sizes of the SD specification. Above: as
 	// few heads as keep a BIOS below its 1024 cylinders.
@@ -144,15 +144,15 @@ func (g *geometry) align(sectors int64) int64 {
 
 func (g *geometry) clusterSize() int64 { return g.perCluster * int64(g.sectorSize) }
 
-// rootStart is the sector of the root directory of FAT16.
+// rootStart returns the sector of the root directory of FAT16.
 func (g *geometry) rootStart() int64 { return g.reserved + numFATs*g.fatSectors }
 
-// dataStart is the sector of the first cluster.
+// dataStart returns the sector of the first cluster.
 func (g *geometry) dataStart() int64 {
 	return g.rootStart() + int64(g.rootEntries)*entrySize/int64(g.sectorSize)
 }
 
-// clustersFor returns how many clusters a node takes.
+// clustersFor returns the number of clusters of a node.
 func (g *geometry) clustersFor(n *node) int64 {
 	if n.parent == nil {
 		if g.bits == 16 {
@@ -167,7 +167,7 @@ func (g *geometry) clustersIn(size int64) int64 {
 	return (size + g.clusterSize() - 1) / g.clusterSize()
 }
 
-// clustersOf returns how many clusters a tree takes.
+// clustersOf returns the number of clusters of a tree.
 func (g *geometry) clustersOf(nodes []*node) int64 {
 	var sum int64
 	for _, n := range nodes {

@@ -11,7 +11,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A node is a file or directory with what FAT makes of it.
+// A node is a file or directory with its names and its place.
 type node struct {
 	inode    *rootfs.Inode
 	parent   *node   // nil for the root
@@ -22,7 +22,7 @@ type node struct {
 	first    uint32   // first cluster, 0 for none
 }
 
-// entries returns how many entries the node takes in its parent.
+// entries returns the number of entries of the node in its parent.
 func (n *node) entries() int64 { return 1 + int64(len(n.long)+longChars-1)/longChars }
 
 const (
@@ -60,7 +60,7 @@ func appendTree(nodes []*node, n *node, name string) ([]*node, error) {
 	return nodes, nil
 }
 
-// fill makes the children of a directory.
+// fill adds the children of a directory.
 func (n *node) fill(dir string) error {
 	names := n.inode.Names()
 	folded := make(map[string]string, len(names))
@@ -94,11 +94,11 @@ func (n *node) fill(dir string) error {
 	return nil
 }
 
-// measure sets the size of what is known without the children.
+// measure sets the size of a node, as far as it does not depend on children.
 func (n *node) measure() error {
 	switch {
 	case n.inode.IsDir():
-		n.size = 2 * entrySize // the dots
+		n.size = 2 * entrySize // "." and ".."
 		return nil
 	case !n.inode.IsFile():
 		return fmt.Errorf("FAT holds files and directories, not mode %#o", n.inode.Mode)
@@ -109,8 +109,8 @@ func (n *node) measure() error {
 	return nil
 }
 
-// shorten gives every child its short name. Names that are short but for their
-// case come first, so that no made-up name takes theirs.
+// shorten gives every child its short name. Names that are short except for their
+// case come first, so that no generated name takes theirs.
 func (n *node) shorten(names []string) error {
 	taken := make(map[[11]byte]bool, len(names))
 	for i, name := range names {
@@ -150,11 +150,11 @@ func (n *node) shorten(names []string) error {
 	return nil
 }
 
-// checkName refuses what a long name cannot be.
+// checkName returns an error for an invalid long name.
 func checkName(name string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
-		return fmt.Errorf("%q is no name", name)
+		return fmt.Errorf("%q is not a valid name", name)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("name %q is not UTF-8", name)
 	case len(utf16.Encode([]rune(name))) > maxName:
@@ -170,7 +170,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// fold returns what names that differ only in case have in common.
+// fold returns a key that is the same for names that differ only in case.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		least := r
@@ -188,8 +188,8 @@ func isShort(c byte) bool {
 	return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(shortSigns, c) >= 0
 }
 
-// split returns base and extension of the short name of a name, and whether
-// they are the name itself, but for its case.
+// split returns base and extension of the short name of a name. It reports whether
+// they are the name itself, except for its case.
 func split(name string) (base, ext string, exact bool) {
 	dot := strings.LastIndexByte(name, '.')
 	if dot <= 0 {
@@ -204,7 +204,7 @@ func split(name string) (base, ext string, exact bool) {
 }
 
 // squeeze makes at most limit characters of a short name from a part of a long
-// one: in capitals, without dots and spaces, and "_" for what is not allowed.
+// one: in capitals, without dots and spaces, and with "_" for other signs.
 func squeeze(part string, limit int) (short string, exact bool) {
 	exact = true
 	var b strings.Builder
@@ -238,7 +238,7 @@ func shortName(base, ext string) (name [11]byte) {
 	return name
 }
 
-// dotName is the name of "." and "..".
+// dotName returns the short name of "." or "..".
 func dotName(dots string) [11]byte { return shortName(dots, "") }
 
 // appendLong appends the entries of a long name, its end first.
@@ -262,7 +262,8 @@ func appendLong(b []byte, long []uint16, short [11]byte) []byte {
 	return b
 }
 
-// checksum ties a long name to its short name, p. 28.
+// checksum returns the checksum of a short name, which its long name repeats,
+// p. 28.
 func checksum(short [11]byte) (sum uint8) {
 	for _, c := range short {
 		sum = (sum<<7 | sum>>1) + c

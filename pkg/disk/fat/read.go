@@ -5,36 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
-	"time"
-	"unicode/utf16"
-
-	"golang.org/x/text/encoding/charmap"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/walk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-const (
-	maxRead  = 1 << 22 // clusters that are read of a file system
-	maxNames = 1 << 20 // names that are
-	maxPath  = 8192    // bytes of a path: twice what a system call takes
-)
+// maxRead is the largest number of clusters that [Read] accepts.
+const maxRead = 1 << 22
+
+// limits bound the tree that [Read] returns.
+var limits = walk.Limits{Names: 1 << 20, Path: walk.Default.Path, Bytes: 1 << 30}
 
 // Read returns the tree of a FAT16 or FAT32 file system, the reverse of
-// [Format]. Content is not read but referred to. Names are the long ones; modes
-// are those that Linux shows. A cluster has one owner, so what is damaged, or
-// made to be endless, is an error.
+// [Format]. Contents of files refer to r and are not read. Names are the long
+// names; modes are those that Linux shows. Each cluster has one owner, thus a
+// damaged or endless chain is an error.
 func Read(r io.ReaderAt) (*rootfs.Inode, error) {
-	rd := &reader{r: r}
-	root := rootfs.Dir(0o755)
-	if err := rd.open(); err != nil {
-		return nil, fmt.Errorf("fat: %w", err)
-	}
-	entries, err := rd.root()
+	rd := &reader{r: r, entries: []dirEntry{{Attr: attrDirectory}}}
+	err := rd.open()
+	var root *rootfs.Inode
 	if err == nil {
-		err = rd.children(root, entries, "")
+		root, err = walk.Tree(rd, 0, limits)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fat: %w", err)
@@ -47,8 +39,8 @@ type reader struct {
 	r         io.ReaderAt
 	rootChain uint32 // of FAT32
 	table     []byte // the first FAT
-	used      []bool // clusters that have an owner
-	names     int
+	claims    walk.Claims
+	entries   []dirEntry // by inode number, which FAT does not have: the first is the root
 }
 
 // open reads the boot sector and the FAT.
@@ -74,52 +66,106 @@ func (rd *reader) open() error {
 	if rd.sectors == 0 {
 		rd.sectors = int64(p.TotSec32)
 	}
-	twoToThe := func(n, least, most int64) bool { return n >= least && n <= most && n&(n-1) == 0 }
-	if string(raw[510:]) != "\x55\xAA" || !twoToThe(int64(rd.sectorSize), 512, 4096) || !twoToThe(rd.perCluster, 1, 128) ||
-		rd.reserved == 0 || rd.fatSectors == 0 || rd.rootEntries*entrySize%rd.sectorSize != 0 {
-		return errors.New("boot sector: sizes that cannot be")
+	if string(raw[510:]) != "\x55\xAA" {
+		return errors.New("boot sector: no signature 0x55 0xAA")
 	}
-	if p.NumFATs != numFATs {
-		return fmt.Errorf("boot sector: %d copies of the FAT, only %d are supported", p.NumFATs, numFATs)
+	if err := rd.validate(int(p.NumFATs)); err != nil {
+		return fmt.Errorf("boot sector: %w", err)
 	}
-	rd.clusters = (rd.sectors - rd.dataStart()) / rd.perCluster
-	room := rd.fatSectors*int64(rd.sectorSize)*8/int64(rd.bits) - firstCluster
-	switch {
-	case rd.clusters > room || rd.clusters <= 0:
-		return fmt.Errorf("boot sector: %d clusters, its FAT has %d", rd.clusters, room)
-	case rd.clusters > maxRead:
-		return fmt.Errorf("boot sector: %d clusters, at most %d are read", rd.clusters, maxRead)
-	case rd.bits == 16 && rd.clusters < 4085:
-		return errors.New("FAT12, which is not supported")
-	}
-	rd.used = make([]bool, rd.clusters+firstCluster)
-	rd.table = make([]byte, len(rd.used)*rd.bits/8)
+	rd.table = make([]byte, (rd.clusters+firstCluster)*int64(rd.bits)/8)
 	if err := rootfs.ReadFull(rd.r, rd.table, rd.reserved*int64(rd.sectorSize)); err != nil {
 		return fmt.Errorf("FAT: %w", err)
 	}
 	return nil
 }
 
+// validate checks the geometry, and computes the number of clusters.
+func (rd *reader) validate(fats int) error {
+	powerOfTwo := func(n, least, most int64) bool { return n >= least && n <= most && n&(n-1) == 0 }
+	switch {
+	case !powerOfTwo(int64(rd.sectorSize), 512, 4096) || !powerOfTwo(rd.perCluster, 1, 128):
+		return fmt.Errorf("invalid sizes: sectors of %d bytes, %d in a cluster", rd.sectorSize, rd.perCluster)
+	case rd.reserved == 0 || rd.fatSectors == 0 || rd.rootEntries*entrySize%rd.sectorSize != 0:
+		return fmt.Errorf("invalid sizes: %d reserved sectors, a FAT of %d, %d root entries", rd.reserved, rd.fatSectors, rd.rootEntries)
+	case fats != numFATs:
+		return fmt.Errorf("%d copies of the FAT, must be %d", fats, numFATs)
+	}
+	rd.clusters = (rd.sectors - rd.dataStart()) / rd.perCluster
+	room := rd.fatSectors*int64(rd.sectorSize)*8/int64(rd.bits) - firstCluster
+	switch {
+	case rd.clusters > room || rd.clusters <= 0:
+		return fmt.Errorf("%d clusters, its FAT has %d", rd.clusters, room)
+	case rd.clusters > maxRead:
+		return fmt.Errorf("%d clusters, limit is %d", rd.clusters, maxRead)
+	case rd.bits == 16 && rd.clusters < 4085:
+		return errors.New("FAT12 is not supported")
+	}
+	return nil
+}
+
+// Inode implements [walk.Source]. An inode number is the index of an entry.
+func (rd *reader) Inode(ino uint64) (*rootfs.Inode, []walk.Entry, error) {
+	e := rd.entries[ino]
+	in := rootfs.Dir(0o755)
+	if ino > 0 {
+		in.MTime.Sec = unixTime(e.WrtDate, e.WrtTime)
+	}
+	first := uint32(e.FstClusLO)
+	if rd.bits == 32 {
+		first |= uint32(e.FstClusHI) << 16
+	}
+	if e.Attr&attrDirectory == 0 {
+		content, err := rd.content(first, int64(e.FileSize))
+		in.Mode, in.Children, in.Content = rootfs.ModeFile|0o644, nil, content
+		return in, nil, err
+	}
+	var raw []byte
+	var err error
+	if ino == 0 {
+		raw, err = rd.root()
+	} else {
+		raw, err = rd.directory(first)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err := rd.number(raw)
+	return in, entries, err
+}
+
+// number gives the entries of a directory their numbers.
+func (rd *reader) number(raw []byte) ([]walk.Entry, error) {
+	list, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]walk.Entry, len(list))
+	for i, e := range list {
+		entries[i] = walk.Entry{Name: e.name, Ino: uint64(len(rd.entries))}
+		rd.entries = append(rd.entries, e.dirEntry)
+	}
+	return entries, nil
+}
+
 // root returns the entries of the root directory.
 func (rd *reader) root() ([]byte, error) {
 	if rd.bits == 32 {
-		return rd.entries(rd.rootChain)
+		return rd.directory(rd.rootChain)
 	}
 	b := make([]byte, rd.rootEntries*entrySize)
 	return b, rootfs.ReadFull(rd.r, b, rd.rootStart()*int64(rd.sectorSize))
 }
 
-// chain returns a chain of clusters: all, or at most as many as size takes.
+// chain returns a chain of clusters, up to the number that size bytes take.
 func (rd *reader) chain(first uint32, size int64) ([]uint32, error) {
 	var chain []uint32
 	for n := first; int64(len(chain)) < rd.clustersIn(size); {
 		switch {
-		case n < firstCluster || int64(n) >= int64(len(rd.used)):
-			return nil, fmt.Errorf("cluster %#x is none", n)
-		case rd.used[n]:
+		case n < firstCluster || int64(n) >= rd.clusters+firstCluster:
+			return nil, fmt.Errorf("cluster %#x is outside of %#x to %#x", n, firstCluster, rd.clusters+firstCluster-1)
+		case !rd.claims.Claim(uint64(n)):
 			return nil, fmt.Errorf("cluster %#x has two owners", n)
 		}
-		rd.used[n] = true
 		chain = append(chain, n)
 		last := uint32(0xFFFFFF8)
 		if rd.bits == 16 {
@@ -134,19 +180,19 @@ func (rd *reader) chain(first uint32, size int64) ([]uint32, error) {
 	return chain, nil
 }
 
-// at is where a cluster stands, in bytes.
+// at returns the offset of a cluster, in bytes.
 func (rd *reader) at(cluster uint32) int64 {
 	return rd.dataStart()*int64(rd.sectorSize) + int64(cluster-firstCluster)*rd.clusterSize()
 }
 
-// entries returns what is in a directory.
-func (rd *reader) entries(first uint32) ([]byte, error) {
+// directory returns the bytes of a directory.
+func (rd *reader) directory(first uint32) ([]byte, error) {
 	chain, err := rd.chain(first, maxDir+1)
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(chain)) > rd.clustersIn(maxDir) {
-		return nil, fmt.Errorf("a directory of more than %d bytes", maxDir)
+		return nil, fmt.Errorf("directory of more than %d bytes", maxDir)
 	}
 	b := make([]byte, int64(len(chain))*rd.clusterSize())
 	for i, n := range chain {
@@ -157,14 +203,15 @@ func (rd *reader) entries(first uint32) ([]byte, error) {
 	return b, nil
 }
 
-// content returns where a file stands, what is in a row as one extent.
+// content returns the content of a file, which refers to its clusters. Contiguous
+// clusters form one extent.
 func (rd *reader) content(first uint32, size int64) (*disk.Image, error) {
 	chain, err := rd.chain(first, size)
 	if err != nil {
 		return nil, err
 	}
 	if rd.clustersIn(size) > int64(len(chain)) {
-		return nil, fmt.Errorf("%d bytes in %d clusters of %d", size, len(chain), rd.clusterSize())
+		return nil, fmt.Errorf("file of %d bytes has %d clusters of %d bytes", size, len(chain), rd.clusterSize())
 	}
 	var extents []disk.Extent
 	for i := 0; i < len(chain); {
@@ -176,136 +223,4 @@ func (rd *reader) content(first uint32, size int64) (*disk.Image, error) {
 		extents = append(extents, disk.Extent{Off: off, Blob: io.NewSectionReader(rd.r, rd.at(chain[from]), n)})
 	}
 	return disk.New(size, extents...)
-}
-
-// A found is an entry with its name.
-type found struct {
-	name string
-	dirEntry
-}
-
-// children adds to a directory what its entries say.
-func (rd *reader) children(dir *rootfs.Inode, entries []byte, path string) error {
-	list, err := decode(entries)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path+"/", err)
-	}
-	entries = nil // not kept while the directories below are read
-	for _, e := range list {
-		where := path + "/" + e.name
-		if err := rd.child(dir, e, where); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (rd *reader) child(dir *rootfs.Inode, e found, path string) error {
-	fail := func(err error) error { return fmt.Errorf("%s: %w", path, err) }
-	if !rootfs.ValidName(e.name) || dir.Children[e.name] != nil {
-		return fail(errors.New("there cannot be such an entry"))
-	}
-	if rd.names++; rd.names > maxNames || len(path) > maxPath {
-		return fmt.Errorf("%.80s: more than %d names, or a path of more than %d bytes", path, maxNames, maxPath)
-	}
-	first := uint32(e.FstClusLO)
-	if rd.bits == 32 {
-		first |= uint32(e.FstClusHI) << 16
-	}
-	in := rootfs.Dir(0o755)
-	in.MTime.Sec = unixTime(e.WrtDate, e.WrtTime)
-	dir.Children[e.name] = in
-	if e.Attr&attrDirectory != 0 {
-		entries, err := rd.entries(first)
-		if err != nil {
-			return fail(err)
-		}
-		return rd.children(in, entries, path)
-	}
-	in.Mode, in.Children = rootfs.ModeFile|0o644, nil
-	content, err := rd.content(first, int64(e.FileSize))
-	if err != nil {
-		return fail(err)
-	}
-	in.Content = content
-	return nil
-}
-
-// decode returns the entries of a directory but for the dots and the label.
-func decode(b []byte) (list []found, err error) {
-	var long []longEntry
-	for ; len(b) >= entrySize && b[0] != 0; b = b[entrySize:] {
-		var e dirEntry
-		if _, err := binary.Decode(b, order, &e); err != nil {
-			return nil, err
-		}
-		const deleted = 0xE5
-		switch {
-		case e.Name[0] == deleted:
-			long = nil
-			continue
-		case e.Attr&attrLongName == attrLongName:
-			var l longEntry
-			if _, err := binary.Decode(b, order, &l); err != nil {
-				return nil, err
-			}
-			long = append(long, l)
-			continue
-		case e.Attr&attrVolumeID == 0 && e.Name != dotName(".") && e.Name != dotName(".."):
-			name := longName(long, checksum(e.Name))
-			if name == "" {
-				name = e.short()
-			}
-			list = append(list, found{name, e})
-		}
-		long = nil
-	}
-	return list, nil
-}
-
-// longName joins the parts of a long name, "" if they do not belong to a short
-// name of this checksum: a system that knows no long names may have changed it.
-func longName(parts []longEntry, sum uint8) string {
-	if len(parts) == 0 || parts[0].Ord&lastLong == 0 {
-		return ""
-	}
-	var units []uint16
-	for i, l := range slices.Backward(parts) {
-		if int(l.Ord&^lastLong) != len(parts)-i || l.Chksum != sum {
-			return ""
-		}
-		units = slices.Concat(units, l.Name1[:], l.Name2[:], l.Name3[:])
-	}
-	if end := slices.Index(units, 0); end >= 0 {
-		units = units[:end]
-	}
-	return string(utf16.Decode(units))
-}
-
-// short returns the short name, in the case that Windows NT notes for the whole
-// of each part and in the code page that Linux takes.
-func (e dirEntry) short() string {
-	const lowerBase, lowerExt = 0x08, 0x10
-	name := e.Name
-	if name[0] == 0x05 { // stands for what would say that the entry is free
-		name[0] = 0xE5
-	}
-	part := func(b []byte, lower uint8) string {
-		text, _ := charmap.CodePage437.NewDecoder().String(strings.TrimRight(string(b), " "))
-		if e.NTRes&lower != 0 {
-			text = strings.ToLower(text)
-		}
-		return text
-	}
-	base, ext := part(name[:8], lowerBase), part(name[8:], lowerExt)
-	if ext != "" {
-		base += "." + ext
-	}
-	return base
-}
-
-// unixTime undoes dosTime, but for odd seconds.
-func unixTime(date, clock uint16) int64 {
-	return time.Date(1980+int(date>>9), time.Month(date>>5&0xF), int(date&0x1F),
-		int(clock>>11), int(clock>>5&0x3F), int(clock&0x1F)*2, 0, time.UTC).Unix()
 }

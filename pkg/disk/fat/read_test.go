@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestRead: what is formatted is read, to the last name.
+// TestRead reads the file systems of Format, and compares all names.
 func TestRead(t *testing.T) {
 	for shape, o := range shapes {
 		for name, tree := range trees(t) {
@@ -37,8 +37,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadTools reads what mkfs.fat and mtools made: a short name in lower case,
-// files in pieces, and what was deleted.
+// TestReadTools reads file systems of mkfs.fat and mtools: a short name in lower
+// case, files in pieces, and deleted entries.
 func TestReadTools(t *testing.T) {
 	for _, bits := range []string{"16", "32"} {
 		f := writeFile(t, mustFormat(t, rootfs.Dir(0o755), Options{Size: 64 * mib, Bits: 32}))
@@ -96,7 +96,7 @@ func setNext(b []byte, g geometry, n, next uint32) {
 	}
 }
 
-// TestReadHostile: chains without an end, and what else a tree cannot be.
+// TestReadHostile has endless chains and impossible geometries.
 func TestReadHostile(t *testing.T) {
 	for _, bits := range []int{16, 32} {
 		for want, spoil := range map[string]func(b []byte, g geometry){
@@ -105,7 +105,7 @@ func TestReadHostile(t *testing.T) {
 					setNext(b, g, n+2, n+2)
 				}
 			},
-			"is none":     func(b []byte, g geometry) { setNext(b, g, 2, 1); setNext(b, g, 4, 0xFFF0) },
+			"is outside":  func(b []byte, g geometry) { setNext(b, g, 2, 1); setNext(b, g, 4, 0xFFF0) },
 			"sizes":       func(b []byte, g geometry) { b[13] = 3 },
 			"copies":      func(b []byte, g geometry) { b[16] = 1 },
 			"its FAT has": func(b []byte, g geometry) { b[19], b[20] = 0, 0; order.PutUint32(b[32:], 1<<31) },
@@ -117,7 +117,7 @@ func TestReadHostile(t *testing.T) {
 			}
 		}
 	}
-	tall := place(t, 1, strings.Repeat("d/", maxPath/2+1)+"leaf")
+	tall := place(t, 1, strings.Repeat("d/", limits.Path/2+1)+"leaf")
 	if _, err := Read(mustFormat(t, tall, Options{Size: 127 * mib})); err == nil || !strings.Contains(err.Error(), "a path of more than") {
 		t.Errorf("%.200v", err)
 	}

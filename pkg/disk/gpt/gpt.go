@@ -10,16 +10,16 @@
 //	total-33       total-5      entries again
 //	total-1        total-1      header again
 //
-// The first usable sector is where sfdisk puts it, at 1 MiB, not directly
-// behind the entries; so are the fields of the MBR. [End] leaves the last MiB
-// to the backup, as Fedora CoreOS images do.
+// The first usable sector and the fields of the MBR are those of sfdisk: the
+// sector is at 1 MiB, not directly behind the entries. [End] leaves the last MiB
+// to the backup, like Fedora CoreOS images.
 //
-// Left out: hybrid MBRs, attributes of partitions, tables of other than 128
-// entries. [Read] is for looking at disks; it refuses what it cannot trust.
+// Not supported are hybrid MBRs, attributes of partitions, and tables of other than
+// 128 entries. [Read] is for inspecting disks; damage is an error.
 //
-// go-diskfs could have written the table, but lets nobody choose the first
-// usable sector, leaves the MBR's CHS fields zero and checks neither overlap
-// nor range. It serves the tests as an independent reader.
+// The code is our own because go-diskfs 1.9 has no option for the first usable
+// sector, leaves the CHS fields of the MBR zero, and checks neither overlap nor
+// range. It serves the tests as an independent reader.
 package gpt
 
 import (
@@ -37,15 +37,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// align is what the start of a partition is a multiple of, and the room that
-// is kept before the first one.
+// align is the alignment of partitions, and the room before the first one.
 const align = 1 << 20
 
-// backupSize is the most that the backup table takes: five sectors of 4096
-// bytes, more than 33 of 512.
+// backupSize is the largest size of the backup table: five sectors of 4096 bytes,
+// more than 33 of 512.
 const backupSize = 5 * 4096
 
-// Options are what a disk has apart from its partitions.
+// Options are the properties of a disk besides its partitions.
 type Options struct {
 	DiskGUID   GUID   // must be set
 	SectorSize int    // 512 or 4096; 0 is 512
@@ -58,8 +57,8 @@ type Partition struct {
 	Name    string // at most 36 UTF-16 units
 	Type    GUID
 	ID      GUID
-	Start   int64       // in bytes, a whole MiB; 0 is directly behind the partition before it in the call, rounded up
-	Size    int64       // in bytes, whole sectors; 0 is the size of the content
+	Start   int64       // in bytes, a whole MiB; 0 means directly behind the previous argument, rounded up
+	Size    int64       // in bytes, whole sectors; 0 means the size of the content
 	Content rootfs.Blob // may be smaller than the partition; nil is a hole
 }
 
@@ -94,7 +93,7 @@ func Layout(size int64, o Options, parts ...Partition) (*disk.Image, error) {
 	return disk.New(size, extents...)
 }
 
-// A table is a partition table in the making.
+// A table is a partition table that grows by add.
 type table struct {
 	size   int64
 	sector int64
@@ -110,7 +109,7 @@ func (t *table) lastUsable() int64   { return t.total() - t.entrySectors() - 2 }
 func (t *table) check(o Options) error {
 	switch {
 	case t.sector != 512 && t.sector != 4096:
-		return fmt.Errorf("sectors of %d bytes, only 512 and 4096 are known", t.sector)
+		return fmt.Errorf("sectors of %d bytes, must be 512 or 4096", t.sector)
 	case t.size%t.sector != 0:
 		return fmt.Errorf("disk of %s is not whole sectors", rootfs.Bytes(t.size))
 	case t.lastUsable() < t.firstUsable():
@@ -118,12 +117,12 @@ func (t *table) check(o Options) error {
 	case t.guid == GUID{}:
 		return errors.New("disk has no GUID")
 	case len(o.BootCode) > len(mbr{}.BootCode):
-		return fmt.Errorf("boot code of %d bytes, at most %d fit", len(o.BootCode), len(mbr{}.BootCode))
+		return fmt.Errorf("boot code of %d bytes, limit is %d", len(o.BootCode), len(mbr{}.BootCode))
 	}
 	return nil
 }
 
-// add checks a partition against the disk and its fellows, and takes it in.
+// add checks a partition against the disk and the other partitions, and adds it.
 func (t *table) add(p Partition) error {
 	switch {
 	case p.Number < 1 || p.Number > entryCount:
@@ -181,7 +180,7 @@ func (t *table) mbr(bootCode []byte) mbr {
 	m.Records[0] = mbrRecord{
 		StartCHS: [3]byte{0x00, 0x02, 0x00}, // LBA 1
 		Type:     protective,
-		EndCHS:   [3]byte{0xFF, 0xFF, 0xFF}, // as far as the format goes
+		EndCHS:   [3]byte{0xFF, 0xFF, 0xFF}, // the last address of the format
 		StartLBA: 1,
 		Sectors:  uint32(min(t.total()-1, math.MaxUint32)),
 	}

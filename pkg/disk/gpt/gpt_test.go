@@ -66,7 +66,7 @@ func TestGUID(t *testing.T) {
 	}
 }
 
-// TestSectorMap compares every field with what sfdisk writes for the same disk.
+// TestSectorMap compares every field with that of sfdisk for the same disk.
 func TestSectorMap(t *testing.T) {
 	const size = 2600 * mib
 	for _, c := range []struct {
@@ -214,7 +214,7 @@ func TestFdisk4096(t *testing.T) {
 	}
 }
 
-// diskFile is an image as go-diskfs wants to see it.
+// diskFile is an image with the interface that go-diskfs reads.
 type diskFile struct {
 	*io.SectionReader
 	fs.File
@@ -414,7 +414,7 @@ func TestReadDamaged(t *testing.T) {
 		"wrong place":     {func(b []byte) { b[512+24]++; fix(b, 512) }, "says that it is at 2", "", ""},
 		"wrong backup":    {func(b []byte) { b[512+33]--; fix(b, 512) }, "", "header at 7935: no table", ""},
 		"beyond":          {func(b []byte) { b[512+39] = 0x7f; fix(b, 512) }, "points beyond", "", ""},
-		"many":            {func(b []byte) { b[512+83] = 0xff; fix(b, 512) }, "at most 2048", "", ""},
+		"many":            {func(b []byte) { b[512+83] = 0xff; fix(b, 512) }, "limit is 2048", "", ""},
 		"odd entries":     {func(b []byte) { b[512+84] = 129; fix(b, 512) }, "entries of 129 bytes", "", ""},
 		"header size":     {func(b []byte) { b[512+14] = 129; fix(b, 512) }, "header of ", "", ""},
 	} {

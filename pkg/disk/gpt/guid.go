@@ -27,7 +27,7 @@ var (
 	LinuxData   = MustParse("0FC63DAF-8483-4772-8E79-3D69D8477DE4")
 )
 
-// Parse reads a GUID as it is printed, in either case of letters.
+// Parse parses a GUID in its printed form, in capital or small letters.
 func Parse(s string) (GUID, error) {
 	var g GUID
 	digits := strings.ReplaceAll(s, "-", "")
@@ -49,7 +49,7 @@ func MustParse(s string) GUID {
 	return g
 }
 
-// String returns the GUID as the specifications print it, in capitals.
+// String returns the GUID in the printed form of the specifications, in capitals.
 func (g GUID) String() string {
 	b := g.swapped()
 	return fmt.Sprintf("%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])

@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A Table is what [Read] found on a disk.
+// A Table is the partition table of a disk.
 type Table struct {
 	DiskGUID    GUID
 	SectorSize  int
@@ -21,12 +21,12 @@ type Table struct {
 	End         int64   // behind the last byte that partitions may have
 	Partitions  []Entry // by number
 
-	// PrimaryErr and BackupErr say why a copy of the table is not used. At
-	// most one of them is set.
+	// PrimaryErr and BackupErr are the reasons why a copy of the table is not
+	// used. At most one is set.
 	PrimaryErr, BackupErr error
 }
 
-// An Entry is a partition of a disk that was read.
+// An Entry is a partition of a disk.
 type Entry struct {
 	Number      int
 	Name        string
@@ -35,16 +35,16 @@ type Entry struct {
 	Attributes  uint64
 }
 
-// ErrNoTable says that there is no signature where a header should be: the disk
-// has no table. Any other error is damage.
+// ErrNoTable says that the disk has no table: no header has the signature. Any
+// other error is damage.
 var ErrNoTable = errors.New("no table")
 
-// maxEntries bounds what is read: sixteen times what anybody writes.
+// maxEntries bounds the table: sixteen times the usual 128 entries.
 const maxEntries = 2048
 
 // Read reads the partition table of a disk of the given size. One good copy of
-// the table is enough; if both are, they must agree. A disk that was enlarged
-// has its backup where the primary header says.
+// the table is enough; two good copies must agree. The primary header has the place
+// of the backup, which on an enlarged disk is not its end.
 func Read(r io.ReaderAt, size int64) (*Table, error) {
 	var errs []error
 	for _, sector := range []int64{512, 4096} {
@@ -99,8 +99,7 @@ func (t *Table) same(u *Table) bool {
 	return t.DiskGUID == u.DiskGUID && t.FirstUsable == u.FirstUsable && t.End == u.End && slices.Equal(t.Partitions, u.Partitions)
 }
 
-// readTable reads one copy of the table, and where its header says the other
-// one is.
+// readTable reads one copy of the table, and returns the place of the other one.
 func readTable(r io.ReaderAt, last, lba, sector int64) (*Table, int64, error) {
 	h, err := readHeader(r, last, lba, sector)
 	if err != nil {
@@ -159,19 +158,19 @@ func readHeader(r io.ReaderAt, last, lba, sector int64) (header, error) {
 	case h.EntrySize < entrySize || h.EntrySize%entrySize != 0 || h.EntrySize > 4096:
 		return h, fmt.Errorf("entries of %d bytes", h.EntrySize)
 	case h.EntryCount > maxEntries:
-		return h, fmt.Errorf("%d entries, at most %d are read", h.EntryCount, maxEntries)
+		return h, fmt.Errorf("%d entries, limit is %d", h.EntryCount, maxEntries)
 	}
 	return h, nil
 }
 
-// checksum returns the checksum of a header, for which its own field is zero.
+// checksum returns the checksum of a header. Its own field counts as zeros.
 func checksum(h []byte) uint32 {
 	h = slices.Clone(h)
 	clear(h[16:20])
 	return crc32.ChecksumIEEE(h)
 }
 
-// take adds the partition of an entry, if there is one.
+// take adds the partition of an entry, if the entry is used.
 func (t *Table) take(number int, b []byte) error {
 	var e entry
 	if _, err := binary.Decode(b, binary.LittleEndian, &e); err != nil {

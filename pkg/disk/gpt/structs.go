@@ -9,12 +9,12 @@ type header struct {
 	HeaderSize     uint32  // 92
 	HeaderCRC      uint32  // of the first 92 bytes, this field taken as 0
 	_              uint32
-	MyLBA          uint64 // where this header stands
-	AlternateLBA   uint64 // where the other one stands
+	MyLBA          uint64 // of this header
+	AlternateLBA   uint64 // of the other header
 	FirstUsableLBA uint64
 	LastUsableLBA  uint64
 	DiskGUID       GUID
-	EntriesLBA     uint64 // where the entries of this header start
+	EntriesLBA     uint64 // of the first entry of this header
 	EntryCount     uint32 // 128
 	EntrySize      uint32 // 128
 	EntriesCRC     uint32
@@ -31,7 +31,7 @@ type entry struct {
 }
 
 // mbr is the protective MBR in LBA 0 (UEFI 2.10, table 5.3). It is 512 bytes
-// whatever the sector size is.
+// for every sector size.
 type mbr struct {
 	BootCode      [440]byte
 	DiskSignature uint32
@@ -40,8 +40,8 @@ type mbr struct {
 	Signature     [2]byte // 0x55 0xAA
 }
 
-// mbrRecord is a partition of an MBR. Only its first serves GPT: it covers the
-// disk, so that tools that know no GPT find no free room (table 5.4).
+// mbrRecord is a partition of an MBR. The first one covers the disk, so that tools
+// without GPT find no free space (table 5.4).
 type mbrRecord struct {
 	BootIndicator byte
 	StartCHS      [3]byte
@@ -62,7 +62,7 @@ const (
 	protective = 0xEE
 )
 
-// encode appends v, one of the structs above, as it stands on disk.
+// encode appends v, one of the structures above, in the form of the disk.
 func encode(b []byte, v any) []byte {
 	b, err := binary.Append(b, binary.LittleEndian, v)
 	if err != nil {

@@ -14,7 +14,7 @@ const sectorSize = 512
 
 // Offsets in boot.img, include/grub/i386/pc/boot.h.
 const (
-	bootParameters    = 0x03 // up to bootParametersEnd a FAT's, if the disk were one
+	bootParameters    = 0x03 // up to bootParametersEnd: the parameters of a FAT
 	bootParametersEnd = 0x5A
 	bootKernelSector  = 0x5C
 	bootDrive         = 0x64
@@ -40,12 +40,12 @@ const (
 const (
 	kernelAddress   = 0x9000
 	diskbootSegment = 0x0820 // where the rest of the core image is read to
-	// maxMemory is the end of what may be read to below the BIOS' own data.
+	// maxMemory is the end of the memory below the data of the BIOS.
 	maxMemory = 0x78000
 )
 
-// BIOS returns the code of the boot sector, the 440 bytes before the disk's
-// signature, and the core image, with the same bytes as from grub-mkimage. [Embed]
+// BIOS returns the code of the boot sector, 440 bytes before the signature of the
+// disk, and the core image, with the bytes of grub-mkimage. [Embed]
 // turns it into the content of a partition. The partition begins at the first of
 // the given number of sectors, all of 512 bytes.
 func BIOS(root *rootfs.Inode, first, sectors int64) (mbr, core []byte, err error) {
@@ -57,19 +57,19 @@ func BIOS(root *rootfs.Inode, first, sectors int64) (mbr, core []byte, err error
 		return nil, nil, err
 	}
 	if limit := min(sectors*sectorSize, maxMemory-diskbootSegment<<4+sectorSize); int64(len(core)) > limit {
-		return nil, nil, fmt.Errorf("grub: core image of %d bytes, there is room for %d", len(core), limit)
+		return nil, nil, fmt.Errorf("grub: core image of %d bytes, limit is %d", len(core), limit)
 	}
 	clear(boot[bootParameters:bootParametersEnd])
 	binary.LittleEndian.PutUint64(boot[bootKernelSector:], uint64(first))
 	boot[bootDrive] = 0xFF // the drive that the BIOS started from
-	// On a hard disk GRUB checks the number of the drive that the BIOS passes,
-	// which some get wrong. boot.img jumps over the check; now it does not.
+	// boot.img jumps over a check of the drive number that the BIOS passes. On a
+	// hard disk the check is needed, because some BIOSes pass a wrong number.
 	boot[bootDriveCheck], boot[bootDriveCheck+1] = 0x90, 0x90
 	return boot[:bootCodeEnd], core, nil
 }
 
 // Embed returns the content of a partition that begins with a core image: whole
-// sectors, with a list of those that follow the first. It returns nil for nil.
+// sectors, with a list of the sectors behind the first. It returns nil for nil.
 func Embed(core []byte, first int64) []byte {
 	if core == nil {
 		return nil
@@ -80,9 +80,9 @@ func Embed(core []byte, first int64) []byte {
 	return b
 }
 
-// image reads a boot sector, or what is laid out like one.
-func (s *source) image(name, what string) []byte {
-	b := s.read(path.Join(s.modules, name), what)
+// image reads an image of one sector.
+func (s *source) image(name, purpose string) []byte {
+	b := s.read(path.Join(s.modules, name), purpose)
 	if b != nil && len(b) != sectorSize {
 		s.errs = append(s.errs, fmt.Errorf("/%s has %d bytes, want %d", path.Join(s.modules, name), len(b), sectorSize))
 	}
@@ -92,12 +92,12 @@ func (s *source) image(name, what string) []byte {
 // core returns the core image around a payload.
 func (s *source) core(payload []byte) []byte {
 	diskboot := s.image("diskboot.img", "the begin of the core image")
-	decompressor := s.read(path.Join(s.modules, "lzma_decompress.img"), "what unpacks the core image")
+	decompressor := s.read(path.Join(s.modules, "lzma_decompress.img"), "decompressor of the core image")
 	switch {
 	case len(s.errs) > 0:
 		return nil
 	case binary.LittleEndian.Uint16(diskboot[blockSegment:]) != diskbootSegment:
-		s.errs = append(s.errs, fmt.Errorf("/%s/diskboot.img does not end as GRUB 2 has it", s.modules))
+		s.errs = append(s.errs, fmt.Errorf("/%s/diskboot.img does not end with the block list of GRUB 2", s.modules))
 		return nil
 	case len(decompressor) < decompressorHead:
 		s.errs = append(s.errs, fmt.Errorf("/%s/lzma_decompress.img has only %d bytes", s.modules, len(decompressor)))
@@ -112,9 +112,8 @@ func (s *source) core(payload []byte) []byte {
 	return append(diskboot, rest...)
 }
 
-// payload returns what the core image unpacks to: its modules are what
-// grub-install of Fedora CoreOS is told, what reads ext4, and what asks the
-// BIOS for sectors.
+// payload returns the uncompressed core image. Its modules are the arguments of
+// grub-install in Fedora CoreOS, the driver of ext4, and the driver of BIOS disks.
 func (s *source) payload() []byte {
 	wanted := []string{"part_gpt", "ext2", "biosdisk"}
 	if n := s.root.Resolve(path.Join(s.modules, "mdraid1x.mod")); n != nil {
@@ -122,7 +121,7 @@ func (s *source) payload() []byte {
 	}
 	b := append(s.kernel(elf.EM_386, kernelAddress).bytes, s.area(binary.LittleEndian, wanted...)...)
 	if len(b) > maxCore {
-		s.errs = append(s.errs, fmt.Errorf("kernel and modules have %d bytes, the limit is %d", len(b), maxCore))
+		s.errs = append(s.errs, fmt.Errorf("kernel and modules of %d bytes, limit is %d", len(b), maxCore))
 	}
 	return b
 }

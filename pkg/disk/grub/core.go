@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// prefix is where GRUB finds its configuration and modules: partition 3 of the
-// disk it was started from, whichever that is.
+// prefix is the place of the configuration and modules of GRUB: partition 3 of the
+// disk that it was started from.
 const prefix = "(,gpt3)/grub2"
 
-// maxCore bounds GRUB's kernel and the modules of a core image. A BIOS unpacks
-// them to 1 MiB, so it is well inside any memory.
+// maxCore bounds the kernel and the modules of a core image. They are unpacked to
+// the address 1 MiB, so the limit is far below any memory.
 const maxCore = 8 << 20
 
 // Module types, include/grub/kernel.h.
@@ -37,8 +37,8 @@ type moduleHeader struct {
 	Size uint32 // with this header
 }
 
-// area returns the modules that are wanted and those they need, with the
-// prefix, as GRUB finds them in memory.
+// area returns modules with their dependencies and the prefix, in the form that
+// GRUB reads in memory.
 func (s *source) area(order binary.ByteOrder, wanted ...string) []byte {
 	var body []byte
 	add := func(kind uint32, data []byte) {
@@ -65,15 +65,15 @@ func appendStruct(b []byte, order binary.ByteOrder, v any) []byte {
 	return b
 }
 
-// A kernel is GRUB's, as it stands in memory.
+// A kernel is the kernel of GRUB in memory.
 type kernel struct {
 	address uint64
 	bytes   []byte
 	size    uint64 // with .bss, which GRUB clears itself
-	align   uint64 // the largest of its sections
+	align   uint64 // the largest alignment of its sections
 }
 
-// kernel reads GRUB's kernel, which is linked to an address of a machine.
+// kernel reads the kernel of GRUB, which is linked to an address of a machine.
 func (s *source) kernel(machine elf.Machine, address uint64) kernel {
 	name := path.Join(s.modules, "kernel.img")
 	file := s.read(name, "GRUB itself")
@@ -125,7 +125,7 @@ func flatten(file []byte, machine elf.Machine, address uint64) (kernel, error) {
 	return k, nil
 }
 
-// closure returns modules, each behind those it needs.
+// closure returns modules with their dependencies, which come first.
 func (s *source) closure(wanted []string) []string {
 	needs := map[string][]string{}
 	list := s.read(path.Join(s.modules, "moddep.lst"), "which modules need which")

@@ -14,9 +14,8 @@ import (
 )
 
 // ESP returns the tree of the EFI system partition and its vendor directory,
-// such as "EFI/fedora". The files are those that the tree keeps for bootupd,
-// without those of boot loaders that [ReadLoaders] does not choose. grub.cfg is
-// bootupd's own.
+// such as "EFI/fedora". The files are those for bootupd, without the boot loaders
+// that [ReadLoaders] does not choose. grub.cfg is that of bootupd.
 func ESP(root *rootfs.Inode) (esp *rootfs.Inode, vendor string, err error) {
 	s := &source{root: root}
 	esp = rootfs.Dir(0o755)
@@ -38,10 +37,9 @@ func ESP(root *rootfs.Inode) (esp *rootfs.Inode, vendor string, err error) {
 	return esp, vendor, nil
 }
 
-// payloads returns the directories that are merged to EFI: those of the
-// installed components, or that of older trees. bootupd copies all versions of
-// a component in the order that the directory lists them in, so that the last
-// one wins; here more than one version is an error.
+// payloads returns the directories that are merged to EFI: those of the installed
+// components, or the one of older trees. More than one version of a component is an
+// error: bootupd would copy all of them in the order of the directory.
 func (s *source) payloads() []string {
 	var found []string
 	if l := ReadLoaders(s.root); l != nil {
@@ -122,7 +120,7 @@ func isShim(name string) bool {
 	return false
 }
 
-// metadata is what bootupd knows of a version, ContentMetadata.
+// metadata is bootupd's ContentMetadata.
 type metadata struct {
 	Timestamp string           `json:"timestamp"`
 	Version   string           `json:"version"`
@@ -153,12 +151,12 @@ type state struct {
 	StaticConfigs metadata             `json:"static-configs"`
 }
 
-// State returns /boot/bootupd-state.json: the files of the ESP that [ESP] made,
-// none if it is nil, and whether a boot loader for BIOS is recorded.
+// State returns /boot/bootupd-state.json. It records the files of the tree of
+// [ESP], if it is not nil, and optionally a boot loader for BIOS.
 //
-// bootupd describes its static configurations by the program's own version,
-// which no file of the tree tells. Its presence is what counts; here it is that
-// of the boot loader the configurations are for.
+// bootupd records its own version for its static configurations. No file of the
+// tree has that version, and only its presence matters, so it is the version of the
+// boot loader instead.
 func State(root, esp *rootfs.Inode, bios bool) ([]byte, error) {
 	s := &source{root: root}
 	all := state{Installed: map[string]installed{}}
@@ -204,8 +202,8 @@ func (s *source) metadata(component string) metadata {
 	return m
 }
 
-// newFileTree records what bootupd would update: all below EFI but grub.cfg,
-// which it keeps apart.
+// newFileTree records the files that bootupd updates: all below EFI except
+// grub.cfg.
 func newFileTree(esp *rootfs.Inode) (*fileTree, error) {
 	vendor, err := vendorDir(esp)
 	if err != nil {

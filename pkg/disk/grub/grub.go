@@ -1,19 +1,21 @@
-// Package grub makes what GRUB needs to boot a disk, out of the files that the
-// operating system's tree brings and without running any of its tools: the
-// boot sector and core image for BIOS, the core image for the Open Firmware of
-// ppc64le, the tree of the EFI system partition, the directory /boot/grub2 and
-// the record that bootupd keeps of it all.
+// Package grub installs GRUB from the files of the operating system, without
+// running its tools:
+//
+//	bios.go                 [BIOS]: boot sector and core image for BIOS
+//	prep.go                 [PReP]: core image for the Open Firmware of ppc64le
+//	efi.go, loaders.go      [ESP]: tree of the EFI system partition; [State]: record of bootupd
+//	grub.go                 [Dir], [Config]: the directory /boot/grub2
+//	core.go, internal/lzma  kernel, modules and compression of a core image
 //
 // The core image for BIOS has these parts, without gaps:
 //
 //	diskboot.img | lzma_decompress.img | LZMA( kernel | modules | prefix )
 //
-// It is built as grub-install does with --no-rs-codes, for a boot file system
-// on partition 3 of the same disk. The file in /boot has the same bytes as
-// grub-install's, by which Fedora CoreOS' test boot/grub2-install knows that
-// GRUB is the system's own. The copy in the BIOS boot partition lacks the
-// Reed-Solomon codes that protect a core image against software which writes
-// into gaps between partitions. It is not in such a gap.
+// It is the image of grub-install --no-rs-codes for a boot file system on partition
+// 3 of the same disk. The file in /boot has the same bytes: Fedora CoreOS' test
+// boot/grub2-install compares them. The copy in the BIOS boot partition lacks the
+// Reed-Solomon codes, which protect a core image against software that writes into
+// gaps between partitions. A partition is not such a gap.
 //
 // See include/grub/i386/pc/boot.h, include/grub/offsets.h and
 // include/grub/kernel.h of GRUB, and src/grubconfigs.rs and src/model.rs of
@@ -24,13 +26,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Where the tree has what.
+// Paths in the tree.
 const (
 	targets   = "usr/lib/grub" // a directory of modules for each
 	font      = "usr/share/grub/unicode.pf2"
@@ -40,54 +43,53 @@ const (
 	efiByName = "usr/lib/efi" // <component>/<version>/EFI
 )
 
-// The platforms, in GRUB's words, whose core image is made here and whose
-// modules are on the boot file system. GRUB for EFI has all that it needs in
-// its one file.
+// The platforms, with their names in GRUB, that need a core image, and modules on
+// the boot file system. GRUB for EFI is one file with all its modules.
 const (
 	TargetBIOS = "i386-pc"
 	TargetPReP = "powerpc-ieee1275"
 )
 
-// maxFile bounds what is read of one file. The largest that GRUB brings is its
-// font, of which nothing is read.
+// maxFile bounds the size of a file. The largest file of GRUB is its font, which is
+// not read.
 const maxFile = 4 << 20
 
-// source reads files of a tree. It goes on when one is missing, so that all
-// that are missing can be told at once.
+// source reads files of a tree. It continues after a missing file, so that the
+// error names all missing files.
 type source struct {
 	root    *rootfs.Inode
 	modules string // directory of the modules
 	errs    []error
 }
 
-// read returns the content of a file, or nil after noting what it was for.
-func (s *source) read(name, what string) []byte {
-	n := s.root.Resolve(name)
-	if n == nil || !n.IsFile() {
-		s.missing(name, what)
-		return nil
-	}
-	b, err := rootfs.ReadAll(n.Content, maxFile)
-	if err != nil {
-		s.errs = append(s.errs, fmt.Errorf("/%s: %w", name, err))
+// read returns the content of a file. If it is missing, it returns nil and adds an
+// error with the purpose of the file.
+func (s *source) read(name, purpose string) []byte {
+	b, err := s.root.ReadFile(name, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.missing(name, purpose)
+	case err != nil:
+		s.errs = append(s.errs, fmt.Errorf("/%w", err))
 	}
 	return b
 }
 
-// dir returns a directory, or nil after noting what it was for.
-func (s *source) dir(name, what string) *rootfs.Inode {
+// dir returns a directory. If it is missing, it returns nil and adds an error with
+// its purpose.
+func (s *source) dir(name, purpose string) *rootfs.Inode {
 	if n := s.root.Resolve(name); n != nil && n.IsDir() {
 		return n
 	}
-	s.missing(name, what)
+	s.missing(name, purpose)
 	return nil
 }
 
-func (s *source) missing(name, what string) {
-	s.errs = append(s.errs, fmt.Errorf("/%s is missing: %s", name, what))
+func (s *source) missing(name, purpose string) {
+	s.errs = append(s.errs, fmt.Errorf("/%s is missing: %s", name, purpose))
 }
 
-// err returns what was noted, under a heading.
+// err returns all errors so far, under a heading.
 func (s *source) err(heading string) error {
 	if len(s.errs) == 0 {
 		return nil
@@ -95,9 +97,9 @@ func (s *source) err(heading string) error {
 	return fmt.Errorf("grub: %s: %w", heading, errors.Join(s.errs...))
 }
 
-// Config returns grub.cfg as bootupd joins it from its static parts. Like bootupd
-// it adds no newline to a part without a final one: the mark of the part's end then
-// is on the same line.
+// Config returns grub.cfg, joined from the static parts of bootupd. Like bootupd it
+// adds no newline to a part without a final one: the end mark of the part is then
+// on the same line.
 func Config(root *rootfs.Inode) ([]byte, error) {
 	s := source{root: root}
 	var b strings.Builder
@@ -114,7 +116,7 @@ func Config(root *rootfs.Inode) ([]byte, error) {
 	return []byte(b.String()), s.err("grub.cfg")
 }
 
-// envSize is the size of an environment block, which GRUB never changes: it
+// envSize is the size of an environment block. GRUB never changes it, because it
 // writes to the blocks of the file, not to the file system.
 const envSize = 1024
 
@@ -125,8 +127,8 @@ func Env() []byte {
 	return []byte(head + strings.Repeat("#", envSize-len(head)))
 }
 
-// Console returns console.cfg with a platform's commands. Installers replace
-// what stands between its marks.
+// Console returns console.cfg with the commands of a platform. Installers replace
+// the text between its marks.
 func Console(commands []string) []byte {
 	return []byte("# Any non-default console settings will be inserted here.\n" +
 		"# CONSOLE-SETTINGS-START\n" +
@@ -134,9 +136,9 @@ func Console(commands []string) []byte {
 		"# CONSOLE-SETTINGS-END\n")
 }
 
-// Dir returns the tree of /boot/grub2. The core image is that of [BIOS] or
-// [PReP], and target the platform it is for; nil leaves out all that GRUB for
-// EFI does without.
+// Dir returns the tree of /boot/grub2. The core image is that of [BIOS] or [PReP],
+// and target its platform. If core is nil, the files that GRUB for EFI does not need
+// are left out.
 func Dir(root *rootfs.Inode, target string, core []byte) (*rootfs.Inode, error) {
 	config, err := Config(root)
 	if err != nil {
@@ -160,7 +162,7 @@ func Dir(root *rootfs.Inode, target string, core []byte) (*rootfs.Inode, error) 
 	return dir, s.err("/boot/grub2")
 }
 
-// platform returns what grub-install copies of the modules' directory.
+// platform returns the files that grub-install copies from the directory of modules.
 func (s *source) platform(target string, core []byte) *rootfs.Inode {
 	to := rootfs.Dir(0o755)
 	coreName, needed := "core.img", []string{"normal.mod", "command.lst", "boot.img"}

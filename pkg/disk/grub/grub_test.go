@@ -37,7 +37,7 @@ func TestStructSizes(t *testing.T) {
 
 const modules = targets + "/" + TargetBIOS
 
-// fedora is a tree with all that is read besides the modules.
+// fedora is a tree with all files that the package reads, except modules.
 func fedora(t testing.TB) *rootfs.Inode {
 	return treetest.Texts(t, map[string]string{
 		static + "/grub-static-pre.cfg":         "pre\n",
@@ -339,7 +339,7 @@ func withModules(t *testing.T, target, dir string) *rootfs.Inode {
 	return root
 }
 
-// unpack returns what GRUB would unpack from a core image.
+// unpack returns the uncompressed content of a core image.
 func unpack(t *testing.T, core, decompressor []byte) []byte {
 	t.Helper()
 	start := sectorSize + len(decompressor)
@@ -397,15 +397,15 @@ func TestCore(t *testing.T) {
 			t.Errorf("%s: differs: %v", dir, err)
 		}
 		_, _, err = BIOS(root, 2048, 32)
-		wantErrors(t, err, "there is room for 16384")
+		wantErrors(t, err, "limit is 16384")
 	}
 	if Embed(nil, 2048) != nil {
 		t.Error("content without a core image")
 	}
 }
 
-// The encoder must make what grub-mkimage's makes of any content. A memory disk
-// brings the content.
+// The encoder must return the bytes of grub-mkimage for any content. A memory disk
+// has the content.
 func TestEncoder(t *testing.T) {
 	dir := platforms(t)[0]
 	decompressor := []byte(text(t, withModules(t, TargetBIOS, dir).Lookup(modules+"/lzma_decompress.img")))
@@ -537,12 +537,12 @@ func TestPReP(t *testing.T) {
 		t.Errorf("/boot/grub2: %v", err)
 	}
 	_, err = PReP(root, 1<<10)
-	wantErrors(t, err, "there is room for 1024")
+	wantErrors(t, err, "limit is 1024")
 	_, err = PReP(fedora(t), 4<<20)
 	wantErrors(t, err, "boot loader for Open Firmware", "/usr/lib/grub/powerpc-ieee1275/kernel.img is missing", "ext2.mod is missing")
 }
 
-// segments lists what an executable has loaded where.
+// segments lists the loaded segments of an executable.
 func segments(t *testing.T, file []byte) (all []string) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(file))
@@ -629,7 +629,7 @@ func bootable(t *testing.T, root *rootfs.Inode, target string, mbr, core []byte)
 	return disk
 }
 
-// serial boots a machine until it says what is wanted on its serial port.
+// serial boots a machine until a text appears on its serial port.
 func serial(t *testing.T, want, qemu string, args ...string) {
 	t.Helper()
 	args = append(args, "-display", "none", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio")
@@ -651,7 +651,7 @@ func serial(t *testing.T, want, qemu string, args ...string) {
 		stop.Reset(silence)
 		heard.Write(buf[:n])
 		if err != nil {
-			t.Errorf("the disk says %q, want %q", heard.String(), want)
+			t.Errorf("serial port has %q, want %q", heard.String(), want)
 			break
 		}
 	}

@@ -11,12 +11,11 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// shim is the component that the firmware starts and that starts the boot
-// loader.
+// shim is the component between the firmware and the boot loader.
 const shim = "shim"
 
-// bootLoaders are the components of which bootupd installs only one, the
-// preferred first. All other components, known or not, are installed beside it.
+// bootLoaders are alternatives: bootupd installs one of them, the first that the
+// tree has. All other components are installed too.
 var bootLoaders = []struct {
 	component string
 	names     []string // in EFI.json, in lower case and without hyphens
@@ -26,8 +25,8 @@ var bootLoaders = []struct {
 	{"systemd-boot", []string{"systemd", "systemdboot"}},
 }
 
-// grub2 is the only boot loader that is known to start the system on the disk: it
-// reads grub.cfg, and boot entries from ext4.
+// grub2 is the only boot loader that can start the system on the disk: it reads
+// grub.cfg, and boot entries from ext4.
 var grub2 = bootLoaders[0].component
 
 // Loaders are the components that a tree installs to the EFI system partition.
@@ -50,8 +49,8 @@ func (c Component) String() string { return c.Name + " " + c.Version }
 
 func (c Component) dir() string { return path.Join(efiByName, c.Name, c.Version, "EFI") }
 
-// ReadLoaders chooses the boot loader of a tree: the default of EFI.json, or
-// else the most preferred one. It returns nil for a tree without files for EFI.
+// ReadLoaders chooses the boot loader of a tree: the default of EFI.json, or else
+// the first of the alternatives. It returns nil for a tree without files for EFI.
 func ReadLoaders(root *rootfs.Inode) *Loaders {
 	s := &source{root: root}
 	if root.Lookup(efiByName) == nil && !s.isDir(path.Join(updates, "EFI")) {
@@ -98,12 +97,12 @@ func ReadLoaders(root *rootfs.Inode) *Loaders {
 func (l *Loaders) String() string {
 	s := fmt.Sprintf("%s, chosen by %s", cmp.Or(l.Name, "unknown"), l.ChosenBy)
 	for _, list := range []struct {
-		what       string
+		name       string
 		components []Component
 	}{{"installed", l.Installed}, {"ignored", l.Ignored}} {
 		for i, c := range list.components {
 			if i == 0 {
-				s += "; " + list.what + " " + c.String()
+				s += "; " + list.name + " " + c.String()
 			} else {
 				s += ", " + c.String()
 			}
@@ -125,8 +124,8 @@ func isBootLoader(component string) bool {
 	return false
 }
 
-// components returns the components that have files, and warns of directory
-// entries in their places that have none.
+// components returns the components with files, and adds a warning for each other
+// entry of their directories.
 func (s *source) components(l *Loaders) []Component {
 	var all []Component
 	for _, name := range s.subdirs(efiByName, l) {
@@ -151,8 +150,8 @@ func (s *source) components(l *Loaders) []Component {
 	return all
 }
 
-// subdirs returns the names of directories in a directory, and warns of other
-// entries.
+// subdirs returns the names of directories in a directory, and adds a warning for
+// each other entry.
 func (s *source) subdirs(dir string, l *Loaders) []string {
 	var names []string
 	n := s.root.Resolve(dir)
@@ -181,15 +180,10 @@ func hasFiles(dir *rootfs.Inode) bool {
 	return false
 }
 
-// defaultLoader returns the component of the boot loader that EFI.json names as
-// the default, or "". A file that is missing or broken is an error of
-// [State].
+// defaultLoader returns the component of the default boot loader in EFI.json, or
+// "". A missing or broken file is an error of [State].
 func (s *source) defaultLoader() (string, error) {
-	n := s.root.Resolve(path.Join(updates, "EFI.json"))
-	if n == nil || !n.IsFile() {
-		return "", nil
-	}
-	b, err := rootfs.ReadAll(n.Content, maxFile)
+	b, err := s.root.ReadFile(path.Join(updates, "EFI.json"), maxFile)
 	if err != nil {
 		return "", nil
 	}
@@ -209,8 +203,7 @@ func (s *source) defaultLoader() (string, error) {
 	return "", fmt.Errorf("default-bootloader %s: want Grub, GrubCC or Systemd", *m.Default)
 }
 
-// without removes components from metadata, which lists those of all boot
-// loaders.
+// without removes components from metadata, which lists all boot loaders.
 func (m *metadata) without(ignored []Component) error {
 	m.Version = strings.Join(slices.DeleteFunc(strings.Split(m.Version, ","), func(item string) bool {
 		return slices.ContainsFunc(ignored, func(c Component) bool { return strings.HasPrefix(item, c.Name+"-") })

@@ -10,19 +10,18 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Where Open Firmware loads GRUB, include/grub/offsets.h: the modules stand
-// behind the kernel, and GRUB looks for them there.
+// Addresses of GRUB under Open Firmware, include/grub/offsets.h. The modules follow
+// the kernel, where GRUB looks for them.
 const (
 	prepAddress   = 0x200000
 	prepGap       = 0x8000
 	prepAlignment = 0x1000
 )
 
-// PReP returns the core image for the Open Firmware of ppc64le, an executable
-// that it loads from the PReP partition of the given size: the same bytes as
-// from grub-mkimage, with the modules that grub-install asks for. Two segments
-// are loaded, GRUB's kernel and the modules. Open Firmware itself reads the
-// disks.
+// PReP returns the core image for the Open Firmware of ppc64le, an executable for a
+// PReP partition of the given size. Its bytes are those of grub-mkimage with the
+// modules of grub-install. It has two segments, the kernel of GRUB and the modules.
+// Open Firmware itself reads the disks.
 func PReP(root *rootfs.Inode, size int64) ([]byte, error) {
 	s := &source{root: root, modules: path.Join(targets, TargetPReP)}
 	k := s.kernel(elf.EM_PPC, prepAddress)
@@ -41,7 +40,7 @@ func PReP(root *rootfs.Inode, size int64) ([]byte, error) {
 	kernelSize, areaSize := uint32(len(k.bytes)), uint32(len(area))
 	areaAt := kernelAt + kernelSize
 	if end := int64(kernelAt) + (int64(kernelSize)+int64(areaSize)+3)&^3; end > size {
-		return nil, fmt.Errorf("grub: core image of %d bytes, there is room for %d", end, size)
+		return nil, fmt.Errorf("grub: core image of %d bytes, limit is %d", end, size)
 	}
 	loadArea := roundUp(prepAddress+uint32(k.size)+prepGap, prepAlignment)
 	var b []byte
@@ -74,5 +73,5 @@ func PReP(root *rootfs.Inode, size int64) ([]byte, error) {
 	return append(b, make([]byte, -(len(k.bytes)+len(area))&3)...), nil
 }
 
-// roundUp rounds up to a multiple.
+// roundUp returns the next multiple.
 func roundUp(n, multiple uint32) uint32 { return (n + multiple - 1) / multiple * multiple }

@@ -70,8 +70,8 @@ var peers = [][]string{
 	{gpt.RootX86_64.String(), gpt.RootAArch64.String(), gpt.RootRISCV64.String(), gpt.RootPPC64LE.String()},
 }
 
-// ofOthers reports whether a name or type is what another architecture has in
-// the place of one.
+// ofOthers reports whether another architecture has a name or type in the place of
+// one.
 func ofOthers(asked, is string) bool {
 	for _, group := range peers {
 		if slices.Contains(group, is) && slices.ContainsFunc(group, func(peer string) bool { return strings.EqualFold(peer, asked) }) {

@@ -29,8 +29,8 @@ func onDisk(d *deploy.Deployment, name string) *rootfs.Inode {
 	return nil
 }
 
-// TestExplain: what cannot be laid out or read is named by its path in the
-// system, which no file system knows, and by its layer.
+// TestExplain has files that cannot be laid out or read. The error names their path
+// in the system, which no file system knows, and their layer.
 func TestExplain(t *testing.T) {
 	const kernel = "usr/lib/modules/6.1/vmlinuz"
 	spoil := func(name string) func(*deploy.Deployment) {

@@ -1,5 +1,4 @@
-// Package layout lays out the CoreOS disk: which partitions there are and what
-// is in each.
+// Package layout lays out the CoreOS disk: its partitions and their content.
 //
 //	#  name        size      content
 //	1  BIOS-BOOT   1 MiB     GRUB's core image, started by the boot code in the MBR
@@ -15,9 +14,9 @@
 //
 // Options and the container may choose the sizes of EFI-SYSTEM, boot and root.
 //
-// Numbers, names, labels, GUIDs and UUIDs are those of Fedora CoreOS, whose
-// first boot looks for them. So is the GUID of the disk: by it the first boot
-// knows that the disk is fresh, and moves the backup table to its end.
+// Numbers, names, labels, GUIDs and UUIDs are those of Fedora CoreOS, because its
+// first boot looks for them. So is the GUID of the disk: it marks a fresh disk,
+// whose backup table the first boot moves to its end.
 package layout
 
 import (
@@ -56,7 +55,7 @@ const (
 )
 
 var (
-	// DiskGUID is what the first boot of a fresh disk looks for.
+	// DiskGUID marks a fresh disk for the first boot.
 	DiskGUID = gpt.MustParse("00000000-0000-4000-a000-000000000001")
 
 	// The first boot replaces these by random ones, so that they must be
@@ -65,14 +64,14 @@ var (
 	rootUUID = uuid{0x91, 0x06, 0x78, 0xff, 0xf7, 0x7e, 0x4a, 0x7d, 0x8d, 0x53, 0x86, 0xf2, 0xac, 0x47, 0xa8, 0x23}
 )
 
-// A uuid is that of a file system, in the order that it is printed in.
+// A uuid is the UUID of a file system, in printed order.
 type uuid [16]byte
 
 func (u uuid) String() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// Options say what a disk is like.
+// Options are the properties of a disk.
 type Options struct {
 	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
 	Sector int         // bytes of a sector: 512 or 4096; zero means 512
@@ -85,8 +84,8 @@ type Options struct {
 	Seed   string      // what this disk is made from: partition GUIDs derive from it
 }
 
-// A Variant is what makes the disk of one platform differ from another's: all
-// of it is in the boot file system.
+// A Variant has the properties that differ between platforms. All of them are in
+// the boot file system.
 type Variant struct {
 	Kargs    bls.Args // kernel command line without ostree=
 	Platform coreos.Platform
@@ -97,7 +96,7 @@ type Variant struct {
 type Disk struct {
 	*disk.Image
 	Partitions []Partition
-	Root, Boot *rootfs.Inode // what is in the file systems
+	Root, Boot *rootfs.Inode // content of the file systems
 	Warnings   []string      // about room that the disk lacks, and a disk.yaml that is not followed
 	Notes      []string      // about sizes that are not those that were asked for
 }
@@ -112,8 +111,8 @@ type Partition struct {
 	SizeBy     string // file, option or reason that chose the size; "" for a fixed size
 }
 
-// A Base is what all disks of a deployment that have the same options have in
-// common: everything but the boot file system.
+// A Base has the parts that all disks of a deployment with the same options share:
+// everything except the boot file system.
 type Base struct {
 	deployment *deploy.Deployment
 	choices    *coreos.Choices
@@ -127,7 +126,7 @@ type Base struct {
 	notes      []string
 }
 
-// New lays out what the disks of a deployment have in common.
+// New lays out the parts that all disks of a deployment share.
 func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
 	var notes []string
 	if wish := min(o.Size, 1<<60); o.Grow > 0 {
@@ -199,7 +198,7 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 	return out, err
 }
 
-// A firmware is what a machine starts from.
+// A firmware has the partitions and files that the firmware of a machine starts.
 type firmware struct {
 	partitions []Partition   // 1 and 2
 	mbr        []byte        // boot code before the table, for BIOS
@@ -223,7 +222,7 @@ func Supports(arch string) error {
 	return fmt.Errorf("architecture %q: disks are made for x86_64 (amd64), aarch64 (arm64), riscv64 and ppc64le", arch)
 }
 
-// newFirmware lays out what the firmware of an architecture reads.
+// newFirmware lays out the partitions and files of the firmware of an architecture.
 func newFirmware(system *rootfs.Inode, o Options, esp coreos.Size) (*firmware, error) {
 	f, err := newLoaders(system, o, esp)
 	if err == nil {
@@ -293,7 +292,7 @@ func loader(name string, kind gpt.GUID, size int64, core []byte) Partition {
 	return Partition{Partition: gpt.Partition{Name: name, Type: kind, Size: size, Content: bytes.NewReader(core)}, Allocated: int64(len(core))}
 }
 
-// bootTree is what is on the boot file system.
+// bootTree returns the tree of the boot file system.
 func (b *Base) bootTree(v Variant) (*rootfs.Inode, error) {
 	d, f := b.deployment, b.firmware
 	boot, err := d.Boot(v.Kargs)
@@ -340,10 +339,10 @@ func withLostFound(d *deploy.Deployment) *rootfs.Inode {
 	return &root
 }
 
-// formatRoot lays out the root file system. It has what is left of a disk of the
-// size that was asked for. Of a disk without a size, or one that the first boot
-// is to fill, it has what the content takes and, as coreos-assembler estimates
-// it, two fifths more for the first boot to work in.
+// formatRoot lays out the root file system. On a disk of a given size it takes the
+// rest of the disk. On a disk without a size, or one that the first boot fills, it
+// takes the size of the content and, like coreos-assembler, two fifths more for the
+// first boot.
 func (b *Base) formatRoot(around int64) error {
 	o, want := b.options, b.choices.Disk
 	format, need, err := b.rootFormat()
@@ -397,7 +396,7 @@ func (b *Base) formatRoot(around int64) error {
 // size. From 400 groups on, the first boot of Fedora CoreOS makes the file system
 // anew, in memory: with groups of 460 MiB that is on disks of 180 GiB and more. A
 // root that is not smaller than coreos-assembler's, with as many groups, has
-// groups that are not smaller. What the content takes with a log of 64 MiB and
+// groups that are not smaller. The size of the content with a log of 64 MiB and
 // two fifths more is larger almost always: 920 MiB for a system of 480 MiB, for
 // which coreos-assembler takes 684 MiB. A tree of mostly symbolic links is the
 // exception, because coreos-assembler counts a block for each of them.
@@ -423,8 +422,8 @@ func assemblerRoot(root *rootfs.Inode) int64 {
 	return total * 7 / 5 * mib // and 1 MiB, which is outside of the partition
 }
 
-// rootFormat returns how the root file system is made in a size, and what size
-// it needs.
+// rootFormat returns functions that make the root file system in a size, and that
+// return the size that it needs.
 func (b *Base) rootFormat() (format func(size int64) (*disk.Image, error), need func() (int64, error), err error) {
 	root, o := b.root, b.options
 	switch o.RootFS {

@@ -71,12 +71,12 @@ func kernelImage(t testing.TB, order binary.ByteOrder, machine uint16, address u
 	return b.String()
 }
 
-// sector512 returns a boot sector with what is checked at its end.
+// sector512 returns a boot sector with the bytes at its end that are checked.
 func sector512(end string) string {
 	return strings.Repeat("\xcc", 512-len(end)) + end
 }
 
-// system returns an operating system that has what a disk needs, and no more.
+// system returns an operating system with only the files that a disk needs.
 func system(t testing.TB) *rootfs.Inode {
 	t.Helper()
 	root := rootfs.Dir(0o755)
@@ -150,7 +150,7 @@ func store(t testing.TB, r *ostree.Repo, n *rootfs.Inode) (tree, meta ostree.Che
 
 var created = rootfs.Time{Sec: 1_700_000_000}
 
-// deployed returns the deployment of a tree, and what it chooses.
+// deployed returns the deployment of a tree, and its choices.
 func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Choices) {
 	t.Helper()
 	repo := ostree.NewRepo()
@@ -170,7 +170,7 @@ func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Cho
 	return d, choices
 }
 
-// asked is all that is asked of a disk.
+// asked are the options of a disk.
 type asked struct {
 	Options
 	Variant
@@ -279,8 +279,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// TestFileSystems looks for what the first boot looks for: labels and UUIDs,
-// at the offsets that their formats have them at.
+// TestFileSystems looks for labels and UUIDs at the offsets of their formats, like
+// the first boot.
 func TestFileSystems(t *testing.T) {
 	d := layout(t, options("metal"))
 	for _, want := range []struct {
@@ -307,8 +307,8 @@ func TestFileSystems(t *testing.T) {
 	}
 }
 
-// TestRecord has bootupd's record of what is installed: GRUB for BIOS also
-// where it is only kept from adopting it.
+// TestRecord checks bootupd's record of installed components. It has GRUB for BIOS
+// even on disks without it, so that bootupd does not adopt it.
 func TestRecord(t *testing.T) {
 	for _, tt := range []struct {
 		arch   string
@@ -381,8 +381,8 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// TestBase: what disks have in common is laid out once, and they are those that
-// would have been laid out one by one.
+// TestBase lays out the common parts of disks once, and compares the disks with
+// those that are laid out one by one.
 func TestBase(t *testing.T) {
 	d, choices := deployed(t, system(t))
 	base, err := New(d, choices, options("qemu").Options)
@@ -476,7 +476,7 @@ func TestSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What the refusal names is the smallest that works.
+		// The size in the error is the smallest that works.
 		o.Size = needed * mib
 		if made, err = newDisk(d, choices, o); err != nil || made.Size() != o.Size {
 			t.Errorf("%s: %d MiB: %v", rootFS, needed, err)
@@ -511,7 +511,7 @@ func sum(t testing.TB, d *Disk) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// TestMissing: what a container lacks is named, not left out.
+// TestMissing has containers without a needed file. The error names it.
 func TestMissing(t *testing.T) {
 	for _, name := range []string{
 		grubDir + "kernel.img", grubDir + "normal.mod", grubDir + "ext2.mod", bootupd + "grub2-static/grub-static-efi.cfg",
@@ -526,8 +526,8 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestDiskYAML: what a container says of its partitions is checked, and where
-// there is a choice it is followed.
+// TestDiskYAML has containers with a disk.yaml: fixed properties are checked, and
+// choices are followed.
 func TestDiskYAML(t *testing.T) {
 	const file = "usr/lib/image-builder/bootc/disk.yaml"
 	yaml := readTestdata(t, "disk.yaml")

@@ -20,8 +20,8 @@ import (
 
 func option(n int64) coreos.Size { return coreos.Size{Bytes: n * mib, By: "--option"} }
 
-// TestSizes has the sizes of partitions chosen on each architecture, and what
-// is made judged by the tools of the file systems.
+// TestSizes chooses the sizes of partitions on each architecture, and has the tools
+// of the file systems judge the result.
 func TestSizes(t *testing.T) {
 	const repart = "usr/lib/repart.d/30-boot.conf"
 	for _, test := range []struct {
@@ -123,8 +123,8 @@ func judge(t *testing.T, p Partition, block int) {
 	}
 }
 
-// TestBounds: sizes that cannot be are refused, with the place that asks for
-// them and what can be.
+// TestBounds has impossible sizes. The error names their origin and the possible
+// ones.
 func TestBounds(t *testing.T) {
 	root := system(t)
 	place(t, root, "usr/lib/repart.d/10-esp.conf", "[Partition]\nType=esp\nSizeMaxBytes=10M\n")
@@ -145,7 +145,7 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%v, want %s", err, test.says)
 		}
 	}
-	// What is wrong in repart.d may be about another disk.
+	// A wrong size in repart.d may be for another disk.
 	made, err := newDisk(d, choices, options("qemu"))
 	const says = "usr/lib/repart.d/10-esp.conf: SizeMaxBytes: EFI system partition of 10 MiB, must be 68 MiB to 32 GiB, in whole MiB; it has the default of 127 MiB"
 	if err != nil || !slices.Contains(made.Warnings, says) || made.Partitions[1].Size != coreos.DefaultESPSize {
@@ -243,8 +243,8 @@ func TestPolicy(t *testing.T) {
 }
 
 // TestGroups: the allocation groups of a small image are not smaller than those
-// of coreos-assembler's, whatever the content is. The sizes are what its
-// estimate gives for such objects, less 1 MiB.
+// of coreos-assembler, for any content. The sizes are its estimates for such
+// objects, less 1 MiB.
 func TestGroups(t *testing.T) {
 	for name, test := range map[string]struct {
 		fill     func(objects *rootfs.Inode)

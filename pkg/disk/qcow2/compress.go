@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -14,13 +13,13 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// deflateWindow is how far deflate may look back. QEMU promises its readers no
-// more than 4 KiB.
+// deflateWindow is the maximum distance of a match. QEMU guarantees its readers a
+// window of 4 KiB only.
 const deflateWindow = 4096
 
 // writeCompressed compresses all clusters into the spool, then writes the
 // tables and copies the spool behind them.
-func writeCompressed(w *bufio.Writer, img *disk.Image, l *layout, o Options) error {
+func writeCompressed(w io.Writer, img *disk.Image, l *layout, o Options) error {
 	if o.Compression == Zstd {
 		l.compression = compressionZstd
 	}
@@ -34,20 +33,23 @@ func writeCompressed(w *bufio.Writer, img *disk.Image, l *layout, o Options) err
 		return fmt.Errorf("file would be larger than %s", rootfs.Bytes(max))
 	}
 	base := l.offset(l.dataStart())
-	l.writeTables(w, img,
+	metadata := l.metadata(img,
 		func(data int64) uint16 { return p.refs[data] },
 		func(content int64) uint64 { return p.entries[content] + base })
-	_, err := io.Copy(w, io.NewSectionReader(o.Spool, 0, l.data<<l.bits))
+	if _, err := w.Write(metadata); err != nil {
+		return err
+	}
+	_, err := io.CopyBuffer(w, io.NewSectionReader(o.Spool, 0, l.data<<l.bits), make([]byte, chunk))
 	return err
 }
 
-// packedShift is where, in the L2 entry of a compressed cluster, the number of
-// sectors begins. Below it is the offset, which need not be aligned.
+// packedShift is the position of the number of sectors in the L2 entry of a compressed
+// cluster. Below it is the offset, which need not be aligned.
 func (l *layout) packedShift() int { return 62 - (l.bits - 8) }
 
 // A packer lays compressed clusters into a spool, as many to a cluster of the
-// file as fit. One may go across into the next cluster. Those that do not get
-// smaller are stored as they are, in a cluster of their own.
+// file as fit. A compressed cluster may cross into the next cluster. Clusters that do
+// not get smaller are stored uncompressed, in a cluster of their own.
 type packer struct {
 	l     *layout
 	spool Spool

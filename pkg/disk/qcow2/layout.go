@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 
@@ -9,8 +8,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A layout says how many clusters of each kind the file has, and by that where
-// they are.
+// A layout is the number of clusters of each kind in the file, and so their place.
 type layout struct {
 	bits        int   // logarithm of the cluster size; a field so that tests can shrink it
 	size        int64 // of the disk
@@ -23,8 +21,8 @@ type layout struct {
 	refTable int64 // clusters of the refcount table
 }
 
-// newLayout takes the map of the image. What follows from the number of data
-// clusters is for place.
+// newLayout maps the image. The fields that depend on the number of data clusters are
+// set by place.
 func newLayout(img *disk.Image, bits int) *layout {
 	l := &layout{bits: bits, size: img.Size()}
 	for run := range img.Runs(l.cluster()) {
@@ -82,18 +80,26 @@ func (l *layout) check() error {
 	return nil
 }
 
-// writeTables writes all that stands before the data. It asks for the refcount
-// of each data cluster and for the L2 entry of each cluster with content, both
-// in their order. The writer keeps errors.
-func (l *layout) writeTables(w *bufio.Writer, img *disk.Image, refcount func(data int64) uint16, entry func(content int64) uint64) {
-	l.writeHeader(w)
-	l.writeRefcountTable(w)
-	l.writeRefcountBlocks(w, refcount)
-	l.writeL1(w)
-	l.writeL2(w, img, entry)
+// metadata returns the bytes before the data. It asks for the refcount of each
+// data cluster and for the L2 entry of each cluster with content, both in
+// ascending order.
+func (l *layout) metadata(img *disk.Image, refcount func(data int64) uint16, entry func(content int64) uint64) []byte {
+	t := &tables{b: make([]byte, 0, l.dataStart()<<l.bits)}
+	l.putHeader(t)
+	l.putRefcountTable(t)
+	l.putRefcountBlocks(t, refcount)
+	l.putL1(t)
+	l.putL2(t, img, entry)
+	return t.b
 }
 
-func (l *layout) writeHeader(w *bufio.Writer) {
+// tables are the bytes of a file so far.
+type tables struct{ b []byte }
+
+func (t *tables) put(v uint64)  { t.b = binary.BigEndian.AppendUint64(t.b, v) }
+func (t *tables) zeros(n int64) { t.b = append(t.b, make([]byte, n)...) }
+
+func (l *layout) putHeader(t *tables) {
 	h := header{
 		Magic:                 magic,
 		Version:               3,
@@ -110,47 +116,44 @@ func (l *layout) writeHeader(w *bufio.Writer) {
 	if l.compression != compressionDeflate {
 		h.IncompatibleFeatures |= featureCompression
 	}
-	b := encode(nil, h)
-	w.Write(b)
-	zeros(w, l.cluster()-int64(len(b))) // no header extensions, which an empty one says
+	t.b = encode(t.b, h)
+	t.zeros(l.cluster() - int64(len(t.b))) // zeros end the list of header extensions
 }
 
-func (l *layout) writeRefcountTable(w *bufio.Writer) {
+func (l *layout) putRefcountTable(t *tables) {
 	for i := range l.blocks {
-		put(w, l.offset(l.blockStart()+i))
+		t.put(l.offset(l.blockStart() + i))
 	}
-	zeros(w, (l.refTable*l.perTable()-l.blocks)*8)
+	t.zeros((l.refTable*l.perTable() - l.blocks) * 8)
 }
 
-func (l *layout) writeRefcountBlocks(w *bufio.Writer, refcount func(data int64) uint16) {
-	var b [2]byte
+func (l *layout) putRefcountBlocks(t *tables, refcount func(data int64) uint16) {
 	for i := range l.clusters() {
 		n := uint16(1)
 		if i >= l.dataStart() {
 			n = refcount(i - l.dataStart())
 		}
-		binary.BigEndian.PutUint16(b[:], n)
-		w.Write(b[:])
+		t.b = binary.BigEndian.AppendUint16(t.b, n)
 	}
-	zeros(w, (l.blocks*l.perBlock()-l.clusters())*2)
+	t.zeros((l.blocks*l.perBlock() - l.clusters()) * 2)
 }
 
-func (l *layout) writeL1(w *bufio.Writer) {
+func (l *layout) putL1(t *tables) {
 	next := int64(0)
 	for i, table := range l.tables {
-		zeros(w, (table-next)*8)
-		put(w, l.offset(l.l2Start()+int64(i))|entryCopied)
+		t.zeros((table - next) * 8)
+		t.put(l.offset(l.l2Start()+int64(i)) | entryCopied)
 		next = table + 1
 	}
-	zeros(w, (l.l1Clusters()*l.perTable()-next)*8)
+	t.zeros((l.l1Clusters()*l.perTable() - next) * 8)
 }
 
-func (l *layout) writeL2(w *bufio.Writer, img *disk.Image, entry func(content int64) uint64) {
+func (l *layout) putL2(t *tables, img *disk.Image, entry func(content int64) uint64) {
 	content := int64(0)
-	table, next := -1, int64(0) // the table that is being written, and its next entry
+	table, next := -1, int64(0) // the current table, and its next entry
 	finish := func() {
 		if table >= 0 {
-			zeros(w, (l.perTable()-next)*8)
+			t.zeros((l.perTable() - next) * 8)
 		}
 		table, next = table+1, 0
 	}
@@ -162,22 +165,11 @@ func (l *layout) writeL2(w *bufio.Writer, img *disk.Image, entry func(content in
 			if table < 0 || c/l.perTable() != l.tables[table] {
 				finish()
 			}
-			zeros(w, (c%l.perTable()-next)*8)
-			put(w, entry(content))
+			t.zeros((c%l.perTable() - next) * 8)
+			t.put(entry(content))
 			next = c%l.perTable() + 1
 			content++
 		}
 	}
 	finish()
-}
-
-func put(w *bufio.Writer, v uint64) {
-	w.Write(binary.BigEndian.AppendUint64(w.AvailableBuffer(), v))
-}
-
-func zeros(w *bufio.Writer, n int64) {
-	var b [4096]byte
-	for ; n > 0; n -= min(n, int64(len(b))) {
-		w.Write(b[:min(n, int64(len(b)))])
-	}
 }

@@ -61,7 +61,7 @@ func (f *File) readHeader() error {
 	return h.check()
 }
 
-// check refuses what cannot be read, and numbers that arithmetic is not safe on.
+// check rejects unsupported features, and numbers that would overflow.
 func (h *header) check() error {
 	if h.ClusterBits < 9 || h.ClusterBits > 21 {
 		return fmt.Errorf("clusters of 1<<%d bytes", h.ClusterBits)
@@ -200,7 +200,7 @@ func (f *File) inflate(entry uint64) ([]byte, error) {
 	return data, nil
 }
 
-// decompress fills data. What follows in r belongs to the next cluster.
+// decompress fills data. The rest of r belongs to the next cluster.
 func (f *File) decompress(data []byte, r io.Reader) error {
 	if f.h.CompressionType == compressionDeflate {
 		_, err := io.ReadFull(flate.NewReader(r), data)
@@ -215,7 +215,7 @@ func (f *File) decompress(data []byte, r io.Reader) error {
 	return noEOF(err)
 }
 
-// noEOF is for reads in which an end is not expected.
+// noEOF is for reads that must not reach the end.
 func noEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -1,7 +1,7 @@
 // Package qcow2 writes and reads images in the format of QEMU, version 3
 // ("compat 1.1"), as QEMU's docs/interop/qcow2.rst describes it.
 //
-// A file is made of clusters of 64 KiB. [Write] lays it out so that it streams:
+// A file consists of clusters of 64 KiB, in this order:
 //
 //	header
 //	refcount table       where the refcount blocks are
@@ -10,19 +10,18 @@
 //	L2 tables            where the clusters of the disk are
 //	data                 clusters of the disk in their order
 //
-// A cluster of the disk that no extent of the image touches is not in the
-// file, and neither is an L2 table without entries. Since that is known before
-// any content is read, so is all that stands before the data. Compression is
-// the exception: only when all clusters are compressed is it known where each
-// of them stands, so they wait in a spool.
+// Clusters of the disk without content are not in the file, nor are L2 tables without
+// entries. This is known before any content is read, so [Format] returns the file as
+// an image. Compression is the exception: the place of a cluster depends on the sizes
+// of those before it. [Write] keeps them in a spool and writes the tables first.
 //
 // Left out: backing files, snapshots, encryption, external data files,
-// bitmaps, subclusters. [Open] refuses images that need those to be read,
-// except that it ignores snapshots and bitmaps.
+// bitmaps, subclusters. [Open] ignores snapshots and bitmaps, and rejects images that
+// need the others to be read.
 package qcow2
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -30,26 +29,25 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
-// Compression says how the clusters of the disk are stored.
+// Compression is the form in which clusters of the disk are stored.
 type Compression int
 
-// Kinds of compression. Deflate is understood by everything that knows qcow2,
-// Zstd by QEMU 5.1 and later.
+// Kinds of compression. All readers of qcow2 support Deflate; QEMU 5.1 and later
+// support Zstd.
 const (
 	None Compression = iota
 	Deflate
 	Zstd
 )
 
-// Options say how an image is written. The zero value writes it as it is.
+// Options select the compression. The zero value selects none.
 type Options struct {
 	Compression Compression
-	Spool       Spool // must be there for compression
+	Spool       Spool // required for compression
 }
 
-// A Spool keeps compressed clusters until all are there. A temporary file is
-// one. Whatever was in it is overwritten, and it is left for the caller to
-// remove.
+// A Spool keeps compressed clusters until all are compressed: a temporary file. Its
+// previous content does not matter. The caller removes it.
 type Spool interface {
 	io.ReaderAt
 	io.WriterAt
@@ -59,7 +57,7 @@ type Spool interface {
 // default.
 const clusterBits = 16
 
-// chunk is how many bytes of content are read at once.
+// chunk is the number of bytes of content that are read at once.
 const chunk = 1 << 20
 
 // Check returns why a disk of a size in bytes cannot be written.
@@ -70,64 +68,67 @@ func Check(size int64) error {
 	return nil
 }
 
-// Write writes the image to w from start to end.
+// Format returns a file that holds the disk without compression, itself an image.
+// Its size must be a whole number of sectors of 512 bytes.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
+	if o.Compression != None {
+		return nil, errors.New("qcow2: compressed clusters must be written, see Write")
+	}
+	return format(img, clusterBits)
+}
+
+func format(img *disk.Image, bits int) (*disk.Image, error) {
+	l := newLayout(img, bits)
+	if err := l.check(); err != nil {
+		return nil, fmt.Errorf("qcow2: %w", err)
+	}
+	l.place()
+	metadata := l.metadata(img,
+		func(data int64) uint16 { return 1 },
+		func(content int64) uint64 { return l.offset(l.dataStart()+content) | entryCopied })
+	extents := []disk.Extent{{Blob: bytes.NewReader(metadata)}}
+	at := l.dataStart()
+	for run := range img.Runs(l.cluster()) {
+		if run.Hole {
+			continue
+		}
+		extents = append(extents, disk.Extent{Off: int64(l.offset(at)), Blob: img.Section(run.Off, run.Len)})
+		at += ceil(run.Len, l.cluster())
+	}
+	return disk.New(l.clusters()<<bits, extents...)
+}
+
+// Write writes a file that holds the disk to w from start to end.
 func Write(w io.Writer, img *disk.Image, o Options) error {
 	return write(w, img, o, clusterBits)
 }
 
-// Size returns how many bytes Write writes without compression.
-func Size(img *disk.Image) int64 {
-	l := newLayout(img, clusterBits)
-	l.place()
-	return l.clusters() << l.bits
-}
-
 func write(w io.Writer, img *disk.Image, o Options, bits int) error {
+	if o.Compression == None {
+		file, err := format(img, bits)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteTo(w)
+		return wrap(err)
+	}
 	l := newLayout(img, bits)
-	b := bufio.NewWriterSize(w, chunk) // keeps the first error until Flush
 	err := l.check()
 	switch {
 	case err != nil:
-	case o.Compression == None:
-		err = writePlain(b, img, l)
 	case o.Compression != Deflate && o.Compression != Zstd:
 		err = fmt.Errorf("unknown compression %d", o.Compression)
 	case o.Spool == nil:
 		err = errors.New("compression needs a spool")
 	default:
-		err = writeCompressed(b, img, l, o)
+		err = writeCompressed(w, img, l, o)
 	}
-	if err == nil {
-		err = b.Flush()
-	}
-	if err != nil {
-		return fmt.Errorf("qcow2: %w", err)
-	}
-	return nil
+	return wrap(err)
 }
 
-func writePlain(w *bufio.Writer, img *disk.Image, l *layout) error {
-	l.place()
-	l.writeTables(w, img,
-		func(data int64) uint16 { return 1 },
-		func(content int64) uint64 { return l.offset(l.dataStart()+content) | entryCopied })
-	for c, err := range img.Chunks(l.cluster(), chunk, nil) {
-		if err != nil {
-			return err
-		}
-		if c.Hole {
-			continue
-		}
-		// What is in the buffer would make every chunk be copied through it.
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		if _, err := w.Write(c.Data); err != nil {
-			return err
-		}
-		if rest := c.Len % l.cluster(); rest != 0 { // the end of the disk
-			zeros(w, l.cluster()-rest)
-		}
+func wrap(err error) error {
+	if err != nil {
+		return fmt.Errorf("qcow2: %w", err)
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func file(t testing.TB, img *disk.Image, c Compression, bits int) string {
 	return f.Name()
 }
 
-// rawFile makes what qemu-img compares with.
+// rawFile writes the disk for qemu-img to compare.
 func rawFile(t testing.TB, img *disk.Image) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "disk.raw"))
@@ -283,19 +283,26 @@ type zeroes int64
 func (z zeroes) Size() int64                             { return int64(z) }
 func (z zeroes) ReadAt(p []byte, off int64) (int, error) { clear(p); return len(p), nil }
 
-func TestSize(t *testing.T) {
+// TestFormat: a file that was never written has the bytes of one that was.
+func TestFormat(t *testing.T) {
 	for name, img := range images(t) {
-		info, err := os.Stat(file(t, img, None, clusterBits))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.Size() != Size(img) {
-			t.Errorf("%s: %d bytes, Size said %d", name, info.Size(), Size(img))
-		}
+		t.Run(name, func(t *testing.T) {
+			plan, err := Format(img, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			disktest.Ranges(t, file(t, img, None, clusterBits), plan)
+			if plan.Allocated() > img.Allocated()+int64(newLayout(img, clusterBits).size/16+mib) {
+				t.Errorf("%d bytes are allocated for a disk with %d", plan.Allocated(), img.Allocated())
+			}
+		})
+	}
+	if _, err := Format(mustNew(t, mib), Options{Compression: Deflate}); err == nil || !strings.Contains(err.Error(), "see Write") {
+		t.Errorf("compression: %v", err)
 	}
 }
 
-// TestDeterminism: neither the number of workers nor what was in the spool
+// TestDeterminism: neither the number of workers nor the old content of the spool
 // shows in the file.
 func TestDeterminism(t *testing.T) {
 	img := scattered(t, 5, 30*mib, 900)
@@ -346,7 +353,7 @@ func TestErrors(t *testing.T) {
 		"too large":        {io.Discard, mustNew(t, 1<<62), Options{}, "is too large"},
 		"no spool":         {io.Discard, small, Options{Compression: Zstd}, "qcow2: compression needs a spool"},
 		"compression":      {io.Discard, small, Options{Compression: 7}, "qcow2: unknown compression 7"},
-		"content":          {io.Discard, mustNew(t, mib, disk.Extent{Off: 900, Blob: failing{broken}}), Options{}, "content at 900: broken"},
+		"content":          {io.Discard, mustNew(t, mib, disk.Extent{Off: 900, Blob: failing{broken}}), Options{}, "content at 328580: broken"},
 		"packed content":   {io.Discard, mustNew(t, mib, disk.Extent{Off: 900, Blob: failing{broken}}), Options{Zstd, failing{nil}}, "content at 900: broken"},
 		"writer":           {failing{broken}, small, Options{}, "qcow2: broken"},
 		"spool":            {io.Discard, mustNew(t, 99*mib, disk.Extent{Blob: zeroes(99 * mib)}), Options{Deflate, failing{broken}}, "qcow2: spool: broken"},
@@ -358,7 +365,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestOpenQEMU reads what qemu-img wrote.
+// TestOpenQEMU reads files of qemu-img.
 func TestOpenQEMU(t *testing.T) {
 	for name, img := range map[string]*disk.Image{
 		"scattered": scattered(t, 6, 8*mib, 100),

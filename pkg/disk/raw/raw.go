@@ -1,60 +1,123 @@
-// Package raw writes an image as what it is: byte by byte.
+// Package raw writes an image as it is, byte by byte.
 //
-// [Write] streams every byte to anything. [WriteFile] makes a sparse file, in
-// which the holes of the image take no room.
+// [Write] streams every byte to a writer. [WriteFile] writes a sparse file, in
+// which the holes of the image occupy no space. Every format that is an image
+// itself becomes a file that way.
 package raw
 
 import (
 	"fmt"
 	"io"
+	"iter"
 	"os"
+	"sync"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
 const (
-	// grain is the block size of the file systems that a sparse file is likely
-	// to stand on: smaller holes would save nothing.
+	// grain is the block size of most file systems: smaller holes save no space.
 	grain = 4096
-	// chunk is what one write takes. It still fits in the cache of a core, so
-	// that hashing and writing read it from there.
+	// chunk is the size of a write. It fits in the cache of a core, from which
+	// both hashing and writing read it.
 	chunk = 256 << 10
 )
 
 // Write writes the whole image to w, holes as zeros.
 func Write(w io.Writer, img *disk.Image) error {
-	for c, err := range img.Chunks(grain, chunk, nil) {
-		if err != nil {
-			return fmt.Errorf("raw: %w", err)
+	if _, err := img.WriteTo(w); err != nil {
+		return fmt.Errorf("raw: %w", err)
+	}
+	return nil
+}
+
+// WriteFile makes f a sparse file that holds the image, and removes its previous
+// content. It reads and writes on all cores. If tap is not nil, every byte of the
+// image is written to it in order, zeros included, while the file is written:
+// the way to hash an image without reading it again.
+func WriteFile(f *os.File, img *disk.Image, tap io.Writer) error {
+	if err := writeFile(f, img, tap); err != nil {
+		return fmt.Errorf("raw: %w", err)
+	}
+	return nil
+}
+
+func writeFile(f *os.File, img *disk.Image, tap io.Writer) error {
+	if err := f.Truncate(0); err != nil { // holes must not show the previous content
+		return err
+	}
+	if err := f.Truncate(img.Size()); err != nil {
+		return err
+	}
+	w := &fileWriter{f: f, img: img, buffers: sync.Pool{New: func() any { return new([chunk]byte) }}}
+	for p, err := range disk.InOrder(pieces(img), func() func(disk.Run) piece { return w.write }) {
+		if err == nil {
+			err = p.err
 		}
-		if _, err := c.WriteTo(w); err != nil {
-			return fmt.Errorf("raw: at %d: %w", c.Off, err)
+		if err == nil && tap != nil {
+			_, err = p.chunk().WriteTo(tap)
+		}
+		if err != nil {
+			return err
+		}
+		if p.buf != nil {
+			w.buffers.Put(p.buf)
 		}
 	}
 	return nil
 }
 
-// WriteFile makes f, whatever was in it, a sparse file that holds the image.
-// If tap is not nil it is written every byte of the image in order while the
-// file is being written, as if by [Write]: the way to hash an image without
-// reading it again.
-func WriteFile(f *os.File, img *disk.Image, tap io.Writer) error {
-	if err := f.Truncate(0); err != nil { // what was there must not shine through a hole
-		return fmt.Errorf("raw: %w", err)
-	}
-	if err := f.Truncate(img.Size()); err != nil {
-		return fmt.Errorf("raw: %w", err)
-	}
-	for c, err := range img.Chunks(grain, chunk, tap) {
-		if err != nil {
-			return fmt.Errorf("raw: %w", err)
-		}
-		if c.Hole {
-			continue
-		}
-		if _, err := f.WriteAt(c.Data, c.Off); err != nil {
-			return fmt.Errorf("raw: %w", err)
+// pieces yields the image as holes and pieces of content of at most one chunk.
+func pieces(img *disk.Image) iter.Seq2[disk.Run, error] {
+	return func(yield func(disk.Run, error) bool) {
+		for run := range img.Runs(grain) {
+			step := int64(chunk)
+			if run.Hole {
+				step = run.Len
+			}
+			for off := run.Off; off < run.End(); off += step {
+				if !yield(disk.Run{Off: off, Len: min(step, run.End()-off), Hole: run.Hole}, nil) {
+					return
+				}
+			}
 		}
 	}
-	return nil
+}
+
+// A piece is a part of the image that the file holds, or the error of it.
+type piece struct {
+	disk.Run
+	buf *[chunk]byte // nil for a hole
+	err error
+}
+
+func (p piece) chunk() disk.Chunk {
+	c := disk.Chunk{Run: p.Run}
+	if p.buf != nil {
+		c.Data = p.buf[:p.Len]
+	}
+	return c
+}
+
+// A fileWriter copies pieces of an image to a file. Its methods may be called
+// concurrently.
+type fileWriter struct {
+	f       *os.File
+	img     *disk.Image
+	buffers sync.Pool
+}
+
+// write copies one piece.
+func (w *fileWriter) write(run disk.Run) piece {
+	if run.Hole {
+		return piece{Run: run}
+	}
+	p := piece{Run: run, buf: w.buffers.Get().(*[chunk]byte)}
+	data := p.buf[:run.Len]
+	if n, err := w.img.ReadAt(data, run.Off); n < len(data) {
+		p.err = err
+		return p
+	}
+	_, p.err = w.f.WriteAt(data, run.Off)
+	return p
 }

@@ -175,6 +175,7 @@ func TestErrors(t *testing.T) {
 	broken := errors.New("broken")
 	bad := mustNew(t, 1<<20, disk.Extent{Off: 5000, Blob: failing{broken}})
 	good := mustNew(t, 1<<20, disk.Extent{Off: 5000, Blob: noise(1, 5000)})
+	short := mustNew(t, 1<<20, disk.Extent{Off: 300000, Blob: io.NewSectionReader(noise(1, 5000), 0, 9000)})
 	f, err := os.Create(filepath.Join(t.TempDir(), "disk.img"))
 	if err != nil {
 		t.Fatal(err)
@@ -190,8 +191,9 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		"content":         {Write(io.Discard, bad), "raw: disk: content at 5000: broken"},
+		"short":           {WriteFile(f, short, io.Discard), "raw: disk: content at 305000: unexpected EOF"},
 		"content to file": {WriteFile(f, bad, io.Discard), "raw: disk: content at 5000: broken"},
-		"writer":          {Write(failing{broken}, good), "raw: at 0: broken"},
+		"writer":          {Write(failing{broken}, good), "raw: broken"},
 		"tap":             {WriteFile(f, good, failing{broken}), "raw: broken"},
 		"file":            {WriteFile(closed, good, nil), "file already closed"},
 	} {

@@ -5,18 +5,18 @@ import (
 	"os"
 )
 
-// A Writer writes a file from start to end, and leaves out what is zeros: it
-// becomes holes. It is for images that come as a stream.
+// A Writer writes a file from start to end. Blocks of zeros become holes. It is for
+// images that arrive as a stream.
 type Writer struct {
 	f   *os.File
 	off int64
 }
 
-// NewWriter returns a writer to a file of a size in bytes, which it goes on
-// from. It must be closed, which gives the file its size and does not close it.
+// NewWriter returns a writer that appends to a file of size bytes. Close sets the
+// size of the file; it does not close the file.
 func NewWriter(f *os.File, size int64) *Writer { return &Writer{f, size} }
 
-// Size is what the file's size is so far, with what it may end in of holes.
+// Size returns the size of the file so far, including a hole at its end.
 func (w *Writer) Size() int64 { return w.off }
 
 var zeros [grain]byte
@@ -37,8 +37,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// run returns how much of p, which is not empty, is all zeros or all to be
-// written, and which of the two. It looks at blocks of the file.
+// run returns the length of the first part of p, in blocks of the file, that is
+// either zeros (empty) or content. p is not empty.
 func (w *Writer) run(p []byte) (n int, empty bool) {
 	for n < len(p) {
 		size := min(grain-int((w.off+int64(n))%grain), len(p)-n)

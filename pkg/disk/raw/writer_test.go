@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestWriter: what is written in pieces of any size is what stands in the file,
+// TestWriter: the file has the bytes that were written in pieces of any size,
 // and zeros take no room.
 func TestWriter(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

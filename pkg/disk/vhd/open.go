@@ -11,16 +11,16 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Limits of what is read.
+// Limits of the files that Open reads.
 const (
 	minBlock = 4 << 10
 	maxBlock = 256 << 20
 	unused   = 1<<32 - 1 // entry of a block that is not in the file
 )
 
-// Open reads the footer of a fixed or dynamic disk. The size of the disk is
-// the one that the footer has, and not what its geometry makes. The table is
-// read when it is needed: a hostile file costs no memory.
+// Open reads the footer of a fixed or dynamic disk. The size of the disk is that in
+// the footer, not the product of its geometry. The table is read when it is needed:
+// a hostile file costs no memory.
 func Open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	blob, err := open(r, size)
 	if err != nil {
@@ -66,7 +66,7 @@ func read(r io.ReaderAt, v any, sum *uint32, off int64) error {
 	said := *sum
 	*sum = 0
 	if is := checksum(encode(v)); is != said {
-		return fmt.Errorf("checksum is %#08x, and should be %#08x", is, said)
+		return fmt.Errorf("checksum %#08x, want %#08x", is, said)
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (d *dynamic) readBlock(p []byte, at int64) error {
 	return d.clearUnwritten(p, start, within)
 }
 
-// clearUnwritten makes zeros of the sectors that the bitmap of a block has not.
+// clearUnwritten clears the sectors that are not in the bitmap of a block.
 func (d *dynamic) clearUnwritten(p []byte, bitmap, within int64) error {
 	first, last := within/sectorSize, (within+int64(len(p))-1)/sectorSize
 	bits := make([]byte, last/8-first/8+1)

@@ -3,7 +3,6 @@ package vhd
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
 	"strings"
 	"testing"
 
@@ -14,11 +13,10 @@ import (
 func TestOpen(t *testing.T) {
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
-			path := disktest.Write(t, "disk.vhd", func(w io.Writer) error { return WriteDynamic(w, img, options) })
-			disktest.Open(t, path, Open, img)
+			disktest.Open(t, dynamicPath(t, img), Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vpc", "-o", "force_size=on"), Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vpc", "-o", "force_size=on,subformat=fixed"), Open, img)
-			fixed, err := Fixed(img, options)
+			fixed, err := Format(img, options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -31,7 +29,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestOpenRounded reads what QEMU makes of a disk whose geometry is larger.
+// TestOpenRounded reads a file of QEMU for a disk whose geometry is larger.
 func TestOpenRounded(t *testing.T) {
 	noise := disk.Extent{Off: 9 << 20, Blob: disktest.Noise(5000)}
 	img, err := disk.New(10<<20, noise)
@@ -45,8 +43,8 @@ func TestOpenRounded(t *testing.T) {
 	disktest.Open(t, disktest.Convert(t, img, "-O", "vpc"), Open, larger)
 }
 
-// small is a file of a disk with one block of 4 KiB, smaller than they are
-// written here.
+// small is a file of a disk with one block of 4 KiB, smaller than the blocks that
+// Format makes.
 func small(t testing.TB, sectors byte) []byte {
 	t.Helper()
 	head := header{Cookie: [8]byte([]byte("cxsparse")), DataOffset: none, TableOffset: tableOffset, Version: 1 << 16, Entries: 2, BlockSize: minBlock}
@@ -60,7 +58,7 @@ func small(t testing.TB, sectors byte) []byte {
 	return append(b, end...)
 }
 
-// TestOpenBitmap: what the bitmap does not have was never written.
+// TestOpenBitmap: sectors that are not in the bitmap read as zeros.
 func TestOpenBitmap(t *testing.T) {
 	want, err := disk.New(8<<10,
 		disk.Extent{Off: 4<<10 + 512, Blob: strings.NewReader(strings.Repeat("x", 512))}, disk.Extent{Off: 7 << 10, Blob: strings.NewReader(strings.Repeat("x", 512))})
@@ -105,7 +103,7 @@ func TestOpenDamaged(t *testing.T) {
 		damage func([]byte) []byte
 	}{
 		{"footer: ", func(b []byte) []byte { return b[:100] }},
-		{"footer: checksum is 0x", func(b []byte) []byte { b[footer+100]++; return b }},
+		{"footer: checksum 0x", func(b []byte) []byte { b[footer+100]++; return b }},
 		{"footer: not a vhd file", foot(0, 'C')},
 		{"footer: version 2 is not known", foot(12, 0, 2)},
 		{"footer: disk of ", foot(48, 0x80)},
@@ -113,7 +111,7 @@ func TestOpenDamaged(t *testing.T) {
 		{"footer: disk type 4", foot(63, 4)},
 		{"disk of 8 KiB (8192 bytes) in a file of ", func(b []byte) []byte { return sealed(4<<10, footerSize, 64, 63, 2)(append(b[:4<<10], b[footer:]...)) }},
 		{"leaves the file", foot(16, 0xff)},
-		{"header: checksum is 0x", func(b []byte) []byte { b[footerSize+100]++; return b }},
+		{"header: checksum 0x", func(b []byte) []byte { b[footerSize+100]++; return b }},
 		{"header: not that of a dynamic disk", head(0, 'C')},
 		{"header: version 2 is not known", head(24, 0, 2)},
 		{"header: blocks of 4097 bytes", head(35, 1)},

@@ -1,31 +1,31 @@
 // Package vhd writes and reads disks in the format of Virtual PC, which is also Azure's,
 // as Microsoft's "Virtual Hard Disk Image Format Specification" describes it.
 //
-// A fixed disk is the disk itself and a footer of 512 bytes. A dynamic one has
-// only the blocks of 2 MiB with content:
+// A file of a fixed disk is the disk followed by a footer of 512 bytes. A file of a
+// dynamic disk has only the blocks of 2 MiB with content:
 //
-//	footer | header | table of where blocks are | for each block a bitmap of its
+//	footer | header | table of the places of blocks | for each block a bitmap of its
 //	sectors, and the block | footer
 //
-// All numbers are big-endian. Left out are differencing disks.
+// All numbers are big-endian. Differencing disks are left out.
 package vhd
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
+	"slices"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what a file tells of its disk.
+// Options describe the disk in a file.
 type Options struct {
-	ID   [16]byte    // of the disk
-	Time rootfs.Time // when it was made
+	Dynamic bool        // only blocks with content are in the file
+	ID      [16]byte    // of the disk
+	Time    rootfs.Time // of its creation
 }
 
 const (
@@ -37,13 +37,12 @@ const (
 	tableOffset = footerSize + headerSize
 	none        = 1<<64 - 1
 
-	// maxSize is what the table and the geometry can tell.
+	// maxSize is the limit of the table and the geometry.
 	maxSize = 2040 << 30
-	chunk   = 1 << 20
 
 	typeFixed   = 2
 	typeDynamic = 3
-	epoch       = 946684800 // 2000-01-01, from which times are counted
+	epoch       = 946684800 // 2000-01-01, the start of time in a footer
 )
 
 // footer is the specification's hard disk footer.
@@ -51,7 +50,7 @@ type footer struct {
 	Cookie       [8]byte
 	Features     uint32
 	Version      uint32
-	DataOffset   uint64 // of the header; none in a fixed disk
+	DataOffset   uint64 // of the header; all ones in a fixed disk
 	Time         uint32
 	Creator      [4]byte
 	CreatorVer   uint32
@@ -77,10 +76,10 @@ type header struct {
 	Entries     uint32
 	BlockSize   uint32
 	Checksum    uint32
-	Reserved    [984]byte // of a parent, which there is none of
+	Reserved    [984]byte // of a parent disk
 }
 
-// Check returns why a disk cannot be one of this format.
+// Check returns why a disk of a size in bytes cannot be in this format.
 func Check(size int64) error {
 	if size <= 0 || size%sectorSize != 0 || size > maxSize {
 		return fmt.Errorf("vhd: a disk of %s: must be a whole number of sectors of %d, at most %s", rootfs.Bytes(size), sectorSize, rootfs.Bytes(int64(maxSize)))
@@ -88,8 +87,8 @@ func Check(size int64) error {
 	return nil
 }
 
-// newFooter returns the footer of a disk. The creator is Windows, of whose
-// disks readers take the size as it stands, and not as its geometry rounds it.
+// newFooter returns the footer of a disk. The creator is Windows: for its disks
+// readers use the size, not the geometry, which is rounded.
 func newFooter(size int64, kind uint32, o Options) []byte {
 	cylinders, heads, sectors := geometry(size / sectorSize)
 	f := footer{
@@ -112,7 +111,7 @@ func encode(v any) []byte {
 	return b
 }
 
-// checksum is that of a structure whose checksum is zero.
+// checksum returns the checksum of a structure in which that field is zero.
 func checksum(b []byte) uint32 {
 	var sum uint32
 	for _, c := range b {
@@ -121,7 +120,7 @@ func checksum(b []byte) uint32 {
 	return ^sum
 }
 
-// geometry is the specification's, for systems that ask for cylinders.
+// geometry is the algorithm of the specification.
 func geometry(total int64) (cylinders uint16, heads, sectors uint8) {
 	total = min(total, 65535*16*255)
 	var perTrack, cylinderTimesHeads, h int64
@@ -144,93 +143,52 @@ func geometry(total int64) (cylinders uint16, heads, sectors uint8) {
 	return uint16(cylinderTimesHeads / h), uint8(h), uint8(perTrack)
 }
 
-// FixedSize returns how many bytes a fixed disk has.
-func FixedSize(img *disk.Image) int64 { return img.Size() + footerSize }
-
-// Fixed returns a fixed disk, itself a plan.
-func Fixed(img *disk.Image, o Options) (*disk.Image, error) {
+// Format returns a file that holds the disk, itself an image. Check tells which
+// sizes of disks are possible.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
 	if err := Check(img.Size()); err != nil {
 		return nil, err
 	}
+	if o.Dynamic {
+		return dynamicFile(img, o)
+	}
 	end := newFooter(img.Size(), typeFixed, o)
-	return disk.New(FixedSize(img), disk.Extent{Blob: img}, disk.Extent{Off: img.Size(), Blob: bytes.NewReader(end)})
+	return disk.New(img.Size()+footerSize, disk.Extent{Blob: img}, disk.Extent{Off: img.Size(), Blob: bytes.NewReader(end)})
 }
 
-// DynamicSize returns how many bytes WriteDynamic writes.
-func DynamicSize(img *disk.Image) int64 {
-	var blocks int64
-	for r := range img.Runs(block) {
-		if !r.Hole {
-			blocks += (r.Len + block - 1) / block
-		}
-	}
-	return dataOffset(img) + blocks*(bitmap+block) + footerSize
-}
+// present is the bitmap of a block: the file has all of its sectors.
+var present = bytes.Repeat([]byte{0xff}, bitmap)
 
-// dataOffset is where the blocks begin.
-func dataOffset(img *disk.Image) int64 {
-	entries := (img.Size() + block - 1) / block
-	return tableOffset + (4*entries+sectorSize-1)&^(sectorSize-1)
-}
-
-// WriteDynamic writes a dynamic disk to w from start to end.
-func WriteDynamic(w io.Writer, img *disk.Image, o Options) error {
-	if err := Check(img.Size()); err != nil {
-		return err
-	}
+func dynamicFile(img *disk.Image, o Options) (*disk.Image, error) {
 	end := newFooter(img.Size(), typeDynamic, o)
-	head := header{
-		Cookie: [8]byte([]byte("cxsparse")), DataOffset: none, TableOffset: tableOffset, Version: 1 << 16,
-		Entries: uint32((img.Size() + block - 1) / block), BlockSize: block,
-	}
-	head.Checksum = checksum(encode(head))
-	b := bufio.NewWriterSize(w, chunk) // keeps the first error until Flush
-	b.Write(end)
-	b.Write(encode(head))
-	at := dataOffset(img)
-	table := make([]byte, at-tableOffset)
-	for i := range table {
-		table[i] = 0xff
-	}
-	for r := range img.Runs(block) {
-		for off := r.Off; !r.Hole && off < r.End(); off += block {
+	table := bytes.Repeat([]byte{0xff}, int(tableSize(img.Size())))
+	at := tableOffset + int64(len(table))
+	var extents []disk.Extent
+	for run := range img.Runs(block) {
+		for off := run.Off; !run.Hole && off < run.End(); off += block {
 			binary.BigEndian.PutUint32(table[off/block*4:], uint32(at/sectorSize))
+			extents = append(extents,
+				disk.Extent{Off: at, Blob: bytes.NewReader(present)},
+				disk.Extent{Off: at + bitmap, Blob: img.Section(off, min(block, img.Size()-off))})
 			at += bitmap + block
 		}
 	}
-	b.Write(table)
-	if err := writeBlocks(b, img); err != nil {
-		return fmt.Errorf("vhd: %w", err)
-	}
-	b.Write(end)
-	if err := b.Flush(); err != nil {
-		return fmt.Errorf("vhd: %w", err)
-	}
-	return nil
+	head := slices.Concat(end, encode(newHeader(img.Size())), table)
+	extents = append(extents, disk.Extent{Blob: bytes.NewReader(head)}, disk.Extent{Off: at, Blob: bytes.NewReader(end)})
+	return disk.New(at+footerSize, extents...)
 }
 
-// writeBlocks writes the blocks with content. All their sectors are marked as
-// there.
-func writeBlocks(w *bufio.Writer, img *disk.Image) error {
-	var present [bitmap]byte
-	for i := range present {
-		present[i] = 0xff
+// entries returns the number of blocks of a disk.
+func entries(size int64) int64 { return (size + block - 1) / block }
+
+// tableSize returns the size of the table in the file: whole sectors.
+func tableSize(size int64) int64 { return (4*entries(size) + sectorSize - 1) &^ (sectorSize - 1) }
+
+func newHeader(size int64) header {
+	h := header{
+		Cookie: [8]byte([]byte("cxsparse")), DataOffset: none, TableOffset: tableOffset, Version: 1 << 16,
+		Entries: uint32(entries(size)), BlockSize: block,
 	}
-	for c, err := range img.Chunks(block, block, nil) {
-		if err != nil {
-			return err
-		}
-		if c.Hole {
-			continue
-		}
-		w.Write(present[:])
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		if _, err := w.Write(c.Data); err != nil {
-			return err
-		}
-		w.Write(make([]byte, block-len(c.Data))) // the last block of the disk may be short
-	}
-	return nil
+	h.Checksum = checksum(encode(h))
+	return h
 }

@@ -3,7 +3,6 @@ package vhd
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"os"
 	"testing"
 
@@ -25,20 +24,32 @@ var options = Options{ID: [16]byte{1, 2, 3}, Time: rootfs.Time{Sec: 1_700_000_00
 func TestDynamic(t *testing.T) {
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
-			path := disktest.Write(t, "disk.vhd", func(w io.Writer) error { return WriteDynamic(w, img, options) })
-			disktest.Compare(t, path, "vpc", img)
-			if info, err := os.Stat(path); err != nil || info.Size() != DynamicSize(img) {
-				t.Errorf("%d bytes, %d were said: %v", info.Size(), DynamicSize(img), err)
-			}
+			disktest.Compare(t, dynamicPath(t, img), "vpc", img)
 		})
 	}
-	disktest.Refuses(t, func(w io.Writer, img *disk.Image) error { return WriteDynamic(w, img, options) })
+	disktest.Refuses(t, disktest.Written(formatDynamic))
+}
+
+func formatDynamic(img *disk.Image) (*disk.Image, error) {
+	o := options
+	o.Dynamic = true
+	return Format(img, o)
+}
+
+// dynamicPath writes a dynamic disk and returns the path of the file.
+func dynamicPath(t *testing.T, img *disk.Image) string {
+	t.Helper()
+	file, err := formatDynamic(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return disktest.File(t, "disk.vhd", file)
 }
 
 func TestFixed(t *testing.T) {
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
-			fixed, err := Fixed(img, options)
+			fixed, err := Format(img, options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,12 +61,13 @@ func TestFixed(t *testing.T) {
 			if err := raw.WriteFile(f, fixed, nil); err != nil {
 				t.Fatal(err)
 			}
+			disktest.Ranges(t, f.Name(), fixed)
 			disktest.Compare(t, f.Name(), "vpc", img)
 		})
 	}
 }
 
-// TestGeometry has the examples that QEMU gives the same disks.
+// TestGeometry compares with the geometry that QEMU writes.
 func TestGeometry(t *testing.T) {
 	for _, size := range []int64{1 << 20, 100 << 20, 600 << 20, 10 << 30, 100 << 30, 500 << 30} {
 		path := t.TempDir() + "/disk.vhd"
@@ -87,7 +99,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestTime: a time that the footer cannot have is the nearest one.
+// TestTime: the footer holds the nearest time that it can represent.
 func TestTime(t *testing.T) {
 	for sec, want := range map[int64]uint32{0: 0, epoch: 0, epoch + 7: 7, epoch + 1<<32 - 1: 1<<32 - 1, epoch + 1<<32: 1<<32 - 1, 10737418239: 1<<32 - 1} {
 		footer := newFooter(1<<20, typeDynamic, Options{Time: rootfs.Time{Sec: sec}})

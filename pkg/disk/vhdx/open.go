@@ -12,7 +12,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Limits of what is read, which are those of the specification.
+// Limits of the specification.
 const (
 	maxEntries  = 2047
 	maxBlock    = 256 << 20
@@ -20,7 +20,7 @@ const (
 	maxMetadata = mib
 )
 
-// States of a block, beside present.
+// States of a block, besides present.
 const (
 	notPresent = 0
 	undefined  = 1
@@ -38,10 +38,9 @@ type reader struct {
 	bat    int64 // where it is in the file
 }
 
-// Open reads the headers of a fixed or dynamic disk. One that was not closed
-// in order is refused: what its log holds would have to be written first. The
-// table of the blocks is read when it is needed: a hostile file costs no
-// memory.
+// Open reads the headers of a fixed or dynamic disk. It rejects a file that was not
+// closed in order, because its log would have to be replayed. The table of the blocks
+// is read when it is needed: a hostile file costs no memory.
 func Open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	f := &reader{r: r, end: size}
 	if err := f.open(); err != nil {
@@ -83,7 +82,7 @@ func (f *reader) open() error {
 // chunkRatio is the constant of that name for any size of blocks and sectors.
 func (f *reader) chunkRatio() int64 { return 1 << 23 * f.sector / f.block }
 
-// readHeaders returns the later one of two headers, of those that are whole.
+// readHeaders returns the later one of the valid headers, of two.
 func (f *reader) readHeaders() (found *header, err error) {
 	for _, off := range []int64{tableSize, 2 * tableSize} {
 		b := make([]byte, headerSize)
@@ -117,7 +116,7 @@ func (f *reader) readSealed(b []byte, off int64, signature string) error {
 	said := binary.LittleEndian.Uint32(b[4:])
 	clear(b[4:8])
 	if is := crc32.Checksum(b, castagnoli); is != said {
-		return fmt.Errorf("at %d: checksum is %#08x, and should be %#08x", off, is, said)
+		return fmt.Errorf("at %d: checksum %#08x, want %#08x", off, is, said)
 	}
 	return nil
 }
@@ -129,8 +128,7 @@ func get(b []byte, v any) {
 	}
 }
 
-// readRegions finds the two regions that there must be, in the first table of
-// two that is whole.
+// readRegions returns the two required regions, from the first valid table of two.
 func (f *reader) readRegions() (bat, metadata regionEntry, err error) {
 	b := make([]byte, tableSize)
 	if err := f.readSealed(b, 3*tableSize, "regi"); err != nil {

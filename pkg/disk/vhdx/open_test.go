@@ -3,7 +3,6 @@ package vhdx
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
 	"strings"
 	"testing"
 
@@ -14,7 +13,7 @@ import (
 func TestOpen(t *testing.T) {
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
-			path := disktest.Write(t, "disk.vhdx", func(w io.Writer) error { return Write(w, img, Options{}) })
+			path := path(t, img, Options{})
 			disktest.Open(t, path, Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vhdx", "-o", "block_size=8M"), Open, img)
 		})
@@ -47,7 +46,7 @@ func (c compact) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func small(t testing.TB) ([]byte, *disk.Image) {
-	return disktest.Small(t, func(w io.Writer, img *disk.Image) error { return Write(w, img, Options{}) })
+	return disktest.Small(t, disktest.Written(format))
 }
 
 func TestOpenDamaged(t *testing.T) {
@@ -74,11 +73,11 @@ func TestOpenDamaged(t *testing.T) {
 		damage func([]byte)
 	}{
 		{"not a vhdx file", put(0, 'V')},
-		{"headers: at 131072: checksum is 0x", func(b []byte) { b[tableSize+20]++; b[2*tableSize+20]++ }},
+		{"headers: at 131072: checksum 0x", func(b []byte) { b[tableSize+20]++; b[2*tableSize+20]++ }},
 		{`headers: at 131072: no "head"`, head(0, 'H')},
 		{"headers: version 2 ", head(66, 2)},
 		{"the log has changes", head(48, 1)},
-		{"regions: at 196608: checksum is 0x", func(b []byte) { b[3*tableSize+20]++; b[4*tableSize+20]++ }},
+		{"regions: at 196608: checksum 0x", func(b []byte) { b[3*tableSize+20]++; b[4*tableSize+20]++ }},
 		{"regions: 2048 of them", region(8, 0, 8)},
 		{"regions: one of 1048576 bytes at 3145729", region(32, 1)},
 		{"regions: one of 1048576 bytes at 0", region(32, 0, 0, 0)},
@@ -147,8 +146,8 @@ func TestOpenOne(t *testing.T) {
 	}
 }
 
-// FuzzOpen has its checksums mended, or it would find nothing but those. What
-// it changes are the front, metadata and table, with their zeros left out.
+// FuzzOpen repairs the checksums, or it would find wrong ones only. It
+// changes the front, metadata and table, without their zeros.
 func FuzzOpen(f *testing.F) {
 	good, _ := small(f)
 	f.Add(good[tableSize:][:80], good[3*tableSize:][:80], good[metaOffset:][:192], good[metaOffset+tableSize:][:40], good[batOffset:][:32])

@@ -4,7 +4,7 @@
 //	file identifier, two headers, two region tables   1 MiB
 //	log, which is empty                               1 MiB
 //	metadata: sizes of the disk, its sectors, blocks  1 MiB
-//	block allocation table: where each block is       whole MiB
+//	block allocation table: the place of each block   whole MiB
 //	blocks of 1 MiB with content
 //
 // All numbers are little-endian. Fixed disks are read and not written;
@@ -12,18 +12,17 @@
 package vhdx
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"unicode/utf16"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what a file tells of its disk.
+// Options describe the disk in a file.
 type Options struct {
 	ID [16]byte // of the disk: page 83 data
 }
@@ -43,8 +42,8 @@ const (
 	present    = 6 // PAYLOAD_BLOCK_FULLY_PRESENT
 
 	sectorSize = 512
-	// chunkRatio is how many blocks share a block of sector bitmaps, of which a
-	// table has an entry although a disk without a parent has none.
+	// chunkRatio is the number of blocks that share a block of sector bitmaps. The
+	// table has an entry for it, although a disk without a parent has no such block.
 	chunkRatio = 1 << 23 * sectorSize / block
 )
 
@@ -116,15 +115,9 @@ var (
 	physicalSector = guid{0xCDA348C7, 0x445D, 0x4471, [8]byte{0x9C, 0xC9, 0xE9, 0x88, 0x52, 0x51, 0xC5, 0x56}}
 )
 
-// Size returns how many bytes Write writes.
-func Size(img *disk.Image) int64 {
-	size := batOffset + batSize(img.Size())
-	for r := range img.Runs(block) {
-		if !r.Hole {
-			size += (r.Len + block - 1) &^ (block - 1)
-		}
-	}
-	return size
+// literal returns an extent of metadata. Zeros at its end are a hole.
+func literal(off int64, b []byte) disk.Extent {
+	return disk.Extent{Off: off, Blob: bytes.NewReader(bytes.TrimRight(b, "\x00"))}
 }
 
 // batSize is the size of the block allocation table in the file.
@@ -142,28 +135,29 @@ func Check(size int64) error {
 	return nil
 }
 
-// Write writes the image to w from start to end. Its size must be a whole
-// number of sectors.
-func Write(w io.Writer, img *disk.Image, o Options) error {
+// Format returns a file that holds the disk, itself an image. Check tells which
+// sizes of disks are possible.
+func Format(img *disk.Image, o Options) (*disk.Image, error) {
 	if err := Check(img.Size()); err != nil {
-		return err
+		return nil, err
 	}
-	b := bufio.NewWriterSize(w, mib) // keeps the first error until Flush
-	b.Write(front(img, o))
-	b.Write(make([]byte, logSize))
-	b.Write(metadata(img, o))
-	b.Write(table(img))
-	err := writeBlocks(b, img)
-	if err == nil {
-		err = b.Flush()
+	extents := []disk.Extent{
+		literal(0, front(img, o)),
+		literal(metaOffset, metadata(img, o)),
+		literal(batOffset, table(img)),
 	}
-	if err != nil {
-		return fmt.Errorf("vhdx: %w", err)
+	at := batOffset + batSize(img.Size())
+	for run := range img.Runs(block) {
+		if run.Hole {
+			continue
+		}
+		extents = append(extents, disk.Extent{Off: at, Blob: img.Section(run.Off, run.Len)})
+		at += (run.Len + block - 1) &^ (block - 1)
 	}
-	return nil
+	return disk.New(at, extents...)
 }
 
-// front is the first MiB: what the file is, and where its regions are.
+// front is the first MiB: identifier, headers and region tables.
 func front(img *disk.Image, o Options) []byte {
 	b := make([]byte, mib)
 	copy(b, "vhdxfile")
@@ -231,23 +225,4 @@ func table(img *disk.Image) []byte {
 		}
 	}
 	return b
-}
-
-func writeBlocks(w *bufio.Writer, img *disk.Image) error {
-	for c, err := range img.Chunks(block, block, nil) {
-		if err != nil {
-			return err
-		}
-		if c.Hole {
-			continue
-		}
-		if err := w.Flush(); err != nil { // or every block would be copied
-			return err
-		}
-		if _, err := w.Write(c.Data); err != nil {
-			return err
-		}
-		w.Write(make([]byte, block-len(c.Data))) // the last block of the disk may be short
-	}
-	return nil
 }

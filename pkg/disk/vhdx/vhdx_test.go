@@ -2,8 +2,6 @@ package vhdx
 
 import (
 	"encoding/binary"
-	"io"
-	"os"
 	"strings"
 	"testing"
 
@@ -23,21 +21,30 @@ func TestStructSizes(t *testing.T) {
 	}
 }
 
+func format(img *disk.Image) (*disk.Image, error) { return Format(img, Options{}) }
+
+// path writes a file and returns its path.
+func path(t *testing.T, img *disk.Image, o Options) string {
+	t.Helper()
+	file, err := Format(img, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return disktest.File(t, "disk.vhdx", file)
+}
+
 func TestQEMU(t *testing.T) {
 	o := Options{ID: [16]byte{1, 2, 3}}
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
-			path := disktest.Write(t, "disk.vhdx", func(w io.Writer) error { return Write(w, img, o) })
-			if info, err := os.Stat(path); err != nil || info.Size() != Size(img) {
-				t.Errorf("%d bytes, %d were said: %v", info.Size(), Size(img), err)
-			}
+			path := path(t, img, o)
 			if out := treetest.Run(t, "qemu-img", "check", "-f", "vhdx", path); !strings.Contains(out, "No errors") {
 				t.Error(out)
 			}
 			disktest.Compare(t, path, "vhdx", img)
 		})
 	}
-	disktest.Refuses(t, func(w io.Writer, img *disk.Image) error { return Write(w, img, Options{}) })
+	disktest.Refuses(t, disktest.Written(format))
 }
 
 func TestErrors(t *testing.T) {
@@ -46,7 +53,7 @@ func TestErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(io.Discard, img, Options{}); err == nil {
+		if _, err := Format(img, Options{}); err == nil {
 			t.Errorf("a disk of %d bytes is made", size)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 const (
 	maxGrain = 1 << 20        // more than any writer is known to make
-	endSize  = 2 * sectorSize // the footer and what marks the end of the file
+	endSize  = 2 * sectorSize // the footer and the end marker
 )
 
 // A reader is the disk inside a file.
@@ -25,13 +25,14 @@ type reader struct {
 	size      int64       // of the disk
 	grain     int64       // bytes
 	perTable  int64       // entries of a table
-	directory int64       // where it is in the file
-	cache     *disk.Cache // of grains, by their sector in the file
+	directory int64       // its place in the file
+	packed    bool        // grains are compressed
+	cache     *disk.Cache // of compressed grains, by their sector in the file
 }
 
-// Open reads the header of a file in the streamOptimized form, and its footer
-// if the header says so. Tables are read when they are needed: a hostile file
-// costs no memory.
+// Open reads the header of a file in the form streamOptimized or monolithicSparse,
+// and its footer if the header refers to it. Tables are read when they are needed:
+// a hostile file costs no memory.
 func Open(r io.ReaderAt, size int64) (rootfs.Blob, error) {
 	f := &reader{r: r}
 	if err := f.readHeader(size); err != nil {
@@ -44,7 +45,7 @@ func (f *reader) readHeader(size int64) error {
 	h, err := readHeader(f.r, 0)
 	if err == nil && h.GDOffset == atEnd {
 		if h, err = readHeader(f.r, max(size-endSize, 0)); err == nil && h.GDOffset == atEnd {
-			err = errors.New("the footer knows no directory")
+			err = errors.New("no place of the directory")
 		}
 		if err != nil {
 			err = fmt.Errorf("footer: %w", err)
@@ -53,6 +54,7 @@ func (f *reader) readHeader(size int64) error {
 	if err != nil {
 		return err
 	}
+	f.packed = h.Flags&flagCompressed != 0
 	f.grain, f.perTable = int64(h.GrainSize)*sectorSize, int64(h.NumGTEsPerGT)
 	if h.Capacity > uint64(1<<32*f.perTable*f.grain/sectorSize) {
 		return fmt.Errorf("disk of %d sectors", h.Capacity)
@@ -67,8 +69,7 @@ func (f *reader) readHeader(size int64) error {
 	return nil
 }
 
-// readHeader reads the header or its copy at the end, and refuses what cannot
-// be read.
+// readHeader reads and checks the header or its copy at the end.
 func readHeader(r io.ReaderAt, off int64) (*header, error) {
 	b := make([]byte, sectorSize)
 	if err := rootfs.ReadFull(r, b, off); err != nil {
@@ -78,15 +79,16 @@ func readHeader(r io.ReaderAt, off int64) (*header, error) {
 	if _, err := binary.Decode(b, binary.LittleEndian, h); err != nil {
 		return nil, err
 	}
-	const form = flagCompressed | flagMarkers
+	const stream = flagCompressed | flagMarkers
+	form := h.Flags & stream
 	switch {
 	case string(h.Magic[:]) != "KDMV":
 		return nil, errors.New("not a vmdk file")
 	case h.Version < 1 || h.Version > 3:
 		return nil, disk.Unsupported("version %d is not known", h.Version)
-	case h.Flags&form != form:
-		return nil, disk.Unsupported("not in the streamOptimized form, the one that is read")
-	case h.CompressAlgorithm != deflate:
+	case form != stream && form != 0:
+		return nil, disk.Unsupported("flags %#x, must be those of streamOptimized or monolithicSparse", h.Flags)
+	case form == stream && h.CompressAlgorithm != deflate:
 		return nil, disk.Unsupported("compression %d is not known", h.CompressAlgorithm)
 	case h.GrainSize < 8 || h.GrainSize > maxGrain/sectorSize || bits.OnesCount64(h.GrainSize) != 1:
 		return nil, fmt.Errorf("grains of %d sectors", h.GrainSize)
@@ -124,9 +126,12 @@ func (f *reader) readGrain(p []byte, at int64) error {
 	if err != nil {
 		return fmt.Errorf("table: %w", err)
 	}
-	if sector <= 1 { // a hole, and a grain that is said to be zeros
+	if sector <= 1 { // a hole, or a grain of zeros
 		clear(p)
 		return nil
+	}
+	if !f.packed {
+		return rootfs.ReadFull(f.r, p, int64(sector)*sectorSize+at%f.grain)
 	}
 	data, err := f.cache.Get(uint64(sector), func() ([]byte, error) { return f.inflate(int64(sector)*sectorSize, number) })
 	if err != nil {

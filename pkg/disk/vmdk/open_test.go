@@ -16,6 +16,8 @@ func TestOpen(t *testing.T) {
 	for name, img := range disktest.Images(t, sectorSize) {
 		t.Run(name, func(t *testing.T) {
 			disktest.Open(t, write(t, img), Open, img)
+			disktest.Open(t, sparsePath(t, img), Open, img)
+			disktest.Open(t, disktest.Convert(t, img, "-O", "vmdk"), Open, img)
 			disktest.Open(t, disktest.Convert(t, img, "-O", "vmdk", "-o", "subformat=streamOptimized"), Open, img)
 		})
 	}
@@ -39,9 +41,9 @@ func TestOpenDamaged(t *testing.T) {
 		{"header: unexpected EOF", func(b []byte) []byte { return b[:500] }},
 		{"not a vmdk file", put32(0, 1)},
 		{"version 4 is not known", put32(4, 4)},
-		{"not in the streamOptimized form", put32(8, 3)},
+		{"flags 0x10001, must be ", put32(8, 0x10001)},
 		{"footer: not a vmdk file", func(b []byte) []byte { return b[:len(b)-sectorSize] }},
-		{"footer: the footer knows no directory", func(b []byte) []byte { copy(b[foot:], b[:sectorSize]); return b }},
+		{"footer: no place of the directory", func(b []byte) []byte { copy(b[foot:], b[:sectorSize]); return b }},
 		{"compression 2 is not known", put32(foot+77, 2)},
 		{"grains of 127 sectors", put32(foot+20, 127)},
 		{"grains of 4096 sectors", put32(foot+20, 4096)},
@@ -115,4 +117,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-func FuzzOpen(f *testing.F) { disktest.Fuzz(f, Open, small(f)) }
+func FuzzOpen(f *testing.F) {
+	sparse, _ := disktest.Small(f, disktest.Written(formatSparse))
+	disktest.Fuzz(f, Open, small(f), sparse)
+}

@@ -1,27 +1,38 @@
-// Package vmdk writes and reads disks in the streamOptimized form of VMware's Virtual
-// Disk Format 5.0, which is what clouds and vSphere import.
+// Package vmdk writes and reads disks in VMware's Virtual Disk Format 5.0.
 //
-// A file is a sequence of sectors of 512 bytes that is written once from start
-// to end, and may be read so:
+// [Write] writes the form streamOptimized, which clouds and vSphere import. Its file
+// is a sequence of sectors of 512 bytes that is written once from start to end, and
+// can be read that way:
 //
 //	header | descriptor | grains, each with its place, and after those of each
-//	32 MiB of the disk a table of where they are | directory of the tables |
-//	footer, a copy of the header that knows where the directory is | end
+//	32 MiB of the disk a table of their places | directory of the tables |
+//	footer, a copy of the header with the place of the directory | end
 //
-// A grain is 64 KiB of the disk, compressed (RFC 1950). What is a hole or has
-// only zeros is not in the file. Grains are compressed on all cores, with
-// the same result on any number of them.
+// A grain is 64 KiB of the disk, compressed (RFC 1950). Holes and grains of zeros
+// are not in the file. Grains are compressed on all cores, with the same result on
+// any number of them.
 //
-// Left out are the other forms of VMDK, which hypervisors make for themselves.
+// [Format] lays out the form monolithicSparse, which hypervisors run from:
+//
+//	header | descriptor | directory, tables | directory, tables | grains
+//
+// The first directory and its tables are the redundant copy of the second. Grains
+// are not compressed, so the whole file is known before any content is read.
+//
+// [Descriptor] describes a disk in a file of its own, in the form monolithicFlat.
+//
+// Left out are the other forms, with several extents and with parents.
 package vmdk
 
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"github.com/klauspost/compress/zlib"
 
@@ -29,11 +40,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say what a file tells of its disk.
+// Options describe the disk in a file.
 type Options struct {
-	// ID is the content id of the descriptor, by which VMware tells whether a
-	// disk was changed. 0xffffffff and 0xfffffffe mean that there is none.
+	// ID is the content id of the descriptor, by which VMware detects that a
+	// disk was changed. 0xffffffff and 0xfffffffe mean "no id".
 	ID uint32
+	// Name is the name of the file that holds the content, as the descriptor
+	// records it: disk.vmdk if empty.
+	Name string
 }
 
 const (
@@ -46,7 +60,7 @@ const (
 	descriptor = 20 * sectorSize            // room of the descriptor
 	maxSize    = int64(1) << 32 * tableSpan // entries count sectors in 32 bits
 
-	// chunk is how much content is read at once.
+	// chunk is the number of bytes of content that are read at once.
 	chunk = 1 << 20
 )
 
@@ -74,14 +88,15 @@ type header struct {
 
 const (
 	flagNewLine    = 1 << 0 // the end-of-line characters are there to be checked
+	flagRedundant  = 1 << 1 // there is a second directory
 	flagCompressed = 1 << 16
 	flagMarkers    = 1 << 17
 	deflate        = 1
 	atEnd          = 1<<64 - 1 // the directory is where the footer says
 )
 
-// A marker tells what the following sectors are. One with a size is a grain,
-// which begins in the marker itself, where the type would be.
+// A marker is the header of the sectors behind it. A marker with a size is a grain,
+// whose data begins in the marker itself, in place of the type.
 type marker struct {
 	Value uint64 // how many sectors follow
 	Size  uint32 // 0
@@ -110,15 +125,16 @@ func Write(w io.Writer, img *disk.Image, o Options) error {
 	if err := Check(img.Size()); err != nil {
 		return err
 	}
-	f := &file{w: bufio.NewWriterSize(w, chunk)}
-	head := header{
-		Magic: [4]byte{'K', 'D', 'M', 'V'}, Version: 3, Flags: flagNewLine | flagCompressed | flagMarkers,
-		Capacity: uint64(img.Size() / sectorSize), GrainSize: grain / sectorSize,
-		DescriptorOffset: 1, DescriptorSize: descriptor / sectorSize, NumGTEsPerGT: tableSize, GDOffset: atEnd,
-		OverHead: overhead / sectorSize, SingleEndLine: '\n', NonEndLine: ' ', DoubleEndLine1: '\r', DoubleEndLine2: '\n', CompressAlgorithm: deflate,
+	text, err := describe("streamOptimized", "RDONLY %d SPARSE %q", img.Size(), o)
+	if err != nil {
+		return err
 	}
+	f := &file{w: bufio.NewWriterSize(w, chunk)}
+	head := newHeader(img.Size())
+	head.Version, head.Flags, head.CompressAlgorithm = 3, flagNewLine|flagCompressed|flagMarkers, deflate
+	head.GDOffset, head.OverHead = atEnd, overhead/sectorSize
 	f.put(head)
-	f.write([]byte(describe(img.Size(), o)))
+	f.write([]byte(text))
 	f.pad(overhead)
 	directory, err := f.grains(img)
 	if err != nil {
@@ -141,18 +157,31 @@ func Write(w io.Writer, img *disk.Image, o Options) error {
 	return nil
 }
 
-// describe returns the descriptor. Virtual hardware of version 6 reads it, and
-// all that are newer.
-func describe(size int64, o Options) string {
+// newHeader returns the parts of the header that all forms share.
+func newHeader(size int64) header {
+	return header{
+		Magic: [4]byte{'K', 'D', 'M', 'V'}, Capacity: uint64(size / sectorSize), GrainSize: grain / sectorSize,
+		DescriptorOffset: 1, DescriptorSize: descriptor / sectorSize, NumGTEsPerGT: tableSize,
+		SingleEndLine: '\n', NonEndLine: ' ', DoubleEndLine1: '\r', DoubleEndLine2: '\n',
+	}
+}
+
+// describe returns the descriptor of a form, with its format of an extent. Virtual
+// hardware of version 6 and later reads it.
+func describe(form, extent string, size int64, o Options) (string, error) {
+	name := cmp.Or(o.Name, "disk.vmdk")
+	if len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune(`"/\`, r) }) {
+		return "", fmt.Errorf("vmdk: invalid file name %q, must be at most 255 printable ASCII characters without quotes and slashes", name)
+	}
 	const heads, sectors = 255, 63
 	return fmt.Sprintf(`# Disk DescriptorFile
 version=1
 CID=%08x
 parentCID=ffffffff
-createType="streamOptimized"
+createType="%s"
 
 # Extent description
-RDONLY %d SPARSE "disk.vmdk"
+%s
 
 # The Disk Data Base
 #DDB
@@ -162,10 +191,10 @@ ddb.geometry.cylinders = "%d"
 ddb.geometry.heads = "%d"
 ddb.geometry.sectors = "%d"
 ddb.adapterType = "lsilogic"
-`, o.ID, size/sectorSize, min((size/sectorSize+heads*sectors-1)/(heads*sectors), 65535), heads, sectors)
+`, o.ID, form, fmt.Sprintf(extent, size/sectorSize, name), min((size/sectorSize+heads*sectors-1)/(heads*sectors), 65535), heads, sectors), nil
 }
 
-// A file is one on its way. It keeps the first error.
+// A file is a file being written. It keeps the first error.
 type file struct {
 	w   *bufio.Writer
 	at  int64
@@ -181,17 +210,21 @@ func (f *file) write(b []byte) {
 
 // put writes a structure.
 func (f *file) put(v any) {
+	f.write(encode(v))
+}
+
+func encode(v any) []byte {
 	b, err := binary.Append(nil, binary.LittleEndian, v)
 	if err != nil {
 		panic(err) // a structure of this package without a fixed size
 	}
-	f.write(b)
+	return b
 }
 
 // pad writes zeros up to a multiple of n.
 func (f *file) pad(n int64) { f.write(make([]byte, -f.at&(n-1))) }
 
-// A piece is a grain with content: bytes of the disk, then of the file.
+// A piece is a grain with content, first uncompressed, then compressed.
 type piece struct {
 	off  int64 // in the disk
 	data []byte
@@ -260,8 +293,8 @@ func pieces(img *disk.Image) iter.Seq2[piece, error] {
 
 var zeros [grain]byte
 
-// compressor returns what makes the bytes of the file from a grain's, nil if
-// they are zeros.
+// compressor returns a function that compresses a grain. Its data is nil if the grain
+// is all zeros.
 func compressor() func(piece) piece {
 	var buf bytes.Buffer
 	w := zlib.NewWriter(&buf)

@@ -8,28 +8,27 @@ import (
 	"strings"
 )
 
-// An attr is an extended attribute in XFS' terms.
+// An attr is an extended attribute in the form of XFS.
 type attr struct {
 	flags       byte
 	name, value string
 	hash        uint32
 }
 
-// Where a name lives, of which the disk has no prefix.
+// Flags of an attribute. The namespace is a flag, not a prefix of the name.
 const (
-	attrLocal  = 1
-	attrRoot   = 2
+	attrLocal  = 1 // the value is in the leaf
+	attrRoot   = 2 // trusted, and access control lists
 	attrSecure = 4
 )
 
 const (
 	maxValue   = 64 << 10
-	attrHead   = 80 // of a leaf
-	remoteHead = 56
-	remoteRoom = blockSize - remoteHead
+	minRemote  = 3072 // size of an attribute whose value gets blocks of its own
+	remoteRoom = blockSize - textHead
 )
 
-// newAttrs translates attributes, in the order of their hashes.
+// newAttrs converts attributes. They are in the order of their hashes.
 func newAttrs(xattrs map[string]string) ([]attr, error) {
 	var attrs []attr
 	for name, value := range xattrs {
@@ -61,15 +60,15 @@ func newAttr(name, value string) (a attr, err error) {
 	flags, ok := map[string]byte{"user": 0, "trusted": attrRoot, "security": attrSecure}[prefix]
 	switch {
 	case !ok || rest == "" || len(rest) > maxName || strings.Contains(rest, "\x00"):
-		return a, fmt.Errorf("attribute %q has no place in XFS", name)
+		return a, fmt.Errorf("attribute %q cannot be stored in XFS, names are user.*, trusted.*, security.* and access control lists", name)
 	case len(value) > maxValue:
 		return a, fmt.Errorf("attribute %q has %d bytes, limit is %d", name, len(value), maxValue)
 	}
 	return attr{flags: flags, name: rest, value: value}, nil
 }
 
-// diskACL turns an access control list from the form of the system call into
-// that of the disk, see struct xfs_acl.
+// diskACL converts an access control list from the form of the system call to
+// struct xfs_acl.
 func diskACL(value string) (string, error) {
 	in := []byte(value)
 	if len(in) < 4 || len(in)%8 != 4 || binary.LittleEndian.Uint32(in) != 2 {
@@ -94,22 +93,30 @@ func diskACL(value string) (string, error) {
 	return string(out), nil
 }
 
-// size is what an attribute takes in a leaf besides its entry.
+// size returns the bytes of an attribute in a leaf, without its entry.
 func (a attr) size() int {
 	if a.remote() {
-		return (11 + len(a.name) + 3) &^ 3
+		return (remoteName + 2 + len(a.name) + 3) &^ 3 // the kernel counts the padding of its structure
 	}
 	return a.localSize()
 }
 
-func (a attr) localSize() int { return (3 + len(a.name) + len(a.value) + 3) &^ 3 }
+func (a attr) localSize() int { return (localName + len(a.name) + len(a.value) + 3) &^ 3 }
 
-// remote says whether the value has blocks of its own.
+// Bytes before the name in a leaf: struct xfs_attr_leaf_name_local has the
+// lengths of value and name, struct xfs_attr_leaf_name_remote also the first
+// block of the value.
+const (
+	localName  = 3
+	remoteName = 9
+)
+
+// remote reports whether the value has blocks of its own.
 func (a attr) remote() bool { return a.localSize() >= minRemote }
 
-// planAttrs chooses the form of a node's attributes and writes their blocks:
-// in the inode, or leaves, with nodes above them if there are several, and
-// behind them the values that are too large.
+// planAttrs chooses the form of the attributes of a node and writes their blocks.
+// They stand in the inode, or in leaves with nodes above them, followed by the
+// values that are too large for a leaf.
 func (w *writer) planAttrs(n *node) error {
 	if len(n.attrs) == 0 {
 		return nil
@@ -127,13 +134,7 @@ func (w *writer) planAttrs(n *node) error {
 	if err != nil {
 		return err
 	}
-	total := uint64(da)
-	for _, a := range n.attrs {
-		if a.remote() {
-			total += (uint64(len(a.value)) + remoteRoom - 1) / remoteRoom
-		}
-	}
-	runs, err := w.take(total)
+	runs, err := w.take(uint64(da + remoteBlocks(n.attrs)))
 	if err != nil {
 		return err
 	}
@@ -141,25 +142,22 @@ func (w *writer) planAttrs(n *node) error {
 	if err := w.placeMap(&n.attr, n.attrRoom()); err != nil {
 		return err
 	}
-	remote := uint32(da)
-	numbers, last := make([]uint32, len(leaves)), make([]uint32, len(leaves))
-	for i, leaf := range leaves {
-		numbers[i] = uint32(leafNumber(i, len(leaves)))
-		last[i] = leaf[len(leaf)-1].hash
-	}
-	for i, leaf := range leaves {
-		b := make([]byte, blockSize)
-		linear := n.attr.linear(uint64(numbers[i]))
-		w.daHeader(b, attrLeaf, neighbour(numbers, i+1), neighbour(numbers, i-1), linear, n.ino)
-		remote = w.attrLeaf(b, n, leaf, remote)
-		seal(b, daCRC)
-		w.emit(linear, b)
-	}
-	w.daNodes(&n.attr, 0, last, n.ino)
+	w.attrLeaves(n, leaves, uint32(da))
 	return nil
 }
 
-// localAttrs is the form in the inode, nil if a value is too long for it.
+// remoteBlocks counts the blocks of values that are not in leaves.
+func remoteBlocks(attrs []attr) (blocks int) {
+	for _, a := range attrs {
+		if a.remote() {
+			blocks += (len(a.value) + remoteRoom - 1) / remoteRoom
+		}
+	}
+	return blocks
+}
+
+// localAttrs returns attributes in the form of an inode, nil if a value is too
+// long for it.
 func localAttrs(attrs []attr) []byte {
 	b := make([]byte, 4)
 	for _, a := range attrs {
@@ -181,7 +179,7 @@ func localAttrs(attrs []attr) []byte {
 func splitAttrs(attrs []attr) (leaves [][]attr) {
 	used := blockSize
 	for _, a := range attrs {
-		n := 8 + a.size()
+		n := entryBytes + a.size()
 		if used+n > blockSize {
 			leaves = append(leaves, nil)
 			used = attrHead
@@ -193,56 +191,66 @@ func splitAttrs(attrs []attr) (leaves [][]attr) {
 	return leaves
 }
 
-// attrLeaf writes a leaf behind its header. Values of their own are written
-// from a block of the fork on; it returns the block behind them.
-func (w *writer) attrLeaf(b []byte, n *node, attrs []attr, remote uint32) uint32 {
-	at := blockSize
-	for i, a := range attrs {
-		at -= a.size()
-		e := b[attrHead+8*i:]
-		be.PutUint32(e, a.hash)
-		be.PutUint16(e[4:], uint16(at))
-		e[6] = a.flags
-		if a.remote() {
-			be.PutUint32(b[at:], remote)
-			be.PutUint32(b[at+4:], uint32(len(a.value)))
-			b[at+8] = byte(len(a.name))
-			copy(b[at+9:], a.name)
-			remote = w.remoteValue(n, a.value, remote)
-			continue
+// attrLeaves writes leaves and the nodes above them. Large values follow from a
+// block of the fork on.
+func (w *writer) attrLeaves(n *node, leaves [][]attr, remote uint32) {
+	numbers := leafNumbers(0, len(leaves))
+	entries := make([]nodeEntry, len(leaves))
+	for i, leaf := range leaves {
+		b := make([]byte, blockSize)
+		first := putAttrs(b, leaf, remote)
+		h := attrLeafHeader{
+			Info:  w.blockInfo(magicAttrLeaf, numbers, i, &n.attr, n.ino),
+			Count: uint16(len(leaf)), UsedBytes: uint16(blockSize - first), FirstUsed: uint16(first),
 		}
-		e[6] |= attrLocal
-		be.PutUint16(b[at:], uint16(len(a.value)))
-		b[at+2] = byte(len(a.name))
-		copy(b[at+3:], a.name+a.value)
+		if free := attrHead + entryBytes*len(leaf); first > free {
+			h.FreeMap[0] = span{uint16(free), uint16(first - free)}
+		}
+		put(b, &h)
+		w.emitDA(&n.attr, numbers[i], b)
+		entries[i] = nodeEntry{leaf[len(leaf)-1].hash, numbers[i]}
+		remote = w.remoteValues(n, leaf, remote)
 	}
-	free := attrHead + 8*len(attrs)
-	be.PutUint16(b[56:], uint16(len(attrs)))
-	be.PutUint16(b[58:], uint16(blockSize-at))
-	be.PutUint16(b[60:], uint16(at))
-	if at > free {
-		be.PutUint16(b[64:], uint16(free))
-		be.PutUint16(b[66:], uint16(at-free))
-	}
-	return remote
+	w.daNodes(&n.attr, 0, entries, n.ino)
 }
 
-func (w *writer) remoteValue(n *node, value string, block uint32) uint32 {
-	for off := 0; off < len(value); off += remoteRoom {
-		part := value[off:min(off+remoteRoom, len(value))]
-		b := make([]byte, blockSize)
-		linear := n.attr.linear(uint64(block))
-		copy(b, "XARM")
-		be.PutUint32(b[4:], uint32(off))
-		be.PutUint32(b[8:], uint32(len(part)))
-		copy(b[16:], w.geo.uuid[:])
-		be.PutUint64(b[32:], n.ino)
-		be.PutUint64(b[40:], daddr(linear))
-		be.PutUint64(b[48:], 1<<64-1)
-		copy(b[remoteHead:], part)
-		seal(b, 12)
-		w.emit(linear, b)
-		block++
+// putAttrs writes the attributes of a leaf: entries behind the header, names and
+// values from the end of the block down. It returns the offset of the last one.
+// Large values stand from block remote of the fork on.
+func putAttrs(b []byte, attrs []attr, remote uint32) (at int) {
+	at = len(b)
+	for i, a := range attrs {
+		at -= a.size()
+		e := attrEntry{HashVal: a.hash, NameIdx: uint16(at), Flags: a.flags}
+		if to := b[at:]; a.remote() {
+			be.PutUint32(to, remote)
+			be.PutUint32(to[4:], uint32(len(a.value)))
+			to[8] = byte(len(a.name))
+			copy(to[remoteName:], a.name)
+			remote += uint32(remoteBlocks(attrs[i : i+1]))
+		} else {
+			e.Flags |= attrLocal
+			be.PutUint16(to, uint16(len(a.value)))
+			to[2] = byte(len(a.name))
+			copy(to[localName:], a.name+a.value)
+		}
+		put(b[attrHead+entryBytes*i:], &e)
+	}
+	return at
+}
+
+// remoteValues writes the large values of a leaf to blocks of the fork from one
+// on, and returns the block behind them.
+func (w *writer) remoteValues(n *node, attrs []attr, block uint32) uint32 {
+	for _, a := range attrs {
+		if !a.remote() {
+			continue
+		}
+		for off := 0; off < len(a.value); off += remoteRoom {
+			part := a.value[off:min(off+remoteRoom, len(a.value))]
+			w.textBlock(magicRemote, n.attr.linear(uint64(block)), n.ino, off, null64, part)
+			block++
+		}
 	}
 	return block
 }

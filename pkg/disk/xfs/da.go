@@ -6,18 +6,10 @@ import (
 )
 
 // Directories and attributes are found by the hash of their names. Their leaves
-// are chained, and where there are several a tree of nodes stands above them.
+// are chained. A tree of nodes stands above several leaves.
 
-const (
-	daNode    = 0x3ebe
-	attrLeaf  = 0x3bee
-	dirLeaf1  = 0x3df1 // the only leaf, with the free space of all data blocks
-	dirLeafN  = 0x3dff
-	daHead    = 64 // of nodes and leaves of directories
-	daMax     = (blockSize - daHead) / 8
-	daCRC     = 12
-	minRemote = 3072 // size of an attribute that has blocks of its own
-)
+// daMax is the number of entries of a leaf of a directory, or of a node.
+const daMax = (blockSize - daHead) / entryBytes
 
 // hashName is xfs_da_hashname.
 func hashName(name string) uint32 {
@@ -36,20 +28,20 @@ func hashName(name string) uint32 {
 	return h
 }
 
-// daLevels are the numbers of nodes in each level above so many leaves, the
-// lowest first; none above a single one.
+// daLevels returns the number of nodes in each level above some leaves, the
+// lowest first. A single leaf has no nodes.
 func daLevels(leaves int) (levels []int, err error) {
 	for n := leaves; n > 1; {
 		n = (n + daMax - 1) / daMax
 		levels = append(levels, n)
 	}
 	if len(levels) > 4 {
-		return nil, fmt.Errorf("%d leaves are too many", leaves)
+		return nil, fmt.Errorf("%d leaves, their nodes would have %d levels, limit is 4", leaves, len(levels))
 	}
 	return levels, nil
 }
 
-// daBlocks counts leaves and the nodes above them.
+// daBlocks returns the number of leaves and of the nodes above them.
 func daBlocks(leaves int) (int, error) {
 	levels, err := daLevels(leaves)
 	for _, n := range levels {
@@ -58,70 +50,69 @@ func daBlocks(leaves int) (int, error) {
 	return leaves, err
 }
 
-// leafNumber is the block of a leaf, counted from the root: the root comes
-// first, then the leaves, then the nodes between them.
-func leafNumber(leaf, leaves int) int {
-	if leaves == 1 {
-		return 0
+// blockInfo returns the start of the header of a node or leaf: number i of the
+// blocks of a level, which count from the start of the fork.
+func (w *writer) blockInfo(magic uint16, numbers []uint32, i int, f *fork, owner uint64) blockInfo {
+	h := blockInfo{Magic: magic, BlkNo: daddr(f.linear(uint64(numbers[i]))), UUID: w.geo.uuid, Owner: owner}
+	if i > 0 {
+		h.Back = numbers[i-1]
 	}
-	return 1 + leaf
+	if i < len(numbers)-1 {
+		h.Forw = numbers[i+1]
+	}
+	return h
 }
 
-// daHeader writes what begins every node and leaf. Blocks are those of the
-// fork; zero is none, which is where the root stands of attributes, and what
-// stands before a directory's data.
-func (w *writer) daHeader(b []byte, magic uint16, forw, back uint32, linear, owner uint64) {
-	be.PutUint32(b, forw)
-	be.PutUint32(b[4:], back)
-	be.PutUint16(b[8:], magic)
-	be.PutUint64(b[16:], daddr(linear))
-	copy(b[32:], w.geo.uuid[:])
-	be.PutUint64(b[48:], owner)
+// emitDA writes a node or leaf to a block of a fork.
+func (w *writer) emitDA(f *fork, number uint32, b []byte) {
+	seal(b, daCRC)
+	w.emit(f.linear(uint64(number)), b)
 }
 
-// daNodes writes the nodes above leaves, whose largest hashes are given. The
-// root is at block base of the fork.
-func (w *writer) daNodes(f *fork, base uint32, last []uint32, owner uint64) {
-	leaves := len(last)
-	levels, _ := daLevels(leaves)
-	children := make([]uint32, leaves)
-	for i := range children {
-		children[i] = base + uint32(leafNumber(i, leaves))
-	}
-	next := base + 1 + uint32(leaves)
+// A nodeEntry is struct xfs_da_node_entry: the largest hash below a block, and
+// the block of the fork.
+type nodeEntry struct{ hash, before uint32 }
+
+// daNodes writes the nodes above leaves. The root is at block base of the fork.
+func (w *writer) daNodes(f *fork, base uint32, below []nodeEntry, owner uint64) {
+	levels, _ := daLevels(len(below))
+	next := base + 1 + uint32(len(below))
 	for level, nodes := range levels {
-		var upLast, upChildren []uint32
-		numbers := make([]uint32, nodes)
-		for i := range numbers {
-			if nodes == 1 {
-				numbers[i] = base
-			} else {
-				numbers[i] = next
-				next++
-			}
+		numbers := []uint32{base}
+		if nodes > 1 {
+			numbers = sequence(next, nodes)
+			next += uint32(nodes)
 		}
+		var all []nodeEntry
 		for i, number := range numbers {
-			from, end := i*len(last)/nodes, (i+1)*len(last)/nodes
+			part := below[i*len(below)/nodes : (i+1)*len(below)/nodes]
 			b := make([]byte, blockSize)
-			linear := f.linear(uint64(number))
-			w.daHeader(b, daNode, neighbour(numbers, i+1), neighbour(numbers, i-1), linear, owner)
-			be.PutUint16(b[56:], uint16(end-from))
-			be.PutUint16(b[58:], uint16(level+1))
-			for j := from; j < end; j++ {
-				be.PutUint32(b[daHead+(j-from)*8:], last[j])
-				be.PutUint32(b[daHead+(j-from)*8+4:], children[j])
+			put(b, &nodeHeader{Info: w.blockInfo(magicNode, numbers, i, f, owner), Count: uint16(len(part)), Level: uint16(level + 1)})
+			for j, e := range part {
+				be.PutUint32(b[daHead+entryBytes*j:], e.hash)
+				be.PutUint32(b[daHead+entryBytes*j+4:], e.before)
 			}
-			seal(b, daCRC)
-			w.emit(linear, b)
-			upLast, upChildren = append(upLast, last[end-1]), append(upChildren, number)
+			w.emitDA(f, number, b)
+			all = append(all, nodeEntry{part[len(part)-1].hash, number})
 		}
-		last, children = upLast, upChildren
+		below = all
 	}
 }
 
-func neighbour(numbers []uint32, i int) uint32 {
-	if i < 0 || i == len(numbers) {
-		return 0
+// leafNumbers returns the blocks of leaves. The root at block base comes first,
+// then the leaves, then the nodes between them.
+func leafNumbers(base uint32, leaves int) []uint32 {
+	if leaves == 1 {
+		return []uint32{base}
 	}
-	return numbers[i]
+	return sequence(base+1, leaves)
+}
+
+// sequence returns n numbers from first on.
+func sequence(first uint32, n int) []uint32 {
+	numbers := make([]uint32, n)
+	for i := range numbers {
+		numbers[i] = first + uint32(i)
+	}
+	return numbers
 }

@@ -1,13 +1,13 @@
 package xfs
 
-// A mapping is where a piece of a fork is: from block off of the fork on, n
-// blocks that stand at a linear address.
+// A mapping is an extent of a fork: from block off of the fork on, n blocks at a
+// linear address.
 type mapping struct{ off, linear, n uint64 }
 
-// maxMapping is how many blocks a mapping may have.
+// maxMapping is the largest number of blocks of a mapping.
 const maxMapping = 1<<21 - 1
 
-// A fork is what an inode keeps in blocks: its data, or its attributes.
+// A fork holds the blocks of an inode: its data, or its attributes.
 type fork struct {
 	maps []mapping
 	tree []uint64 // linear addresses of the blocks of its btree, leaves first
@@ -24,7 +24,7 @@ func (f *fork) add(off uint64, runs []run) {
 	}
 }
 
-// blocks counts those of the fork and of its btree.
+// blocks counts the blocks of the fork and of its btree.
 func (f *fork) blocks() uint64 {
 	n := uint64(len(f.tree))
 	for _, m := range f.maps {
@@ -33,7 +33,7 @@ func (f *fork) blocks() uint64 {
 	return n
 }
 
-// linear is the address of a block of the fork.
+// linear returns the address of a block of the fork.
 func (f *fork) linear(block uint64) uint64 {
 	for _, m := range f.maps {
 		if block >= m.off && block < m.off+m.n {
@@ -44,26 +44,29 @@ func (f *fork) linear(block uint64) uint64 {
 }
 
 const (
-	mapSize      = 16  // of a mapping on disk
-	mapMax       = 251 // in a block of a btree: mappings, or keys and pointers
-	bmbtHeadSize = 72
+	mapSize = 16                               // bytes of a mapping
+	mapMax  = (blockSize - longHead) / mapSize // mappings in a block, or keys and pointers
 )
 
-// bmbtLevels are the numbers of blocks in each level of a btree of mappings,
-// leaves first, below a root of so many pointers; none where all fit inline.
+// bmbtLevels returns the number of blocks in each level of a btree of mappings,
+// leaves first, below a root of some bytes in the inode. It is nil if all
+// mappings fit into the inode.
 func bmbtLevels(maps, room int) (levels []int) {
 	if maps <= room/mapSize {
 		return nil
 	}
-	for n := maps; len(levels) == 0 || n > (room-4)/mapSize; {
+	for n := maps; len(levels) == 0 || n > rootMax(room); {
 		n = (n + mapMax - 1) / mapMax
 		levels = append(levels, n)
 	}
 	return levels
 }
 
-// placeMap takes the blocks that a fork's btree needs where its root has room
-// bytes in the inode.
+// rootMax returns the number of keys and pointers of a root of some bytes.
+func rootMax(room int) int { return (room - 4) / mapSize }
+
+// placeMap takes the blocks of the btree of a fork whose root has room bytes in
+// the inode.
 func (w *writer) placeMap(f *fork, room int) error {
 	for _, n := range bmbtLevels(len(f.maps), room) {
 		runs, err := w.take(uint64(n))
@@ -79,70 +82,75 @@ func (w *writer) placeMap(f *fork, room int) error {
 	return nil
 }
 
-// encodeMap writes a fork's mappings, or the root of their btree, to its place
-// in the inode, and the blocks of the btree.
+// A pointer is a key of a btree of mappings: the first block of the fork that a
+// block holds, and the fsbno of the block.
+type pointer struct{ off, fsbno uint64 }
+
+// encodeMap writes the mappings of a fork, or the root of their btree, to its
+// place in the inode, and the blocks of the btree.
 func (w *writer) encodeMap(f *fork, to []byte, owner uint64) {
 	levels := bmbtLevels(len(f.maps), len(to))
 	if levels == nil {
-		for i, m := range f.maps {
-			w.encodeMapping(to[i*mapSize:], m)
-		}
+		w.encodeMappings(to, f.maps)
 		return
 	}
-	// What is one level up points to these.
-	keys := make([]uint64, len(f.maps))
-	for i, m := range f.maps {
-		keys[i] = m.off
-	}
-	pointers := make([]uint64, len(f.maps))
-	at := f.tree
-	for level, blocks := range levels {
-		var upKeys, upPointers []uint64
-		for i := range blocks {
-			from, end := i*len(keys)/blocks, (i+1)*len(keys)/blocks
-			b := make([]byte, blockSize)
-			copy(b, "BMA3")
-			be.PutUint16(b[4:], uint16(level))
-			be.PutUint16(b[6:], uint16(end-from))
-			be.PutUint64(b[8:], sibling64(w.geo, at[:blocks], i-1))
-			be.PutUint64(b[16:], sibling64(w.geo, at[:blocks], i+1))
-			be.PutUint64(b[24:], daddr(at[i]))
-			copy(b[40:], w.geo.uuid[:])
-			be.PutUint64(b[56:], owner)
-			for j := from; j < end; j++ {
-				if level == 0 {
-					w.encodeMapping(b[bmbtHeadSize+(j-from)*mapSize:], f.maps[j])
-				} else {
-					be.PutUint64(b[bmbtHeadSize+(j-from)*8:], keys[j])
-					be.PutUint64(b[bmbtHeadSize+mapMax*8+(j-from)*8:], pointers[j])
-				}
+	var below []pointer
+	blocks, count := f.tree, len(f.maps)
+	for level, n := range levels {
+		var all []pointer
+		for i := range n {
+			from, end := i*count/n, (i+1)*count/n
+			b := w.mapBlock(blocks[:n], i, level, end-from, owner)
+			first := f.maps[from].off
+			if level == 0 {
+				w.encodeMappings(b[longHead:], f.maps[from:end])
+			} else {
+				first = below[from].off
+				putPointers(b[longHead:], below[from:end], mapMax)
 			}
-			seal(b, 64)
-			w.emit(at[i], b)
-			upKeys, upPointers = append(upKeys, keys[from]), append(upPointers, w.geo.fsbno(at[i]))
+			seal(b, longCRC)
+			w.emit(blocks[i], b)
+			all = append(all, pointer{first, w.geo.fsbno(blocks[i])})
 		}
-		keys, pointers, at = upKeys, upPointers, at[blocks:]
+		below, blocks, count = all, blocks[n:], len(all)
 	}
-	most := (len(to) - 4) / mapSize
 	be.PutUint16(to, uint16(len(levels)))
-	be.PutUint16(to[2:], uint16(len(keys)))
-	for i := range keys {
-		be.PutUint64(to[4+i*8:], keys[i])
-		be.PutUint64(to[4+most*8+i*8:], pointers[i])
+	be.PutUint16(to[2:], uint16(len(below)))
+	putPointers(to[4:], below, rootMax(len(to)))
+}
+
+// mapBlock returns a block of a btree of mappings with its header: number i of
+// the blocks of a level.
+func (w *writer) mapBlock(blocks []uint64, i, level, count int, owner uint64) []byte {
+	h := longBlock{
+		Magic: magicBmap, Level: uint16(level), NumRecs: uint16(count), LeftSib: null64, RightSib: null64,
+		BlkNo: daddr(blocks[i]), UUID: w.geo.uuid, Owner: owner,
+	}
+	if i > 0 {
+		h.LeftSib = w.geo.fsbno(blocks[i-1])
+	}
+	if i < len(blocks)-1 {
+		h.RightSib = w.geo.fsbno(blocks[i+1])
+	}
+	b := make([]byte, blockSize)
+	put(b, &h)
+	return b
+}
+
+// putPointers writes keys, and behind the room for most keys the pointers.
+func putPointers(to []byte, pointers []pointer, most int) {
+	for i, p := range pointers {
+		be.PutUint64(to[8*i:], p.off)
+		be.PutUint64(to[8*most+8*i:], p.fsbno)
 	}
 }
 
-func sibling64(g *geometry, blocks []uint64, i int) uint64 {
-	if i < 0 || i == len(blocks) {
-		return 1<<64 - 1
+// encodeMappings writes mappings. Each has 1 bit for unwritten blocks, 54 for the
+// block of the fork, 52 for the fsbno and 21 for the number of blocks.
+func (w *writer) encodeMappings(to []byte, maps []mapping) {
+	for i, m := range maps {
+		fsbno := w.geo.fsbno(m.linear)
+		be.PutUint64(to[i*mapSize:], m.off<<9|fsbno>>43)
+		be.PutUint64(to[i*mapSize+8:], fsbno<<21|m.n)
 	}
-	return g.fsbno(blocks[i])
-}
-
-// encodeMapping writes 1 bit for what is not written yet, 54 for the block of
-// the fork, 52 for the fsbno and 21 for the count.
-func (w *writer) encodeMapping(to []byte, m mapping) {
-	fsbno := w.geo.fsbno(m.linear)
-	be.PutUint64(to, m.off<<9|fsbno>>43)
-	be.PutUint64(to[8:], fsbno<<21|m.n)
 }

@@ -7,16 +7,17 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A geometry is how a file system is divided. Blocks have three addresses: the
-// linear one, which counts from the start; the number in an allocation group;
-// and the packed fsbno, which joins the numbers of group and block.
+// A geometry is the division of a file system into groups. A block has three
+// addresses: the linear one counts from the start of the device, another from the
+// start of its allocation group, and the packed fsbno joins the numbers of group
+// and block.
 type geometry struct {
 	sector    int
 	blocks    uint64 // of the file system
 	groups    uint64
-	agBlocks  uint64 // of each group but the last, which may have less
-	agLog     uint   // bits of a block's number in a group
-	header    uint64 // blocks of a group's four header sectors
+	agBlocks  uint64 // of each group; the last may have fewer
+	agLog     uint   // bits of the number of a block in a group
+	header    uint64 // blocks of the four header sectors of a group
 	logBlocks uint64
 	logGroup  uint64
 	features  Features
@@ -51,11 +52,11 @@ func newGeometry(o Options) (*geometry, error) {
 		return nil, errTooSmall
 	}
 	if o.Groups < 0 || o.Groups == 1 || o.Groups > 1<<20 {
-		return nil, fmt.Errorf("%d allocation groups, must be at least 2: without a second one there is no copy of the superblock to repair from", o.Groups)
+		return nil, fmt.Errorf("%d allocation groups, must be at least 2: the second one has the copy of the superblock that a repair needs", o.Groups)
 	}
 	g.groups = max(uint64(o.Groups), 2, (g.blocks+maxAGBlocks-1)/maxAGBlocks)
 	g.agBlocks = (g.blocks + g.groups - 1) / g.groups
-	// A group without room for anything is none.
+	// Every group needs room for its headers and trees.
 	if last := g.blocks - (g.groups-1)*g.agBlocks; g.agBlocks < 4096 || g.blocks < (g.groups-1)*g.agBlocks || last < 4096 {
 		return nil, fmt.Errorf("%d allocation groups are too many for %s", g.groups, rootfs.Bytes(o.Size))
 	}
@@ -68,16 +69,16 @@ func newGeometry(o Options) (*geometry, error) {
 	return g, nil
 }
 
-// length is how many blocks a group has.
+// length returns the number of blocks of a group.
 func (g *geometry) length(group uint64) uint64 {
 	return min(g.agBlocks, g.blocks-group*g.agBlocks)
 }
 
-// logStart is the first block of the log in its group.
+// logStart returns the first block of the log in its group.
 func (g *geometry) logStart() uint64 { return g.header + g.features.roots() }
 
-// chunkStart is the first block of inodes in a group. In the first one it is
-// where mkfs.xfs has it, which xfs_repair computes.
+// chunkStart returns the first block of inodes in a group. In the first group it
+// is that of mkfs.xfs, because xfs_repair computes it.
 func (g *geometry) chunkStart(group uint64) uint64 {
 	switch group {
 	case 0:
@@ -88,10 +89,10 @@ func (g *geometry) chunkStart(group uint64) uint64 {
 	return (g.header + g.features.roots() + chunkBlocks - 1) &^ (chunkBlocks - 1)
 }
 
-// fsbno packs a linear address.
+// fsbno returns the packed form of a linear address.
 func (g *geometry) fsbno(linear uint64) uint64 {
 	return linear/g.agBlocks<<g.agLog | linear%g.agBlocks
 }
 
-// daddr is a linear address in units of 512 bytes.
+// daddr returns a linear address in units of 512 bytes.
 func daddr(linear uint64) uint64 { return linear * (blockSize / 512) }

@@ -2,56 +2,65 @@ package xfs
 
 import "github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 
-// Formats of a fork.
-const (
-	formatDev     = 0
-	formatLocal   = 1
-	formatExtents = 2
-	formatBtree   = 3
-)
+// minData and minAttr are the bytes that a fork keeps if it may become a btree.
+// The kernel gives attributes no more room once there are some: a smaller fork
+// breaks with the next attribute that needs a block of its own.
+const minData, minAttr = 56, 40
 
-const (
-	inodeCRC     = 100
-	flagImmut    = 8
-	flagNewRTBM  = 4
-	flag2Bigtime = 8
-	flag2NRExt64 = 0x10
-
-	// minData and minAttr are the room that a fork keeps which may become a
-	// btree. The kernel gives attributes no more once there are some, so that one
-	// with less is broken by the next attribute that needs a block of its own.
-	minData, minAttr = 56, 40
-)
-
-// emptyInode writes an inode that is free.
-func (w *writer) emptyInode(group, slot uint64) {
-	ino := w.inodeNumber(group, slot)
-	b := w.groups[group].inodes[slot*inodeSize:][:inodeSize]
-	copy(b, "IN")
-	b[4] = 3
-	be.PutUint32(b[96:], null32)
-	be.PutUint64(b[152:], ino)
-	copy(b[160:], w.geo.uuid[:])
+// emptyInode writes a free inode.
+func (w *writer) emptyInode(ino uint64) {
+	b := w.inodeAt(ino)
+	d := dinode{Magic: magicInode, Version: 3, NextUnlinked: null32, Ino: ino, UUID: w.geo.uuid}
+	d.encode(b)
 	seal(b, inodeCRC)
 }
 
-// attrRoom says how large a node's attribute fork is in the inode: 0 for none.
+// newInode returns an inode in use, with all its times the same.
+func (w *writer) newInode(ino uint64, mode uint32, mtime rootfs.Time) dinode {
+	features := w.geo.features
+	time := features.time(mtime)
+	d := dinode{
+		Magic: magicInode, Version: 3, Mode: uint16(mode), Ino: ino, UUID: w.geo.uuid,
+		Format: formatExtents, AFormat: formatExtents, NextUnlinked: null32, ChangeCount: 1,
+		ATime: time, MTime: time, CTime: time, CrTime: time,
+	}
+	if features.bigtime() {
+		d.Flags2 |= flag2Bigtime
+	}
+	if features.nrext64() {
+		d.Flags2 |= flag2NRExt64
+	}
+	return d
+}
+
+// time returns a time as XFS stores it: seconds and nanoseconds, or with bigtime
+// nanoseconds since the first time of the other form. Like the kernel, it
+// replaces a later time by the last possible one.
+func (f Features) time(t rootfs.Time) uint64 {
+	if f.bigtime() {
+		return uint64(t.Sec+1<<31)*1e9 + uint64(t.Nsec)
+	}
+	return uint64(uint32(min(t.Sec, 1<<31-1)))<<32 | uint64(t.Nsec)
+}
+
+// attrRoom returns the bytes of the attribute fork in the inode, 0 for none.
 func (n *node) attrRoom() int {
 	switch {
 	case len(n.attrs) == 0:
 		return 0
 	case n.isSpecial():
-		return forkRoom - 8 // as the kernel insists
+		return forkRoom - 8 // the only size that the kernel accepts
 	case n.attrInline != nil:
 		return max(minAttr, (len(n.attrInline)+7)&^7)
 	case len(n.attr.maps) <= 5:
 		return max(minAttr, len(n.attr.maps)*mapSize)
 	}
-	return 240 // a root of a btree
+	return 240 // the root of a btree
 }
 
 func (n *node) dataRoom() int { return forkRoom - n.attrRoom() }
 
+// isSpecial reports whether a node is a device, a FIFO or a socket.
 func (n *node) isSpecial() bool {
 	switch n.in.Type() {
 	case rootfs.ModeChar, rootfs.ModeBlock, rootfs.ModeFIFO, rootfs.ModeSocket:
@@ -60,8 +69,9 @@ func (n *node) isSpecial() bool {
 	return false
 }
 
-// plan decides on the forms of a node's forks and places all but the content of
-// files. Attributes come first, data has the room that they leave.
+// plan chooses the forms of the forks of a node and places their blocks, except
+// the content of files. Attributes come first; the data fork gets the rest of
+// the inode.
 func (w *writer) plan(n *node) error {
 	if err := w.planAttrs(n); err != nil {
 		return err
@@ -90,120 +100,113 @@ func (w *writer) planLink(n *node) error {
 		return err
 	}
 	n.data.add(0, runs)
-	b := make([]byte, blockSize)
-	copy(b, "XSLM")
-	be.PutUint32(b[8:], uint32(len(target)))
-	copy(b[16:], w.geo.uuid[:])
-	be.PutUint64(b[32:], n.ino)
-	be.PutUint64(b[40:], daddr(runs[0].start))
-	copy(b[56:], target)
-	seal(b, 12)
-	w.emit(runs[0].start, b)
+	w.textBlock(magicLink, runs[0].start, n.ino, 0, 0, target)
 	return nil
 }
 
-// time is a time as XFS keeps it: seconds and nanoseconds, and since Linux 5.10
-// nanoseconds from the first that it could keep before. What does not fit is
-// taken for the last that does, as the kernel has it.
-func (f Features) time(t rootfs.Time) uint64 {
-	if f.bigtime() {
-		return uint64(t.Sec+1<<31)*1e9 + uint64(t.Nsec)
-	}
-	return uint64(uint32(min(t.Sec, 1<<31-1)))<<32 | uint64(t.Nsec)
-}
-
-func (f Features) inodeFlags() (flags uint64) {
-	if f.bigtime() {
-		flags |= flag2Bigtime
-	}
-	if f.nrext64() {
-		flags |= flag2NRExt64
-	}
-	return flags
+// textBlock writes a block of a symbolic link or of an attribute value.
+func (w *writer) textBlock(magic uint32, linear, owner uint64, offset int, lsn uint64, text string) {
+	b := make([]byte, blockSize)
+	put(b, &textHeader{
+		Magic: magic, Offset: uint32(offset), Bytes: uint32(len(text)),
+		UUID: w.geo.uuid, Owner: owner, BlkNo: daddr(linear), LSN: lsn,
+	})
+	copy(b[textHead:], text)
+	seal(b, textCRC)
+	w.emit(linear, b)
 }
 
 // encode writes the inode of a node, and the btrees of its forks.
 func (w *writer) encode(n *node) {
 	b := w.inodeAt(n.ino)
-	features := w.geo.features
-	time := features.time(n.in.MTime)
-	be.PutUint16(b[2:], uint16(n.in.Mode))
-	b[5] = n.format
-	be.PutUint32(b[8:], n.in.UID)
-	be.PutUint32(b[12:], n.in.GID)
-	be.PutUint32(b[16:], n.links)
-	for _, at := range []int{32, 40, 48, 144} { // access, modification, change, creation
-		be.PutUint64(b[at:], time)
-	}
-	be.PutUint64(b[64:], n.data.blocks()+n.attr.blocks())
-	if features.nrext64() {
-		be.PutUint64(b[24:], uint64(len(n.data.maps)))
-		be.PutUint32(b[76:], uint32(len(n.attr.maps)))
-	} else {
-		be.PutUint32(b[76:], uint32(len(n.data.maps)))
-		be.PutUint16(b[80:], uint16(len(n.attr.maps)))
-	}
-	b[83] = formatExtents
+	d := w.newInode(n.ino, n.in.Mode, n.in.MTime)
+	d.UID, d.GID, d.NLink = n.in.UID, n.in.GID, n.links
+	d.NBlocks = n.data.blocks() + n.attr.blocks()
+	d.setExtents(len(n.data.maps), len(n.attr.maps))
 	if n.in.Immutable {
-		be.PutUint16(b[90:], flagImmut)
+		d.Flags = flagImmut
 	}
-	be.PutUint64(b[104:], 1)
-	be.PutUint64(b[120:], features.inodeFlags())
-
 	room := n.dataRoom()
-	data := b[coreSize:][:room]
-	size := uint64(n.in.Size())
-	switch n.format {
-	case formatDev:
-		major, minor := n.in.Device()
-		be.PutUint32(data, uint32(major<<18|minor))
-		size = 0
-	case formatLocal:
-		copy(data, n.inline)
-		size = uint64(len(n.inline))
-	default:
-		if n.in.IsDir() {
-			size = n.dirSize()
-		}
-		if n.data.tree != nil {
-			b[5] = formatBtree
-		}
-		w.encodeMap(&n.data, data, n.ino)
+	d.Format, d.Size = n.format, n.size()
+	if n.data.tree != nil {
+		d.Format = formatBtree
 	}
-	be.PutUint64(b[56:], size)
+	w.encodeData(n, b[coreSize:][:room])
 	if attr := n.attrRoom(); attr > 0 {
-		b[82] = uint8(room / 8)
-		to := b[coreSize+room:][:attr]
-		switch {
-		case n.attrInline != nil:
-			b[83] = formatLocal
-			copy(to, n.attrInline)
-		default:
-			if n.attr.tree != nil {
-				b[83] = formatBtree
-			}
-			w.encodeMap(&n.attr, to, n.ino)
-		}
+		d.ForkOff, d.AFormat = uint8(room/8), n.attrFormat()
+		w.encodeAttrs(n, b[coreSize+room:][:attr])
 	}
+	d.encode(b)
 	seal(b, inodeCRC)
 }
 
-// encodeRealtime writes the two inodes behind the root.
+// setExtents sets the numbers of extents of both forks.
+func (d *dinode) setExtents(data, attr int) {
+	if d.Flags2&flag2NRExt64 != 0 {
+		d.BigNExtents, d.NExtents = uint64(data), uint32(attr)
+	} else {
+		d.NExtents, d.ANExtents = uint32(data), uint16(attr)
+	}
+}
+
+// size returns the size that an inode states.
+func (n *node) size() uint64 {
+	switch {
+	case n.format == formatDev:
+		return 0
+	case n.format == formatLocal:
+		return uint64(len(n.inline))
+	case n.in.IsDir():
+		return n.dirSize()
+	}
+	return uint64(n.in.Size())
+}
+
+// encodeData writes the data fork to its place in the inode.
+func (w *writer) encodeData(n *node, to []byte) {
+	switch n.format {
+	case formatDev:
+		major, minor := n.in.Device()
+		be.PutUint32(to, uint32(major<<18|minor))
+	case formatLocal:
+		copy(to, n.inline)
+	default:
+		w.encodeMap(&n.data, to, n.ino)
+	}
+}
+
+// attrFormat returns the format of the attribute fork.
+func (n *node) attrFormat() uint8 {
+	switch {
+	case n.attrInline != nil:
+		return formatLocal
+	case n.attr.tree != nil:
+		return formatBtree
+	}
+	return formatExtents
+}
+
+// encodeAttrs writes the attribute fork to its place in the inode.
+func (w *writer) encodeAttrs(n *node, to []byte) {
+	if n.attrInline != nil {
+		copy(to, n.attrInline)
+	} else {
+		w.encodeMap(&n.attr, to, n.ino)
+	}
+}
+
+// encodeRealtime writes the two inodes of a realtime device, which every file
+// system has. They follow the root.
 func (w *writer) encodeRealtime() {
 	for i := range uint64(2) {
-		b := w.inodeAt(w.tree.nodes[0].ino + 1 + i)
-		be.PutUint16(b[2:], rootfs.ModeFile)
-		b[5] = formatExtents
-		be.PutUint32(b[16:], 1)
-		for _, at := range []int{32, 40, 48, 144} {
-			be.PutUint64(b[at:], w.geo.features.time(rootfs.Time{}))
-		}
-		b[83] = formatExtents
+		ino := w.tree.nodes[0].ino + 1 + i
+		d := w.newInode(ino, rootfs.ModeFile, rootfs.Time{})
+		d.NLink = 1
 		if i == 0 {
-			be.PutUint16(b[90:], flagNewRTBM)
+			d.Flags = flagNewRTBM
 		}
-		be.PutUint64(b[104:], 1)
-		be.PutUint64(b[120:], w.geo.features.inodeFlags())
+		b := w.inodeAt(ino)
+		d.encode(b)
 		seal(b, inodeCRC)
 	}
 }

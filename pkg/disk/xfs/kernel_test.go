@@ -13,7 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestKernelReads compares what the kernel shows with the trees.
+// TestKernelReads compares mounted file systems with their trees.
 func TestKernelReads(t *testing.T) {
 	for stride, features := range []Features{LTS6_1, LTS4_19, LTS5_10, LTS6_6} {
 		for _, c := range cases() {
@@ -29,7 +29,7 @@ func TestKernelReads(t *testing.T) {
 	}
 }
 
-// shown changes a tree to what the kernel shows of it: access control lists
+// shown changes a tree to the form that the kernel shows: access control lists
 // are there twice, also in the form of the disk, and without bigtime no time is
 // later than 2038.
 func shown(t *testing.T, root *rootfs.Inode, f Features) *rootfs.Inode {

@@ -16,7 +16,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestErrors: what XFS has no place for is refused by name.
+// TestErrors has trees that XFS cannot hold. The error names the path.
 func TestErrors(t *testing.T) {
 	with := func(in *rootfs.Inode) *rootfs.Inode {
 		root := rootfs.Dir(0o755)
@@ -44,8 +44,8 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{rootfs.Text(0o644, ""), "the root is not a directory"},
-		{with(&rootfs.Inode{Mode: 0o644}), "d/f: mode 0644 is of no type"},
-		{named("a/b"), `a/b: no name`}, {named(".."), `..: no name`}, {named(""), "no name"}, {named(strings.Repeat("x", 256)), "no name"},
+		{with(&rootfs.Inode{Mode: 0o644}), "d/f: mode 0644 has no file type"},
+		{named("a/b"), `a/b: invalid file name`}, {named(".."), `..: invalid file name`}, {named(""), "invalid file name"}, {named(strings.Repeat("x", 256)), "invalid file name"},
 		{twice, "b: is a directory under two names, the other is a"},
 		{with(rootfs.Link("")), "d/f: symbolic link to 0 bytes"}, {with(rootfs.Link(strings.Repeat("x", 1024))), "d/f: symbolic link to 1024 bytes, limit is 1023"},
 		{with(late), "d/f: time"},
@@ -80,7 +80,7 @@ type unreadable int64
 func (u unreadable) Size() int64                       { return int64(u) }
 func (u unreadable) ReadAt([]byte, int64) (int, error) { return 0, errors.New("content was read") }
 
-// TestNothingUnwrittenIsRead fills what the plan leaves out with garbage, all but
+// TestNothingUnwrittenIsRead fills the gaps of a plan with garbage, all but
 // the log, which mkfs.xfs clears as well, and the rest of blocks that are in use.
 func TestNothingUnwrittenIsRead(t *testing.T) {
 	root := fit(randomTree(3))
@@ -154,7 +154,7 @@ func TestBound(t *testing.T) {
 		if seed%40 == 0 {
 			path := disktest.WriteSparse(t, img)
 			treetest.Judge(t, "xfs", path)
-			if os.Getuid() == 0 { // there is room to work in
+			if treetest.IsRoot(t) { // there is room to work in
 				dir, unmount := treetest.Mount(t, "xfs", path)
 				if err := os.WriteFile(dir+"/new", make([]byte, 1<<20), 0o644); err != nil {
 					t.Errorf("seed %d: %+v: %v", seed, o, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// generations are what the configuration files of mkfs.xfs say. (Those that
+// generations are the configuration files of mkfs.xfs. (Those that
 // come with xfsprogs 6.1 are not read by it: they have nrext64 in the wrong section.)
 var generations = map[Features]struct{ conf, metadata, inode string }{
 	LTS4_19: {"lts_4.19", "bigtime=0,inobtcount=0,reflink=0,rmapbt=0", "nrext64=0"},
@@ -20,8 +20,8 @@ var generations = map[Features]struct{ conf, metadata, inode string }{
 	LTS6_6:  {"lts_6.6", "bigtime=1,inobtcount=1,reflink=1,rmapbt=1", "nrext64=1"},
 }
 
-// TestSameAsMkfs compares what does not depend on the tree, and so geometry and
-// features, with what mkfs.xfs makes.
+// TestSameAsMkfs compares the metadata that does not depend on the tree, thus
+// geometry and features, with that of mkfs.xfs.
 func TestSameAsMkfs(t *testing.T) {
 	for _, o := range []Options{
 		{Size: MinSize}, {Size: MinSize, Features: LTS4_19}, {Size: 9*gib + 12345, Features: LTS5_10}, {Size: gib, SectorSize: 4096},
@@ -40,7 +40,7 @@ func TestSameAsMkfs(t *testing.T) {
 			img := mustFormat(t, rootfs.Dir(0o755), o)
 			for name, place := range map[string]struct {
 				off, size int64
-				but       [][2]int // from, to: what may differ
+				but       [][2]int // from, to: bytes that may differ
 			}{
 				// We always say that there are attributes, and that there are no quota inodes in the way of the kernel.
 				"superblock": {0, int64(geo.sector), [][2]int{{100, 102}, {160, 178}, {224, 228}, {232, 240}}},

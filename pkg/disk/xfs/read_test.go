@@ -13,11 +13,12 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/walk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestRead: what is formatted is read, to the last attribute.
+// TestRead reads the file systems of Format, and compares all metadata.
 func TestRead(t *testing.T) {
 	trees := cases()
 	for seed := range uint64(60) {
@@ -43,11 +44,9 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadKernel reads what mkfs.xfs made and the kernel wrote.
+// TestReadKernel reads a file system that mkfs.xfs made and the kernel wrote.
 func TestReadKernel(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	treetest.Root(t)
 	img := filepath.Join(t.TempDir(), "img")
 	if err := os.WriteFile(img, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -81,8 +80,8 @@ func TestReadKernel(t *testing.T) {
 	}
 }
 
-// TestReadUnclean reads what the kernel leaves where it is stopped: its log was
-// not replayed, and what stood in its place before is there.
+// TestReadUnclean reads a file system whose log was not replayed. Its older files
+// are there.
 func TestReadUnclean(t *testing.T) {
 	f, err := os.Open(treetest.Unclean(t, "xfs"))
 	if err != nil {
@@ -136,7 +135,7 @@ func extentOf(root []byte, maps ...mapping) {
 	}
 }
 
-// A hostile is what somebody may have made up, with the right checksums.
+// A hostile is damage with the right checksums.
 var hostile = []struct {
 	says string
 	make func(p patched, root []byte, ino uint64, n uint32)
@@ -153,7 +152,7 @@ var hostile = []struct {
 			if level > 0 {
 				be.PutUint16(b[6:], uint16(n))
 				for i := range mapMax {
-					be.PutUint64(b[bmbtHeadSize+mapMax*8+i*8:], freeBlock+level-1)
+					be.PutUint64(b[longHead+mapMax*8+i*8:], freeBlock+level-1)
 				}
 			}
 			seal(b, 64)
@@ -174,15 +173,15 @@ var hostile = []struct {
 		extentOf(root, mapping{0, freeBlock, 2})
 		emptyDir(p.at(freeBlock), freeBlock, ino+uint64(n))
 	}, 1},
-	{"no magic number", func(p patched, root []byte, ino uint64, n uint32) {
+	{"a block has the magic number", func(p patched, root []byte, ino uint64, n uint32) {
 		extentOf(root, mapping{0, freeBlock, 2})
 		b := p.at(freeBlock)
 		emptyDir(b, freeBlock, ino)
 		b[3] ^= byte(n)
 		seal(b, dirCRC)
 	}, 1},
-	{"there cannot be an entry \".\"", func(p patched, root []byte, _ uint64, n uint32) { localOf(root, ".", n) }, 131},
-	{"there cannot be an entry \"a/b\"", func(p patched, root []byte, _ uint64, n uint32) { localOf(root, "a/b", n) }, 131},
+	{"invalid entry \".\"", func(p patched, root []byte, _ uint64, n uint32) { localOf(root, ".", n) }, 131},
+	{"invalid entry \"a/b\"", func(p patched, root []byte, _ uint64, n uint32) { localOf(root, "a/b", n) }, 131},
 	{"groups of", func(p patched, _ []byte, _ uint64, n uint32) {
 		be.PutUint32(p.Head[88:], n)
 		seal(p.Head[:512], 224)
@@ -209,7 +208,8 @@ func localOf(root []byte, name string, ino uint32) {
 	copy(root[coreSize:], b)
 }
 
-// TestReadHostile: what was made up has an end, which is an error.
+// TestReadHostile has endless and impossible structures. Reading them ends with
+// an error.
 func TestReadHostile(t *testing.T) {
 	for i, c := range hostile {
 		p := small(t)
@@ -224,7 +224,7 @@ func TestReadHostile(t *testing.T) {
 		}
 	}
 	deep := rootfs.Dir(0o755)
-	if err := deep.Place(strings.Repeat("d/", maxPath/2+1)+"leaf", rootfs.Dir(0o755)); err != nil {
+	if err := deep.Place(strings.Repeat("d/", walk.Default.Path/2+1)+"leaf", rootfs.Dir(0o755)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Read(mustFormat(t, deep, options(MinSize))); err == nil || !strings.Contains(err.Error(), "a path of more than") {
@@ -248,23 +248,23 @@ func TestReadChecksums(t *testing.T) {
 	o := options(MinSize)
 	o.stride = 1
 	img := mustFormat(t, tree, o)
-	rd := &reader{r: img, inodes: map[uint64]*rootfs.Inode{}, claimed: map[uint64]bool{}}
-	root, err := rd.open()
-	if err == nil {
-		_, err = rd.inode(root, ".")
+	reads := &recorder{ReaderAt: img, blocks: map[int64]bool{}}
+	if _, err := Read(reads); err != nil {
+		t.Fatal(err)
 	}
+	root, err := (&reader{r: img}).open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := map[string]int64{"label": 108, "AGF": 512 + 20, "AGI": 1024 + 20, "AGFL": 1536 + 40, "root": int64(root)*inodeSize + 40}
 	magics := map[string]bool{}
-	for n := range rd.claimed {
+	for n := range reads.blocks {
 		b := make([]byte, 10)
-		if _, err := img.ReadAt(b, int64(n)*blockSize); err != nil {
+		if _, err := img.ReadAt(b, n*blockSize); err != nil {
 			t.Fatal(err)
 		}
 		magics[string(b[:4])], magics[string(b[8:])] = true, true
-		at[fmt.Sprint("block ", n)] = int64(n)*blockSize + 20
+		at[fmt.Sprint("block ", n)] = n*blockSize + 20
 	}
 	for _, magic := range []string{"BMA3", "XDD3", "XSLM", "XARM", "\x3e\xbe", "\x3b\xee"} {
 		if !magics[magic] {
@@ -316,6 +316,20 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A recorder keeps the numbers of the blocks that are read as a whole: those of
+// metadata.
+type recorder struct {
+	io.ReaderAt
+	blocks map[int64]bool
+}
+
+func (r *recorder) ReadAt(b []byte, off int64) (int, error) {
+	if len(b) == blockSize {
+		r.blocks[off/blockSize] = true
+	}
+	return r.ReaderAt.ReadAt(b, off)
 }
 
 // A damaged reader has some bits turned.

@@ -2,7 +2,6 @@ package xfs
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
@@ -58,7 +57,7 @@ func TestTall(t *testing.T) {
 	}
 	path := disktest.WriteSparse(t, img)
 	treetest.Judge(t, "xfs", path)
-	if os.Getuid() == 0 {
+	if treetest.IsRoot(t) {
 		treetest.Endure(t, "xfs", path, root)
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A node is an inode on its way to the disk.
+// A node is an inode with its number and its forks.
 type node struct {
 	in     *rootfs.Inode
-	path   string // the first of its names
+	path   string // its first name
 	parent *node
 	names  []string         // of a directory, in order
 	nodes  map[string]*node // of a directory
@@ -21,14 +21,14 @@ type node struct {
 
 	data, attr fork
 	format     uint8  // of the data fork
-	inline     []byte // content of a local data fork
-	attrInline []byte // and of a local attribute fork
+	inline     []byte // the data fork, if local
+	attrInline []byte // the attribute fork, if local
 }
 
-// A tree is all inodes, in the order in which they are numbered: breadth first.
+// A tree has all inodes in the order of their numbers: breadth first.
 type tree struct {
 	nodes []*node
-	bytes int64 // that everything takes at most
+	bytes int64 // upper bound of the space it takes
 }
 
 const (
@@ -37,11 +37,11 @@ const (
 	minTime = -1 << 31
 	maxTime = 1<<64/1_000_000_000 - 1<<31 - 1
 	maxLink = 1023
-	// The disk has 14 bits for the first, of which Linux reads these.
+	// The major number has 14 bits on disk. Linux reads 9 of them.
 	maxMajor, maxMinor = 1<<9 - 1, 1<<18 - 1
 )
 
-// scan finds out what there is, and refuses what has no place.
+// scan collects the inodes below root, and rejects those that XFS cannot hold.
 func scan(root *rootfs.Inode) (*tree, error) {
 	if !root.IsDir() {
 		return nil, fmt.Errorf("the root is not a directory")
@@ -77,7 +77,7 @@ func scan(root *rootfs.Inode) (*tree, error) {
 		for _, name := range n.names {
 			path := strings.TrimPrefix(n.path+"/"+name, "./")
 			if !rootfs.ValidName(name) || len(name) > maxName {
-				return nil, &rootfs.InodeError{Path: path, Inode: n.in.Children[name], Err: errors.New("no name for a file")}
+				return nil, &rootfs.InodeError{Path: path, Inode: n.in.Children[name], Err: errors.New("invalid file name")}
 			}
 			in := n.in.Children[name]
 			child := known[in]
@@ -106,7 +106,7 @@ func (n *node) fail(err error) error {
 	return &rootfs.InodeError{Path: n.path, Inode: n.in, Err: err}
 }
 
-// check refuses an inode that XFS cannot hold.
+// check returns an error for an inode that XFS cannot hold.
 func (n *node) check() error {
 	in := n.in
 	if t := in.MTime; t.Sec < minTime || t.Sec > maxTime || t.Nsec >= 1e9 {
@@ -126,19 +126,19 @@ func (n *node) check() error {
 			return fmt.Errorf("device %d:%d, limit is %d:%d", major, minor, maxMajor, maxMinor)
 		}
 	default:
-		return fmt.Errorf("mode %#o is of no type", in.Mode)
+		return fmt.Errorf("mode %#o has no file type", in.Mode)
 	}
 	return nil
 }
 
-// bound is how many bytes of blocks a node takes at most.
+// bound returns an upper bound of the bytes that the blocks of a node take.
 func (n *node) bound() int64 {
 	blocks := func(bytes, room int64) int64 { return (bytes + room - 1) / room }
 	var total int64
 	switch n.in.Type() {
 	case rootfs.ModeFile:
 		total = blocks(n.in.Size(), blockSize)
-		total += total / 100_000 // its extents, of at least 4,000 blocks but the last
+		total += total / 100_000 // its extents have at least 4,000 blocks, except the last
 	case rootfs.ModeLink:
 		if len(n.in.Target) > 200 {
 			total = 1
@@ -163,7 +163,7 @@ func (n *node) bound() int64 {
 		attrs += int64(len(a.name)) + 20
 	}
 	if attrs > 200 {
-		total += blocks(attrs, 900) + 2 // an entry may be as large as three quarters of a block
+		total += blocks(attrs, 900) + 2 // an entry takes up to three quarters of a block
 	}
 	return total * blockSize
 }

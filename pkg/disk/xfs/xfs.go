@@ -1,21 +1,34 @@
-// Package xfs makes XFS file systems.
+// Package xfs writes and reads XFS file systems.
 //
-// It makes version 5, with 4 KiB blocks and 512-byte inodes, and the [Features]
-// that mkfs.xfs had by default when a kernel was released. What is made is laid
-// out one after the other:
+// [Format] lays out version 5, with 4 KiB blocks and 512-byte inodes, and the
+// [Features] that mkfs.xfs had by default when a kernel was released. The result
+// is a plan: metadata is in memory, and the content of files is only referred to.
+// A device has allocation groups (AG):
 //
 //	AG 0   superblock, AGF, AGI, AGFL | roots of the trees | inodes | directories,
 //	       attributes, links | content of files | free
-//	AG n   the same with a copy of the superblock; the one in the middle has the
+//	AG n   the same with a copy of the superblock; the group in the middle has the
 //	       log behind the roots
 //
-// Left out are parent pointers and exchange of ranges, which mkfs.xfs has since
-// 6.18, quota inodes, which the kernel makes when it is asked for them, realtime
-// devices and other sizes of blocks.
+// Not supported are parent pointers and exchange of ranges, which mkfs.xfs has
+// since 6.18, quota inodes, which the kernel makes on demand, realtime devices and
+// other block sizes.
+//
+// The files of the package:
+//
+//	format.go                        on-disk structures
+//	tree.go, geometry.go, writer.go  the tree, the division of the device, placement
+//	inode.go, fork.go, da.go,        inodes, their extents, and the blocks of
+//	dir.go, attr.go                  directories and attributes
+//	ag.go, btree.go, rmap.go         headers and trees of allocation groups
+//	super.go, log.go                 the superblock and the log
+//	read*.go                         [Read]
+//
+// The code is our own because no Go library writes XFS; go-diskfs neither writes
+// nor reads it.
 //
 // The format is that of fs/xfs/libxfs/xfs_format.h and xfs_da_format.h of Linux,
-// see also "XFS Algorithms & Data Structures". All of it is big-endian but for
-// checksums.
+// see also "XFS Algorithms & Data Structures". It is big-endian, except checksums.
 package xfs
 
 import (
@@ -26,21 +39,21 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Options say how a file system is made.
+// Options are the properties of a file system.
 type Options struct {
 	Size       int64    // bytes; required, at least [MinSize]
 	Label      string   // at most 12 bytes
 	UUID       [16]byte // of the file system
 	SectorSize int      // 512 or 4096; zero means 512
-	Groups     int      // allocation groups; zero means as few as can be, at least 2
+	Groups     int      // allocation groups; zero means the fewest possible, at least 2
 	Features   Features // zero means those of Linux 6.1
 
-	stride uint64 // every so many blocks one stays free, for tests
+	stride uint64 // leave a gap after so many blocks: tests break files into pieces
 }
 
-// Features are what a kernel must know of to mount a file system. They have the
-// names of the configuration files lts_*.conf of mkfs.xfs: what was the default
-// when that long-term kernel was released.
+// Features are the features that a kernel must know to mount a file system. They
+// have the names of the configuration files lts_*.conf of mkfs.xfs, which hold the
+// defaults at the release of that long-term kernel.
 type Features int
 
 // All have checksums, free inode trees and sparse inodes.
@@ -57,7 +70,7 @@ func (f Features) reflink() bool    { return f != LTS4_19 }
 func (f Features) rmapbt() bool     { return f == LTS6_6 }
 func (f Features) nrext64() bool    { return f == LTS6_6 }
 
-// roots is how many trees each allocation group has.
+// roots returns the number of trees of an allocation group.
 func (f Features) roots() uint64 {
 	n := uint64(4) // bnobt, cntbt, inobt, finobt
 	if f.rmapbt() {
@@ -69,13 +82,12 @@ func (f Features) roots() uint64 {
 	return n
 }
 
-// MinSize is the least size in bytes of a file system, as for mkfs.xfs.
+// MinSize is the least size of a file system in bytes, that of mkfs.xfs.
 const MinSize = 300 << 20
 
 const (
 	blockSize   = 4096
 	inodeSize   = 512
-	coreSize    = 176 // of an inode
 	forkRoom    = inodeSize - coreSize
 	chunkInodes = 64
 	chunkBlocks = chunkInodes * inodeSize / blockSize
@@ -85,8 +97,8 @@ var errTooSmall = errors.New("too small")
 
 // Format lays out the tree below root. It reads no file content.
 //
-// All times of an inode are its MTime. When the tree does not fit, the error
-// says how many bytes it needs.
+// All times of an inode are its MTime. If the tree does not fit, the error names
+// the size that it needs.
 func Format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 	t, err := scan(root)
 	if err != nil {
@@ -94,7 +106,7 @@ func Format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 	}
 	img, err := t.format(o)
 	if errors.Is(err, errTooSmall) {
-		err = fmt.Errorf("%s are too small: need %s", rootfs.Bytes(o.Size), rootfs.Bytes(t.size(o.Features)))
+		err = fmt.Errorf("size of %s is too small, need %s", rootfs.Bytes(o.Size), rootfs.Bytes(t.size(o.Features)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("xfs: %w", err)
@@ -102,9 +114,9 @@ func Format(root *rootfs.Inode, o Options) (*disk.Image, error) {
 	return img, nil
 }
 
-// Size returns how many bytes a file system of some features needs at most for
-// the tree below root, with what the kernel reserves for its own trees and
-// little room for anything else.
+// Size returns an upper bound of the bytes that a file system of some features
+// needs for the tree below root. It includes the blocks that the kernel reserves
+// for its own trees, and little room for anything else.
 func Size(root *rootfs.Inode, f Features) (int64, error) {
 	t, err := scan(root)
 	if err != nil {
@@ -113,8 +125,8 @@ func Size(root *rootfs.Inode, f Features) (int64, error) {
 	return t.size(f), nil
 }
 
-// reserve is what the kernel keeps to itself of a file system, so that its
-// trees can grow: of one that is fuller nothing can be used.
+// reserve returns the bytes that the kernel reserves for its trees to grow. A
+// file system with less free space cannot be written to.
 func (f Features) reserve(size int64) int64 {
 	if f.rmapbt() {
 		return 32<<20 + size/45
@@ -122,8 +134,7 @@ func (f Features) reserve(size int64) int64 {
 	return 26<<20 + size/100
 }
 
-// size is an upper bound: blocks are counted as if each file of a directory
-// had a directory block of its own to end in.
+// size returns an upper bound of the bytes that a file system needs for the tree.
 func (t *tree) size(f Features) int64 {
 	need := t.bytes + 1<<20
 	size := int64(MinSize)

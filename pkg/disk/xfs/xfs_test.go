@@ -68,7 +68,7 @@ func cases() []treetest.Case {
 	return all
 }
 
-// fit takes out of a tree what XFS cannot hold: its links and devices have
+// fit removes inodes that XFS cannot hold from a tree: its links and devices have
 // lower limits than those of ext4.
 func fit(root *rootfs.Inode) *rootfs.Inode {
 	for _, in := range root.Walk() {
@@ -118,7 +118,7 @@ func TestRandom(t *testing.T) {
 				}
 				path := disktest.WriteSparse(t, img)
 				treetest.Judge(t, "xfs", path)
-				if os.Getuid() == 0 && (seed/4)%*every == 0 {
+				if (seed/4)%*every == 0 && treetest.IsRoot(t) {
 					treetest.Endure(t, "xfs", path, shown(t, root, o.Features))
 				}
 				os.Remove(path)
@@ -185,7 +185,7 @@ func (n *node) forms() (forms []string) {
 	return forms
 }
 
-// randomTree is a random tree with, now and then, what makes large directories
+// randomTree is a random tree that sometimes has large directories
 // and attributes.
 func randomTree(seed uint64) *rootfs.Inode {
 	root := treetest.Random(seed)
@@ -247,7 +247,7 @@ func TestSizes(t *testing.T) {
 			path := disktest.WriteSparse(t, mustFormat(t, root, o))
 			treetest.Judge(t, "xfs", path)
 			switch {
-			case os.Getuid() != 0:
+			case !treetest.IsRoot(t):
 			case o.Size < 10*gib:
 				treetest.Endure(t, "xfs", path, root)
 			default: // to fill it would take too long
@@ -270,7 +270,8 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestSize: what Size says is enough, and not much more than that.
+// TestSize has trees at the size that Size returns: it is enough, and not much too
+// large.
 func TestSize(t *testing.T) {
 	trees := cases()
 	for seed := range uint64(50) {

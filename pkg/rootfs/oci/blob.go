@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"sort"
@@ -24,7 +25,7 @@ type Layer struct {
 	pack   *os.File
 	base   int64 // where the pack begins in that file
 	once   sync.Once
-	pieces []layer.Content // for TarOff
+	pieces []layer.Content // for Source
 }
 
 // Blob returns a piece of the pack: the content of an object or entry, whose
@@ -96,16 +97,34 @@ func (b Blob) File() (*os.File, int64) {
 	return b.Layer.pack, b.Layer.base + b.Off
 }
 
-// TarOff returns where the content is in the layer's tar, or -1 if it is not
-// in one piece there.
-func (b Blob) TarOff() int64 {
+// Section returns a part of the content. See [rootfs.Section].
+func (b Blob) Section(off, n int64) rootfs.Blob {
+	if off < 0 || n < 0 || n > b.Len-off {
+		panic(fmt.Sprintf("oci: section %d+%d of a blob of %d bytes", off, n, b.Len))
+	}
+	if n == 0 {
+		return Blob{}
+	}
+	return Blob{b.Layer, b.Off + off, n}
+}
+
+// Overlaps reports whether both blobs share bytes of a layer. See [rootfs.SameBlob].
+func (b Blob) Overlaps(other rootfs.Blob) bool {
+	o, ok := other.(Blob)
+	return ok && b.Layer != nil && b.Layer == o.Layer && b.Off < o.Off+o.Len && o.Off < b.Off+b.Len
+}
+
+// Source returns the digest of the layer's blob, and the offset of the content in
+// the layer's tar. It reports false for content that is not contiguous in the tar:
+// that of a sparse file. See [rootfs.SourceOf].
+func (b Blob) Source() (layer string, off int64, ok bool) {
 	if b.Layer == nil {
-		return -1
+		return "", 0, false
 	}
 	all := b.Layer.contents()
 	i := sort.Search(len(all), func(i int) bool { return all[i].Off+all[i].Size > b.Off })
 	if i == len(all) || all[i].Off > b.Off || all[i].TarOff < 0 {
-		return -1
+		return "", 0, false
 	}
-	return all[i].TarOff + b.Off - all[i].Off
+	return b.Layer.Digest.String(), all[i].TarOff + b.Off - all[i].Off, true
 }

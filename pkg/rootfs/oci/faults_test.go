@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // TestFaults pulls images with one thing wrong.
@@ -328,7 +329,7 @@ func TestHangUp(t *testing.T) {
 func TestFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("mounting a small device: %v", err)
+		treetest.Missing(t, "OHP_TOOLS", "mounting a small device: "+err.Error())
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
 	m := newImage(tarball(file{"etc/a", noise(10, 2<<20)}))

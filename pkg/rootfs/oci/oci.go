@@ -43,12 +43,15 @@
 // synced to the disk: after a crash of the machine a file that was not written
 // is damaged. The cache may be deleted at any time, whole or in part.
 //
-// With a policy an image must be signed as that wants, by an OpenPGP or a
-// sigstore key, before anything but its manifest is fetched and anything is
-// stored; signatures are not kept, so to look for them needs the network. Without one signatures are not looked at: what is pulled is what the
-// digest names, whoever made it. Certificates and transparency logs are not
-// understood: a policy that demands them forbids the image. Docker schema 1, encrypted layers, layers that are not in the registry, and
-// digests other than SHA-256 are refused.
+// With a policy, an image must be signed as containers-policy.json(5) demands, before
+// anything but its manifest is fetched and anything is stored. The verdict is that of
+// podman's own code, which needs the build tag containers_image_openpgp; a program
+// that was built without it rejects every image if there is a policy. Signatures are
+// not kept, so a policy that demands them needs the network. Without a policy the
+// digest in the reference is the only check.
+//
+// Docker schema 1, encrypted layers, layers that are not in the registry, and digests
+// other than SHA-256 are rejected.
 package oci
 
 import (

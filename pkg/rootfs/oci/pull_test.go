@@ -485,16 +485,27 @@ func TestBlob(t *testing.T) {
 		}
 		blob := b.(Blob)
 		if e.Size == 0 {
-			if f, _ := blob.File(); f != nil || blob.TarOff() != -1 {
+			if f, _ := blob.File(); f != nil {
 				t.Errorf("%s: empty content has a place", e.Name)
+			}
+			if from, ok := rootfs.SourceOf(b); ok {
+				t.Errorf("%s: empty content is at %+v", e.Name, from)
 			}
 			continue
 		}
-		if got := plain[blob.TarOff():][:e.Size]; string(got) != string(data) {
-			t.Errorf("%s: tar at %d has %.20q", e.Name, blob.TarOff(), got)
+		from, ok := rootfs.SourceOf(b)
+		if got := plain[from.Off:][:e.Size]; !ok || from.Layer != l.Digest.String() || string(got) != string(data) {
+			t.Errorf("%s: %+v has %.20q", e.Name, from, got)
 		}
-		if part := (Blob{l, e.Off + 1, e.Size - 1}); e.Size > 1 && part.TarOff() != blob.TarOff()+1 {
-			t.Errorf("%s: second byte is at %d in the tar", e.Name, part.TarOff())
+		if e.Size > 1 {
+			part := rootfs.Section(b, 1, e.Size-1)
+			want := rootfs.Source{Layer: from.Layer, Off: from.Off + 1}
+			if second, ok := rootfs.SourceOf(part); !ok || second != want || part != l.Blob(e.Off+1, e.Size-1) {
+				t.Errorf("%s: second byte is at %+v, want %+v", e.Name, second, want)
+			}
+			if !rootfs.SameBlob(part, b) || !rootfs.SameBlob(b, part) || rootfs.SameBlob(part, rootfs.Section(b, 0, 1)) {
+				t.Errorf("%s: its section is not recognized", e.Name)
+			}
 		}
 		f, off := blob.File()
 		again := make([]byte, e.Size)

@@ -136,14 +136,22 @@ func (s *source) located(err error) error {
 	return err
 }
 
-// policy reads the policy, if there is to be one, and returns what checks an
-// image with it once its manifest is known. A policy that forbids the image
-// whatever it is, forbids it at once.
+// policy returns the check of an image against the policy, if there is one. The
+// check needs the manifest of the image. A policy that rejects every image of the
+// name is an error at once.
 func (s *source) policy() (func(ctx context.Context, img *Image, isInstance bool) error, error) {
 	if s.o.Policy == "" {
 		return func(context.Context, *Image, bool) error { return nil }, nil
 	}
-	p, err := readPolicy(s.o.Policy)
+	text, err := os.ReadFile(s.o.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	judge, err := newJudge(text)
+	if err != nil {
+		return nil, fmt.Errorf("policy %s: %w", s.o.Policy, err)
+	}
+	p, err := parsePolicy(text, s.o.Policy)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +163,10 @@ func (s *source) policy() (func(ctx context.Context, img *Image, isInstance bool
 		return nil, err
 	}
 	return func(ctx context.Context, img *Image, isInstance bool) error {
-		return p.allow(ctx, s, subj, img, isInstance)
+		if err := judge.verify(ctx, s, img, isInstance); err != nil {
+			return p.refuse(subj, explain(err))
+		}
+		return nil
 	}, nil
 }
 
@@ -300,10 +311,14 @@ func remoteBlob(ctx context.Context, src imageSource, info types.BlobInfo, idle 
 
 // patience is for requests that are answered with little.
 func (s *source) patience(ctx context.Context) (context.Context, func(error) error) {
+	return s.patienceFor(ctx, s.o.IdleTimeout)
+}
+
+func (s *source) patienceFor(ctx context.Context, limit time.Duration) (context.Context, func(error) error) {
 	if s.ref.transport != "docker" {
 		return ctx, func(err error) error { return err }
 	}
-	return patience(ctx, s.o.IdleTimeout)
+	return patience(ctx, limit)
 }
 
 // explain gives errors of containers/image the kind that they have.

@@ -23,7 +23,7 @@ func TestMatchpathcon(t *testing.T) {
 			if testing.Short() && name != "fedora" {
 				t.Skip("-short asks about one policy")
 			}
-			files := policyFiles(t, filepath.Join(vectors(t), "policy", name))
+			files := policyFiles(t, filepath.Join(treetest.Vectors(t, "selinux"), "policy", name))
 			paths := madeUp(t, files, rand.New(rand.NewPCG(uint64(seed), 0)), 17_000)
 			if name == "debian" {
 				paths["file"] = append(paths["file"], machineFiles(t)...)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // tree returns an operating system tree with a policy of the given files.
@@ -217,18 +218,6 @@ func TestLabel(t *testing.T) {
 	}
 }
 
-// vectors returns the directory of vectors that stands beside the checkout.
-func vectors(t testing.TB) string {
-	dir := os.Getenv("OHP_VECTORS")
-	if dir == "" {
-		dir = "../../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "selinux")); err != nil {
-		t.Skip("the policies of real distributions are not here; OHP_VECTORS names the directory that has them")
-	}
-	return filepath.Join(dir, "selinux")
-}
-
 // policyFiles returns the files of a real policy, by their plain names.
 func policyFiles(t testing.TB, dir string) map[string]string {
 	t.Helper()
@@ -294,7 +283,7 @@ func check(t *testing.T, p *Policy, kind, name, want string) {
 }
 
 func TestVectors(t *testing.T) {
-	dir := vectors(t)
+	dir := treetest.Vectors(t, "selinux")
 	for _, name := range []string{"debian", "fedora", "rhcos"} {
 		t.Run(name, func(t *testing.T) {
 			p := mustLoad(t, tree(t, policyFiles(t, filepath.Join(dir, "policy", name))))
@@ -321,9 +310,9 @@ func TestVectors(t *testing.T) {
 // BenchmarkLookup looks 30,000 paths up, the number of files of a system,
 // with a policy that no expression of is compiled yet.
 func BenchmarkLookup(b *testing.B) {
-	files := policyFiles(b, filepath.Join(vectors(b), "policy/fedora"))
+	files := policyFiles(b, filepath.Join(treetest.Vectors(b, "selinux"), "policy/fedora"))
 	var paths []string
-	rows(b, filepath.Join(vectors(b), "fedora.tsv"), func(f []string) {
+	rows(b, filepath.Join(treetest.Vectors(b, "selinux"), "fedora.tsv"), func(f []string) {
 		for i := range 12 {
 			paths = append(paths, fmt.Sprintf("%s%d", f[1], i))
 		}

@@ -22,9 +22,7 @@ import (
 // so, and returns where. The test must be root's.
 func Mount(t testing.TB, kind, path string, options ...string) (dir string, unmount func()) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("not root: the kernel mounts nothing for us")
-	}
+	Root(t)
 	dir = t.TempDir()
 	if kind == "xfs" {
 		options = append(options, "nouuid") // several tests have one of the same

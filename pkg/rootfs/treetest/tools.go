@@ -1,10 +1,12 @@
 package treetest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -39,14 +41,100 @@ func Newer(t testing.TB, name string) string {
 
 // FindNewer is Newer for who can do without: it returns an empty path.
 func FindNewer(name string) string {
-	for dir := "."; ; dir = filepath.Join("..", dir) {
+	out, _ := exec.Command(filepath.Join(checkout(), "ci/fixture/newer"), name).Output()
+	return strings.TrimSpace(string(out))
+}
+
+// checkout returns the folder of the project, as seen from the folder of a test.
+func checkout() string {
+	dir := "."
+	for len(dir) < 64 {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			out, _ := exec.Command(filepath.Join(dir, "ci/fixture/newer"), name).Output()
-			return strings.TrimSpace(string(out))
-		} else if len(dir) > 64 {
-			return ""
+			break
 		}
+		dir = filepath.Join("..", dir)
 	}
+	return dir
+}
+
+// Root skips a test, or fails it where OHP_TOOLS says that tools are required,
+// unless the test is root's.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Missing(t, "OHP_TOOLS", "not root: this test mounts file systems, or sets owners and labels; run it as root")
+	}
+}
+
+// IsRoot reports whether the test is root's, for a part of a test that only root
+// can do. It fails the test where OHP_TOOLS says that tools are required, and tells
+// it of the missing part elsewhere.
+func IsRoot(t testing.TB) bool {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return true
+	}
+	const why = "not root: a part of this test mounts file systems; run it as root"
+	if os.Getenv("OHP_TOOLS") == "required" {
+		t.Fatal(why)
+	}
+	t.Log(why)
+	return false
+}
+
+// Unprivileged runs the test again as a user without privileges if it is root's,
+// and reports whether the rest of it is for this process.
+func Unprivileged(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return true
+	}
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "ohp-nobody-") // the folders of t are root's
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "test")
+	if out, err := exec.Command("cp", self, program).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env, cmd.Dir = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "XDG_RUNTIME_DIR="), dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("as nobody: %v\n%s", err, out)
+	}
+	return false
+}
+
+// Vectors returns a folder of what real systems have, which is not part of the
+// project: policies of distributions may not be copied into it. OHP_VECTORS names
+// the folder above it, else it is ../shared/vectors beside the checkout. The test
+// is skipped where OHP_VECTORS is "none". Where it is unset and the folder is not
+// there, the test is skipped too, or fails if OHP_TOOLS says that tools are required.
+func Vectors(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("OHP_VECTORS")
+	if dir == "none" {
+		t.Skipf("OHP_VECTORS is none: not compared with %s of real systems", name)
+	}
+	if dir == "" {
+		dir = filepath.Join(checkout(), "../shared/vectors")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		Missing(t, "OHP_TOOLS", fmt.Sprintf("%v: OHP_VECTORS names the folder that has %s of real systems, or is none", err, name))
+	}
+	return path
 }
 
 // Missing skips a test visibly, or fails it where the environment says that

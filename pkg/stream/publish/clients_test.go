@@ -126,9 +126,7 @@ func TestOtherRegistry(t *testing.T) {
 func TestPodman(t *testing.T) {
 	t.Parallel()
 	podman := treetest.Tool(t, "podman")
-	if os.Geteuid() != 0 {
-		treetest.Missing(t, "OHP_TOOLS", "podman image mount is for root")
-	}
+	treetest.Root(t) // for podman image mount
 	reg := registrytest.Start(t, registrytest.Debian, "")
 	dir, store := t.TempDir(), t.TempDir()
 	disks := images("x86_64", 1<<20)[:2]

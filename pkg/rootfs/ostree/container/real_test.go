@@ -33,7 +33,7 @@ func newRealImport(t *testing.T) *realImport {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Chown(probe, 1, 2), unix.Lsetxattr(probe, selinux.Xattr, []byte("x\x00"), 0)); err != nil {
-		treetest.Missing(t, "OHP_ROOT", "only root can have ostree check out files: "+err.Error())
+		treetest.Missing(t, "OHP_TOOLS", "only root can have ostree check out files: "+err.Error())
 	}
 	r.ostree("init", "--mode=bare")
 	return r

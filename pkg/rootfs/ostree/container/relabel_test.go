@@ -21,6 +21,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // reads counts reads of content by what was read.
@@ -251,15 +252,11 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// distribution returns the file contexts of Fedora, or a small policy's.
+// distribution returns the file contexts of Fedora.
 func distribution(b *testing.B) string {
-	dir := os.Getenv("OHP_VECTORS")
-	if dir == "" {
-		dir = "../../../../../shared/vectors"
-	}
-	packed, err := os.ReadFile(filepath.Join(dir, "selinux/policy/fedora/file_contexts.gz"))
+	packed, err := os.ReadFile(filepath.Join(treetest.Vectors(b, "selinux"), "policy/fedora/file_contexts.gz"))
 	if err != nil {
-		return policyEntries()[3].body
+		b.Fatal(err)
 	}
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {

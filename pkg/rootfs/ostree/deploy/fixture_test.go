@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // fixture returns the reference of the tiny operating system.
@@ -19,10 +19,7 @@ func fixture(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("../../../../ci/fixture/ref", "--cached", "tiny-base").Output()
 	if err != nil {
-		if os.Getenv("OHP_FIXTURE") == "required" {
-			t.Fatalf("fixture tiny-base: %v", err)
-		}
-		t.Skip("fixture tiny-base is not built (make fixture)")
+		treetest.Missing(t, "OHP_FIXTURE", "fixture tiny-base is not built (make fixture): "+err.Error())
 	}
 	return strings.TrimSpace(string(out))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // TestOstree writes a deployment to a directory, and asks the real ostree what
@@ -33,19 +34,15 @@ func TestOstree(t *testing.T) {
 // sysroot returns a directory that deployments can be written to.
 func sysroot(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("ostree"); err != nil {
-		if os.Getenv("OHP_TOOLS") == "required" {
-			t.Fatal("ostree is not installed")
-		}
-		t.Skip("ostree is not installed")
-	}
+	treetest.Tool(t, "ostree")
+	treetest.Root(t)
 	dir := t.TempDir()
 	probe := filepath.Join(dir, "probe")
 	if err := os.WriteFile(probe, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if os.Getuid() != 0 || unix.Lsetxattr(probe, "security.selinux", []byte(selinuxContext("usr_t")), 0) != nil {
-		t.Skip("owners and labels can be set by root only")
+	if err := unix.Lsetxattr(probe, "security.selinux", []byte(selinuxContext("usr_t")), 0); err != nil {
+		treetest.Missing(t, "OHP_TOOLS", "setting an SELinux label: "+err.Error())
 	}
 	if err := os.Remove(probe); err != nil {
 		t.Fatal(err)

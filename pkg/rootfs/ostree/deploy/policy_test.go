@@ -10,21 +10,15 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // realPolicy returns a system with the policy of a distribution.
 func realPolicy(t *testing.T, name string) *rootfs.Inode {
 	t.Helper()
-	dir := os.Getenv("OHP_VECTORS")
-	if dir == "" {
-		dir = "../../../../../shared/vectors"
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "selinux/policy", name, "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Skip("the policies of real distributions are not here; OHP_VECTORS names the directory that has them")
+	files, err := filepath.Glob(filepath.Join(treetest.Vectors(t, "selinux"), "policy", name, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("policy of %s: %d files, %v", name, len(files), err)
 	}
 	root := system(t, "/x a:b:c:d\n")
 	contexts := root.Lookup("usr/etc/selinux/targeted/contexts/files")

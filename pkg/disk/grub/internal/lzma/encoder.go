@@ -40,13 +40,13 @@ func (s state) match() state    { return s.after(7, 10) }
 func (s state) rep() state      { return s.after(8, 11) }
 func (s state) shortRep() state { return s.after(9, 11) }
 
-// A source says what a step copies: literal for nothing, below 4 from one of
-// the latest distances, else from the distance that is 4 less.
+// A source is the origin of the bytes of a step: literal for none, below 4 one of
+// the latest distances, else the distance 4 less than the source.
 type source int
 
 const literal source = -1
 
-// reps is how many of the latest distances have a source of their own.
+// reps is the number of latest distances with a source of their own.
 const reps = 4
 
 func (s state) step(from source) state {
@@ -56,13 +56,13 @@ func (s state) step(from source) state {
 	return s.match()
 }
 
-// A step is encoded in one piece.
+// A step is a literal, a match or a repetition.
 type step struct {
 	length int
 	from   source
 }
 
-// latest are the distances that were used last, the newest first.
+// latest are the distances used last, the newest first.
 type latest [reps]int
 
 func (l latest) use(from source) latest {
@@ -77,13 +77,13 @@ func (l latest) use(from source) latest {
 	return l
 }
 
-// lengths is the statistics of lengths.
+// lengths are the statistics of lengths.
 type lengths struct {
 	choice, choice2 prob
 	low, mid        [positions][8]prob
 	high            [256]prob
 	prices          [positions][niceLen - 1]price // for lengths up to niceLen
-	countdown       [positions]int                // until the prices are computed anew
+	countdown       [positions]int                // until the next computation of prices
 }
 
 func (l *lengths) init() {
@@ -131,7 +131,7 @@ func (l *lengths) encode(r *rangeEncoder, length, position int) {
 
 func (l *lengths) price(length, position int) price { return l.prices[position][length-minLen] }
 
-// slot returns the upper two bits of a distance and how many bits are below.
+// slot returns the upper two bits of a distance and the number of bits below.
 func slot(distance int) int {
 	if distance < 4 {
 		return distance
@@ -140,14 +140,14 @@ func slot(distance int) int {
 	return 2*n + distance>>(n-1)&1
 }
 
-// footer returns how many bits of a distance a slot leaves open, and the first
-// distance in it.
+// footer returns the number of bits of a distance below its slot, and the first
+// distance of the slot.
 func footer(slot int) (bits, base int) {
 	bits = slot/2 - 1
 	return bits, (2 | slot&1) << bits
 }
 
-// distances is the statistics of distances, which depend on the length of the
+// distances are the statistics of distances, which depend on the length of the
 // match.
 type distances struct {
 	slots [4][64]prob
@@ -202,7 +202,7 @@ func (d *distances) updateAlign() {
 	d.alignUsed = 0
 }
 
-// class returns which statistics matches of a length have.
+// class returns the index of the statistics for matches of a length.
 func class(length int) int { return min(length-minLen, 3) }
 
 func (d *distances) price(distance, length int) price {
@@ -228,11 +228,11 @@ func (d *distances) encode(r *rangeEncoder, distance, length int) {
 	d.used++
 }
 
-// encoder is the statistics of everything else, and what was encoded so far.
+// encoder has all other statistics, and the output so far.
 type encoder struct {
 	finder
 	rangeEncoder
-	at    int // what is encoded next
+	at    int // position of the next step
 	state state
 	reps  latest
 
@@ -247,14 +247,14 @@ type encoder struct {
 	repLength lengths
 	distances distances
 
-	plan   []step // what is to be encoded, the last first
+	plan   []step // steps to encode, the last first
 	nodes  [maxNodes]node
-	peeked bool // the position was looked at already, and the longest match is peekedLen long
+	peeked bool // the matches at the position are known, the longest has peekedLen bytes
 	peek   int
 }
 
 // Encode compresses data to a bare stream without end mark, with lc=3, lp=0,
-// pb=2 and a window of 64 KiB. It makes the same choices as GRUB's encoder.
+// pb=2 and a window of 64 KiB. The bytes are those of the encoder of GRUB.
 func Encode(data []byte) []byte {
 	e := &encoder{finder: finder{data: data}, rangeEncoder: newRangeEncoder()}
 	for i := range e.literals {
@@ -276,7 +276,7 @@ func Encode(data []byte) []byte {
 	}
 	for e.at < len(data) {
 		e.encode(e.next())
-		if e.at == e.pos { // prices stay as they are while a plan is followed
+		if e.at == e.pos { // prices do not change within a plan
 			if e.distances.used >= 128 {
 				e.distances.update()
 			}
@@ -298,7 +298,7 @@ func (e *encoder) literalProbs(at int) []prob {
 }
 
 // literalBits calls visit with the statistics of each bit of a byte. After a
-// match they depend on the byte that would have continued it.
+// match they depend on the byte that follows the source of the match.
 func literalBits(p []prob, s state, b, matched byte, visit func(p *prob, bit int)) {
 	symbol, expected := 1, 0
 	if !s.isLiteral() {
@@ -319,7 +319,7 @@ func (e *encoder) literalPrice(s state, at int, matched byte) (sum price) {
 	return sum
 }
 
-// encode encodes a step and moves behind it.
+// encode encodes a step and advances by its length.
 func (e *encoder) encode(st step) {
 	r, s, position := &e.rangeEncoder, e.state, e.at%positions
 	switch {
@@ -370,7 +370,7 @@ func (e *encoder) encodeRep(st step, s state, position int) {
 	e.state = s.rep()
 }
 
-// repPrice returns the price of saying which of the latest distances is used.
+// repPrice returns the price of the index of one of the latest distances.
 func (e *encoder) repPrice(from source, s state, position int) price {
 	switch from {
 	case 0:

@@ -3,31 +3,31 @@ package lzma
 import "hash/crc32"
 
 const (
-	window    = 1 << 16 // how far back a match may be
-	niceLen   = 32      // matches of this length are taken without looking on
-	maxDepth  = 32      // nodes of a tree that are visited in search of a match
+	window    = 1 << 16 // the largest distance of a match
+	niceLen   = 32      // matches of this length end the search
+	maxDepth  = 32      // nodes of a tree that a search visits
 	maxLen    = 273
 	hash2Bits = 10
 	hashBits  = 16
 )
 
-// A match is text that was there before.
+// A match is an earlier occurrence of the same bytes.
 type match struct {
 	length   int
-	distance int // zero is the byte before
+	distance int // zero means the byte before
 }
 
-// A finder finds earlier text by binary trees, one for each hash of four bytes,
-// in which earlier positions are sorted by their text. Positions in the tables
-// are one more than in the data; zero is none.
+// A finder finds matches in binary trees, one for each hash of four bytes. A tree
+// has earlier positions in the order of the bytes that follow. Positions in the
+// tables are one more than in the data; zero means no position.
 type finder struct {
 	data    []byte
-	pos     int // what is looked at next
+	pos     int // next position
 	heads2  [1 << hash2Bits]int
 	heads3  [1 << hashBits]int
 	heads4  [1 << hashBits]int
 	nodes   [window + 1][2]int // the positions with smaller and with larger text
-	matches []match            // found last, longer and longer
+	matches []match            // of the last position, by increasing length
 }
 
 func (f *finder) remaining() int { return len(f.data) - f.pos }
@@ -35,8 +35,8 @@ func (f *finder) remaining() int { return len(f.data) - f.pos }
 // within reports whether a position is in the window.
 func (f *finder) within(head int) bool { return head != 0 && f.pos+1-head <= window }
 
-// common returns how many bytes at a position equal those at an earlier one, at
-// least the given number and at most limit.
+// common returns the number of equal bytes at a position and at an earlier one,
+// from a number that is known to be equal up to limit.
 func (f *finder) common(at, distance, least, limit int) int {
 	for least < limit && f.data[at+least] == f.data[at+least-1-distance] {
 		least++
@@ -44,8 +44,8 @@ func (f *finder) common(at, distance, least, limit int) int {
 	return least
 }
 
-// find moves on by a position after collecting matches for it. It returns the
-// length of the longest.
+// find collects the matches of a position, advances by one, and returns the length
+// of the longest match.
 func (f *finder) find() int {
 	at := f.pos
 	f.matches = f.matches[:0]

@@ -1,11 +1,11 @@
-// Package lzma compresses as GRUB does: for the same input, the output has the
-// same bytes. Of many valid streams a test of Fedora CoreOS accepts only that
-// one as GRUB's own.
+// Package lzma compresses like GRUB: for the same input, the output has the same
+// bytes. Many streams are valid, but a test of Fedora CoreOS compares the bytes
+// with those of GRUB, so that no other encoder can replace this one.
 //
-// The format is LZMA as in the specification of the LZMA SDK. GRUB's encoder is
-// that SDK's of version 4.58 with its defaults: binary trees find matches, and
-// a search for the cheapest way through them looks ahead until the next long
-// match. Details that the specification leaves open, such as how often prices are
-// computed anew and which of two equally cheap ways is taken, follows it too.
+// The format is LZMA of the specification of the LZMA SDK. The encoder of GRUB is
+// that of the SDK, version 4.58, with its defaults: binary trees find matches, and
+// a search for the cheapest sequence looks ahead until the next long match. The
+// package also follows it in details that the specification leaves open, such as
+// the age of prices and the choice between two equally cheap sequences.
 // See grub-core/lib/LzmaEnc.c and grub-core/lib/LzFind.c of GRUB.
 package lzma

@@ -41,9 +41,9 @@ func check(t *testing.T, data []byte) {
 	}
 }
 
-// TestEncode decodes what was encoded: short ends, long matches, distances at
-// the end of the window, and noise. That the bytes are GRUB's is a test of
-// package grub, which has GRUB.
+// TestEncode encodes and decodes short inputs, long matches, distances at the end
+// of the window, and noise. A test of package grub compares the bytes with those of
+// GRUB.
 func TestEncode(t *testing.T) {
 	text := []byte(strings.Repeat("It was the best of times, it was the worst of times; ", 40))
 	for n := range 70 {
@@ -80,7 +80,7 @@ func TestEncode(t *testing.T) {
 	check(t, make([]byte, 300000))
 }
 
-// TestRatio has text that is worth compressing.
+// TestRatio compresses text.
 func TestRatio(t *testing.T) {
 	text := strings.Repeat("The quick brown fox jumps over the lazy dog. ", 100)
 	if n := len(Encode([]byte(text))); n > 100 {

@@ -1,11 +1,11 @@
 package lzma
 
-// maxNodes is how far a plan looks ahead.
+// maxNodes is the number of positions that a plan looks ahead.
 const maxNodes = 1 << 12
 
-// A node is a position ahead of the encoder, and the cheapest way to it that is
-// known. Its last step begins at prev. A literal may be before that, and a step
-// before the literal: together they are one alternative.
+// A node is a position ahead of the encoder, with the cheapest known way to it. The
+// last step of the way begins at prev. A literal may precede it, and a step the
+// literal: together they are one alternative.
 type node struct {
 	price price
 	state state
@@ -49,8 +49,8 @@ func (e *encoder) look() int {
 	return e.find()
 }
 
-// think plans the steps from the position of the encoder, up to where the ways
-// join or a long match begins.
+// think plans the steps from the position of the encoder to the next position where
+// all ways join or a long match begins.
 func (e *encoder) think() {
 	available := e.remaining()
 	longest := e.look()
@@ -124,14 +124,14 @@ func (e *encoder) think() {
 	e.explore(end)
 }
 
-// offer takes a way to a node if it is cheaper.
+// offer replaces the way to a node by a cheaper one.
 func (e *encoder) offer(to int, n node) {
 	if n.price < e.nodes[to].price {
 		e.nodes[to] = n
 	}
 }
 
-// explore goes on from node to node, until it comes to the last.
+// explore extends the ways from each node, in order.
 func (e *encoder) explore(end int) {
 	for cur := 1; ; cur++ {
 		if cur == end {
@@ -176,8 +176,8 @@ func (e *encoder) arrive(cur int) {
 	}
 }
 
-// leave offers ways from a node, and returns the last node that one leads to.
-// There are available bytes from it on.
+// leave offers ways from a node, and returns the last node that they reach. The
+// input has available bytes from the node on.
 func (e *encoder) leave(cur, end, longest, available int) int {
 	n := &e.nodes[cur]
 	at := e.pos - 1
@@ -227,7 +227,7 @@ func (e *encoder) leave(cur, end, longest, available int) int {
 		end = e.resume(cur, end, available, base+e.repLength.price(length, position), step{length, source(i)})
 	}
 	matches := e.matches
-	if longest > short { // the first that is long enough is the last
+	if longest > short { // the first match that is long enough ends the search
 		longest = short
 		for i := range matches {
 			if matches[i].length >= longest {
@@ -255,8 +255,8 @@ func (e *encoder) leave(cur, end, longest, available int) int {
 	return end
 }
 
-// resume offers a step from a node, followed by a literal and by more from the
-// same distance. The price includes the step.
+// resume offers a step from a node, followed by a literal and by a repetition of
+// the same distance. The price includes the step.
 func (e *encoder) resume(cur, end, available int, p price, st step) int {
 	n := &e.nodes[cur]
 	distance := int(st.from) - reps
@@ -286,7 +286,7 @@ func (e *encoder) latestPrice(s state, at, length int) price {
 		e.repLength.price(length, position) + e.repPrice(0, s, position)
 }
 
-// reach makes nodes that are new to the plan unreachable.
+// reach adds nodes to the plan, as unreachable.
 func (e *encoder) reach(end, to int) int {
 	for ; end < to; end++ {
 		e.nodes[end+1] = node{price: infinite}
@@ -294,7 +294,7 @@ func (e *encoder) reach(end, to int) int {
 	return end
 }
 
-// trace makes a plan of the way to a node.
+// trace sets the plan to the way to a node.
 func (e *encoder) trace(cur int) {
 	for cur > 0 {
 		n := &e.nodes[cur]

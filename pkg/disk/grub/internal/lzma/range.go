@@ -6,7 +6,7 @@ type prob uint16
 const (
 	probBits = 11
 	probInit = 1 << (probBits - 1)
-	probMove = 5 // how slowly a probability follows the bits
+	probMove = 5 // the larger, the slower a probability follows the bits
 )
 
 func initProbs(p []prob) {
@@ -15,12 +15,12 @@ func initProbs(p []prob) {
 	}
 }
 
-// A rangeEncoder turns bits and their probabilities into bytes.
+// A rangeEncoder encodes bits by their probabilities.
 type rangeEncoder struct {
 	out     []byte
 	low     uint64
 	width   uint32
-	pending int // bytes that a carry may still change, the first of them held
+	pending int // number of bytes that a carry may still change; the first one is held
 	held    byte
 }
 
@@ -67,7 +67,7 @@ func (r *rangeEncoder) bit(p *prob, bit int) {
 	r.normalize()
 }
 
-// direct encodes bits that are as likely 0 as 1.
+// direct encodes bits with equal probabilities of 0 and 1.
 func (r *rangeEncoder) direct(value, bits int) {
 	for bits--; bits >= 0; bits-- {
 		r.width >>= 1
