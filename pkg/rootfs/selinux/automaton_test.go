@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 // one asks every specification of an automaton by itself.
@@ -35,7 +36,7 @@ func TestAutomaton(t *testing.T) {
 	for seed, policy := range []string{"debian", "fedora", "rhcos"} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
-			files := policyFiles(t, filepath.Join(vectors(t), "policy", policy))
+			files := policyFiles(t, filepath.Join(treetest.Vectors(t, "selinux"), "policy", policy))
 			p := mustLoad(t, tree(t, files))
 			paths := madeUp(t, files, rand.New(rand.NewPCG(uint64(seed), 7)), 300)
 			for kind, names := range paths {
