@@ -29,7 +29,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// Options say what a container holds.
+// Options describe the content of a container.
 type Options struct {
 	Files  int               // names of all kinds, directories aside
 	Layers int               // at least 1
@@ -286,7 +286,7 @@ func (l *layer) pack(number int, mean int64, most int) (files int) {
 	return files
 }
 
-// system adds what an image cannot be made without.
+// system adds the files that every image needs.
 func (l *layer) system(policy map[string]string) {
 	for _, name := range []string{"boot", "dev", "proc", "run", "sys", "sysroot", "tmp", "usr", "var", "usr/lib/tmpfiles.d", "usr/lib/bootupd/grub2-static/configs.d"} {
 		l.parents(name)

@@ -119,7 +119,7 @@ func (r *Repo) Commit(id Checksum) (*Commit, error) {
 	return c, nil
 }
 
-// Limits of what a commit expands to. A tree may name the same subtree many
+// Limits of the tree that a commit expands to. A tree may name the same subtree many
 // times, so a few kilobytes of objects can stand for any number of files.
 var (
 	maxDepth = 256 // directories, as in ostree

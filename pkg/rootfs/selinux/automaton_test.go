@@ -31,7 +31,7 @@ func sameVerdict(t *testing.T, p *Policy, name string, kind uint32) {
 }
 
 // TestAutomaton compares automatons with the single expressions, about paths that
-// are made of the expressions, and about what no policy has.
+// are made of the expressions, and about forms that no policy has.
 func TestAutomaton(t *testing.T) {
 	for seed, policy := range []string{"debian", "fedora", "rhcos"} {
 		t.Run(policy, func(t *testing.T) {

@@ -33,7 +33,7 @@ func TestMatchpathcon(t *testing.T) {
 	}
 }
 
-// TestLookupsOfLibselinux asks it what TestLookup knows. Where the text in front
+// TestLookupsOfLibselinux asks it about the paths of TestLookup. Where the text in front
 // of an expression ends, which no policy lets matter, is not the same in all versions.
 func TestLookupsOfLibselinux(t *testing.T) {
 	treetest.Tool(t, "matchpathcon")

@@ -12,8 +12,8 @@
 //	                    file_contexts.subs       the same, applied before
 //
 // The compiled file_contexts.bin is not read: it is made from the text. The
-// expressions of policies are PCRE, those here RE2; what RE2 lacks (look-around,
-// back-references, possessive quantifiers) is refused when a policy is loaded.
+// expressions of policies are PCRE, those here RE2; constructs that RE2 lacks (look-around,
+// back-references, possessive quantifiers) are refused when a policy is loaded.
 //
 // See selabel_file(5) and file_contexts(5).
 package selinux

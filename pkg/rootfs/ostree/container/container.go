@@ -7,23 +7,23 @@
 //	layers[n+1..]   derived        files as in any container; all of them
 //	                               in a container without that label
 //
-// What comes out is a repository as a host of that container has it: a merge
-// commit, which is what is deployed, on top of the commit of the container, if
-// there is one; for every chunk a commit that keeps its objects; for every
-// derived layer a commit of what is in it; and refs, by which the host knows
-// at its next upgrade which layers it has.
+// The result is a repository as a host of that container has it: the deployed
+// merge commit, on top of the commit of the container if there is one; for every
+// chunk a commit that keeps its objects; for every derived layer a commit of its
+// files; and refs, by which the host knows at its next upgrade which layers it
+// has.
 //
 // Of a base without derived layers the merge commit has the tree of the base,
 // with labels as they were composed. Otherwise
 //
-//	filter   what is in /run and its like is dropped, /etc becomes usr/etc
+//	filter   files in /run and its like are dropped, /etc becomes usr/etc
 //	build    each layer becomes a tree of its own, with parents and hard links
 //	merge    the trees are laid on top of the base, with whiteouts
 //	relabel  all gets the labels of the policy in the result, as do the layers
 //
-// What ostree does at these steps is not always what container runtimes do.
-// The system does at its next upgrade what ostree does, so that is done here,
-// with a [Warning], unless [Options] say otherwise.
+// In some of these steps ostree differs from container runtimes. The next upgrade
+// of the system follows ostree, and so does this package, with a [Warning], unless
+// [Options] say otherwise.
 //
 // A layer may change files of the base through the objects of the repository;
 // see [changedObject]. Squashed images are left out.
@@ -63,7 +63,7 @@ type Layer struct {
 	Blob   func(off, size int64) rootfs.Blob // a piece of the pack
 }
 
-// Options say what an image does not.
+// Options hold the inputs of an import besides the image.
 type Options struct {
 	// Reference is where the host finds the image, as a transport and a name:
 	// "docker://quay.io/fedora/fedora-coreos:stable". See [Reference].
@@ -73,14 +73,14 @@ type Options struct {
 	// [MergeOSTree], which is the default, or [MergeOCI].
 	Merge string
 
-	everywhere bool // for tests: layers may add to any directory, whatever the base says
+	everywhere bool // for tests: layers may add to any directory, even if the base forbids it
 
 	// Importer is the version that the merge commit says it was imported by;
 	// empty means [Importer].
 	Importer string
 }
 
-// Importer is what a merge commit says of who imported it. Hosts only show
+// Importer is the default name of the importer in a merge commit. Hosts only show
 // it, so it does not pretend to be a version of something else.
 const Importer = "ohp-assemble"
 
@@ -98,7 +98,7 @@ type Tree struct {
 	Base     ostree.Checksum   // the commit in the container; zero in a plain one
 	Labels   map[string]string // of the container
 	Warnings []Warning         // by layer and path
-	Notes    []string          // what is no fault, and worth a look
+	Notes    []string          // remarks that are no faults
 	ACL      string            // the first file with an access control list; "" for none
 
 	// Composefs is the composefs image of Root; nil if it has none because of an
@@ -106,7 +106,7 @@ type Tree struct {
 	Composefs []byte
 }
 
-// Where refs are, by what they are named.
+// Prefixes of refs, by their subject.
 const (
 	imageRefs = "ostree/container/image/"
 	blobRefs  = "ostree/container/blob/"
@@ -212,9 +212,9 @@ func (img *Image) layerError(i int, err error) error {
 	return fmt.Errorf("layer %d (%s): %w", i, img.Layers[i].Digest, err)
 }
 
-// checkLayout finds out which layers are what, by their position: the last
-// one of the commit is the one that the label names. It returns the number of
-// the first derived one.
+// checkLayout tells the layers of the commit from derived ones by their position:
+// a label names the last layer of the commit. It returns the number of the first
+// derived one.
 func checkLayout(img *Image, c *config) (derived int, err error) {
 	diffIDs := c.RootFS.DiffIDs
 	if len(img.Layers) != len(diffIDs) {
@@ -232,8 +232,8 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 	return last + 1, err
 }
 
-// Check refuses what the config alone shows to be nothing for [Import], so that
-// no layer of it is fetched.
+// Check returns the error of [Import] that the config alone decides, so that no
+// layer is fetched in vain.
 func Check(imageConfig []byte) error {
 	var c config
 	if err := json.Unmarshal(imageConfig, &c); err != nil {
@@ -534,17 +534,17 @@ func mergeCommit(img *Image, o Options, c *config) (*ostree.Commit, error) {
 	}, nil
 }
 
-// keyImporter is the metadata of commits that says who made them.
+// keyImporter is the metadata key of a commit's importer.
 const keyImporter = "ostree.importer.version"
 
-// importerOf returns what says who made a merge commit.
+// importerOf returns the importer of a merge commit.
 func importerOf(c *ostree.Commit) ostree.Property {
 	i := slices.IndexFunc(c.Metadata, func(p ostree.Property) bool { return p.Key == keyImporter })
 	return c.Metadata[i]
 }
 
-// created returns the first of some times that is one, in seconds. What is no
-// time, or before the epoch, counts as none: it is 0 if there is no other.
+// created returns the first valid time in seconds, 0 if there is none. A time
+// before the epoch is not valid.
 func created(times ...string) uint64 {
 	for _, s := range times {
 		if t, err := time.Parse(time.RFC3339, s); err == nil && t.Unix() > 0 {

@@ -19,7 +19,7 @@ import (
 
 const testReference = "docker://quay.io/fedora/fedora-coreos:stable"
 
-// expected is what libostree made of testdata/oci.
+// expected is the result of libostree for testdata/oci.
 type expected struct {
 	Manifest         string
 	Config           string
@@ -122,8 +122,8 @@ func (l *Layer) use(pack []byte) {
 	l.Blob = func(off, size int64) rootfs.Blob { return packPiece{io.NewSectionReader(r, off, size), name, off} }
 }
 
-// completeVector adds what the maker of the vector left out of its first
-// layer: the directories below the root.
+// completeVector adds the objects that the first layer of the vector lacks: the
+// directories below the root.
 func completeVector(l *Layer) {
 	core, _ := ostreetest.Core()
 	var pack []byte

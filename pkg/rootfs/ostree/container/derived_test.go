@@ -166,7 +166,7 @@ func checkFiles(t testing.TB, r *ostree.Repo, root *rootfs.Inode) {
 	}
 }
 
-// contents lists a tree in short: names, and what is in files.
+// contents lists a tree in short: names, and the content of files.
 func contents(t testing.TB, root *rootfs.Inode) string {
 	t.Helper()
 	var list []string

@@ -2,13 +2,13 @@
 // CoreOS disk, with one deployment in it, and as the boot partition that
 // starts it:
 //
-//	/                                   what the disk's root file system holds
+//	/                                   the root of the disk's root file system
 //	├── .aleph-version.json             where the image came from; bootc's is .bootc-aleph.json
 //	├── boot/                           mount point
 //	└── ostree/
 //	    ├── repo/                       objects, refs and config, mode "bare"
 //	    ├── boot.1 -> boot.1.1
-//	    ├── boot.1.1/OS/BOOTCSUM/0      link to the deployment, what ostree= names
+//	    ├── boot.1.1/OS/BOOTCSUM/0      link to the deployment, the target of ostree=
 //	    └── deploy/OS/
 //	        ├── var/                    /var of the system
 //	        ├── backing/                for a transient root
@@ -18,7 +18,7 @@
 //	            │   └── etc/            /etc of the system, a copy of usr/etc
 //	            └── COMMIT.0.origin     where updates come from
 //
-// It is what "ostree admin deploy" makes of an empty system root, with one
+// The result is that of "ostree admin deploy" in an empty system root, with one
 // difference: all of it has a security context, because no kernel is there to
 // give new files one and files without are unusable on an enforcing system.
 //
@@ -44,7 +44,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
-// Options say what is deployed, and how it is called.
+// Options say which commit is deployed, and under which names.
 type Options struct {
 	Commit    ostree.Checksum // of the repository, with all its objects
 	System    *rootfs.Inode   // the result of repo.Tree(Commit); nil makes it again
@@ -53,7 +53,7 @@ type Options struct {
 	Origin    string          // container reference that updates come from, "ostree-unverified-registry:…" or such
 	BLSAppend string          // see coreos.Choices; empty means coreos.DefaultBLSAppend
 	Aleph     Aleph
-	Time      rootfs.Time // modification time of what is not in the commit; at least a second after the epoch
+	Time      rootfs.Time // modification time of files outside of the commit; at least a second after the epoch
 }
 
 // A Deployment is a system that is ready to be put on a disk.
@@ -163,8 +163,8 @@ func checkSystem(system *rootfs.Inode) error {
 // name returns the name of the deployment. Its serial number is always 0.
 func (d *Deployment) name() string { return d.options.Commit.String() + ".0" }
 
-// physicalRoot puts the deployment, the repository and what belongs to them in
-// their places.
+// physicalRoot puts the deployment, the repository and their links in their
+// places.
 func (d *Deployment) physicalRoot(repo *ostree.Repo, deployment *rootfs.Inode) (*rootfs.Inode, error) {
 	os, name := d.options.Stateroot, d.name()
 	l := d.labels
@@ -200,7 +200,7 @@ func (d *Deployment) repository(repo *ostree.Repo) (*rootfs.Inode, error) {
 	label := d.labels.repo
 	objects := d.objects(repo)
 	heads := d.dir(0o755, label, nil)
-	// What keeps the deployment from being pruned: boot.1.1, index 0.
+	// This ref keeps the deployment from being pruned: boot.1.1, index 0.
 	if err := d.ref(heads, "ostree/1/1/0", d.options.Commit); err != nil {
 		return nil, err
 	}
@@ -277,8 +277,8 @@ func (d *Deployment) stateVar() *rootfs.Inode {
 	return d.Policy.Label(v, "/var")
 }
 
-// addClassicVar adds what ostree expects in /var of a system that does not make
-// it by itself when it boots.
+// addClassicVar adds the files that ostree expects in /var of a system that does
+// not make them when it boots.
 func (d *Deployment) addClassicVar(v *rootfs.Inode) {
 	classic := entries{
 		"lib":  d.dir(0o755, "", nil),
