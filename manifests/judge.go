@@ -18,10 +18,10 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/spelling"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// compiled is the schema that is shipped: what judges here is what editors and
+// compiled is the shipped schema: definitions are judged here by the same schema as in editors and
 // other programs judge by.
 var compiled = sync.OnceValue(func() *jsonschema.Schema {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
@@ -35,7 +35,7 @@ var compiled = sync.OnceValue(func() *jsonschema.Schema {
 	return c.MustCompile("image.schema.json")
 })
 
-// A fault is what is wrong at a place.
+// A fault is an error at a place.
 type fault struct {
 	at   ast.Node
 	text string
@@ -90,7 +90,7 @@ func (m *Image) faults(e *jsonschema.ValidationError) (all []fault) {
 	return []fault{{value, text}}
 }
 
-// unknown is what is said of a key that there is not.
+// unknown returns the message about an unknown key.
 func unknown(name string, path []string) string {
 	t := reflect.TypeFor[Image]()
 	for _, key := range path {
@@ -102,15 +102,15 @@ func unknown(name string, path []string) string {
 		}
 	}
 	text := fmt.Sprintf("unknown field %q", name)
-	if meant := nearest(name, keys(t)); meant != "" {
+	if meant := nearest(name, keysOf(t)); meant != "" {
 		text += fmt.Sprintf(", is %q meant?", meant)
 	}
 	return text
 }
 
-// keys returns the keys of a part of a definition, and with dots between them
+// keysOf returns the keys of a part of a definition, and with dots between them
 // those of the parts in it.
-func keys(t reflect.Type) (all []string) {
+func keysOf(t reflect.Type) (all []string) {
 	for f := range t.Fields() {
 		if !f.IsExported() {
 			continue
@@ -118,7 +118,7 @@ func keys(t reflect.Type) (all []string) {
 		key := keyOf(f)
 		all = append(all, key)
 		if f.Type.Kind() == reflect.Struct {
-			for _, below := range keys(f.Type) {
+			for _, below := range keysOf(f.Type) {
 				all = append(all, key+"."+below)
 			}
 		}
@@ -137,7 +137,7 @@ func nearest(wrong string, keys []string) string {
 	for i, key := range keys {
 		names[i] = key[strings.LastIndex(key, ".")+1:]
 	}
-	if i := spelling.Nearest(wrong, names); i >= 0 {
+	if i := usage.Nearest(wrong, names); i >= 0 {
 		return keys[i]
 	}
 	return ""

@@ -1,15 +1,19 @@
-// Package manifests reads image definitions: what is to be made of which
-// operating system, in a small YAML file that is reviewed in Git.
+// Package manifests reads image definitions: small YAML files, reviewed in Git,
+// that name an operating system by digest and the images to make from it.
 //
-// The files in examples are definitions to start from; image.schema.json is
-// their JSON Schema, for editors and other programs, and what a definition is
-// judged by here. It is strict: a key that is not known is an error, with its
-// line and the name that was probably meant.
+//	Parse, Load       a definition, validated by its JSON Schema
+//	System, Request   a definition as options of packages system and assemble
+//	Place             file, line and column of an option, for errors
+//
+// The files in examples are definitions to start from. image.schema.json is the
+// JSON Schema, for editors, other programs and this package. Validation is strict:
+// an unknown key is an error that has its line and suggests a known key.
 package manifests
 
 import (
 	_ "embed"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -19,7 +23,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// APIVersion and Kind are what every image definition begins with.
+// APIVersion and Kind are the first keys of every image definition.
 const (
 	APIVersion = "ohp.dev/v1alpha1"
 	Kind       = "Image"
@@ -54,7 +58,7 @@ type Metadata struct {
 	Name string `yaml:"name,omitempty" jsonschema:"pattern=^[A-Za-z0-9_][A-Za-z0-9._+-]*$,maxLength=64"`
 }
 
-// Spec is what the images are made of.
+// Spec has the sources and properties of the images.
 type Spec struct {
 	// The operating system's container, by digest.
 	Source string `yaml:"source" jsonschema:"required,pattern=@sha256:[0-9a-f]{64}$"`
@@ -82,7 +86,7 @@ type Spec struct {
 	Publish   Publish `yaml:"publish,omitempty"`
 }
 
-// Disk is what the disk in the images is like.
+// Disk has the properties of the disk in the images.
 type Disk struct {
 	// The size of the disk, such as 10GiB. Default: the operating system's.
 	Size string `yaml:"size,omitempty" jsonschema:"pattern=^[1-9][0-9]*([KMGT](iB)?)?$"`
@@ -100,6 +104,15 @@ type Publish struct {
 	Repository string `yaml:"repository,omitempty" jsonschema:"pattern=^(docker://)?([^/@ ]*[.:][^/@ ]*|localhost)(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"`
 	// The name of the stream, whose metadata is published with the images.
 	Stream string `yaml:"stream,omitempty"`
+}
+
+// Load reads a definition from a file.
+func Load(name string) (*Image, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(text, name)
 }
 
 // Parse reads a definition; name is the file's, for errors and for the paths
@@ -141,8 +154,8 @@ func Parse(text []byte, name string) (*Image, error) {
 	return m, nil
 }
 
-// checkSource sees that the source can never be another one: a definition is
-// reviewed, and what was reviewed is what is built.
+// checkSource checks that the source has a digest: a definition is
+// reviewed, and exactly the reviewed source is built.
 func checkSource(source string) error {
 	at := strings.LastIndex(source, "@")
 	if at < 0 {

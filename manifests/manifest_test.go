@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the schema")
 // comments for descriptions.
 func TestSchema(t *testing.T) {
 	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/manifests", "image.schema.json", Schema, &Image{}, "yaml", *update)
-	if n, want := bytes.Count(Schema, []byte(`"description"`)), len(keys(reflect.TypeFor[Image]())); n < want-4 {
+	if n, want := bytes.Count(Schema, []byte(`"description"`)), len(keysOf(reflect.TypeFor[Image]())); n < want-4 {
 		t.Errorf("%d descriptions of %d keys", n, want)
 	}
 }
@@ -62,7 +62,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestStrict: what is wrong is refused with its place, by the schema as well.
+// TestStrict: errors have a place, and the schema rejects them as well.
 func TestStrict(t *testing.T) {
 	head := "apiVersion: ohp.dev/v1alpha1\nkind: Image\nspec:\n  source: a/b@sha256:" + strings.Repeat("0", 64) + "\n  platforms: [qemu]\n"
 	if _, err := Parse([]byte(head), "x.yaml"); err != nil {
@@ -117,7 +117,7 @@ func TestStrict(t *testing.T) {
 	}
 }
 
-// TestPaths: what a definition names stands beside it.
+// TestPaths: paths in a definition are relative to it.
 func TestPaths(t *testing.T) {
 	text, err := os.ReadFile("examples/cloud.yaml")
 	if err != nil {
@@ -132,7 +132,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// FuzzParse: a definition is taken or refused, and what is taken is pinned.
+// FuzzParse: every accepted definition has a pinned source.
 func FuzzParse(f *testing.F) {
 	f.Add(Template)
 	f.Add([]byte("a: &a [*a]\n"))

@@ -21,6 +21,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 )
 
 // A host is a repository into which ostree-ext imports containers.
@@ -80,11 +81,7 @@ func (h *host) ours() (*container.Tree, error) {
 		return nil, err
 	}
 	h.t.Cleanup(func() { image.Close() })
-	pulled := &container.Image{Digest: image.Digest.String(), Manifest: image.Manifest, Config: image.Config}
-	for _, l := range image.Layers {
-		pulled.Layers = append(pulled.Layers, container.Layer{Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob})
-	}
-	return container.Import(pulled, container.Options{Reference: "docker://localhost/os"})
+	return container.Import(system.ContainerImage(image), container.Options{Reference: "docker://localhost/os"})
 }
 
 // place puts a container of the fixture, with layers on top, into the folder

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 )
 
 // BenchmarkWarm is a build of the full fixture whose layers are in the cache:
@@ -27,14 +28,10 @@ func BenchmarkLayout(b *testing.B) {
 	for _, rootFS := range []string{"xfs", "ext4"} {
 		b.Run(rootFS, func(b *testing.B) {
 			r := benchmarkRequest(b, "qemu", "full-base")
-			r.rootFS = rootFS
-			system, err := load(context.Background(), newUI(true), r)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer system.Close()
+			r.images.RootFS = rootFS
+			system := plannedBy(b, r).System
 			for b.Loop() {
-				if _, err := system.plan(r); err != nil {
+				if _, err := assemble.New(system, r.images); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -49,12 +46,13 @@ func BenchmarkOneLayer(b *testing.B) {
 	r.cache = b.TempDir()
 	var top string // files of the layer in the cache
 	imported := func() {
-		system, err := load(b.Context(), newUI(true), r)
+		plan, image, err := load(b.Context(), newUI(true), r)
 		if err != nil {
 			b.Fatal(err)
 		}
-		top = filepath.Join(r.cache, "v1/layers", system.image.Layers[len(system.image.Layers)-1].Digest.Encoded())
-		system.Close()
+		layers := plan.System.Container.Layers
+		top = filepath.Join(r.cache, "v1/layers", layers[len(layers)-1].Digest.Encoded())
+		image.Close()
 	}
 	imported()
 	for b.Loop() {
@@ -75,14 +73,8 @@ func benchmarkRequest(b *testing.B, platform, form string) *request {
 	if err != nil {
 		b.Skip("the full fixture is not built (make fixture)")
 	}
-	o := buildOptions{
-		reference: strings.TrimSpace(string(ref)), platforms: []string{platform}, merge: "ostree",
-		arch: "amd64", format: "text", compress: "none", cache: filepath.Join(os.TempDir(), "ohp-bench-cache"), registry: registryFlags{tlsVerify: true},
-	}
-	r, err := o.check()
-	if err != nil {
-		b.Fatal(err)
-	}
+	r := requested(b, strings.TrimSpace(string(ref)), assemble.Request{}, platform)
+	r.images.Ignition, r.cache = nil, filepath.Join(os.TempDir(), "ohp-bench-cache")
 	return r
 }
 
@@ -91,21 +83,18 @@ func benchmarkBuild(b *testing.B, platform string, write bool) {
 	once := func() {
 		ctx, quiet := context.Background(), newUI(true)
 		if write {
-			res, err := build(ctx, quiet, r, b.TempDir())
+			res, err := runBuild(ctx, quiet, r, b.TempDir())
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.SetBytes(res.Images[0].Allocated)
 			return
 		}
-		system, err := load(ctx, quiet, r)
+		_, image, err := load(ctx, quiet, r)
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer system.Close()
-		if _, err := system.plan(r); err != nil {
-			b.Fatal(err)
-		}
+		image.Close()
 	}
 	once() // fills the cache
 	for b.Loop() {

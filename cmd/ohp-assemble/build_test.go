@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,20 +11,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // built runs build and returns what it says it made.
@@ -81,7 +82,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	found, err := inspect(disk)
+	found, err := inspectImage(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,52 +173,45 @@ func stat(t *testing.T, name string) os.FileInfo {
 	return info
 }
 
-// requested returns the request for one platform, with an Ignition config.
-func requested(t *testing.T, dir, ref, platform string, args ...string) *request {
+// requested returns a request with an Ignition config.
+func requested(t testing.TB, ref string, images assemble.Request, platforms ...string) *request {
 	t.Helper()
-	o := &buildOptions{}
-	cmd := &cobra.Command{}
-	o.flags(cmd)
-	if err := cmd.ParseFlags(append([]string{"--platform", platform, "--ignition", writeConfig(t), "--cache", filepath.Join(dir, "cache")}, args...)); err != nil {
+	var err error
+	if images.Platforms, err = cloud.Lookup(machine(runtime.GOARCH), platforms...); err != nil {
 		t.Fatal(err)
 	}
-	requests, err := o.requests(cmd, []string{ref})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return requests[0]
+	images.Ignition = []byte(config)
+	pull := pullFlags{arch: runtime.GOARCH, cache: t.TempDir(), registry: registryFlags{tlsVerify: true}}
+	return &request{pullFlags: pull, reference: ref, images: images}
 }
 
-// diskOf returns the disk that a container makes.
-func diskOf(t *testing.T, ref, platform string) *layout.Disk {
+// diskOf returns the planned disk of a container.
+func diskOf(t testing.TB, ref, platform string) *layout.Disk {
 	t.Helper()
-	return planOf(t, requested(t, t.TempDir(), ref, platform))
+	return plannedBy(t, requested(t, ref, assemble.Request{}, platform)).Files[0].Disk
 }
 
-func planOf(t *testing.T, r *request) *layout.Disk {
+// plannedBy returns the plan of a request. Its files can be read until the test
+// ends.
+func plannedBy(t testing.TB, r *request) *assemble.Plan {
 	t.Helper()
-	system, err := load(context.Background(), newUI(true), r)
+	plan, image, err := load(t.Context(), newUI(true), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { system.Close() })
-	disks, err := system.plan(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return disks[0].disk
+	t.Cleanup(func() { image.Close() })
+	return plan
 }
 
-// buildAndPlan makes an image, with what it was to be.
-func buildAndPlan(t *testing.T, ref, platform string, args ...string) (file string, plan *layout.Disk) {
+// buildAndPlan writes an image, and returns its plan.
+func buildAndPlan(t *testing.T, ref, platform, rootFS string) (file string, plan *layout.Disk) {
 	t.Helper()
-	dir := t.TempDir()
-	r := requested(t, dir, ref, platform, args...)
-	res, err := build(context.Background(), newUI(true), r, dir)
+	r := requested(t, ref, assemble.Request{RootFS: rootFS}, platform)
+	res, err := runBuild(t.Context(), newUI(true), r, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.Images[0].Path, planOf(t, r)
+	return res.Images[0].Path, plannedBy(t, r).Files[0].Disk
 }
 
 // TestKernelSeesThePlan mounts both file systems of a disk and compares every inode
@@ -226,7 +220,7 @@ func TestKernelSeesThePlan(t *testing.T) {
 	treetest.Root(t)
 	for _, tc := range [][2]string{{"tiny-base", "ext4"}, {"tiny-base", "xfs"}, {"full-base", "ext4"}, {"full-base", "xfs"}} {
 		t.Run(strings.Join(tc[:], "/"), func(t *testing.T) {
-			image, plan := buildAndPlan(t, fixture(t, tc[0]), "metal", "--root-fs", tc[1])
+			image, plan := buildAndPlan(t, fixture(t, tc[0]), "metal", tc[1])
 			trees := map[string]*rootfs.Inode{"boot": plan.Boot, "root": plan.Root}
 			for _, p := range plan.Partitions {
 				if trees[p.Name] == nil {
@@ -252,7 +246,7 @@ func TestKernelUsesThePlan(t *testing.T) {
 	treetest.Root(t)
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
-			plan := planOf(t, requested(t, t.TempDir(), fixture(t, "full-base"), "metal", "--root-fs", kind))
+			plan := plannedBy(t, requested(t, fixture(t, "full-base"), assemble.Request{RootFS: kind}, "metal")).Files[0].Disk
 			root := plan.Partitions[len(plan.Partitions)-1].Content.(*disk.Image)
 			f, err := os.Create(filepath.Join(t.TempDir(), "root"))
 			if err != nil {
@@ -313,7 +307,7 @@ func TestSameBytes(t *testing.T) {
 				r := built(t, []string{"GOMAXPROCS=" + threads, "TMPDIR=" + tmp, "TZ=" + []string{"UTC", "Asia/Kathmandu"}[i], "LANG=" + []string{"C", "de_DE.UTF-8"}[i]},
 					ref, "--platform", platforms, "--size", "1GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
 				syscall.Umask(old)
-				sums[i] = map[string]string{stream.MetaFile: fileSum(t, filepath.Join(dir, stream.MetaFile))}
+				sums[i] = map[string]string{build.MetaFile: fileSum(t, filepath.Join(dir, build.MetaFile))}
 				for _, img := range r.Images {
 					document := upload.FileName(img.Path)
 					sums[i][filepath.Base(img.Path)], sums[i][filepath.Base(document)] = img.SHA256, fileSum(t, document)
@@ -457,38 +451,5 @@ func TestCacheVerbs(t *testing.T) {
 	program(t, nil, "cache", "prune", "--cache", cache)
 	if left := program(t, nil, "cache", "ls", "--format", "json", "--cache", cache).stdout; strings.TrimSpace(left) != "[]" {
 		t.Errorf("left after prune: %s", left)
-	}
-}
-
-// TestConfigs: Butane is translated, several configs become one, and one alone
-// is embedded as it is.
-func TestConfigs(t *testing.T) {
-	bu := filepath.Join(t.TempDir(), "motd.bu")
-	text := "variant: fcos\nversion: 1.4.0\nstorage:\n  files:\n    - path: /etc/motd\n      contents:\n        inline: hello\n"
-	if err := os.WriteFile(bu, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	ign := writeConfig(t)
-	for _, c := range []struct {
-		files []string
-		has   []string
-	}{
-		{[]string{ign}, []string{"/etc/proof"}},
-		{[]string{bu}, []string{"/etc/motd"}},
-		{[]string{ign, bu}, []string{"/etc/proof", "/etc/motd"}},
-	} {
-		r := request{buildOptions: buildOptions{ignition: c.files}}
-		got, err := r.readConfigs()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range c.has {
-			if !strings.Contains(string(got), `"`+path+`"`) {
-				t.Errorf("%v: %s is not in %s", c.files, path, got)
-			}
-		}
-		if len(c.files) == 1 && c.files[0] == ign && string(got) != config {
-			t.Errorf("a single config is changed: %s", got)
-		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect/inspecttest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
@@ -389,7 +390,7 @@ func TestWarnings(t *testing.T) {
 func TestAleph(t *testing.T) {
 	dir, ref := copyLayout(t, fixture(t, "tiny-chunked"))
 	root := diskOf(t, ref, "metal").Root
-	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, readLimit)
+	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -463,7 +464,7 @@ func TestConfiguration(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.stdout), &plan); err != nil || plan.Kernel == "" || !strings.Contains(p.stderr, "warning: usr/lib/bootc/bound-images.d: 1 bound images (app.image)") {
 		t.Errorf("kernel %q, %v: %s", plan.Kernel, err, p.stderr)
 	}
-	if p := finish(t, start(t, nil, append(args, "--strict", e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+	if p := finish(t, start(t, nil, append(args, "--strict", e.save())...)); p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "(--strict)") {
 		t.Errorf("exit code %d: %s", p.code, p.stderr)
 	}
 	e.addLayer(&tar.Header{Name: "usr/lib/bootc/kargs.d/50.toml", Typeflag: tar.TypeSymlink, Linkname: "/nonexistent", Mode: 0o777})
@@ -504,7 +505,7 @@ func TestDerivedWarnings(t *testing.T) {
 		t.Errorf("warnings: %s", p.stderr)
 	}
 	p := finish(t, start(t, nil, append(args, "--strict")...))
-	if p.code != exitFailed || p.stdout != "" || !strings.Contains(errorLine(p.stderr), "warnings, and --strict") {
+	if p.code != exitFailed || p.stdout != "" || !strings.Contains(errorLine(p.stderr), "(--strict)") {
 		t.Errorf("exit code %d: %s%s", p.code, p.stdout, p.stderr)
 	}
 }
@@ -617,7 +618,7 @@ func TestInterrupt(t *testing.T) {
 func TestInterruptLook(t *testing.T) {
 	root := rootfs.Dir(0o755)
 	root.Children["large"] = rootfs.Text(0o644, strings.Repeat("x", 1<<20))
-	name, _ := smallDisk(t, root)
+	name, _ := inspecttest.SmallDisk(t, root)
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		cmd := start(t, nil, "cat", name, "/large")
 		r, w, err := os.Pipe()

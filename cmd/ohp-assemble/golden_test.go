@@ -45,6 +45,10 @@ var goldenPlatforms = map[string]string{
 	"ppc64le": "qemu,metal,metal4k,openstack powervs",
 }
 
+// shortPlatforms are for -short: the race detector and the emulation of another
+// machine hash large files slowly.
+var shortPlatforms = map[string]string{"x86_64": "aws,hyperv,kubevirt,nutanix,virtualbox", "aarch64": "azure,qemu", "ppc64le": "qemu"}
+
 func goldenArch(t *testing.T, arch string, sums map[string]string) {
 	t.Chdir(t.TempDir())
 	ref, err := tinyos.Write("os", tinyos.Plain)
@@ -55,6 +59,10 @@ func goldenArch(t *testing.T, arch string, sums map[string]string) {
 		t.Fatal(err)
 	}
 	usual, emerging, _ := strings.Cut(goldenPlatforms[arch], " ")
+	built := usual + "," + emerging
+	if testing.Short() {
+		built = shortPlatforms[arch]
+	}
 	run := func(args ...string) string {
 		return asked(t, append(args, ref, "--arch", arch, "--origin", "ostree-unverified-registry:registry.example/tinyos:stable", "--cache", "cache")...)
 	}
@@ -66,12 +74,12 @@ func goldenArch(t *testing.T, arch string, sums map[string]string) {
 		sums[arch+"/plan "+name] = golden.Text(run(append([]string{"plan", "--format", "json"}, args...)...))
 	}
 	for out, args := range map[string][]string{
-		"every":  {"--platform", usual + "," + emerging, "--size", "512MiB", "--boot-size", "64MiB"},
+		"every":  {"--platform", built, "--size", "512MiB", "--boot-size", "64MiB"},
 		"gcp":    {"--platform", "gcp", "--size", "1GiB"},
 		"chosen": append(chosen, "--compress", "zstd"),
 	} {
-		if arch == "ppc64le" && out == "gcp" {
-			continue // there are no such machines
+		if out == "gcp" && arch == "ppc64le" || out != "every" && testing.Short() {
+			continue
 		}
 		run(append([]string{"build", "-q", "--out", out}, args...)...)
 		goldenFiles(t, arch, out, sums)
@@ -91,6 +99,9 @@ func goldenNative(t *testing.T, sums map[string]string) {
 		"aarch64": {"--merge", "ostree"},
 		"ppc64le": {"--merge", "oci", "--root-fs", "ext4"},
 	} {
+		if testing.Short() && arch == "x86_64" {
+			continue
+		}
 		args = append(args, ref, "--arch", arch, "--cache", "cache", "--origin", "ostree-image-signed:docker://registry.example/tinyos:stable")
 		sums["native "+arch+"/plan"] = golden.Text(asked(t, append([]string{"plan", "--format", "json"}, args...)...))
 		asked(t, append([]string{"build", "-q", "--out", arch}, args...)...)
@@ -106,6 +117,9 @@ func goldenFiles(t *testing.T, arch, dir string, sums map[string]string) {
 		t.Fatalf("%d files in %s: %v", len(list), dir, err)
 	}
 	for _, e := range list {
+		if testing.Short() && dir == "every" && !strings.HasPrefix(e.Name(), "tinyos-") {
+			continue // meta.json is of the files that there are
+		}
 		sums[arch+"/"+dir+"/"+e.Name()] = golden.File(t, filepath.Join(dir, e.Name()))
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
-	"github.com/ohp-assemble/ohp-assemble/pkg/spelling"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // People come from podman, skopeo, oras, bootc, image-builder,
@@ -37,8 +37,8 @@ var commandWords = words{
 	"pack": "compress", "xz": "compress", "gzip": "compress", "zstd": "compress", "zip": "compress",
 	"unpack": "decompress", "uncompress": "decompress", "unxz": "decompress", "gunzip": "decompress", "unzip": "decompress",
 	"prune": "cache prune", "clean": "cache prune", "rm": "cache prune", "rmi": "cache prune", "gc": "cache prune",
-	"validate": "manifest validate", "lint": "manifest validate", "init": "manifest init", "new": "manifest init", "schema": "manifest schema or stream schema",
-	"streams": "stream", "release": "stream", "releases": "stream", "definition": "manifest", "manifests": "manifest",
+	"validate": "definition validate", "lint": "definition validate", "init": "definition init", "new": "definition init", "schema": "definition schema or stream schema",
+	"streams": "stream", "release": "stream", "releases": "stream", "definitions": "definition", "manifests": "definition",
 
 	"stream list": "stream show", "stream ls": "stream show", "stream cat": "stream show", "stream print": "stream show", "stream info": "stream show", "stream inspect": "stream show",
 	"stream create": "stream make", "stream build": "stream make", "stream generate": "stream make", "stream new": "stream make", "stream init": "stream make",
@@ -46,9 +46,9 @@ var commandWords = words{
 	"stream download": "stream get", "stream fetch": "stream get", "stream pull": "stream get", "stream find": "stream get",
 	"stream edit": "stream set-image", "stream set": "stream set-image", "stream add": "stream merge",
 
-	"manifest check": "manifest validate", "manifest verify": "manifest validate", "manifest lint": "manifest validate",
-	"manifest create": "manifest init", "manifest new": "manifest init", "manifest make": "manifest init", "manifest template": "manifest init",
-	"manifest inspect": "inspect", "manifest push": "publish", "manifest show": "plan", "manifest build": "build",
+	"definition check": "definition validate", "definition verify": "definition validate", "definition lint": "definition validate",
+	"definition create": "definition init", "definition new": "definition init", "definition make": "definition init", "definition template": "definition init",
+	"definition inspect": "inspect", "definition push": "publish", "definition show": "plan", "definition build": "build",
 
 	"cache list": "cache ls", "cache show": "cache ls", "cache info": "cache ls", "cache du": "cache ls",
 	"cache clean": "cache prune", "cache clear": "cache prune", "cache rm": "cache prune", "cache remove": "cache prune", "cache gc": "cache prune", "cache purge": "cache prune", "cache delete": "cache prune",
@@ -80,7 +80,7 @@ var flagWords = words{
 	"output": "out", "output-dir": "out", "output-directory": "out", "output-file": "out", "outdir": "out", "out-dir": "out", "outfile": "out", "dest": "out", "dest-dir": "out", "destination": "out",
 	"dir": "out", "directory": "out", "folder": "out", "target-dir": "out", "d": "out", "C": "out",
 	"target-arch": "arch", "architecture": "arch", "arches": "arch", "architectures": "arch", "override-arch": "arch", "cpu": "arch", "machine": "arch", "a": "arch",
-	"config": "manifest ignition", "config-file": "manifest ignition", "c": "manifest ignition", "definition": "manifest", "recipe": "manifest", "spec": "manifest", "file": "manifest", "blueprint": "manifest",
+	"config": "definition ignition", "config-file": "definition ignition", "c": "definition ignition", "recipe": "definition", "spec": "definition", "file": "definition", "blueprint": "definition",
 	"ignition-file": "ignition", "ignition-config": "ignition", "ign": "ignition", "i": "ignition", "butane": "ignition", "butane-file": "ignition", "user-data": "ignition",
 	"live-ignition": "ignition", "dest-ignition": "ignition", "embed-ignition": "ignition",
 	"kargs": "karg", "append-karg": "karg", "karg-append": "karg", "append-kargs": "karg", "kernel-arg": "karg", "kernel-args": "karg", "kernel-argument": "karg", "kernel-arguments": "karg", "extra-kargs": "karg",
@@ -135,6 +135,9 @@ func didYouMean(all ...string) string { return "did you mean " + strings.Join(al
 // commandHint suggests a command of a group for a word that is none.
 func commandHint(group *cobra.Command, arg string) string {
 	_, key, _ := strings.Cut(group.CommandPath()+" "+strings.ToLower(arg), " ")
+	if old, ok := strings.CutPrefix(key, "manifest "); ok {
+		key = "definition " + old
+	}
 	if platform, ok := strings.CutPrefix(key, "buildextend-"); ok {
 		if hint := platformHint(platform); hint != "" {
 			return strings.Replace(hint, " --", " build --", 1)
@@ -147,10 +150,13 @@ func commandHint(group *cobra.Command, arg string) string {
 		return didYouMean(meant)
 	}
 	_, prefix, _ := strings.Cut(group.CommandPath()+" ", " ")
-	takes := map[string]string{"": "build", "stream ": "stream show", "manifest ": "plan"} // a reference
+	if prefix == "manifest " {
+		prefix = "definition "
+	}
+	takes := map[string]string{"": "build", "stream ": "stream show", "definition ": "plan"} // a reference
 	_, err := os.Stat(arg)
 	if err == nil {
-		takes = map[string]string{"": "inspect", "stream ": "stream show", "manifest ": "manifest validate"} // a file
+		takes = map[string]string{"": "inspect", "stream ": "stream show", "definition ": "definition validate"} // a file
 	}
 	if takes[prefix] != "" && (err == nil || strings.ContainsAny(arg, "/:@")) {
 		return didYouMean(takes[prefix] + " " + arg)
@@ -161,7 +167,7 @@ func commandHint(group *cobra.Command, arg string) string {
 			names = append(names, c.Name())
 		}
 	}
-	if i := spelling.Nearest(arg, names); i >= 0 {
+	if i := usage.Nearest(arg, names); i >= 0 {
 		return didYouMean(prefix + names[i])
 	}
 	return ""
@@ -201,8 +207,12 @@ func optionHint(cmd *cobra.Command, name string) string {
 		return fmt.Sprintf("--%s is an option of %s", name, strings.Join(others, ", "))
 	}
 	var names []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if i := spelling.Nearest(name, names); i >= 0 {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if i := usage.Nearest(name, names); i >= 0 {
 		return didYouMean("--" + names[i])
 	}
 	return ""
@@ -270,7 +280,7 @@ func platformHint(name string) string {
 	case platformWords[lower] != "":
 		ours = strings.Fields(platformWords[lower])
 	default:
-		i := spelling.Nearest(name, known)
+		i := usage.Nearest(name, known)
 		if i < 0 {
 			return ""
 		}

@@ -61,9 +61,9 @@ func TestHints(t *testing.T) {
 		"stream stable.json":              "see ohp-assemble stream --help",
 		"manifest inspect " + ref:         "did you mean inspect?",
 		"manifest registry.example/os:1":  "did you mean plan registry.example/os:1?",
-		"manifest main.go":                "did you mean manifest validate main.go?",
+		"manifest main.go":                "did you mean definition validate main.go?",
 		"cache a/b":                       "see ohp-assemble cache --help",
-		"manifest valdate":                "did you mean manifest validate?",
+		"manifest valdate":                "did you mean definition validate?",
 		"cache clear":                     "did you mean cache prune?",
 		"help bild":                       "did you mean build?",
 		"help stream shw":                 "did you mean stream show?",
@@ -77,8 +77,8 @@ func TestHints(t *testing.T) {
 		"build --output x " + ref:             "did you mean --out?",
 		"pull --output-dir=x " + ref:          "did you mean --out?",
 		"plan --target-arch arm64 " + ref:     "did you mean --arch?",
-		"build --config config.toml " + ref:   "did you mean --manifest or --ignition?",
-		"publish --config x folder":           "did you mean --manifest?",
+		"build --config config.toml " + ref:   "did you mean --definition or --ignition?",
+		"publish --config x folder":           "did you mean --definition?",
 		"build --append-karg quiet " + ref:    "did you mean --karg?",
 		"inspect --signature-policy x " + ref: "did you mean --policy?",
 		"pull --dest-tls-verify=false " + ref: "did you mean --tls-verify?",
@@ -104,7 +104,7 @@ func TestHints(t *testing.T) {
 		"plan --platform ami " + ref:           "did you mean --platform aws?",
 		"plan --platform gce " + ref:           "did you mean --platform gcp?",
 		"plan -o x " + ref:                     "--out is an option of build, ",
-		`plan --platform qemu" ` + ref:         "see ohp-assemble plan --help",
+		`plan --platform qemu" ` + ref:         "did you mean --platform qemu?",
 		"plan --platform anaconda-iso " + ref:  "live ISOs",
 		"plan --platform ova " + ref:           "did you mean --platform vmware or --platform virtualbox?",
 		"plan --platform opnstack " + ref:      "did you mean --platform openstack?",
@@ -215,21 +215,26 @@ func flagNames(c *cobra.Command) (all []string) {
 
 // TestLists: a space after a comma is accepted.
 func TestLists(t *testing.T) {
-	var o buildOptions
-	cmd := &cobra.Command{Use: "build", SilenceErrors: true, SilenceUsage: true}
-	o.flags(cmd)
-	strict(cmd)
-	var requests []*request
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		requests, err = o.requests(cmd, args)
-		return err
+	ids := []string{"qemu"}
+	value := nonEmpty{&platformsValue{ids: &ids}}
+	for _, list := range []string{"qemu, metal", " aws"} {
+		if err := value.Set(list); err != nil {
+			t.Fatal(err)
+		}
 	}
-	cmd.SetArgs([]string{"--platform", "qemu, metal", "--platform", " aws", "--arch", "amd64, arm64", "oci:none", "--cache", "x"})
-	if err := cmd.Execute(); err != nil {
-		t.Fatal(err)
+	if !slices.Equal(ids, []string{"qemu", "metal", "aws"}) {
+		t.Errorf("platforms %q", ids)
 	}
-	if len(requests) != 2 || requests[1].arch != "arm64" || len(requests[0].targets) != 3 || requests[0].targets[1].ID != "metal" || requests[0].targets[2].ID != "aws" {
-		t.Errorf("%+v", requests)
+	for _, list := range []string{"qemu,,aws", "qemu,", ","} {
+		if err := value.Set(list); err == nil {
+			t.Errorf("%q is accepted", list)
+		}
+	}
+	o := defaults()
+	o.reference, o.cache, o.arch = "oci:none", "x", "amd64, arm64"
+	requests, err := o.requests()
+	if err != nil || len(requests) != 2 || requests[1].arch != "arm64" {
+		t.Errorf("%+v, %v", requests, err)
 	}
 }
 

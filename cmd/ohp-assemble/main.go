@@ -14,9 +14,13 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
 // Exit codes, part of the interface.
@@ -34,7 +38,7 @@ func run() int {
 	collectGarbage()
 	// The first ^C cancels, and is waited for only until temporary files are gone;
 	// the second one kills.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(withGuard(context.Background()), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
@@ -95,7 +99,7 @@ machine, and the same bytes every time.`,
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
 		compressCommand(), decompressCommand(),
 		publishCommand(), pullCommand(), streamCommand(),
-		manifestCommand(), cacheCommand(), versionCommand(),
+		definitionCommand(), manifestCommand(), cacheCommand(), versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
@@ -111,11 +115,11 @@ var errDiffer = errors.New("not equal")
 
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)), errors.Is(err, publish.ErrOptions):
+	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile):
+	case errors.Is(err, registry.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return exitVerify
-	case errors.Is(err, oci.ErrAccess):
+	case errors.Is(err, registry.ErrAccess):
 		return exitAccess
 	}
 	return exitFailed
@@ -131,19 +135,19 @@ func hint(err error, ran *cobra.Command) string {
 		return "see " + ran.CommandPath() + " --help"
 	case errors.Is(err, publish.ErrSecret):
 		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
-	case errors.Is(err, publish.ErrFile):
+	case errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return "the file has changed since it was built, or is damaged: build it again"
 	case errors.Is(err, layer.ErrHoles):
 		return "--size with a larger disk raises the limit"
-	case errors.Is(err, oci.ErrDamaged):
+	case errors.Is(err, registry.ErrDamaged):
 		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
-	case errors.Is(err, oci.ErrVerify):
+	case errors.Is(err, registry.ErrVerify):
 		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
-	case errors.Is(err, oci.ErrForbidden):
+	case errors.Is(err, registry.ErrForbidden):
 		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
-	case errors.Is(err, errWebAccess):
+	case errors.Is(err, source.ErrWebAccess):
 		return "fetch it with another program, and name the file, or - for the standard input"
-	case errors.Is(err, oci.ErrAccess):
+	case errors.Is(err, registry.ErrAccess):
 		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + missingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):
 		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"

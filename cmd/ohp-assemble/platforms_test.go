@@ -15,12 +15,13 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // TestPlatforms has real tools turn the file of every format back into a disk,
@@ -36,24 +37,16 @@ func TestPlatforms(t *testing.T) {
 			platforms = append(platforms, p.ID)
 		}
 	}
-	r := requested(t, dir, ref, strings.Join(platforms, ","), "--size", "1GiB")
+	r := requested(t, ref, assemble.Request{Size: 1 << 30}, platforms...)
 	ctx, quiet := context.Background(), newUI(true)
-	res, err := build(ctx, quiet, r, dir)
+	res, err := runBuild(ctx, quiet, r, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(res.Images) != len(platforms) {
 		t.Errorf("%d images of %d platforms", len(res.Images), len(platforms))
 	}
-	system, err := load(ctx, quiet, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer system.Close()
-	disks, err := system.plan(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := plannedBy(t, r)
 	judged := map[string]bool{} // platforms of one format have one writer
 	for i, img := range res.Images {
 		if fileSum(t, img.Path) != img.SHA256 || img.UncompressedSHA256 != img.SHA256 {
@@ -65,7 +58,7 @@ func TestPlatforms(t *testing.T) {
 			judged[key] = true
 		}
 		h := sha256.New()
-		if err := raw.Write(h, disks[i].disk.Image); err != nil {
+		if err := raw.Write(h, plan.Files[i].Disk.Image); err != nil {
 			t.Fatal(err)
 		}
 		back := diskIn(t, img)
@@ -80,36 +73,6 @@ func TestPlatforms(t *testing.T) {
 		t.Errorf("judged were %v", judged)
 	}
 	checkMeta(t, dir, res)
-}
-
-// TestEmergingPlatforms: platforms that Fedora CoreOS has no images for are made
-// when they are named, with a note, which --strict does not mind.
-func TestEmergingPlatforms(t *testing.T) {
-	for _, tc := range []struct{ arch, platforms, ids, note, warning string }{
-		{"amd64", "qemu", "qemu", "", ""},
-		{"amd64", "scaleway,qemu", "scaleway qemu", "scaleway: Fedora CoreOS has no images for it", ""},
-		{"ppc64le", "powervs", "powervs", "powervs: Fedora CoreOS has no images for it", ""},
-		{"amd64", "powervs", "powervs", "", "powervs: it has machines of ppc64le only"},
-		{"arm64", "vultr", "vultr", "", "vultr: Fedora CoreOS has images for it on x86_64 only"},
-		{"ppc64le", "all", "qemu metal metal4k openstack", "", ""},
-	} {
-		r := requested(t, t.TempDir(), "localhost/none", tc.platforms, "--arch", tc.arch)
-		var ids []string
-		for _, p := range r.targets {
-			ids = append(ids, p.ID)
-		}
-		if got := strings.Join(ids, " "); got != tc.ids {
-			t.Errorf("%s: platforms %s", tc.platforms, got)
-		}
-		for _, said := range []struct {
-			have []string
-			want string
-		}{{r.notes, tc.note}, {r.warnings, tc.warning}} {
-			if len(said.have) != min(len(said.want), 1) || !strings.Contains(strings.Join(said.have, "\n"), said.want) {
-				t.Errorf("%s on %s: said %q, want %q", tc.platforms, tc.arch, said.have, said.want)
-			}
-		}
-	}
 }
 
 // diskIn returns the raw disk in the file of an image, as real tools find it.
@@ -147,20 +110,27 @@ func diskIn(t *testing.T, img imageResult) string {
 	return to
 }
 
-// checkMeta holds meta.json and the upload documents against a result.
+// opened reads the one build in a folder.
+func opened(t *testing.T, dir string) build.Build {
+	t.Helper()
+	builds, err := build.Open(os.DirFS(dir))
+	if err != nil || len(builds) != 1 {
+		t.Fatal(builds, err)
+	}
+	return builds[0]
+}
+
+// checkMeta compares meta.json and the upload documents with a result.
 func checkMeta(t *testing.T, dir string, res *result) {
 	t.Helper()
-	m, err := stream.ReadMeta(os.DirFS(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := opened(t, dir)
 	if m.OSTreeCommit != res.Commit || m.BuildID != res.Version || m.BaseArch != res.Arch || m.Container.Digest != res.Digest || len(m.Images) != len(res.Images) {
 		t.Errorf("meta.json: %+v", m)
 	}
 	for _, i := range res.Images {
-		a := m.Images[i.Platform]
-		if a.Path != filepath.Base(i.Path) || a.SHA256 != i.SHA256 || a.Size != i.Size || a.VirtualSize != i.VirtualSize || a.Format != i.Format || !a.Ignition {
-			t.Errorf("meta.json: images.%s: %+v", i.Platform, a)
+		f, _ := m.File(i.Platform)
+		if f.Name != filepath.Base(i.Path) || f.SHA256 != i.SHA256 || f.Size != i.Size || f.VirtualSize != i.VirtualSize || string(f.Type.Format) != i.Format || !f.Secret {
+			t.Errorf("meta.json: images.%s: %+v", i.Platform, f)
 		}
 		text, err := os.ReadFile(upload.FileName(i.Path))
 		if err != nil {
@@ -206,7 +176,7 @@ func TestCompress(t *testing.T) {
 	}
 	same := func(what string) {
 		t.Helper()
-		for _, name := range []string{stream.MetaFile, upload.FileName(filepath.Base(packed.Images[0].Path))} {
+		for _, name := range []string{build.MetaFile, upload.FileName(filepath.Base(packed.Images[0].Path))} {
 			if a, b := fileSum(t, filepath.Join(once, name)), fileSum(t, filepath.Join(later, name)); a != b {
 				t.Errorf("%s: %s differs", what, name)
 			}
@@ -222,22 +192,23 @@ func TestCompress(t *testing.T) {
 		}
 	}
 	program(t, nil, "compress", later, "--compress", "platform", "--keep")
-	m, err := stream.ReadMeta(os.DirFS(later))
-	if err != nil || m.Images["digitalocean"].Compression != string(compress.Gzip) || m.Images["qemu"].Compression != string(compress.Xz) {
-		t.Errorf("%+v, %v", m.Images, err)
+	m := opened(t, later)
+	qemu, _ := m.File("qemu")
+	if ocean, _ := m.File("digitalocean"); ocean.Type.Compression != filetype.Gzip || qemu.Type.Compression != filetype.Xz {
+		t.Errorf("%+v", m.Files)
 	}
-	// What is not what meta.json says is left as it is.
-	name := filepath.Join(later, m.Images["qemu"].Path)
+	// A file that does not match meta.json is not changed.
+	name := filepath.Join(later, qemu.Name)
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt([]byte("damage"), m.Images["qemu"].Size/2); err != nil {
+	if _, err := f.WriteAt([]byte("damage"), qemu.Size/2); err != nil {
 		t.Fatal(err)
 	}
-	os.Remove(filepath.Join(later, strings.TrimSuffix(m.Images["qemu"].Path, ".xz")))
-	if p := finish(t, start(t, nil, "decompress", later)); p.code == 0 || !strings.Contains(p.stderr, "xz") {
+	os.Remove(filepath.Join(later, qemu.PlainName()))
+	if p := finish(t, start(t, nil, "decompress", later)); p.code != exitVerify || !strings.Contains(p.stderr, qemu.Name) {
 		t.Errorf("exit code %d: %s", p.code, p.stderr)
 	}
 	if _, err := os.Stat(strings.TrimSuffix(name, ".xz")); err == nil {

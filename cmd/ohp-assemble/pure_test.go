@@ -132,7 +132,8 @@ func importName(imp *ast.ImportSpec, pkg string) string {
 	return path.Base(pkg)
 }
 
-// TestImpurities has every way to name what is impure, and what only looks so.
+// TestImpurities has every way to name an impure function, and names that only look
+// like one.
 func TestImpurities(t *testing.T) {
 	for source, want := range map[string]string{
 		`import "time"; var x = time.Now()`:                                       "time.Now",

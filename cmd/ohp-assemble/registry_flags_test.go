@@ -206,16 +206,17 @@ func TestRegistryFlags(t *testing.T) {
 // TestArchVariant: a variant is asked for beside the architecture, and changes
 // nothing but the choice of the image.
 func TestArchVariant(t *testing.T) {
-	o := buildOptions{reference: "example.org/os:1", platforms: []string{"qemu"}, merge: "ostree", compress: "none", format: "text", cache: t.TempDir(), arch: "amd64/v3"}
-	r, err := o.check()
+	o := defaults()
+	o.reference, o.cache = "example.org/os:1", t.TempDir()
+	r, err := o.request("amd64/v3")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.machine() != "x86_64" || r.arch != "amd64/v3" {
-		t.Errorf("%s, %s", r.machine(), r.arch)
+	if machine(r.arch) != "x86_64" || r.arch != "amd64/v3" {
+		t.Errorf("%s, %s", machine(r.arch), r.arch)
 	}
 	p := finish(t, start(t, nil, "build", "example.org/os:1", "--arch", "amd64/v3,x86_64"))
-	if p.code != exitUsage || !strings.Contains(p.stderr, "architecture x86_64 is there twice") {
+	if p.code != exitUsage || !strings.Contains(p.stderr, "architecture x86_64 is listed twice") {
 		t.Errorf("%d, %s", p.code, p.stderr)
 	}
 }

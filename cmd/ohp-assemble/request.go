@@ -1,391 +1,243 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// buildOptions are what build and plan are asked for.
-type buildOptions struct {
-	reference string
-	manifest  string            // file of the image definition; the options that are given go before what it says
-	places    map[string]string // where in it the options stand that are its own
-	name      string            // of the images' files
-	platforms []string
-	arch      string
-	ignition  []string // files
-	filesDir  string   // what Butane configs may refer to
-	kargs     []string
-	rootFS    string
-	size      string
-	bootSize  string
-	espSize   string
-	origin    string
-	merge     string
-	strict    bool
-	noSELinux bool
-	cache     string
-	registry  registryFlags
-	policy    string
-	compress  string
-	level     int
-	format    string
+// buildFlags are the options of build and plan. Flags and definitions fill them.
+type buildFlags struct {
+	pullFlags
+	reference  string
+	definition string // file of the image definition; options override it
+	system     system.Options
+	images     assemble.Request // without platforms and Ignition
+	platforms  []string
+	ignition   []string // files
+	filesDir   string   // of the files that Butane configs refer to
+	strict     bool
+
+	places map[string]string // place of each field that comes from the definition
 }
 
-// pullFlags declares the options of every command that takes a reference.
-func (o *buildOptions) pullFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several; a variant may follow, as amd64/v3")
-	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
-	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` that says whose signatures the container must have")
-	o.registry.flags(cmd)
-	formatFlag(cmd, &o.format)
+// defaults returns the options of an empty command line.
+func defaults() *buildFlags {
+	o := &buildFlags{platforms: []string{"qemu"}}
+	o.flags(&cobra.Command{})
+	return o
+}
+
+// optionNames are the options that fill fields of [system.Options] and
+// [assemble.Request], and of buildFlags.
+var optionNames = map[string]string{
+	"Name": "name", "Merge": "merge", "Origin": "origin", "NoSELinux": "no-selinux",
+	"Arch": "arch", "Platforms": "platform", "Strict": "strict",
+	"Size": "size", "Boot": "boot-size", "ESP": "esp-size", "RootFS": "root-fs",
+	"Kargs": "karg", "Ignition": "ignition", "FilesDir": "files-dir", "Compression": "compress", "Level": "compress-level",
 }
 
 // flags declares the options that build and plan share.
-func (o *buildOptions) flags(cmd *cobra.Command) {
-	o.pullFlags(cmd)
+func (o *buildFlags) flags(cmd *cobra.Command) {
+	o.platforms, o.system.Merge = []string{"qemu"}, container.MergeOSTree
+	o.pullFlags.flags(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&o.manifest, "manifest", "m", "", "image definition, a `file` that says what else would be options")
-	f.StringVar(&o.name, "name", "", "first `part` of the images' file names (default: the operating system's name)")
-	f.StringSliceVar(&o.platforms, "platform", []string{"qemu"}, "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all that Fedora CoreOS has on the architecture")
+	definitionFlag(cmd, &o.definition, "image definition, a YAML `file` with the other options")
+	f.StringVar(&o.system.Name, "name", "", "first `part` of the images' file names (default: the operating system's name)")
+	f.Var(&platformsValue{ids: &o.platforms}, "platform", "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all that Fedora CoreOS has on the architecture")
 	f.StringArrayVar(&o.ignition, "ignition", nil, "Ignition config, or Butane config (.bu), to embed: a `file`; several are merged, the last one wins")
 	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
-	f.StringArrayVar(&o.kargs, "karg", nil, "more kernel `argument`; may be repeated")
-	f.StringVar(&o.rootFS, "root-fs", "", "root `file system`: xfs or ext4 (default: what the container asks for, or xfs)")
-	f.StringVar(&o.size, "size", "", "`size` of the disk, a whole number as 10GiB or 1536MiB (default: the container's for virtual machines, as small as can be for metal)")
-	f.StringVar(&o.bootSize, "boot-size", "", "`size` of the boot partition (default: the container's, or 384MiB)")
-	f.StringVar(&o.espSize, "esp-size", "", "`size` of the EFI system partition; from 512MiB on it is FAT32 (default: the container's, or 127MiB)")
-	f.StringVar(&o.merge, "merge", container.MergeOSTree, "`how` layers on top of the base are merged: ostree, as the system will at its next upgrade, or oci, as their author saw them")
-	f.BoolVar(&o.strict, "strict", false, "take warnings for errors")
-	f.BoolVar(&o.noSELinux, "no-selinux", false, "take a container without an SELinux policy, or with one that is disabled: no file of the image gets a label")
-	compressFlags(cmd, o, string(compress.None))
-	f.StringVar(&o.origin, "origin", "", "where the system takes its updates from, as in ostree's `container-image-reference`")
-	cmd.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions(append(cloud.IDs(), cloud.All), cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("merge", cobra.FixedCompletions([]string{container.MergeOSTree, container.MergeOCI}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("root-fs", cobra.FixedCompletions([]string{"xfs", "ext4"}, cobra.ShellCompDirectiveNoFileComp))
+	f.StringArrayVar(&o.images.Kargs, "karg", nil, "additional kernel `argument`; may be repeated")
+	choiceFlag(cmd, &o.images.RootFS, "root-fs", "root `file system`: xfs or ext4 (default: the container's choice, or xfs)", "xfs", "ext4")
+	f.Var((*usage.Size)(&o.images.Size), "size", "`size` of the disk, a whole number such as 10GiB or 1536MiB (default: the container's for virtual machines, as small as possible for metal)")
+	f.Var(partitionValue{&o.images.Boot, "--boot-size"}, "boot-size", "`size` of the boot partition (default: the container's, or 384MiB)")
+	f.Var(partitionValue{&o.images.ESP, "--esp-size"}, "esp-size", "`size` of the EFI system partition; from 512MiB on it is FAT32 (default: the container's, or 127MiB)")
+	choiceFlag(cmd, &o.system.Merge, "merge", "`rule` for merging layers on top of the base: ostree, like the next upgrade of the system, or oci, like container runtimes", container.MergeOSTree, container.MergeOCI)
+	f.BoolVar(&o.strict, "strict", false, "treat warnings as errors")
+	f.BoolVar(&o.system.NoSELinux, "no-selinux", false, "accept a container without an SELinux policy, or with a disabled one: no file of the image gets a label")
+	compressFlags(cmd, &o.images.Compression, &o.images.AsPublished, &o.images.Level)
+	f.StringVar(&o.system.Origin, "origin", "", "source of the system's updates, in the form of ostree's `container-image-reference`")
+	complete(cmd, "platform", append(cloud.IDs(), cloud.All)...)
 }
 
-// compressFlags declares how files are compressed.
-func compressFlags(cmd *cobra.Command, o *buildOptions, usual string) {
-	cmd.Flags().StringVar(&o.compress, "compress", usual, "`how` the files are compressed: none, gzip, xz, zstd, zip, or platform, which is as the images of each platform are published")
-	cmd.Flags().IntVar(&o.level, "compress-level", 0, "`level` of the compression, 1 to 9, of zstd to 22; 0 is its own default")
-	cmd.RegisterFlagCompletionFunc("compress", cobra.FixedCompletions([]string{"none", "gzip", "xz", "zstd", "zip", asPublished}, cobra.ShellCompDirectiveNoFileComp))
+// definitionFlag declares -m, --definition and the latter's older name.
+func definitionFlag(cmd *cobra.Command, name *string, help string) {
+	cmd.Flags().StringVarP(name, "definition", "m", "", help)
+	cmd.Flags().StringVar(name, "manifest", "", help)
+	cmd.Flags().MarkHidden("manifest")
 }
 
-func formatFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", "text", "`form` of the result: text or json")
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-}
-
-func checkFormat(format string) error {
-	if format != "text" && format != "json" {
-		return usageError{withHint(fmt.Errorf("format %q: there are text and json", format), formatHint(format))}
-	}
-	return nil
-}
-
-// A request is buildOptions, checked, before anything is fetched.
+// A request is the checked options of one architecture.
 type request struct {
-	buildOptions
-	targets  []cloud.Platform
-	bytes    int64 // of the disk; 0 for the platform's
-	boot     coreos.Size
-	esp      coreos.Size
-	config   []byte // Ignition; nil for none
-	warnings []string
-	notes    []string
+	pullFlags
+	reference string
+	system    system.Options
+	images    assemble.Request
+	strict    bool
+	sizeBy    string // the option, or the place in the definition, of images.Size
+
+	warnings []string // shown before the container is pulled
 }
 
-// machine returns the architecture, as a machine calls it, without its variant.
-func (o *buildOptions) machine() string {
-	arch, _, _ := strings.Cut(o.arch, "/")
-	return rootfs.MachineArch(arch)
-}
-
-// requests are what build and plan are asked for, one for each architecture.
-func (o *buildOptions) requests(cmd *cobra.Command, args []string) (all []*request, err error) {
-	if o.manifest != "" && len(args) == 0 {
-		err = o.define(cmd)
-	} else if err = exactArgs(1, "one reference or a definition with -m")(cmd, args); err == nil && o.manifest != "" {
-		err = usageError{errors.New("a definition names its container: give a reference or -m")}
-	} else if err == nil {
-		o.reference = args[0]
-	}
-	if err != nil {
-		return nil, err
-	}
-	seen := map[string]bool{}
-	for arch := range strings.SplitSeq(o.arch, ",") {
-		arch = strings.TrimSpace(arch)
-		one := *o
-		one.arch = arch
-		if seen[one.machine()] {
-			return nil, o.wrong("arch", fmt.Errorf("architecture %s is there twice", arch))
-		}
-		seen[one.machine()] = true
-		r, err := one.check()
-		if err != nil {
+// parse returns the requests of a command line, one for each architecture.
+func (o *buildFlags) parse(cmd *cobra.Command, args []string) ([]*request, error) {
+	switch {
+	case o.definition == "":
+		if err := exactArgs(1, "one reference or a definition with -m")(cmd, args); err != nil {
 			return nil, err
 		}
-		all = append(all, r)
+		o.reference = args[0]
+	case len(args) > 0:
+		return nil, usageError{errors.New("want a reference or a definition (-m), got both: a definition names its container")}
+	default:
+		if err := o.define(o.definition, cmd.Flags().Changed); err != nil {
+			return nil, err
+		}
 	}
-	return all, nil
+	return o.requests()
 }
 
-// define takes from the image definition what no option says.
-func (o *buildOptions) define(cmd *cobra.Command) error {
-	text, err := os.ReadFile(o.manifest)
+// define takes the options that were not given from a definition.
+func (o *buildFlags) define(name string, given func(flag string) bool) error {
+	m, err := manifests.Load(name)
 	if err != nil {
 		return err
 	}
-	m, err := manifests.Parse(text, o.manifest)
-	if err != nil {
-		return err
-	}
-	spec := &m.Spec
 	o.places = map[string]string{}
-	for _, d := range []struct {
-		flag, key string
-		values    []string
-	}{
-		{"name", "metadata.name", []string{m.Metadata.Name}},
-		{"merge", "spec.merge", []string{spec.Merge}},
-		{"origin", "spec.origin", []string{spec.Origin}},
-		{"arch", "spec.architectures", []string{strings.Join(spec.Architectures, ",")}},
-		{"platform", "spec.platforms", spec.Platforms},
-		{"size", "spec.disk.size", []string{spec.Disk.Size}},
-		{"boot-size", "spec.disk.bootSize", []string{spec.Disk.BootSize}},
-		{"esp-size", "spec.disk.espSize", []string{spec.Disk.ESPSize}},
-		{"root-fs", "spec.disk.rootFilesystem", []string{spec.Disk.RootFilesystem}},
-		{"karg", "spec.kernelArguments", spec.KernelArguments},
-		{"ignition", "spec.ignition", spec.Ignition},
-		{"files-dir", "spec.filesDir", []string{spec.FilesDir}},
-		{"compress", "spec.compression", []string{spec.Compression}},
-		{"strict", "spec.strict", []string{strconv.FormatBool(spec.Strict)}},
-		{"no-selinux", "spec.noSELinux", []string{strconv.FormatBool(spec.NoSELinux)}},
-	} {
-		if cmd.Flags().Changed(d.flag) {
-			continue
-		}
-		o.places[d.flag] = m.At(d.key)
-		for _, v := range d.values {
-			if v == "" {
-				continue
-			}
-			if err := cmd.Flags().Set(d.flag, v); err != nil {
-				return o.wrong(d.flag, err)
-			}
-		}
+	s := m.System()
+	images, err := m.Request()
+	if wrong := (usage.Error{}); errors.As(err, &wrong) {
+		return usageError{fmt.Errorf("%s: %w", m.Place(wrong.Field), wrong.Err)}
 	}
+	d := defining{o, m, given}
+	take(d, "Name", &o.system.Name, s.Name)
+	take(d, "Merge", &o.system.Merge, s.Merge)
+	take(d, "Origin", &o.system.Origin, s.Origin)
+	take(d, "NoSELinux", &o.system.NoSELinux, s.NoSELinux)
+	take(d, "Arch", &o.arch, strings.Join(m.Spec.Architectures, ","))
+	take(d, "Platforms", &o.platforms, m.Spec.Platforms)
+	take(d, "Size", &o.images.Size, images.Size)
+	take(d, "Boot", &o.images.Boot, images.Boot)
+	take(d, "ESP", &o.images.ESP, images.ESP)
+	take(d, "RootFS", &o.images.RootFS, images.RootFS)
+	take(d, "Kargs", &o.images.Kargs, images.Kargs)
+	take(d, "Ignition", &o.ignition, m.Spec.Ignition)
+	take(d, "FilesDir", &o.filesDir, m.Spec.FilesDir)
+	take(d, "Compression", &o.images.Compression, images.Compression)
+	take(d, "Compression", &o.images.AsPublished, images.AsPublished)
+	take(d, "Strict", &o.strict, m.Spec.Strict)
 	o.reference = m.Spec.Source
 	return nil
 }
 
-// placed is the error of an option, with its place if it is the definition's.
-func (o *buildOptions) placed(flag string, err error) error {
-	if at := o.places[flag]; at != "" {
-		err = fmt.Errorf("%s: %w", at, err)
-	}
-	return err
+// defining is a definition that fills options.
+type defining struct {
+	*buildFlags
+	m     *manifests.Image
+	given func(flag string) bool
 }
 
-// wrong is that of one that makes no sense.
-func (o *buildOptions) wrong(flag string, err error) error { return usageError{o.placed(flag, err)} }
+// take sets a field to the value of a definition, if it has one and no option was
+// given.
+func take[T any](d defining, field string, to *T, value T) {
+	if !d.given(optionNames[field]) && !reflect.ValueOf(&value).Elem().IsZero() {
+		*to, d.places[field] = value, d.m.Place(field)
+	}
+}
 
-func (o buildOptions) check() (*request, error) {
-	r := &request{buildOptions: o}
+// place returns the place of a field: in a definition, or an option.
+func (o *buildFlags) place(field string) string {
+	if at := o.places[field]; at != "" {
+		return at
+	}
+	return "--" + optionNames[field]
+}
+
+// wrong turns the error of a field into one that names its place.
+func (o *buildFlags) wrong(err error) error {
+	var wrong usage.Error
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	return usageError{fmt.Errorf("%s: %w", o.place(wrong.Field), wrong.Err)}
+}
+
+// machine returns an architecture in the words of uname -m, without its variant.
+func machine(arch string) string {
+	arch, _, _ = strings.Cut(arch, "/")
+	return rootfs.MachineArch(arch)
+}
+
+// requests returns the requests of all architectures.
+func (o *buildFlags) requests() (all []*request, err error) {
 	if err := checkFormat(o.format); err != nil {
 		return nil, err
 	}
 	if o.reference == "" {
 		return nil, usageError{errors.New("the reference is empty")}
 	}
-	if err := layout.Supports(o.machine()); err != nil {
-		return nil, o.wrong("arch", err)
-	}
-	var err error
-	if r.targets, err = cloud.Lookup(o.machine(), o.platforms...); err != nil {
-		return nil, o.wrong("platform", withHint(err, platformsHint(o.platforms)))
-	}
-	if len(r.targets) == 0 {
-		return nil, o.wrong("platform", errors.New("no platform"))
-	}
-	for _, p := range r.targets {
-		arches := strings.Join(strings.Fields(p.Arches), " and ")
-		switch has := p.Has(o.machine()); {
-		case p.Emerging && has:
-			r.notes = append(r.notes, fmt.Sprintf("platform %s: Fedora CoreOS has no images for it; this one follows the platform's documentation", p.ID))
-		case p.Emerging:
-			r.warn("platform %s: it has machines of %s only", p.ID, arches)
-		case !has:
-			r.warn("platform %s: Fedora CoreOS has images for it on %s only", p.ID, arches)
+	seen := map[string]bool{}
+	for arch := range strings.SplitSeq(o.arch, ",") {
+		arch = strings.TrimSpace(arch)
+		if seen[machine(arch)] {
+			return nil, o.wrong(usage.Error{Field: "Arch", Err: fmt.Errorf("architecture %s is listed twice", arch)})
 		}
-	}
-	if err := o.checkCompression(); err != nil {
-		return nil, o.wrong("compress", err)
-	}
-	if o.name != fileName(o.name) {
-		return nil, o.wrong("name", fmt.Errorf("name %q does not fit into a file's name", o.name))
-	}
-	if o.merge != container.MergeOSTree && o.merge != container.MergeOCI {
-		return nil, o.wrong("merge", fmt.Errorf("merge %q: there are ostree and oci", o.merge))
-	}
-	if o.rootFS != "" && o.rootFS != "xfs" && o.rootFS != "ext4" {
-		return nil, o.wrong("root-fs", fmt.Errorf("root file system %q: there are xfs and ext4", o.rootFS))
-	}
-	for _, k := range o.kargs {
-		warnings, err := coreos.CheckArg(k)
+		seen[machine(arch)] = true
+		r, err := o.request(arch)
 		if err != nil {
-			return nil, o.wrong("karg", err)
+			return nil, o.wrong(err)
 		}
-		for _, w := range warnings {
-			r.warn("--karg %s: %s", k, w)
-		}
+		all = append(all, r)
 	}
-	if o.size != "" {
-		if r.bytes, err = parseBytes(o.size); err != nil {
-			return nil, o.wrong("size", err)
-		}
-		if r.bytes%(1<<20) != 0 {
-			return nil, o.wrong("size", fmt.Errorf("size %q: not a whole number of MiB", o.size))
-		}
-		for _, p := range r.targets {
-			if err := p.Check(r.bytes); err != nil {
-				return nil, o.wrong("size", fmt.Errorf("platform %s: %w", p.ID, err))
-			}
-		}
+	return all, nil
+}
+
+// request returns the request of one architecture. It needs no container.
+func (o *buildFlags) request(arch string) (*request, error) {
+	r := &request{pullFlags: o.pullFlags, reference: o.reference, system: o.system, images: o.images, strict: o.strict, sizeBy: o.place("Size")}
+	r.arch = arch
+	var err error
+	if r.images.Platforms, err = cloud.Lookup(machine(arch), o.platforms...); err != nil {
+		return nil, usage.Error{Field: "Platforms", Err: withHint(err, platformsHint(o.platforms))}
 	}
-	if r.boot, err = o.partitionSize("boot-size", o.bootSize, layout.CheckBoot); err != nil {
-		return nil, usageError{err}
+	said, err := r.images.Check(machine(arch))
+	if err == nil {
+		err = r.system.Check()
 	}
-	checkESP := func(s coreos.Size) error { return layout.CheckESP(o.machine(), s) }
-	if r.esp, err = o.partitionSize("esp-size", o.espSize, checkESP); err != nil {
-		return nil, usageError{err}
-	}
-	if r.config, err = r.readConfigs(); err != nil {
+	if err != nil {
 		return nil, err
 	}
+	config, warnings, err := readConfigs(o.ignition, o.filesDir)
+	if err != nil {
+		return nil, o.placedConfig(err)
+	}
+	r.images.Ignition, r.warnings = config, append(said.Warnings, warnings...)
 	r.cache, err = cacheDir(o.cache)
 	return r, err
 }
 
-// partitionSize reads the size of a partition from an option; the zero Size is
-// no option.
-func (o *buildOptions) partitionSize(flag, text string, check func(coreos.Size) error) (s coreos.Size, err error) {
-	if text == "" {
-		return s, nil
+// placedConfig adds the place in the definition to the error of a config's file.
+func (o *buildFlags) placedConfig(err error) error {
+	if at := o.places["Ignition"]; at != "" && errors.As(err, new(*os.PathError)) {
+		return fmt.Errorf("%s: %w", at, err)
 	}
-	s.By = o.place(flag)
-	if s.Bytes, err = parseBytes(text); err != nil {
-		return s, fmt.Errorf("%s: %w", s.By, err)
-	}
-	return s, check(s)
-}
-
-// place returns the place of an option: in a definition, or on the command line.
-func (o *buildOptions) place(flag string) string { return cmp.Or(o.places[flag], "--"+flag) }
-
-// asPublished says that each platform's files are compressed as they are
-// published.
-const asPublished = "platform"
-
-func (o *buildOptions) checkCompression() error {
-	if o.level < 0 || o.level > 22 || o.level > 9 && o.compress != string(compress.Zstd) {
-		return fmt.Errorf("compression level %d: there are 1 to 9, of zstd to 22", o.level)
-	}
-	if o.compress == asPublished {
-		return nil
-	}
-	_, err := compress.Parse(o.compress)
 	return err
 }
 
-// compression returns how a platform's file is compressed. What is published
-// as it is has its compression inside.
-func (o *buildOptions) compression(p cloud.Platform) compress.Kind {
-	switch {
-	case p.Published == "":
-		return compress.None
-	case o.compress == asPublished:
-		return p.Published
-	}
-	kind, _ := compress.Parse(o.compress) // checked
-	return kind
-}
-
-// readConfigs returns the one Ignition config that all the files make, or nil.
-func (r *request) readConfigs() ([]byte, error) {
-	var configs [][]byte
-	for _, name := range r.ignition {
-		text, err := readConfig(name)
-		if err != nil {
-			return nil, r.placed("ignition", err)
-		}
-		if strings.HasSuffix(name, ".bu") {
-			var warnings []string
-			if text, warnings, err = butane.Translate(text, butane.Options{Name: name, FilesDir: r.filesDir}); err != nil {
-				return nil, err
-			}
-			r.warnings = append(r.warnings, warnings...)
-		} else {
-			warnings, err := ignition.Validate(text)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			for _, w := range warnings {
-				r.warn("%s: %s", name, w)
-			}
-		}
-		configs = append(configs, text)
-	}
-	switch len(configs) {
-	case 0:
-		return nil, nil
-	case 1:
-		return configs[0], nil // checked
-	}
-	return ignition.Merge(configs...)
-}
-
-// readConfig reads a file that may be a pipe, up to the size of a config.
-func readConfig(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, ignition.MaxSize+1))
-	if err == nil && len(text) > ignition.MaxSize {
-		err = fmt.Errorf("%s: config is larger than %d MiB", name, ignition.MaxSize>>20)
-	}
-	return text, err
-}
-
-func (r *request) warn(format string, args ...any) {
-	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
-}
-
-// cacheDir returns the folder of the cache: the one that was named, or the user's.
+// cacheDir returns the folder of the cache. The default is in the user's folder.
 func cacheDir(name string) (string, error) {
 	if name != "" {
 		return name, nil

@@ -10,14 +10,13 @@ import (
 // TestSegments: nearly all content of a disk, and of a file that holds it, is a range
 // of a layer.
 func TestSegments(t *testing.T) {
-	dir := t.TempDir()
-	d := planOf(t, requested(t, dir, fixture(t, "full-chunked"), "qemu"))
+	d := diskOf(t, fixture(t, "full-chunked"), "qemu")
 	checkSegments(t, "disk", d.Image)
 	for _, p := range cloud.Platforms {
 		if p.Format.Plan == nil || p.Check(d.Image.Size()) != nil {
 			continue
 		}
-		file, err := p.Format.Plan(d.Image, cloud.Facts{Name: "os", OS: "os", Version: "1", Arch: "x86_64"})
+		file, err := p.Format.Plan(d.Image, cloud.Metadata{Name: "os", OS: "os", Version: "1", Arch: "x86_64"})
 		if err != nil {
 			t.Fatal(err)
 		}

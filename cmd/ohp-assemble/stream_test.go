@@ -18,9 +18,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // A testServer is a web server, and a registry that has the same content by
@@ -99,7 +100,7 @@ func testBuild(t *testing.T, disk []byte) (dir, file string) {
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("0", 64), OSTreeTimestamp: "2026-01-01T00:00:00Z", OSTreeVersion: "1", BaseArch: "x86_64",
 		Images: map[string]stream.Artifact{"qemu": {Path: file, SHA256: digest.FromBytes(disk).Encoded(), Size: int64(len(disk))}},
 	}
-	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(m), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return dir, file
@@ -116,7 +117,7 @@ func TestStreamHTTP(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", s.URL+"/s.json", "qemu", "--arch", "x86_64", "--out", out, "--format", "json")
-	var g got
+	var g found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil || g.Path != out || g.Size != int64(len(disk)) || g.Location != s.URL+"/"+file {
 		t.Errorf("%s: %v", p.stdout, err)
 	}
@@ -274,16 +275,16 @@ func TestStreamPublished(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", ref, "metal", "--arch", "x86_64", "--out", out, "--tls-verify=false", "--format", "json")
-	var g got
+	var g found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil {
 		t.Fatal(err)
 	}
-	body, err := get(t.Context(), strings.Replace(g.Location, "https:", "http:", 1))
+	resp, err := http.Get(strings.Replace(g.Location, "https:", "http:", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer body.Close()
-	plain, err := io.ReadAll(body)
+	defer resp.Body.Close()
+	plain, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"text/tabwriter"
@@ -67,9 +66,16 @@ func (u *ui) warn(warnings []string, strict bool) error {
 		u.say("warning: %s", w)
 	}
 	if strict && len(warnings) > 0 {
-		return fmt.Errorf("%d warnings, and --strict", len(warnings))
+		return strictError(len(warnings))
 	}
 	return nil
+}
+
+func strictError(warnings int) error {
+	if warnings == 1 {
+		return errors.New("1 warning treated as an error (--strict)")
+	}
+	return fmt.Errorf("%d warnings treated as errors (--strict)", warnings)
 }
 
 // wait lets the bars be drawn to their end.
@@ -131,8 +137,8 @@ func (s *step) Expect(n int64) {
 // Done says that n more bytes are done.
 func (s *step) Done(n int64) { s.add(n) }
 
-// end closes the step, whether or not it came to its end.
-func (s *step) end(err error) {
+// End closes the step, whether or not it came to its end.
+func (s *step) End(err error) {
 	if s.bar != nil {
 		s.bar.Abort(true)
 	}
@@ -151,25 +157,6 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 
 // size formats a size for people.
 func size(n int64) string { return rootfs.Size(n) }
-
-// parseBytes reads a size as people write it: 10GiB, 512M, 1073741824.
-func parseBytes(s string) (int64, error) {
-	digits := strings.TrimRight(s, "KMGTiB")
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if n <= 0 || fmt.Sprint(n) != digits && !errors.Is(err, strconv.ErrRange) {
-		return 0, fmt.Errorf("size %q: want a whole number, no fraction, with KiB, MiB, GiB or TiB: 1536MiB", s)
-	}
-	// Not "GB", which is another size to those who sell disks.
-	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
-	by, ok := shift[s[len(digits):]]
-	if !ok {
-		return 0, fmt.Errorf("size %q: unit %q: there are KiB, MiB, GiB and TiB", s, s[len(digits):])
-	}
-	if n > 1<<62>>by {
-		return 0, fmt.Errorf("size %q: too large, at most 4194304TiB", s)
-	}
-	return n << by, nil
-}
 
 // A printer is standard output for results. It remembers that it failed, for
 // all who print and do not ask, and lets nothing through that would control the

@@ -2,8 +2,8 @@
 //
 // A platform is a line of a table: its Ignition platform id, the format of its
 // image's file, how large the disk in it is, and how the file is published.
-// What differs inside the image (kernel arguments, GRUB's console commands)
-// comes from the operating system's own platforms.json. The table is that of
+// Differences inside the image (kernel arguments, GRUB's console commands)
+// come from the operating system's own platforms.json. The table is that of
 // coreos-assembler, so that images have the names and forms that clouds and
 // their tools are used to. The last part of the table has further platforms that
 // Ignition supports, in the form that their own documentation asks for.
@@ -15,61 +15,61 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 )
 
 // A Platform is a kind of machine that an image is made for.
 type Platform struct {
-	ID        string // as in file names
-	Ignition  string // value of ignition.platform.id and key of platforms.json, if it is not the ID
-	Arches    string // that Fedora CoreOS has images for, as machines call themselves; "" for all
-	Emerging  bool   // Fedora CoreOS has no images for it; Arches are the architectures of its machines
-	Format    Format
-	Published compress.Kind // how the file is compressed when it is published; "" for not at all
-	Size      int64         // bytes of the disk, if it is not the size that image.json says
-	Packed    bool          // the disk is as small as its content allows
-	Sector    int           // bytes of a sector, 512 if zero
+	ID          string // as in file names
+	Ignition    string // value of ignition.platform.id and key of platforms.json, if it is not the ID
+	Arches      string // that Fedora CoreOS has images for, as machines call themselves; "" for all
+	Emerging    bool   // Fedora CoreOS has no images for it; Arches are the architectures of its machines
+	Format      Format
+	Compression filetype.Compression // of the published file; None if the format compresses its content
+	Size        int64                // bytes of the disk, if it is not the size that image.json says
+	Minimal     bool                 // the disk is as small as its content allows
+	Sector      int                  // bytes of a sector, 512 if zero
 }
 
 const gib = 1 << 30
 
 // Platforms is the table of all platforms, in the order they are shown.
 var Platforms = []Platform{
-	{ID: "qemu", Format: qcow2Plain, Published: compress.Xz},
-	{ID: "metal", Format: rawDisk, Published: compress.Xz, Packed: true},
-	{ID: "metal4k", Ignition: "metal", Format: rawDisk, Published: compress.Xz, Packed: true, Sector: 4096},
-	{ID: "aliyun", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
-	{ID: "applehv", Arches: "x86_64 aarch64", Format: rawDisk, Published: compress.Gzip},
-	{ID: "aws", Arches: "x86_64 aarch64", Format: vmdkStream, Published: compress.Xz},
-	{ID: "azure", Arches: "x86_64 aarch64", Format: vhdFixed, Published: compress.Xz},
-	{ID: "azurestack", Arches: "x86_64", Format: vhdFixed, Published: compress.Xz},
-	{ID: "digitalocean", Arches: "x86_64", Format: qcow2Plain, Published: compress.Gzip},
-	{ID: "exoscale", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "qemu", Format: qcow2Plain, Compression: filetype.Xz},
+	{ID: "metal", Format: rawDisk, Compression: filetype.Xz, Minimal: true},
+	{ID: "metal4k", Ignition: "metal", Format: rawDisk, Compression: filetype.Xz, Minimal: true, Sector: 4096},
+	{ID: "aliyun", Arches: "x86_64", Format: qcow2Plain, Compression: filetype.Xz},
+	{ID: "applehv", Arches: "x86_64 aarch64", Format: rawDisk, Compression: filetype.Gzip},
+	{ID: "aws", Arches: "x86_64 aarch64", Format: vmdkStream, Compression: filetype.Xz},
+	{ID: "azure", Arches: "x86_64 aarch64", Format: vhdFixed, Compression: filetype.Xz},
+	{ID: "azurestack", Arches: "x86_64", Format: vhdFixed, Compression: filetype.Xz},
+	{ID: "digitalocean", Arches: "x86_64", Format: qcow2Plain, Compression: filetype.Gzip},
+	{ID: "exoscale", Arches: "x86_64", Format: qcow2Plain, Compression: filetype.Xz},
 	{ID: "gcp", Arches: "x86_64 aarch64", Format: gcpTar},
-	{ID: "hetzner", Arches: "x86_64 aarch64", Format: rawDisk, Published: compress.Xz},
-	{ID: "hyperv", Arches: "x86_64 aarch64", Format: vhdxDynamic, Published: compress.Zip},
-	{ID: "ibmcloud", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz, Size: 100 * gib},
+	{ID: "hetzner", Arches: "x86_64 aarch64", Format: rawDisk, Compression: filetype.Xz},
+	{ID: "hyperv", Arches: "x86_64 aarch64", Format: vhdxDynamic, Compression: filetype.Zip},
+	{ID: "ibmcloud", Arches: "x86_64", Format: qcow2Plain, Compression: filetype.Xz, Size: 100 * gib},
 	{ID: "kubevirt", Arches: "x86_64 aarch64", Format: containerDisk},
 	{ID: "nutanix", Arches: "x86_64", Format: qcow2Packed},
-	{ID: "openstack", Format: qcow2Plain, Published: compress.Xz},
-	{ID: "oraclecloud", Arches: "x86_64 aarch64", Format: qcow2Plain, Published: compress.Xz},
-	{ID: "proxmoxve", Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "openstack", Format: qcow2Plain, Compression: filetype.Xz},
+	{ID: "oraclecloud", Arches: "x86_64 aarch64", Format: qcow2Plain, Compression: filetype.Xz},
+	{ID: "proxmoxve", Arches: "x86_64", Format: qcow2Plain, Compression: filetype.Xz},
 	{ID: "virtualbox", Arches: "x86_64", Format: ovaVirtualBox},
 	{ID: "vmware", Arches: "x86_64", Format: ovaVMware},
-	{ID: "vultr", Arches: "x86_64", Format: rawDisk, Published: compress.Xz},
+	{ID: "vultr", Arches: "x86_64", Format: rawDisk, Compression: filetype.Xz},
 
 	// Akamai takes at most 6 GiB, decompressed.
-	{ID: "akamai", Emerging: true, Arches: "x86_64", Format: rawDisk, Published: compress.Gzip, Packed: true},
-	{ID: "brightbox", Emerging: true, Arches: "x86_64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "akamai", Emerging: true, Arches: "x86_64", Format: rawDisk, Compression: filetype.Gzip, Minimal: true},
+	{ID: "brightbox", Emerging: true, Arches: "x86_64", Format: qcow2Plain, Compression: filetype.Xz},
 	// With the hypervisor KVM. For XenServer and VMware, CloudStack takes VHD and OVA.
-	{ID: "cloudstack", Emerging: true, Arches: "x86_64 aarch64", Format: qcow2Plain, Published: compress.Xz},
+	{ID: "cloudstack", Emerging: true, Arches: "x86_64 aarch64", Format: qcow2Plain, Compression: filetype.Xz},
 	// The disk of the card. The boot stream (BFB) that coreos-assembler makes starts a live system instead.
-	{ID: "nvidiabluefield", Emerging: true, Arches: "aarch64", Format: rawDisk, Published: compress.Xz, Packed: true},
-	{ID: "packet", Emerging: true, Arches: "x86_64 aarch64", Format: rawDisk, Published: compress.Xz, Packed: true},
+	{ID: "nvidiabluefield", Emerging: true, Arches: "aarch64", Format: rawDisk, Compression: filetype.Xz, Minimal: true},
+	{ID: "packet", Emerging: true, Arches: "x86_64 aarch64", Format: rawDisk, Compression: filetype.Xz, Minimal: true},
 	// IBM's pvsadm makes the OVA that Power Virtual Server imports from a qcow2, compressed or not.
-	{ID: "powervs", Emerging: true, Arches: "ppc64le", Format: qcow2Plain, Published: compress.Gzip},
-	{ID: "scaleway", Emerging: true, Arches: "x86_64 aarch64", Format: qcow2Plain, Published: compress.Xz},
-	{ID: "upcloud", Emerging: true, Arches: "x86_64", Format: rawDisk, Published: compress.Xz},
+	{ID: "powervs", Emerging: true, Arches: "ppc64le", Format: qcow2Plain, Compression: filetype.Gzip},
+	{ID: "scaleway", Emerging: true, Arches: "x86_64 aarch64", Format: qcow2Plain, Compression: filetype.Xz},
+	{ID: "upcloud", Emerging: true, Arches: "x86_64", Format: rawDisk, Compression: filetype.Xz},
 }
 
 // unsupported are the platforms of Ignition without images, and the reasons.
@@ -108,6 +108,19 @@ func Lookup(arch string, ids ...string) (list []Platform, err error) {
 	return list, nil
 }
 
+// Named returns the platforms of ids that are written in a program. It panics if
+// one is unknown; see [Lookup] for ids that a user chooses.
+func Named(ids ...string) (list []Platform) {
+	for _, id := range ids {
+		i := slices.IndexFunc(Platforms, func(p Platform) bool { return p.ID == id })
+		if i < 0 {
+			panic("cloud: unknown platform " + id)
+		}
+		list = append(list, Platforms[i])
+	}
+	return list
+}
+
 // IDs returns the ids of all platforms.
 func IDs() (ids []string) {
 	for _, p := range Platforms {
@@ -126,9 +139,9 @@ func (p Platform) Has(arch string) bool {
 func (p Platform) IgnitionID() string { return cmp.Or(p.Ignition, p.ID) }
 
 // DiskSize returns the size of the platform's disk in bytes, zero for as small
-// as can be; usual is what the operating system wants of a virtual machine.
+// as can be; usual is the operating system's size for a virtual machine.
 func (p Platform) DiskSize(usual int64) int64 {
-	if p.Packed {
+	if p.Minimal {
 		return 0
 	}
 	return cmp.Or(p.Size, usual)
@@ -142,8 +155,19 @@ func (p Platform) Check(size int64) error {
 	return p.Format.Check(size)
 }
 
-// FileName returns the name of an image's file in the form that
-// coreos-assembler gives it; arch is the machine's name for itself (x86_64).
-func (p Platform) FileName(name, version, arch string) string {
-	return fmt.Sprintf("%s-%s-%s.%s.%s", name, version, p.ID, arch, p.Format.Suffix)
+// FileCompression returns the compression of the platform's file if all files are
+// to be compressed in one way, or as they are published. Formats that compress
+// their content are never compressed again.
+func (p Platform) FileCompression(want filetype.Compression, asPublished bool) filetype.Compression {
+	if p.Compression == filetype.None || asPublished {
+		return p.Compression
+	}
+	return want
+}
+
+// BaseName returns the name of an image file as coreos-assembler forms it, without
+// the suffix of its type: NAME-VERSION-PLATFORM.ARCH. The architecture is in the
+// words of uname -m: x86_64.
+func (p Platform) BaseName(name, version, arch string) string {
+	return fmt.Sprintf("%s-%s-%s.%s", name, version, p.ID, arch)
 }

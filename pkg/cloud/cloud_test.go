@@ -54,7 +54,7 @@ func TestPublished(t *testing.T) {
 		"upcloud":         "raw.xz",
 	} {
 		p := one(t, id)
-		if got := p.FileName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Published.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
+		if got := p.BaseName("fedora-coreos", "44.20260801.1.0", "x86_64") + p.Format.Type().Suffix() + p.Compression.Suffix(); got != "fedora-coreos-44.20260801.1.0-"+id+".x86_64."+want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
@@ -151,7 +151,7 @@ func TestWriteFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, kind := range []compress.Kind{compress.None, compress.Zstd} {
-			if kind != compress.None && p.Published == "" {
+			if kind != compress.None && p.Compression == "" {
 				continue
 			}
 			f, err := os.Create(filepath.Join(t.TempDir(), "image"))
@@ -168,7 +168,7 @@ func TestWriteFile(t *testing.T) {
 			}
 			defer spool.Close()
 			plain, packed := sha256.New(), sha256.New()
-			facts := Facts{ID: [16]byte{1, 2, 3}, Name: "os-1-" + p.ID + ".x86_64", OS: "os", Version: "1", Arch: "x86_64", Spool: spool}
+			facts := Metadata{ID: [16]byte{1, 2, 3}, Name: "os-1-" + p.ID + ".x86_64", OS: "os", Version: "1", Arch: "x86_64", Spool: spool}
 			if err := p.Format.WriteFile(Output{File: f, Compression: kind, Plain: plain, Packed: packed}, img, facts); err != nil {
 				t.Fatalf("%s: %v", p.ID, err)
 			}
@@ -191,7 +191,7 @@ func TestWriteFile(t *testing.T) {
 }
 
 // checkPlan compares a file with its plan, at random ranges if it is not compressed.
-func checkPlan(t *testing.T, p Platform, f *os.File, kind compress.Kind, size int64, img *disk.Image, facts Facts) {
+func checkPlan(t *testing.T, p Platform, f *os.File, kind compress.Kind, size int64, img *disk.Image, facts Metadata) {
 	t.Helper()
 	if (p.Format.Plan == nil) == (p.Format.Write == nil) {
 		t.Fatalf("%s: its format must have one of Plan and Write", p.ID)

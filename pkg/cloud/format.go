@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/gcp"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/kubevirt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/ova"
@@ -26,9 +27,9 @@ type Format struct {
 	Suffix string // of the file's name
 
 	// Plan returns the file, itself an image. It reads no content.
-	Plan func(*disk.Image, Facts) (*disk.Image, error)
+	Plan func(*disk.Image, Metadata) (*disk.Image, error)
 	// Write writes a file whose layout depends on compressed sizes, from start to end.
-	Write func(io.Writer, *disk.Image, Facts) error
+	Write func(io.Writer, *disk.Image, Metadata) error
 
 	// Check returns why a disk of a size in bytes cannot be in this format; nil
 	// if every disk can.
@@ -40,8 +41,8 @@ type Format struct {
 	Manifest func(io.Reader) (string, error)
 }
 
-// Facts describe a disk, for the formats that record them.
-type Facts struct {
+// Metadata describes a disk, for the formats that record it.
+type Metadata struct {
 	ID      [16]byte // of the disk
 	Time    rootfs.Time
 	Name    string // of the file, without its suffix
@@ -59,35 +60,38 @@ type Spool interface {
 	io.WriterAt
 }
 
-var (
-	rawDisk = Format{Suffix: "raw", Plan: func(img *disk.Image, _ Facts) (*disk.Image, error) { return img, nil }}
+// Type returns the type of the format's files.
+func (f Format) Type() filetype.Format { return filetype.Format(f.Suffix) }
 
-	qcow2Plain = Format{Suffix: "qcow2", Check: qcow2.Check, Plan: func(img *disk.Image, _ Facts) (*disk.Image, error) {
+var (
+	rawDisk = Format{Suffix: "raw", Plan: func(img *disk.Image, _ Metadata) (*disk.Image, error) { return img, nil }}
+
+	qcow2Plain = Format{Suffix: "qcow2", Check: qcow2.Check, Plan: func(img *disk.Image, _ Metadata) (*disk.Image, error) {
 		return qcow2.Format(img, qcow2.Options{})
 	}}
 
 	// Deflate is the compression that every reader of the format knows.
-	qcow2Packed = Format{Suffix: "qcow2", Check: qcow2.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	qcow2Packed = Format{Suffix: "qcow2", Check: qcow2.Check, Write: func(w io.Writer, img *disk.Image, f Metadata) error {
 		return qcow2.Write(w, img, qcow2.Options{Compression: qcow2.Deflate, Spool: f.Spool})
 	}}
 
-	vmdkStream = Format{Suffix: "vmdk", Check: ebsSize, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	vmdkStream = Format{Suffix: "vmdk", Check: ebsSize, Write: func(w io.Writer, img *disk.Image, f Metadata) error {
 		return vmdk.Write(w, img, vmdk.Options{ID: f.contentID()})
 	}}
 
-	vhdFixed = Format{Suffix: "vhd", Check: azureSize, Plan: func(img *disk.Image, f Facts) (*disk.Image, error) {
+	vhdFixed = Format{Suffix: "vhd", Check: azureSize, Plan: func(img *disk.Image, f Metadata) (*disk.Image, error) {
 		return vhd.Format(img, vhd.Options{ID: f.ID, Time: f.Time})
 	}}
 
-	vhdxDynamic = Format{Suffix: "vhdx", Check: vhdx.Check, Plan: func(img *disk.Image, f Facts) (*disk.Image, error) {
+	vhdxDynamic = Format{Suffix: "vhdx", Check: vhdx.Check, Plan: func(img *disk.Image, f Metadata) (*disk.Image, error) {
 		return vhdx.Format(img, vhdx.Options{ID: f.ID})
 	}}
 
-	gcpTar = Format{Suffix: "tar.gz", Check: gcp.Check, Unit: 1 << 30, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	gcpTar = Format{Suffix: "tar.gz", Check: gcp.Check, Unit: 1 << 30, Write: func(w io.Writer, img *disk.Image, f Metadata) error {
 		return gcp.Write(w, img, gcp.Options{Time: f.Time.Sec})
 	}}
 
-	containerDisk = Format{Suffix: "ociarchive", Check: qcow2.Check, Manifest: kubevirt.Digest, Plan: func(img *disk.Image, f Facts) (*disk.Image, error) {
+	containerDisk = Format{Suffix: "ociarchive", Check: qcow2.Check, Manifest: kubevirt.Digest, Plan: func(img *disk.Image, f Metadata) (*disk.Image, error) {
 		return kubevirt.Format(img, kubevirt.Options{
 			Name: f.Name + ".qcow2", Arch: rootfs.GoArch(f.Arch), Version: f.Version, Time: f.time(),
 		})
@@ -98,15 +102,15 @@ var (
 )
 
 // contentID is the id that VMware's disks have.
-func (f Facts) contentID() uint32 {
+func (f Metadata) contentID() uint32 {
 	return binary.LittleEndian.Uint32(f.ID[:]) >> 1 // neither of the two reserved values
 }
 
-func (f Facts) time() time.Time { return time.Unix(f.Time.Sec, int64(f.Time.Nsec)).UTC() }
+func (f Metadata) time() time.Time { return time.Unix(f.Time.Sec, int64(f.Time.Nsec)).UTC() }
 
 // appliance returns the format of a hypervisor's OVA.
 func appliance(h ova.Hypervisor) Format {
-	return Format{Suffix: "ova", Check: vmdk.Check, Write: func(w io.Writer, img *disk.Image, f Facts) error {
+	return Format{Suffix: "ova", Check: vmdk.Check, Write: func(w io.Writer, img *disk.Image, f Metadata) error {
 		return ova.Write(w, img, h, ova.Options{
 			Name: f.OS + "-" + f.Version, Product: f.OS, Vendor: f.OS, Version: f.Version,
 			OSType: f.Cloud.VMwareOSType, HardwareVersion: f.Cloud.VMwareHardware, SecureBoot: f.Cloud.VMwareSecureBoot,
@@ -145,7 +149,7 @@ type Output struct {
 
 // WriteFile writes the file of a disk. A file that is an image and not compressed
 // is sparse.
-func (f Format) WriteFile(out Output, img *disk.Image, facts Facts) error {
+func (f Format) WriteFile(out Output, img *disk.Image, facts Metadata) error {
 	write := func(w io.Writer) error { return f.Write(io.MultiWriter(w, out.Plain), img, facts) }
 	if f.Plan != nil {
 		file, err := f.Plan(img, facts)

@@ -1,128 +1,114 @@
-// Package compress makes and reads the compressed forms in which images are
-// published: gzip, xz, zstd and zip.
+// Package compress writes and reads compressed image files: gzip, xz, zstd and
+// zip.
 //
-// A [NewWriter] cuts what it is given into blocks, compresses each for itself
-// on all cores, and writes them in order, so that the number of cores does not
-// show in the file. Blocks of zeros, which is what the holes of a disk are, are
-// compressed once. What a reader finds is one file in the plainest sense:
+// [NewWriter] cuts its input into blocks, compresses the blocks independently on
+// all cores, and writes them in order, so the output does not depend on the
+// number of cores. A block of zeros is compressed once. Each output is a single
+// plain file:
 //
 //	gzip  one member (RFC 1952): header | deflate of each block | sums
-//	xz    one stream of many blocks, as xz -T makes it: header | blocks | index | footer
-//	zstd  a frame for each block (RFC 8878), with its size and a checksum
-//	zip   one member, deflated: header | deflate of each block | sums | directory
+//	xz    one stream of many blocks, as written by xz -T: header | blocks | index | footer
+//	zstd  one frame for each block (RFC 8878), with its size and a checksum
+//	zip   one deflated member: header | deflate of each block | sums | directory
 //
-// That blocks do not know of each other costs less than a percent of size.
+// Independent blocks cost less than one percent of size.
 //
-// [NewReader] tells the kind by the first bytes and streams what is inside.
-// What it reads may be hostile: it is checked against its sums to the last
-// byte, and no window is larger than the kinds' own tools allow by default.
-// How much comes out is for the caller to bound.
+// [NewReader] tells the compression by the first bytes and decompresses a stream. A
+// zip archive must be a file. The input may be hostile:
+// all checksums are verified, and windows are limited to the defaults of the
+// formats' own tools. The caller must limit the size of the output.
+//
+// # Why this is not only a library
+//
+// The deflate and zstd coders are those of klauspost/compress, the LZMA2 coder is
+// that of ulikunitz/xz, and the zip archives are those of archive/zip. The code
+// here adds the blocks that are compressed in parallel: the writers of these
+// libraries use one core, or compress the zeros of every hole anew. The .xz
+// container is written and read here because ulikunitz/xz gives no access to
+// single blocks, which parallel writing and reading need.
 package compress
 
 import (
 	"bufio"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 )
 
-// A Kind is a way to compress, by the name that options give it.
-type Kind string
-
-const (
-	None Kind = "none"
-	Gzip Kind = "gzip"
-	Xz   Kind = "xz"
-	Zstd Kind = "zstd"
-	Zip  Kind = "zip"
-)
-
-// A form is what is known of a kind.
-type form struct {
-	kind    Kind
-	suffix  string
-	command string // of others, that decompresses a file and keeps it
-	magic   string // its files begin with it
-	level   int    // default
-	highest int
-	write   func(w io.Writer, o Options) (io.WriteCloser, error)
-	read    func(in source) (io.ReadCloser, error)
+// A coder writes and reads one compression.
+type coder struct {
+	compression filetype.Compression
+	level       int // default
+	highest     int
+	write       func(w io.Writer, o Options) (io.WriteCloser, error)
+	read        func(in source) (io.ReadCloser, error)
 }
 
 // With the default levels, files are about as large as those of gzip -6, xz -1
 // and zstd -3.
-var forms = []form{
-	{Gzip, ".gz", "gzip --decompress --keep", "\x1f\x8b", 7, 9, newGzip, readGzip},
-	{Xz, ".xz", "xz --decompress --keep", xzMagic, 3, 9, newXz, readXz},
-	{Zstd, ".zst", "zstd --decompress --keep", "\x28\xb5\x2f\xfd", 3, 22, newZstd, readZstd},
-	{Zip, ".zip", "unzip", "PK\x03\x04", 7, 9, newZip, readZip},
+var coders = []coder{
+	{filetype.Gzip, 7, 9, newGzip, readGzip},
+	{filetype.Xz, 3, 9, newXz, readXz},
+	{filetype.Zstd, 3, 22, newZstd, readZstd},
+	{filetype.Zip, 7, 9, newZip, readZip},
 }
 
-// Parse returns the kind of a name.
-func Parse(name string) (Kind, error) {
-	known := []string{string(None)}
-	for _, f := range forms {
-		known = append(known, string(f.kind))
-	}
-	if !slices.Contains(known, name) {
-		return None, fmt.Errorf("compression %q is not known, these are: %s", name, strings.Join(known, ", "))
-	}
-	return Kind(name), nil
-}
-
-// Suffix returns what is appended to the name of a compressed file: ".gz",
-// ".xz", ".zst", ".zip" or nothing.
-func (k Kind) Suffix() string { return k.form().suffix }
-
-// Command returns how other programs decompress a file and keep it: a command
-// line, but for the file. It is empty for [None].
-func (k Kind) Command() string { return k.form().command }
-
-// form returns what is known of a kind, nothing of [None].
-func (k Kind) form() form {
-	for _, f := range forms {
-		if f.kind == k {
-			return f
+// coderOf returns the coder of a compression.
+func coderOf(c filetype.Compression) (coder, error) {
+	for _, row := range coders {
+		if row.compression == c {
+			return row, nil
 		}
 	}
-	return form{}
+	_, err := filetype.ParseCompression(string(c))
+	return coder{}, err
 }
 
-// Options say how a file is compressed.
+// CheckLevel returns an error if a compression does not have the level. Every
+// compression has level zero, which is its default. [filetype.None] ignores the level.
+func CheckLevel(c filetype.Compression, level int) error {
+	if c == filetype.None || level == 0 {
+		return nil
+	}
+	row, err := coderOf(c)
+	if err == nil && (level < 0 || level > row.highest) {
+		err = fmt.Errorf("compress: %s: invalid level %d, must be 1 to %d", c, level, row.highest)
+	}
+	return err
+}
+
+// Options are the options of a compressed file.
 type Options struct {
-	Level int    // 1 to 9, of zstd to 22: the higher, the slower; zero means the default
-	Name  string // of the member, if the kind is Zip
+	Level int    // 1 to 9, for zstd to 22; higher levels are slower; zero is the default
+	Name  string // file name of the member of a zip archive, where it is required
 }
 
-// NewWriter returns a writer that compresses to w. It must be closed, which
-// does not close w; the file is whole when that succeeds. Closing it again does
-// nothing.
-func NewWriter(w io.Writer, kind Kind, o Options) (io.WriteCloser, error) {
-	if kind == None {
+// NewWriter returns a writer that compresses to w. The caller must close it, which
+// does not close w; the output is complete when Close succeeds. A second Close
+// has no effect.
+func NewWriter(w io.Writer, c filetype.Compression, o Options) (io.WriteCloser, error) {
+	if err := CheckLevel(c, o.Level); err != nil {
+		return nil, err
+	}
+	if c == filetype.None {
 		return &writer{Writer: w}, nil
 	}
-	for _, f := range forms {
-		if f.kind != kind {
-			continue
-		}
-		if o.Level < 0 || o.Level > f.highest {
-			return nil, fmt.Errorf("compress: %s: level %d is not between 1 and %d", kind, o.Level, f.highest)
-		}
-		if o.Level == 0 {
-			o.Level = f.level
-		}
-		in, err := f.write(w, o)
-		if err != nil {
-			return nil, fmt.Errorf("compress: %s: %w", kind, err)
-		}
-		return &writer{Writer: in, finish: in.Close}, nil
+	row, err := coderOf(c)
+	if err != nil {
+		return nil, err
 	}
-	_, err := Parse(string(kind))
-	return nil, err
+	if o.Level == 0 {
+		o.Level = row.level
+	}
+	in, err := row.write(w, o)
+	if err != nil {
+		return nil, fmt.Errorf("compress: %s: %w", c, err)
+	}
+	return &writer{Writer: in, finish: in.Close}, nil
 }
 
-// A writer ends its file once.
+// A writer finishes its output once.
 type writer struct {
 	io.Writer
 	finish func() error
@@ -136,44 +122,51 @@ func (w *writer) Close() error {
 	return w.err
 }
 
-// NewReader tells by its first bytes how r is compressed, and returns that with
-// a reader of what is inside. What begins like none of the kinds is read as it
-// is. The reader fails where the file is damaged, ends early or goes on. It may
-// read ahead; it must be closed, which does not close r.
-func NewReader(r io.Reader) (io.ReadCloser, Kind, error) {
+// NewReader returns a reader of the decompressed content of r, and the
+// compression, which it tells by the first bytes. Any other content is returned
+// unchanged, with [filetype.None]. The reader fails if the file is damaged,
+// truncated or followed by other data. It may read ahead of the content. The
+// caller must close it, which does not close r.
+//
+// A zip archive can be read only if r is an [*os.File], or has the methods
+// ReadAt and Size, as [bytes.Reader] and [io.SectionReader]; otherwise the error is
+// [ErrNotFile]. r must be at its beginning.
+func NewReader(r io.Reader) (io.ReadCloser, filetype.Compression, error) {
 	in := newSource(r, 256<<10)
-	head, err := in.Peek(len(xzMagic))
+	head, err := in.Peek(filetype.MagicSize)
 	if err != nil && err != io.EOF {
-		return nil, None, err
+		return nil, filetype.None, err
 	}
-	for _, f := range forms {
-		if !strings.HasPrefix(string(head), f.magic) {
-			continue
-		}
-		out, err := f.read(in)
-		if err != nil {
-			return nil, f.kind, fmt.Errorf("compress: %s: %w", f.kind, whole(err))
-		}
-		return named{out, f.kind}, f.kind, nil
+	c := filetype.Sniff(head)
+	if c == filetype.None {
+		return io.NopCloser(in.Reader), c, nil
 	}
-	return io.NopCloser(in.Reader), None, nil
+	row, err := coderOf(c)
+	if err != nil {
+		return nil, c, err
+	}
+	out, err := row.read(in)
+	if err != nil {
+		return nil, c, fmt.Errorf("compress: %s: %w", c, unexpectedEOF(err))
+	}
+	return named{out, c}, c, nil
 }
 
-// named names the kind in errors.
+// named adds the compression to errors.
 type named struct {
 	io.ReadCloser
-	kind Kind
+	compression filetype.Compression
 }
 
 func (r named) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = fmt.Errorf("compress: %s: %w", r.kind, err)
+		err = fmt.Errorf("compress: %s: %w", r.compression, err)
 	}
 	return n, err
 }
 
-// A source is a file that is read once from start to end.
+// A source is a compressed file, read once from start to end.
 type source struct {
 	*bufio.Reader
 	under *counter
@@ -184,17 +177,17 @@ func newSource(r io.Reader, buffer int) source {
 	return source{bufio.NewReaderSize(under, buffer), under}
 }
 
-// take reads n bytes that must be there.
+// take reads n bytes, and fails if there are fewer.
 func (s source) take(n int) ([]byte, error) {
 	b := make([]byte, n)
 	_, err := io.ReadFull(s, b)
-	return b, whole(err)
+	return b, unexpectedEOF(err)
 }
 
-// pos returns how many bytes were taken from it.
+// pos returns the number of bytes read.
 func (s source) pos() int64 { return s.under.n - int64(s.Buffered()) }
 
-// A counter counts the bytes that are read through it.
+// A counter counts the bytes read through it.
 type counter struct {
 	r io.Reader
 	n int64
@@ -206,8 +199,8 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// whole makes the end of the input an error: there must be more.
-func whole(err error) error {
+// unexpectedEOF turns the end of the input into an error.
+func unexpectedEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}

@@ -12,12 +12,13 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// importSnapshot is the request of EC2's ImportSnapshot. Its DiskContainer is
-// what examples have in a file containers.json.
+// importSnapshot is the request of EC2's ImportSnapshot. Amazon's examples keep its
+// DiskContainer in a file containers.json.
 type importSnapshot struct {
 	Description   string
 	DiskContainer diskContainer
@@ -58,7 +59,7 @@ type ebsDevice struct {
 	DeleteOnTermination bool
 }
 
-// volumes are how many GiB the volumes of a type may have.
+// volumes are the limits of each type of root volume, in GiB.
 var volumes = map[string]struct{ min, max int64 }{
 	"standard": {1, 1024}, "gp2": {1, 16384}, "gp3": {1, 65536}, "io1": {4, 16384}, "io2": {4, 65536},
 }
@@ -78,7 +79,7 @@ func prepareAWS(d *Document, w words) error {
 		boot = "uefi-preferred"
 	}
 	if m.Arch == "aarch64" {
-		boot = "uefi" // there is no other
+		boot = "uefi" // the only mode of that architecture
 	}
 	size, ok := volumes[kind]
 	switch {
@@ -108,17 +109,16 @@ func prepareAWS(d *Document, w words) error {
 	return nil
 }
 
-// BlockSize is the only size of blocks that EBS's direct APIs have.
+// BlockSize is the size of a block in EBS's direct APIs, in bytes.
 const BlockSize = 512 << 10
 
-// A Snapshot is what of a disk is uploaded by EBS's direct APIs: StartSnapshot
-// with the size, PutSnapshotBlock for each block, and CompleteSnapshot with
-// the number of blocks and the checksum. Blocks that are not here have only
-// zeros.
+// A Snapshot is the input of EBS's direct APIs: StartSnapshot with the size,
+// PutSnapshotBlock for each block, and CompleteSnapshot with the number of blocks
+// and the checksum. Blocks that are not listed contain only zeros.
 type Snapshot struct {
 	// The size of the volume in GiB.
 	VolumeSize int64 `json:"volume-size" jsonschema:"required"`
-	// The size of a block in bytes. What of the last one is behind the end of the disk is zeros.
+	// The size of a block in bytes. The last one is filled up with zeros.
 	BlockSize int `json:"block-size" jsonschema:"required"`
 	// The checksum of all blocks: SHA-256 of the SHA-256 of each block, which EBS calls LINEAR; in base64.
 	Checksum []byte `json:"checksum" jsonschema:"required"`
@@ -128,8 +128,8 @@ type Snapshot struct {
 	Blocks []Block `json:"blocks" jsonschema:"required"`
 }
 
-// Direct adds to a document what of the disk is uploaded by EBS's direct APIs,
-// and the commands that do it.
+// Direct adds the input of EBS's direct APIs to a document, and the commands that
+// upload it.
 func (d *Document) Direct(s *Snapshot) error {
 	m := d.Image
 	w := words{
@@ -139,7 +139,7 @@ func (d *Document) Direct(s *Snapshot) error {
 		"register-image": string(encode(d.Requests["register-image"], "")),
 	}
 	d.Snapshot, s.Steps = s, nil
-	if m.Compression != "" {
+	if m.Compression != filetype.None {
 		s.Steps = append(s.Steps, decompressing(m))
 	}
 	for _, step := range directSteps {
@@ -160,9 +160,9 @@ var directSteps = []step{
 	registerAMI,
 }
 
-// putBlocks is a program for a POSIX shell: it takes a document, a raw disk and
-// a snapshot. The last block of the disk may be short, and is filled up. EBS
-// sees that each block has its checksum.
+// putBlocks is a program for a POSIX shell. Its arguments are a document, a raw
+// disk and a snapshot. It fills up the last block of the disk if that is short.
+// EBS verifies the checksum of each block.
 const putBlocks = `blocks=$(jq -r '."ebs-snapshot".blocks[] | "\(.index) \(.checksum)"' "$1"); ` +
 	`printf '%s\n' "$blocks" | while read -r index checksum; do ` +
 	`dd if="$2" of="$2.block" bs=524288 count=1 skip="$index" conv=sync status=none; ` +
@@ -170,7 +170,7 @@ const putBlocks = `blocks=$(jq -r '."ebs-snapshot".blocks[] | "\(.index) \(.chec
 	`--checksum "$checksum" --checksum-algorithm SHA256 </dev/null >/dev/null; ` +
 	`done; rm "$2.block"`
 
-// A Block is one of a disk.
+// A Block is one block of a disk.
 type Block struct {
 	// The number of the block: its offset in the disk, divided by the size of a block.
 	Index int64 `json:"index" jsonschema:"required"`
@@ -181,11 +181,12 @@ type Block struct {
 // maxVolume is EBS's limit of 64 TiB.
 const maxVolume = 64 << 40
 
-// Blocks returns what of a disk is uploaded by EBS's direct APIs. It reads what
-// is not a hole, and hashes on all cores.
+// Blocks returns the input of EBS's direct APIs for a disk. It reads the disk
+// except its holes, and hashes on all cores. The disk is read a second time for
+// this: the file has other bytes than the disk, and the page cache has the disk's.
 func Blocks(img *disk.Image) (*Snapshot, error) {
 	if img.Size() == 0 || img.Size() > maxVolume {
-		return nil, fmt.Errorf("upload: a disk of %s: must have 1 byte to %s", rootfs.Bytes(img.Size()), rootfs.Bytes(int64(maxVolume)))
+		return nil, fmt.Errorf("upload: a disk of %s: must be 1 byte to %s", rootfs.Bytes(img.Size()), rootfs.Bytes(int64(maxVolume)))
 	}
 	s := &Snapshot{VolumeSize: (img.Size() + gib - 1) / gib, BlockSize: BlockSize, Blocks: []Block{}}
 	all := sha256.New()
@@ -202,7 +203,7 @@ func Blocks(img *disk.Image) (*Snapshot, error) {
 	return s, nil
 }
 
-// indexes yields the blocks that are not holes, by number.
+// indexes yields the numbers of the blocks that are not holes.
 func indexes(img *disk.Image) iter.Seq2[int64, error] {
 	return func(yield func(int64, error) bool) {
 		for r := range img.Runs(BlockSize) {
@@ -215,7 +216,7 @@ func indexes(img *disk.Image) iter.Seq2[int64, error] {
 	}
 }
 
-// hashed is a block, without a checksum if it has only zeros.
+// hashed is a block. It has no checksum if it contains only zeros.
 type hashed struct {
 	Block
 	err error
@@ -223,7 +224,7 @@ type hashed struct {
 
 var zeros [BlockSize]byte
 
-// hasher returns what reads a block and hashes it. It is for one goroutine.
+// hasher returns a function that reads and hashes a block, for one goroutine.
 func hasher(img *disk.Image) func(int64) hashed {
 	data := make([]byte, BlockSize)
 	return func(i int64) hashed {

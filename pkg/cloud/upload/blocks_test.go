@@ -83,7 +83,7 @@ func TestBlockChecksum(t *testing.T) {
 	if len(s.Blocks) != 1 || base64.StdEncoding.EncodeToString(s.Blocks[0].Checksum)+"\n" != want {
 		t.Errorf("%+v, want %s", s.Blocks, want)
 	}
-	d, err := New(image("aws", "x86_64"))
+	d, err := of(image("aws", "x86_64"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestDirect(t *testing.T) {
 			img, dir, account := disktest.Images(t, 512)[name], t.TempDir(), t.TempDir()
 			m := image("aws", "x86_64")
 			m.VirtualSize, m.File, m.Compression = img.Size(), "os-aws.vmdk", ""
-			d, err := New(m)
+			d, err := of(m)
 			if err != nil {
 				t.Fatal(err)
 			}

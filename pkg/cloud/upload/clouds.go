@@ -7,29 +7,30 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A cloud is one or more platforms that take images in the same way.
-type cloud struct {
+// A recipe is the way that one or more platforms take images.
+type recipe struct {
 	platforms    []string
-	format       string
-	compressions []string          // that it takes as they are
-	arches       map[string]string // what it calls those that it has; nil for any
+	format       filetype.Format
+	compressions []filetype.Compression // accepted as they are
+	arches       map[string]string      // the cloud's names of the architectures it has; nil for any
 	prepare      func(d *Document, w words) error
 	steps        []step
 }
 
-// A step is a [Step] of the table. Its command's arguments have no spaces;
-// {word} stands for a word of the image's, ${NAME} is a placeholder.
+// A step is a [Step] of the table. The arguments of its command have no spaces;
+// {word} is replaced by a word of the image, ${NAME} is a placeholder.
 type step struct {
 	what    string
 	command string
-	gives   string // the placeholder whose value it prints
-	arch    string // the only one that it is for
+	gives   string // the placeholder whose value the command prints
+	arch    string // the only architecture of the step; empty for all
 }
 
-// meanings are what the placeholders stand for.
+// meanings are the meanings of the placeholders.
 var meanings = map[string]string{
 	"BUCKET":          "the bucket of the cloud's object storage that the image goes through",
 	"CLUSTER":         "the address of Nutanix's Prism Central, such as prism.example.com",
@@ -68,7 +69,7 @@ var (
 	bothArchs = map[string]string{"x86_64": "x86_64", "aarch64": "arm64"}
 )
 
-// registerAMI is the last step of AWS, however the snapshot came there.
+// registerAMI is the last step of AWS, for both ways to make a snapshot.
 var registerAMI = step{what: "Register the AMI.", gives: "IMAGE",
 	command: "aws ec2 register-image --cli-input-json {register-image} --query ImageId --output text"}
 
@@ -77,14 +78,14 @@ var uploadBlob = step{what: "Upload the image as a page blob.",
 	command: "az storage blob upload --account-name ${STORAGE_ACCOUNT} --container-name ${CONTAINER} --type page --file {file} --name {file}"}
 
 // installFromMemory is the step for machines that get their Ignition config from
-// elsewhere.
+// their platform.
 var installFromMemory = step{what: "Install the image, from a system that was booted into memory. The image has no signature beside it, which --insecure accepts.",
 	command: "coreos-installer install --image-file {file} --insecure ${DEVICE}"}
 
-// clouds is the table.
-var clouds = []cloud{
+// clouds is the table of all platforms with a document.
+var clouds = []recipe{
 	{
-		platforms: []string{"aws"}, format: "vmdk", arches: bothArchs, prepare: prepareAWS,
+		platforms: []string{"aws"}, format: filetype.VMDK, arches: bothArchs, prepare: prepareAWS,
 		steps: []step{
 			{what: "Upload the image to S3.", command: "aws s3 cp {file} s3://${BUCKET}/{file}"},
 			{what: "Import it as a snapshot, for which the account needs the role vmimport.", gives: "TASK",
@@ -96,7 +97,7 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"azure"}, format: "vhd", arches: map[string]string{"x86_64": "x64", "aarch64": "Arm64"}, prepare: prepareAzure,
+		platforms: []string{"azure"}, format: filetype.VHD, arches: map[string]string{"x86_64": "x64", "aarch64": "Arm64"}, prepare: prepareAzure,
 		steps: []step{
 			uploadBlob,
 			{what: "Make an image of generation 2, which boots by UEFI. With V1 it is one of generation 1, which boots by BIOS.", arch: "x86_64",
@@ -108,14 +109,14 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"azurestack"}, format: "vhd", arches: amd64Only, prepare: prepareAzureStack,
+		platforms: []string{"azurestack"}, format: filetype.VHD, arches: amd64Only, prepare: prepareAzureStack,
 		steps: []step{
 			uploadBlob,
 			{what: "Make an image.", command: "az image create --resource-group ${RESOURCE_GROUP} --name {name} --os-type Linux --source {blob}"},
 		},
 	},
 	{
-		platforms: []string{"gcp"}, format: "tar.gz", arches: map[string]string{"x86_64": "X86_64", "aarch64": "ARM64"}, prepare: prepareGCP,
+		platforms: []string{"gcp"}, format: filetype.TarGz, arches: map[string]string{"x86_64": "X86_64", "aarch64": "ARM64"}, prepare: prepareGCP,
 		steps: []step{
 			{what: "Upload the image to Cloud Storage.", command: "gcloud storage cp {file} gs://${BUCKET}/{file}"},
 			{what: "Make an image.",
@@ -123,12 +124,12 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"openstack"}, format: "qcow2", prepare: prepareOpenStack,
+		platforms: []string{"openstack"}, format: filetype.QCOW2, prepare: prepareOpenStack,
 		steps: []step{{what: "Upload the image to Glance.",
 			command: "openstack image create --disk-format qcow2 --container-format bare --min-disk {gib} --min-ram 2048 {properties} --file {file} {name}"}},
 	},
 	{
-		platforms: []string{"ibmcloud"}, format: "qcow2", arches: map[string]string{"x86_64": "fedora-coreos-stable-amd64", "s390x": "red-8-s390x-byol"}, prepare: prepareIBM,
+		platforms: []string{"ibmcloud"}, format: filetype.QCOW2, arches: map[string]string{"x86_64": "fedora-coreos-stable-amd64", "s390x": "red-8-s390x-byol"}, prepare: prepareIBM,
 		steps: []step{
 			{what: "Upload the image to Cloud Object Storage.", command: "ibmcloud cos upload --bucket ${BUCKET} --key {file} --file {file}"},
 			{what: "Make an image. The service must be allowed to read the bucket.",
@@ -136,7 +137,7 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"aliyun"}, format: "qcow2", arches: bothArchs,
+		platforms: []string{"aliyun"}, format: filetype.QCOW2, arches: bothArchs,
 		steps: []step{
 			{what: "Upload the image to OSS.", command: "aliyun oss cp {file} oss://${BUCKET}/{file} --region=${REGION} --acl=private"},
 			{what: "Import it, which takes a while.",
@@ -144,12 +145,12 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"digitalocean"}, format: "qcow2", compressions: []string{"gzip"}, arches: amd64Only, prepare: prepareDigitalOcean,
+		platforms: []string{"digitalocean"}, format: filetype.QCOW2, compressions: []filetype.Compression{filetype.Gzip}, arches: amd64Only, prepare: prepareDigitalOcean,
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "doctl compute image create {name} --region ${REGION} --image-url ${URL}"}},
 	},
 	{
-		platforms: []string{"exoscale"}, format: "qcow2", arches: amd64Only,
+		platforms: []string{"exoscale"}, format: filetype.QCOW2, arches: amd64Only,
 		steps: []step{
 			{what: "Upload the image to object storage.", command: "exo storage upload --acl public-read {file} sos://${BUCKET}/"},
 			{what: "Get its address.", gives: "URL", command: "exo storage show sos://${BUCKET}/{file} --output-template {{.URL}}"},
@@ -157,12 +158,12 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"hetzner"}, format: "raw", compressions: []string{"xz"}, arches: map[string]string{"x86_64": "x86", "aarch64": "arm"}, prepare: prepareHetzner,
+		platforms: []string{"hetzner"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Xz}, arches: map[string]string{"x86_64": "x86", "aarch64": "arm"}, prepare: prepareHetzner,
 		steps: []step{{what: "Write the image to the disk of a machine made for it, and take a snapshot.",
 			command: "hcloud-upload-image upload --image-path {file} {hetzner-compression} --architecture {cloud-arch} --labels os={os} --description {title}"}},
 	},
 	{
-		platforms: []string{"oraclecloud"}, format: "qcow2", arches: bothArchs, prepare: prepareOracle,
+		platforms: []string{"oraclecloud"}, format: filetype.QCOW2, arches: bothArchs, prepare: prepareOracle,
 		steps: []step{
 			{what: "Upload the image to object storage.", command: "oci os object put --bucket-name ${BUCKET} --file {file}"},
 			{what: "Import it.", gives: "IMAGE",
@@ -170,24 +171,24 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"vultr"}, format: "raw", arches: amd64Only,
+		platforms: []string{"vultr"}, format: filetype.Raw, arches: amd64Only,
 		steps: []step{
 			{what: "Upload the image to object storage.", command: "s3cmd put --acl-public {file} s3://${BUCKET}/"},
 			{what: "Make a snapshot of it.", command: "vultr-cli snapshot create-url -u ${URL}"},
 		},
 	},
 	{
-		platforms: []string{"nutanix"}, format: "qcow2", arches: map[string]string{"x86_64": "X86_64"}, prepare: prepareNutanix,
+		platforms: []string{"nutanix"}, format: filetype.QCOW2, arches: map[string]string{"x86_64": "X86_64"}, prepare: prepareNutanix,
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "curl --fail --user ${PRISM_USER} --json {images} https://${CLUSTER}:9440/api/nutanix/v3/images"}},
 	},
 	{
-		platforms: []string{"kubevirt"}, format: "ociarchive",
+		platforms: []string{"kubevirt"}, format: filetype.OCIArchive,
 		steps: []step{{what: "Push the image to a registry, from where KubeVirt takes it.",
 			command: "skopeo copy oci-archive:{file} docker://${REPOSITORY}:{version}"}},
 	},
 	{
-		platforms: []string{"vmware"}, format: "ova", arches: amd64Only,
+		platforms: []string{"vmware"}, format: filetype.OVA, arches: amd64Only,
 		steps: []step{
 			{what: "Import the appliance.", command: "govc import.ova -name ${VM} {file}"},
 			{what: "Say how the Ignition config is encoded.", command: "govc vm.change -vm ${VM} -e guestinfo.ignition.config.data.encoding=base64"},
@@ -195,7 +196,7 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"virtualbox"}, format: "ova", arches: amd64Only,
+		platforms: []string{"virtualbox"}, format: filetype.OVA, arches: amd64Only,
 		steps: []step{
 			{what: "Import the appliance.", command: "VBoxManage import {file} --vsys 0 --vmname ${VM}"},
 			{what: "Have it boot by UEFI.", command: "VBoxManage modifyvm ${VM} --firmware efi"},
@@ -203,7 +204,7 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"proxmoxve"}, format: "qcow2", arches: amd64Only, prepare: prepareProxmox,
+		platforms: []string{"proxmoxve"}, format: filetype.QCOW2, arches: amd64Only, prepare: prepareProxmox,
 		steps: []step{
 			{what: "Make a machine.", command: "qm create ${VM} --name {dns-name} --cores 2 --memory 4096 --net0 virtio,bridge=vmbr0 --scsihw virtio-scsi-pci --serial0 socket"},
 			{what: "Give it the image for a disk.", command: "qm set ${VM} --scsi0 ${STORAGE}:0,import-from=${IMAGE_PATH}/{file}"},
@@ -212,7 +213,7 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"hyperv"}, format: "vhdx", arches: bothArchs, prepare: prepareHyperV,
+		platforms: []string{"hyperv"}, format: filetype.VHDX, arches: bothArchs, prepare: prepareHyperV,
 		steps: []step{
 			{what: "Make a machine with the image for a disk, in PowerShell.",
 				command: "New-VM -Name ${VM} -Generation 2 -MemoryStartupBytes 4GB -SwitchName ${SWITCH} -VHDPath {file}"},
@@ -220,45 +221,45 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"qemu"}, format: "qcow2", prepare: prepareQEMU,
+		platforms: []string{"qemu"}, format: filetype.QCOW2, prepare: prepareQEMU,
 		steps: []step{{what: "Make a machine of libvirt with the image for a disk, which is not written to.",
 			command: "virt-install --connect qemu:///system --name ${VM} --arch {arch} --vcpus 2 --memory 4096 --os-variant fedora-coreos-stable --import --graphics none --disk size={gib},backing_store=${IMAGE_PATH}/{file} --network bridge=virbr0 {ignition}"}},
 	},
 	{
-		platforms: []string{"applehv"}, format: "raw",
+		platforms: []string{"applehv"}, format: filetype.Raw,
 		steps: []step{{what: "Run a machine with the image for a disk.",
 			command: "vfkit --cpus 2 --memory 4096 --bootloader efi,variable-store=efi-variable-store,create --device virtio-blk,path={file} --device virtio-net,nat --ignition ${IGNITION}"}},
 	},
 	{
-		platforms: []string{"metal", "metal4k"}, format: "raw", compressions: []string{"gzip", "xz", "zstd"},
+		platforms: []string{"metal", "metal4k"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd},
 		steps: []step{{what: "Install the image. It has no signature beside it, which is what --insecure is for.",
 			command: "coreos-installer install --image-file {file} --insecure --ignition-file ${IGNITION} ${DEVICE}"}},
 	},
 	{
-		platforms: []string{"packet"}, format: "raw", compressions: []string{"gzip", "xz", "zstd"}, arches: bothArchs,
+		platforms: []string{"packet"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd}, arches: bothArchs,
 		steps: []step{installFromMemory},
 	},
 	{
-		platforms: []string{"nvidiabluefield"}, format: "raw", compressions: []string{"gzip", "xz", "zstd"}, arches: map[string]string{"aarch64": "arm64"},
+		platforms: []string{"nvidiabluefield"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd}, arches: map[string]string{"aarch64": "arm64"},
 		steps: []step{installFromMemory},
 	},
 	{
-		platforms: []string{"akamai"}, format: "raw", compressions: []string{"gzip"}, arches: amd64Only, prepare: prepareAkamai,
+		platforms: []string{"akamai"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip}, arches: amd64Only, prepare: prepareAkamai,
 		steps: []step{{what: "Upload the image.",
 			command: "linode-cli image-upload --region ${REGION} --label {name} --description {title} --cloud-init {file}"}},
 	},
 	{
-		platforms: []string{"brightbox"}, format: "qcow2", arches: amd64Only,
+		platforms: []string{"brightbox"}, format: filetype.QCOW2, arches: amd64Only,
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "brightbox images register --arch={cloud-arch} --name={name} --url=${URL}"}},
 	},
 	{
-		platforms: []string{"cloudstack"}, format: "qcow2", arches: map[string]string{"x86_64": "x86_64", "aarch64": "aarch64"},
+		platforms: []string{"cloudstack"}, format: filetype.QCOW2, arches: map[string]string{"x86_64": "x86_64", "aarch64": "aarch64"},
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "cmk register template name={name} displaytext={title} url=${URL} hypervisor=KVM format=QCOW2 arch={cloud-arch} ostypeid=${OS_TYPE} zoneid=${ZONE} requireshvm=true"}},
 	},
 	{
-		platforms: []string{"powervs"}, format: "qcow2", compressions: []string{"gzip"}, arches: map[string]string{"ppc64le": "ppc64le"},
+		platforms: []string{"powervs"}, format: filetype.QCOW2, compressions: []filetype.Compression{filetype.Gzip}, arches: map[string]string{"ppc64le": "ppc64le"},
 		steps: []step{
 			{what: "Make an OVA of the image.",
 				command: "pvsadm image qcow2ova --image-name {name} --image-dist coreos --image-url ${IMAGE_PATH}/{file} --image-size {gib}"},
@@ -268,7 +269,7 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"scaleway"}, format: "qcow2", arches: bothArchs,
+		platforms: []string{"scaleway"}, format: filetype.QCOW2, arches: bothArchs,
 		steps: []step{
 			{what: "Upload the image to Object Storage, with the AWS CLI.", command: "aws s3 cp {file} s3://${BUCKET}/{file}"},
 			{what: "Import it as a snapshot.",
@@ -277,13 +278,13 @@ var clouds = []cloud{
 		},
 	},
 	{
-		platforms: []string{"upcloud"}, format: "raw", compressions: []string{"gzip", "xz"}, arches: amd64Only,
+		platforms: []string{"upcloud"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz}, arches: amd64Only,
 		steps: []step{{what: "Import the image.",
 			command: "upctl storage import --title {name} --zone ${ZONE} --size {gib} --source-location {file}"}},
 	},
 }
 
-// Platforms returns the platforms that documents are made for.
+// Platforms returns the IDs of all platforms with a document.
 func Platforms() (all []string) {
 	for _, c := range clouds {
 		all = append(all, c.platforms...)
@@ -293,13 +294,13 @@ func Platforms() (all []string) {
 
 var notDNS = regexp.MustCompile(`[^a-z0-9]+`)
 
-// dnsName makes of a name one that may be a label in the names of the network,
-// as coreos-assembler makes it: with dashes.
+// dnsName turns a name into a DNS label as coreos-assembler does: with dashes in
+// place of all other characters.
 func dnsName(name string) string {
 	return strings.Trim(notDNS.ReplaceAllString(strings.ToLower(name), "-"), "-")
 }
 
-// label is what Google has for a name, and IBM as well.
+// label matches the names that Google and IBM accept.
 var label = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func checkLabel(name string) error {
@@ -315,13 +316,13 @@ func prepareAzure(d *Document, w words) error { return d.blob(w, "core.windows.n
 
 func prepareAzureStack(d *Document, w words) error { return d.blob(w, "${STACK}") }
 
-// blob sees that the image may be a page blob in Azure and makes the word of
-// its address. It is a fixed VHD of whole MiB, which has its footer of 512
-// bytes behind the disk.
+// blob checks that the image can be a page blob in Azure, and adds the word of the
+// blob's address. The image must be a fixed VHD of whole MiB: the disk, followed
+// by a footer of 512 bytes.
 func (d *Document) blob(w words, domain string) error {
 	m := d.Image
 	size := m.Size
-	if m.Compression != "" {
+	if m.Compression != filetype.None {
 		size = m.UncompressedSize
 	}
 	switch {
@@ -336,7 +337,7 @@ func (d *Document) blob(w words, domain string) error {
 	return nil
 }
 
-// prepareGCP: features are what the image's kernel and boot loader can.
+// prepareGCP adds the features of the image's kernel and boot loader.
 func prepareGCP(d *Document, w words) error {
 	if d.Image.VirtualSize%gib != 0 {
 		return fmt.Errorf("a disk of %s: must be whole GiB", rootfs.Bytes(d.Image.VirtualSize))
@@ -354,7 +355,7 @@ func prepareGCP(d *Document, w words) error {
 	return checkLabel(w["dns-name"])
 }
 
-// prepareOpenStack has the properties by which Nova makes a fitting machine.
+// prepareOpenStack adds the properties from which Nova configures a machine.
 func prepareOpenStack(d *Document, w words) error {
 	properties := map[string]string{
 		"architecture":     d.Image.Arch,
@@ -362,13 +363,13 @@ func prepareOpenStack(d *Document, w words) error {
 		"os_distro":        d.Image.OS,
 		"os_version":       d.Image.Version,
 		"hw_disk_bus":      "scsi",
-		"hw_scsi_model":    "virtio-scsi", // whose disks can be trimmed everywhere
+		"hw_scsi_model":    "virtio-scsi", // its disks support discard everywhere
 		"hw_vif_model":     "virtio",
 		"hw_rng_model":     "virtio",
-		"img_config_drive": "optional", // Ignition takes its config from the network as well
+		"img_config_drive": "optional", // Ignition also fetches its config over the network
 	}
 	switch d.Image.Arch {
-	case "x86_64": // boots by both, and not every cloud has UEFI
+	case "x86_64": // boots with both, and some clouds lack UEFI
 		properties["hw_firmware_type"] = "bios"
 	case "aarch64":
 		properties["hw_firmware_type"] = "uefi"
@@ -395,18 +396,18 @@ func prepareDigitalOcean(d *Document, w words) error { return d.checkSize(100) }
 
 func prepareOracle(d *Document, w words) error { return d.checkSize(400) }
 
-// checkSize sees that the disk has no more GiB than a cloud takes.
+// checkSize checks that the disk is not larger than limit GiB.
 func (d *Document) checkSize(limit int64) error {
 	if d.Image.VirtualSize > limit*gib {
-		return fmt.Errorf("a disk of %s: must be of at most %d GiB", rootfs.Bytes(d.Image.VirtualSize), limit)
+		return fmt.Errorf("a disk of %s: must be at most %d GiB", rootfs.Bytes(d.Image.VirtualSize), limit)
 	}
 	return nil
 }
 
-// prepareAkamai: the upload is limited to 6 GiB, before and after decompression,
-// and must be a gzip file.
+// prepareAkamai adds a step that compresses the image: Akamai takes gzip files of at
+// most 6 GiB, before and after decompression.
 func prepareAkamai(d *Document, w words) error {
-	if d.Image.Compression != "gzip" {
+	if d.Image.Compression != filetype.Gzip {
 		d.Steps = append(d.Steps, step{what: "Compress the image.", command: "gzip --keep {file}"}.made(w))
 		w["file"] += ".gz"
 	}
@@ -415,7 +416,7 @@ func prepareAkamai(d *Document, w words) error {
 
 func prepareHetzner(d *Document, w words) error {
 	w["hetzner-compression"] = ""
-	if d.Image.Compression == "xz" {
+	if d.Image.Compression == filetype.Xz {
 		w["hetzner-compression"] = list("--compression", "xz")
 	}
 	return nil
@@ -429,8 +430,8 @@ func prepareHyperV(d *Document, w words) error {
 	return nil
 }
 
-// prepareQEMU: Ignition finds its config in a device, which is another one on
-// machines whose firmware has no fw_cfg for the guest.
+// prepareQEMU adds the device with the Ignition config: fw_cfg, or a disk on
+// machines without fw_cfg.
 func prepareQEMU(d *Document, w words) error {
 	switch d.Image.Arch {
 	case "x86_64", "aarch64":
@@ -462,8 +463,8 @@ func prepareNutanix(d *Document, w words) error {
 	return nil
 }
 
-// request keeps a request of the cloud's API, and makes the word by which a
-// command has it.
+// request adds a request of the cloud's API, and the word with which a command
+// refers to it.
 func (d *Document) request(w words, name string, v any) {
 	if d.Requests == nil {
 		d.Requests = map[string]any{}

@@ -14,24 +14,27 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ohp-assemble/ohp-assemble/manifests/schematest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 var update = flag.Bool("update", false, "write the schema and the documents of testdata")
 
-// image returns an image as coreos-assembler publishes it for a platform.
+// image returns the facts about an image as coreos-assembler publishes it for a
+// platform.
 func image(platform, arch string) Image {
 	m := Image{
 		Platform: platform, SHA256: strings.Repeat("1", 64), Size: 1 << 30, VirtualSize: 10 * gib,
-		Arch: arch, OS: "fedora-coreos", Version: "44.20260801.1.0", SecureBoot: true,
+		System: System{Arch: arch, OS: "fedora-coreos", Version: "44.20260801.1.0", SecureBoot: true},
 	}
 	for _, c := range clouds {
 		if slices.Contains(c.platforms, platform) {
 			m.Format = c.format
 		}
 	}
-	if !slices.Contains([]string{"ova", "tar.gz", "ociarchive"}, m.Format) {
+	if !slices.Contains([]filetype.Format{filetype.OVA, filetype.TarGz, filetype.OCIArchive}, m.Format) {
 		m.Compression, m.UncompressedSHA256, m.UncompressedSize = "xz", strings.Repeat("2", 64), 10*gib
 	}
 	switch platform {
@@ -46,8 +49,20 @@ func image(platform, arch string) Image {
 	case "aws":
 		m.AWS = AWS{IMDSv2Only: true}
 	}
-	m.File = "fedora-coreos-44.20260801.1.0-" + platform + "." + arch + "." + m.Format + suffixes[m.Compression]
+	m.File = "fedora-coreos-44.20260801.1.0-" + platform + "." + arch + filetype.Type{Format: m.Format, Compression: m.Compression}.Suffix()
 	return m
+}
+
+// of returns the document of an image.
+func of(m Image) (*Document, error) {
+	f := cloud.File{
+		Name: m.File, Platform: m.Platform, Type: filetype.Type{Format: m.Format, Compression: m.Compression},
+		Content: cloud.Content{Size: m.Size, SHA256: m.SHA256}, VirtualSize: m.VirtualSize, Manifest: m.Manifest,
+	}
+	if f.Plain = f.Content; m.Compression != filetype.None {
+		f.Plain = cloud.Content{Size: m.UncompressedSize, SHA256: m.UncompressedSHA256}
+	}
+	return New(f, m.System)
 }
 
 // documents calls a function with the document of every platform on every
@@ -56,7 +71,7 @@ func documents(t *testing.T, f func(t *testing.T, d *Document)) {
 	for _, platform := range Platforms() {
 		found := false
 		for _, arch := range []string{"x86_64", "aarch64", "ppc64le", "s390x"} {
-			d, err := New(image(platform, arch))
+			d, err := of(image(platform, arch))
 			if err != nil && strings.Contains(err.Error(), "has no machines of") {
 				continue
 			}
@@ -242,21 +257,21 @@ func TestRules(t *testing.T) {
 		{"Proxmox VE, qm: --name is a dns-name", "proxmoxve",
 			func(m *Image) { m.File = long + ".qcow2.xz" }, "at most 63"},
 
-		{"", "aws", func(m *Image) { m.Platform = "cloud9" }, `platform "cloud9" is not known`},
+		{"", "aws", func(m *Image) { m.Platform = "cloud9" }, `platform "cloud9" is unknown`},
 		{"", "aws", func(m *Image) { m.File = "-rf.vmdk" }, "file"},
 		{"", "aws", func(m *Image) { m.File = "a/b.vmdk" }, "file"},
 		{"", "aws", func(m *Image) { m.OS = "$(id)" }, "os"},
 		{"", "aws", func(m *Image) { m.Version = "1\n2" }, "version"},
 		{"", "aws", func(m *Image) { m.Compression = "lzip" }, `compression "lzip"`},
 		{"", "aws", func(m *Image) { m.Compression = "gzip" }, `compression "gzip"`},
-		{"", "aws", func(m *Image) { m.VirtualSize = 0 }, "a disk of 0 bytes"},
+		{"", "aws", func(m *Image) { m.VirtualSize = 0 }, "disk size of 0 bytes"},
 	} {
 		m := image(tc.platform, "x86_64")
-		if _, err := New(m); err != nil {
+		if _, err := of(m); err != nil {
 			t.Fatal(err)
 		}
 		tc.change(&m)
-		if _, err := New(m); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if _, err := of(m); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %s", tc.rule, err, tc.want)
 		}
 	}
@@ -276,7 +291,7 @@ func TestSettings(t *testing.T) {
 	} {
 		m := image("aws", tc.arch)
 		m.AWS = tc.AWS
-		d, err := New(m)
+		d, err := of(m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +305,7 @@ func TestSettings(t *testing.T) {
 // TestAWS: the AWS CLI takes the requests, whose parameters it checks before it
 // would send them.
 func TestAWS(t *testing.T) {
-	d, err := New(image("aws", "x86_64"))
+	d, err := of(image("aws", "x86_64"))
 	if err != nil {
 		t.Fatal(err)
 	}

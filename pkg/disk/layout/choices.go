@@ -88,20 +88,21 @@ const (
 	minBoot, maxBoot = 64 * mib, 1 << 40
 )
 
-// CheckESP checks the size of an EFI system partition.
+// CheckESP checks the size of an EFI system partition. The error does not name the
+// place that asks for the size.
 func CheckESP(arch string, s coreos.Size) error {
 	if arch == "ppc64le" {
-		return fmt.Errorf("%s: a disk for ppc64le has no EFI system partition", s.Place())
+		return errors.New("a disk for ppc64le has no EFI system partition")
 	}
 	return checkSize("EFI system partition", s, minESP, maxESP)
 }
 
-// CheckBoot checks the size of a boot partition.
+// CheckBoot checks the size of a boot partition, as [CheckESP] does.
 func CheckBoot(s coreos.Size) error { return checkSize("boot partition", s, minBoot, maxBoot) }
 
 func checkSize(what string, s coreos.Size, least, most int64) error {
 	if s.Bytes < least || s.Bytes > most || s.Bytes%mib != 0 {
-		return fmt.Errorf("%s: %s of %s, must be %s to %s, in whole MiB", s.Place(), what, s, coreos.Size{Bytes: least}, coreos.Size{Bytes: most})
+		return fmt.Errorf("%s of %s, must be %s to %s, in whole MiB", what, s, coreos.Size{Bytes: least}, coreos.Size{Bytes: most})
 	}
 	return nil
 }
@@ -117,7 +118,7 @@ type sizes struct {
 
 // chosen returns the sizes that options, the container or else Fedora CoreOS
 // choose. That of root is a lower bound.
-func chosen(choices *coreos.Choices, o Options) (sizes, error) {
+func chosen(choices *coreos.Config, o Options) (sizes, error) {
 	s := sizes{
 		esp:  cmp.Or(o.ESP, whole(choices.ESP), coreos.Size{Bytes: coreos.DefaultESPSize, By: byDefault}),
 		boot: cmp.Or(o.Boot, whole(choices.Boot), coreos.Size{Bytes: coreos.DefaultBootSize, By: byDefault}),
@@ -135,7 +136,11 @@ func chosen(choices *coreos.Choices, o Options) (sizes, error) {
 // warning: systemd-repart reads these files on any disk, so they need not be
 // about this one. Every other size that is wrong is an error.
 func (s *sizes) check(size *coreos.Size, wrong error, usual int64) error {
-	if wrong == nil || size.Key != coreos.KeySizeMin && size.Key != coreos.KeySizeMax {
+	if wrong == nil {
+		return nil
+	}
+	wrong = fmt.Errorf("%s: %w", size.Place(), wrong)
+	if size.Key != coreos.KeySizeMin && size.Key != coreos.KeySizeMax {
 		return wrong
 	}
 	*size = coreos.Size{Bytes: usual, By: byDefault}

@@ -71,6 +71,9 @@ func (u uuid) String() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
+// RootFSTypes are the types of root file systems, the default first.
+var RootFSTypes = []string{"xfs", "ext4"}
+
 // Options are the properties of a disk.
 type Options struct {
 	Arch   string      // as the machine names it: x86_64, aarch64, riscv64 or ppc64le
@@ -95,7 +98,10 @@ type Variant struct {
 // A Disk is a disk laid out.
 type Disk struct {
 	*disk.Image
+	ID         gpt.GUID // identifies the disk: no disk with other content has it
 	Partitions []Partition
+	Entry      bls.Entry     // the boot entry
+	SecureBoot bool          // the EFI system partition has shim, which Secure Boot can start
 	Root, Boot *rootfs.Inode // content of the file systems
 	Warnings   []string      // about room that the disk lacks, and a disk.yaml that is not followed
 	Notes      []string      // about sizes that are not those that were asked for
@@ -115,7 +121,7 @@ type Partition struct {
 // everything except the boot file system.
 type Base struct {
 	deployment *deploy.Deployment
-	choices    *coreos.Choices
+	choices    *coreos.Config
 	options    Options
 	firmware   *firmware
 	sizes      sizes
@@ -127,7 +133,7 @@ type Base struct {
 }
 
 // New lays out the parts that all disks of a deployment share.
-func New(d *deploy.Deployment, choices *coreos.Choices, o Options) (*Base, error) {
+func New(d *deploy.Deployment, choices *coreos.Config, o Options) (*Base, error) {
 	var notes []string
 	if wish := min(o.Size, 1<<60); o.Grow > 0 {
 		if o.Size = multiple(wish, o.Grow); o.Size != roundUp(wish) {
@@ -168,7 +174,7 @@ func tail(want *coreos.Disk) int64 {
 
 // Disk lays out the disk of one platform.
 func (b *Base) Disk(v Variant) (*Disk, error) {
-	boot, err := b.bootTree(v)
+	boot, entry, err := b.bootTree(v)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +182,10 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Disk{Root: b.root, Boot: boot, Warnings: slices.Concat(b.sizes.warnings, b.warnings(boot, bootFS)), Notes: b.notes}
+	out := &Disk{
+		Entry: entry, SecureBoot: b.firmware.shim, Root: b.root, Boot: boot,
+		Warnings: slices.Concat(b.sizes.warnings, b.warnings(boot, bootFS)), Notes: b.notes,
+	}
 	out.Partitions = slices.Concat(b.firmware.partitions, []Partition{
 		filesystem("boot", gpt.XBOOTLDR, "ext4", bootUUID.String(), b.sizes.boot.By, bootFS),
 		filesystem("root", b.firmware.rootType, b.options.RootFS, rootUUID.String(), b.rootBy, b.rootFS),
@@ -194,6 +203,7 @@ func (b *Base) Disk(v Variant) (*Disk, error) {
 		next += p.Size
 		parts = append(parts, p.Partition)
 	}
+	out.ID = out.Partitions[len(out.Partitions)-1].ID
 	out.Image, err = gpt.Layout(b.size, gpt.Options{DiskGUID: DiskGUID, SectorSize: b.options.Sector, BootCode: b.firmware.mbr}, parts...)
 	return out, err
 }
@@ -205,6 +215,7 @@ type firmware struct {
 	target     string        // GRUB's name of the platform that core is for; "" without core
 	core       []byte        // GRUB's core image, as in /boot
 	esp        *rootfs.Inode // the EFI system partition; nil for none
+	shim       bool          // the partition has shim
 	state      []byte        // bootupd-state.json
 	bootBlock  int           // bytes of a block of the boot file system; zero is as mke2fs chooses
 	rootType   gpt.GUID
@@ -275,9 +286,11 @@ func newLoaders(system *rootfs.Inode, o Options, esp coreos.Size) (*firmware, er
 	default:
 		return nil, Supports(o.Arch)
 	}
-	if f.esp, _, err = grub.ESP(system); err != nil {
+	vendor := ""
+	if f.esp, vendor, err = grub.ESP(system); err != nil {
 		return nil, err
 	}
+	f.shim = slices.ContainsFunc(f.esp.Lookup(vendor).Names(), func(name string) bool { return strings.HasPrefix(name, "shim") })
 	bits := fat.Bits(esp.Bytes)
 	fs, err := fat.Format(f.esp, fat.Options{Size: esp.Bytes, SectorSize: o.Sector, Bits: bits, Label: "EFI-SYSTEM", VolumeID: espSerial, Time: o.Time})
 	if err != nil {
@@ -292,16 +305,16 @@ func loader(name string, kind gpt.GUID, size int64, core []byte) Partition {
 	return Partition{Partition: gpt.Partition{Name: name, Type: kind, Size: size, Content: bytes.NewReader(core)}, Allocated: int64(len(core))}
 }
 
-// bootTree returns the tree of the boot file system.
-func (b *Base) bootTree(v Variant) (*rootfs.Inode, error) {
+// bootTree returns the tree of the boot file system, and its boot entry.
+func (b *Base) bootTree(v Variant) (*rootfs.Inode, bls.Entry, error) {
 	d, f := b.deployment, b.firmware
-	boot, err := d.Boot(v.Kargs)
+	boot, entry, err := d.Boot(v.Kargs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	grub2, err := grub.Dir(d.System, f.target, f.core)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	grub2.Children["console.cfg"] = rootfs.File(0o644, bytes.NewReader(grub.Console(v.Platform.GRUB)))
 	place := map[string]*rootfs.Inode{
@@ -314,18 +327,18 @@ func (b *Base) bootTree(v Variant) (*rootfs.Inode, error) {
 	}
 	for name, n := range place {
 		if err := boot.Place(name, n); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if v.Ignition != nil {
 		if err := ignition.Place(boot, v.Ignition); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for _, n := range boot.Walk() { // every inode of it was made for this disk
 		n.MTime = b.options.Time
 	}
-	return d.Policy.Label(boot, "/boot"), nil
+	return d.Policy.Label(boot, "/boot"), entry, nil
 }
 
 // withLostFound returns the root file system with the directory that ext4 has
@@ -449,7 +462,7 @@ func (b *Base) rootFormat() (format func(size int64) (*disk.Image, error), need 
 		}
 		return format, func() (int64, error) { return ext4.Size(root, fs) }, nil
 	}
-	return nil, nil, fmt.Errorf("root file system %q: there are xfs and ext4", o.RootFS)
+	return nil, nil, fmt.Errorf("root file system %q: must be xfs or ext4", o.RootFS)
 }
 
 // features returns those of XFS that a kernel knows, and that are not so new

@@ -150,8 +150,8 @@ func store(t testing.TB, r *ostree.Repo, n *rootfs.Inode) (tree, meta ostree.Che
 
 var created = rootfs.Time{Sec: 1_700_000_000}
 
-// deployed returns the deployment of a tree, and its choices.
-func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Choices) {
+// deployed returns the deployment of a tree, and its configuration.
+func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Config) {
 	t.Helper()
 	repo := ostree.NewRepo()
 	tree, meta := store(t, repo, root)
@@ -163,7 +163,7 @@ func deployed(t testing.TB, root *rootfs.Inode) (*deploy.Deployment, *coreos.Cho
 	if err != nil {
 		t.Fatal(err)
 	}
-	choices, err := coreos.ReadChoices(d.System, "amd64")
+	choices, err := coreos.ReadConfig(d.System, "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func options(platform string) asked {
 }
 
 // newDisk lays out one disk.
-func newDisk(d *deploy.Deployment, choices *coreos.Choices, o asked) (*Disk, error) {
+func newDisk(d *deploy.Deployment, choices *coreos.Config, o asked) (*Disk, error) {
 	base, err := New(d, choices, o.Options)
 	if err != nil {
 		return nil, err
@@ -602,7 +602,7 @@ func TestFedora(t *testing.T) {
 				place(t, root, name, text)
 			}
 			d, _ := deployed(t, root)
-			choices, err := coreos.ReadChoices(d.System, test.arch)
+			choices, err := coreos.ReadConfig(d.System, test.arch)
 			if err != nil || len(choices.Warnings) > 0 {
 				t.Errorf("%s: %v, %q", test.arch, err, choices.Warnings)
 				continue

@@ -1,6 +1,6 @@
 package coreos
 
-// Cloud is what image.json says of single platforms.
+// Cloud has the settings of single platforms in image.json.
 type Cloud struct {
 	AWSVolumeType string `json:"aws-volume-type"`   // of the root volume; empty if the container does not say
 	AWSBootMode   string `json:"aws-x86-boot-mode"` // empty if the container does not say
@@ -11,5 +11,5 @@ type Cloud struct {
 	VMwareSecureBoot bool   `json:"vmware-secure-boot"`
 }
 
-// defaultCloud is what Fedora CoreOS has.
+// defaultCloud has the settings of Fedora CoreOS.
 var defaultCloud = Cloud{VMwareHardware: 17, VMwareOSType: "fedora64Guest", VMwareSecureBoot: true}

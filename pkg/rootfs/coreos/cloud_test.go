@@ -8,7 +8,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestCloud: what image.json does not say is as in Fedora CoreOS.
+// TestCloud: settings that image.json lacks are those of Fedora CoreOS.
 func TestCloud(t *testing.T) {
 	for text, want := range map[string]Cloud{
 		`{}`:           defaultCloud,
@@ -18,7 +18,7 @@ func TestCloud(t *testing.T) {
 			"gp2", "uefi", true, 17, "rhel9_64Guest", true,
 		},
 	} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: text}), "amd64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{imageFile: text}), "amd64")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestCloud(t *testing.T) {
 			t.Errorf("%s: %s", text, diff)
 		}
 	}
-	if _, err := ReadChoices(treetest.Texts(t, map[string]string{imageFile: `{"vmware-hw-version": "new"}`}), "amd64"); err == nil {
+	if _, err := ReadConfig(treetest.Texts(t, map[string]string{imageFile: `{"vmware-hw-version": "new"}`}), "amd64"); err == nil {
 		t.Error("a hardware version that is no number is taken")
 	}
 }

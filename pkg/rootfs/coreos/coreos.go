@@ -1,4 +1,4 @@
-// Package coreos reads what a container chooses about the images made from it.
+// Package coreos reads a container's own configuration of the images made from it.
 //
 // A CoreOS container carries its own build configuration:
 //
@@ -38,7 +38,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 )
 
-// What holds for a container that does not say otherwise.
+// Defaults for a container without a configuration of its own.
 const (
 	DefaultStateroot = "fedora-coreos"
 	DefaultSize      = 10 << 30
@@ -66,8 +66,8 @@ var installDirs = []string{"usr/lib/bootc/install", "usr/local/lib/bootc/install
 // maxFile bounds each configuration file.
 const maxFile = 4 << 20
 
-// Choices is what a container says about its images.
-type Choices struct {
+// Config is a container's configuration of its images.
+type Config struct {
 	Stateroot     string // name below /ostree/deploy; empty if the container does not say
 	RootFS        string // type of the root file system; empty if the container does not say
 	BLSAppend     string // sysroot.bls-append-except-default of the repository
@@ -90,10 +90,10 @@ type Choices struct {
 	platforms   map[string]Platform
 }
 
-// ReadChoices reads the configuration in an operating system tree. The
+// ReadConfig reads the configuration in an operating system tree. The
 // architecture may be named as Go does or as the kernel does.
-func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
-	c := &Choices{
+func ReadConfig(root *rootfs.Inode, arch string) (*Config, error) {
+	c := &Config{
 		BLSAppend: DefaultBLSAppend,
 		Size:      DefaultSize,
 		Cloud:     defaultCloud,
@@ -118,7 +118,7 @@ func ReadChoices(root *rootfs.Inode, arch string) (*Choices, error) {
 const maxWarnings = 200
 
 // warn adds a warning.
-func (c *Choices) warn(format string, args ...any) {
+func (c *Config) warn(format string, args ...any) {
 	switch n := len(c.Warnings); {
 	case n < maxWarnings-1:
 		c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
@@ -130,7 +130,7 @@ func (c *Choices) warn(format string, args ...any) {
 // Kargs returns the kernel command line of an image for a platform. It lacks
 // ostree=, whose place is before ignition.platform.id, because only a
 // deployment knows it. More arguments come last.
-func (c *Choices) Kargs(platform string, more []string) bls.Args {
+func (c *Config) Kargs(platform string, more []string) bls.Args {
 	args := c.installArgs.Append(c.containArgs...)
 	if _, ok := bls.ParseArgs(args.Append(c.extraArgs...).String()).Get("rw"); !ok {
 		args = bls.Args{"rw"}.Append(args...)
@@ -145,7 +145,7 @@ func (c *Choices) Kargs(platform string, more []string) bls.Args {
 
 // Platform returns the settings of a platform: the container's if it has any,
 // else the ones that Fedora CoreOS has, or the platform's documentation.
-func (c *Choices) Platform(name string) Platform {
+func (c *Config) Platform(name string) Platform {
 	if p, ok := c.platforms[name]; ok {
 		return p
 	}
@@ -177,7 +177,7 @@ type installConfig struct {
 	} `toml:"install"`
 }
 
-func (c *Choices) readInstall(root *rootfs.Inode) error {
+func (c *Config) readInstall(root *rootfs.Inode) error {
 	files := map[string]string{}
 	for _, dir := range installDirs {
 		if local := "usr/local"; strings.HasPrefix(dir, local+"/") && root.Resolve(local) == nil {
@@ -208,7 +208,7 @@ func (c *Choices) readInstall(root *rootfs.Inode) error {
 	return nil
 }
 
-func (c *Choices) merge(file string, f installConfig) (err error) {
+func (c *Config) merge(file string, f installConfig) (err error) {
 	in := f.Install
 	set(&c.Stateroot, in.Stateroot)
 	set(&c.RootFS, in.RootFSType)
@@ -240,7 +240,7 @@ type kargsConfig struct {
 	Architectures []string `toml:"match-architectures"`
 }
 
-func (c *Choices) readKargs(root *rootfs.Inode) error {
+func (c *Config) readKargs(root *rootfs.Inode) error {
 	names, err := tomlFiles(root, kargsDir)
 	if err != nil {
 		return err
@@ -266,7 +266,7 @@ func (c *Choices) readKargs(root *rootfs.Inode) error {
 }
 
 // fits reports whether a file for some architectures, nil for all, is for this.
-func (c *Choices) fits(architectures []string) bool {
+func (c *Config) fits(architectures []string) bool {
 	return architectures == nil || slices.Contains(architectures, c.arch)
 }
 
@@ -279,7 +279,7 @@ type imageConfig struct {
 	Cloud
 }
 
-func (c *Choices) readImage(root *rootfs.Inode) error {
+func (c *Config) readImage(root *rootfs.Inode) error {
 	text, err := readFile(root, imageFile)
 	if text == nil || err != nil {
 		return err
@@ -300,7 +300,7 @@ func (c *Choices) readImage(root *rootfs.Inode) error {
 	if c.extraArgs, err = c.args(imageFile, f.Kargs); err != nil {
 		return fmt.Errorf("%s: %w", imageFile, err)
 	}
-	// What bootc is told is newer than what coreos-assembler is told.
+	// The configuration of bootc is newer than that of coreos-assembler.
 	if c.Stateroot == "" {
 		c.Stateroot = f.OSName
 	}
@@ -317,7 +317,7 @@ var machines = []string{"aarch64", "ppc64le", "riscv64", "s390x", "x86_64"}
 // one architecture there. The source of the file, platforms.yaml, has a level
 // of architectures above, which is accepted too. The boot file system then gets
 // the part of this architecture, which coreos-installer understands.
-func (c *Choices) readPlatforms(root *rootfs.Inode) error {
+func (c *Config) readPlatforms(root *rootfs.Inode) error {
 	text, err := readFile(root, platformsFile)
 	if text == nil || err != nil {
 		return err
@@ -364,7 +364,7 @@ func (c *Choices) readPlatforms(root *rootfs.Inode) error {
 
 // readISO checks a file that only live media are made from. It is never a
 // reason to refuse the container.
-func (c *Choices) readISO(root *rootfs.Inode) error {
+func (c *Config) readISO(root *rootfs.Inode) error {
 	for _, name := range isoFiles {
 		text, err := readFile(root, name)
 		if text == nil && err == nil {
@@ -386,7 +386,7 @@ func (c *Choices) readISO(root *rootfs.Inode) error {
 }
 
 // readBound warns of the images that bootc pulls when it installs a system.
-func (c *Choices) readBound(root *rootfs.Inode) error {
+func (c *Config) readBound(root *rootfs.Inode) error {
 	const what = "bootc install would pull these images, the disk does not have them"
 	dir, err := findDir(root, boundDir)
 	if err != nil {
@@ -414,7 +414,7 @@ func (c *Choices) readBound(root *rootfs.Inode) error {
 }
 
 // readRelease checks the text that becomes the title of the boot entry.
-func (c *Choices) readRelease(root *rootfs.Inode) error {
+func (c *Config) readRelease(root *rootfs.Inode) error {
 	for _, name := range releaseFiles {
 		text, err := root.ReadFile(name, maxFile)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -16,8 +16,8 @@ import (
 // diskFiles are where image-builder looks for a partition table, newest first.
 var diskFiles = []string{"usr/lib/image-builder/bootc/disk.yaml", "usr/lib/bootc-image-builder/disk.yaml"}
 
-// A Disk is the partition table that a container asks image-builder for. Only
-// what tells one disk from another is read.
+// A Disk is the partition table that a container asks image-builder for. Only the
+// properties that distinguish disks are read.
 type Disk struct {
 	File         string      `yaml:"-"` // of the table
 	Type         string      `yaml:"type"`
@@ -30,7 +30,7 @@ type Disk struct {
 	} `yaml:"policy"`
 }
 
-// A Partition is one of a [Disk]. What is empty is not asked for.
+// A Partition is one of a [Disk]. An empty field asks for nothing.
 type Partition struct {
 	Label   string `yaml:"label"` // name in the table
 	Size    Bytes  `yaml:"size"`
@@ -159,7 +159,7 @@ var rootTypes = map[string][]string{
 var partitionLabels = map[string]partitionKind{"EFI-SYSTEM": espPartition, "boot": bootPartition, "root": rootPartition}
 
 // partitionKind returns which partition of a CoreOS has a type and a label.
-func (c *Choices) partitionKind(guid, label string) partitionKind {
+func (c *Config) partitionKind(guid, label string) partitionKind {
 	guid = strings.ToLower(guid)
 	kind, known := partitionKinds[guid]
 	switch {
@@ -176,7 +176,7 @@ func (c *Choices) partitionKind(guid, label string) partitionKind {
 
 // wish returns the field for the size of a kind of partition. It returns nil for a
 // kind with a fixed size.
-func (c *Choices) wish(kind partitionKind) *Size {
+func (c *Config) wish(kind partitionKind) *Size {
 	switch kind {
 	case espPartition:
 		return &c.ESP
@@ -229,9 +229,9 @@ var diskKeys = foreignKeys{
 	"partition_table.partitions.payload.mkfs_options.verity":   {use: unsupported, reason: "no file of an image has fs-verity", fine: []any{false}},
 }
 
-// readDisk reads the partition table, whose root says more than what bootc was
-// told: image-builder has it overrule that.
-func (c *Choices) readDisk(root *rootfs.Inode) error {
+// readDisk reads the partition table. As in image-builder, its root file system
+// overrides the one of bootc's configuration.
+func (c *Config) readDisk(root *rootfs.Inode) error {
 	for _, name := range diskFiles {
 		text, err := readFile(root, name)
 		if err != nil {
@@ -264,7 +264,7 @@ func (c *Choices) readDisk(root *rootfs.Inode) error {
 }
 
 // readSizes takes the sizes of a partition table.
-func (c *Choices) readSizes(d *Disk) {
+func (c *Config) readSizes(d *Disk) {
 	known := func(b *Bytes, key string) bool {
 		if *b == placeholder {
 			c.warn("%s: %s is OVERRIDDEN, which the build of the container should have replaced by a number: it has no effect", d.File, key)

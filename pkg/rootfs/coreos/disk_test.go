@@ -14,7 +14,7 @@ func TestDisk(t *testing.T) {
 	for size, want := range map[string]int64{
 		"10G": 10 << 30, `"10 GiB"`: 10 << 30, "3000000": 3000000, "7 kB": 7000, "2TiB": 2 << 40, "1.5 GiB": 3 << 29, "OVERRIDDEN": DefaultSize,
 	} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{file: "partition_table:\n  size: " + size + "\n"}), "amd64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{file: "partition_table:\n  size: " + size + "\n"}), "amd64")
 		if err != nil || c.Size != want || c.Disk.File != file {
 			t.Errorf("%s: %+v, %v", size, c, err)
 		}
@@ -27,18 +27,18 @@ func TestDisk(t *testing.T) {
 		"partition_table:\n  size: -1":           "is not a number",
 		"\t":                                     file,
 	} {
-		if _, err := ReadChoices(treetest.Texts(t, map[string]string{file: text}), "amd64"); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := ReadConfig(treetest.Texts(t, map[string]string{file: text}), "amd64"); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
 	for _, text := range []string{"", "mount_configuration: none\n", "partition_table:\n", "# nothing\n"} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{file: text}), "amd64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{file: text}), "amd64")
 		if want := file + ": no partition_table: the file has no effect on an image"; err != nil || c.Disk != nil || len(c.Warnings) != 1 || c.Warnings[0] != want {
 			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
 	// image-builder's word on the root is newer than bootc's.
-	c, err := ReadChoices(treetest.Texts(t, map[string]string{
+	c, err := ReadConfig(treetest.Texts(t, map[string]string{
 		file:                           "partition_table:\n  partitions:\n  - payload: {type: ext4}\n",
 		"usr/lib/bootc/install/1.toml": "[install.filesystem.root]\ntype = \"xfs\"\n",
 	}), "amd64")
@@ -181,7 +181,7 @@ func TestSizes(t *testing.T) {
 			files: files{bootFile: "[Partition]\nType=xbootldr\nSizeMinBytes=2G\nSizeMaxBytes=4G\n", "usr/etc/repart.d/30-boot.conf.d/a.conf": "[Partition]\nSizeMinBytes=3G\n"},
 			boot:  Size{3 << 30, "usr/etc/repart.d/30-boot.conf.d/a.conf", "SizeMinBytes"},
 		},
-		// What the image does not have.
+		// Parts that the image does not have.
 		{name: "another partition", files: one("60-var.conf", "var", "SizeMinBytes=5G"), says: []string{repartDir + "60-var.conf: the image has no such partition (Type=var"}},
 		{name: "no ESP on ppc64le", arch: "ppc64le", files: one("10-esp.conf", "esp", "SizeMinBytes=1G"), says: []string{"no such partition (Type=esp"}},
 		{name: "the root of another architecture", files: one("50-root.conf", "root-arm64", "SizeMinBytes=5G"), says: []string{"no such partition (Type=root-arm64"}},
@@ -191,7 +191,7 @@ func TestSizes(t *testing.T) {
 			says:  []string{"51-root-b.conf: the image has no such partition"},
 		},
 		{name: "no loader has a size", files: one("00-bios.conf", "21686148-6449-6E6F-744E-656564454649", "SizeMinBytes=2M")},
-		// What makes no sense.
+		// Values without a meaning.
 		{name: "no size", files: one("30-boot.conf", "xbootldr", "SizeMinBytes=1 GiB", "SizeMaxBytes=-1"), says: []string{"SizeMinBytes=1 GiB is not a number", "SizeMaxBytes=-1 is not"}},
 		{name: "no range", files: one("30-boot.conf", "xbootldr", "SizeMinBytes=2G", "SizeMaxBytes=1G"), says: []string{"SizeMinBytes=2G is more than SizeMaxBytes=1G"}},
 		{name: "root grows", files: one("50-root.conf", "root", "SizeMaxBytes=4G"), says: []string{"SizeMaxBytes=4G has no effect: root grows"}},
@@ -204,7 +204,7 @@ func TestSizes(t *testing.T) {
 		{name: "no directory", files: files{"usr/lib/repart.d": "x"}, says: []string{"usr/lib/repart.d: not a directory: it has no effect"}},
 		{name: "no file", files: files{bootFile + "/x": "x"}, says: []string{bootFile + ": not a regular file: it has no effect"}},
 	} {
-		c, err := ReadChoices(treetest.Texts(t, test.files), cmp.Or(test.arch, "x86_64"))
+		c, err := ReadConfig(treetest.Texts(t, test.files), cmp.Or(test.arch, "x86_64"))
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
@@ -236,7 +236,7 @@ func TestRepartLinks(t *testing.T) {
 	if err := root.Place("usr/local", &rootfs.Inode{Mode: rootfs.ModeLink | 0o777, Target: "../var/usrlocal"}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := ReadChoices(root, "x86_64")
+	c, err := ReadConfig(root, "x86_64")
 	if err != nil || c.Boot != (Size{}) || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "usr/etc/repart.d/10-esp.conf") {
 		t.Errorf("%+v, %q, %v", c.Boot, c.Warnings, err)
 	}

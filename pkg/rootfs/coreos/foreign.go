@@ -40,7 +40,7 @@ type foreignKeys map[string]foreignKey
 const maxKeys = 20
 
 // checkKeys warns of keys in a decoded file that have no effect.
-func (c *Choices) checkKeys(file string, known foreignKeys, value any) {
+func (c *Config) checkKeys(file string, known foreignKeys, value any) {
 	warnings := slices.Sorted(maps.Keys(known.warnings("", "", value)))
 	for _, w := range warnings[:min(len(warnings), maxKeys)] {
 		c.warn("%s: %s", file, w)

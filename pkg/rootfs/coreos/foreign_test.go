@@ -54,7 +54,7 @@ func TestForeignKeys(t *testing.T) {
 		{iso, "grub2: {entries: [{chain: a}, {chain: b}]}\n1: x\n", []string{unknown("1"), unknown("grub2.entries.chain")}},
 		{iso, "\t", []string{"yaml: found character that cannot start any token; only live media need the file"}},
 	} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{tc.file: tc.text}), "amd64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{tc.file: tc.text}), "amd64")
 		if err != nil {
 			t.Errorf("%s: %v", tc.text, err)
 			continue
@@ -79,7 +79,7 @@ func TestManyKeys(t *testing.T) {
 		"usr/lib/bootc/install/1.toml": b.String(),
 		"usr/lib/bootc/install/2.toml": strings.Repeat("a", 50000) + " = 1\n",
 	}
-	c, err := ReadChoices(treetest.Texts(t, files), "amd64")
+	c, err := ReadConfig(treetest.Texts(t, files), "amd64")
 	if err != nil || len(c.Warnings) != maxKeys+2 || !strings.Contains(c.Warnings[maxKeys], "1.toml: 980 more keys") {
 		t.Fatalf("%q, %v", c.Warnings, err)
 	}
@@ -87,7 +87,7 @@ func TestManyKeys(t *testing.T) {
 		t.Errorf("%d bytes: %.300s", len(w), w)
 	}
 	files = map[string]string{imageFile: `{"extra-kargs": ["` + strings.Repeat("ostree=x ", 1000) + `"]}`}
-	if c, err = ReadChoices(treetest.Texts(t, files), "amd64"); err != nil || len(c.Warnings) != maxWarnings || !strings.HasPrefix(c.Warnings[maxWarnings-1], "there are more") {
+	if c, err = ReadConfig(treetest.Texts(t, files), "amd64"); err != nil || len(c.Warnings) != maxWarnings || !strings.HasPrefix(c.Warnings[maxWarnings-1], "there are more") {
 		t.Errorf("%d warnings, %v", len(c.Warnings), err)
 	}
 }
@@ -115,7 +115,7 @@ func TestFedora(t *testing.T) {
 		flat := files[platformsFile]
 		for form, text := range map[string]string{"flat": flat, "nested": fmt.Sprintf(`{"s390x": %s, %q: %s}`, other, arch, flat)} {
 			files[platformsFile] = text
-			c, err := ReadChoices(treetest.Texts(t, files), arch)
+			c, err := ReadConfig(treetest.Texts(t, files), arch)
 			if err != nil || len(c.Warnings) > 0 {
 				t.Errorf("%s, %s: %v, %q", arch, form, err, c.Warnings)
 				continue
@@ -133,7 +133,7 @@ func TestFedora(t *testing.T) {
 
 func TestPlatformsOfOthers(t *testing.T) {
 	for text, want := range map[string]string{`{"s390x": {"qemu": {"new": 1}}}`: "{}\n", `{"x86_64": null}`: "{}\n", "null": "{}\n", "{}": "{}"} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{platformsFile: text}), "x86_64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{platformsFile: text}), "x86_64")
 		if err != nil || string(c.PlatformsJSON) != want || len(c.Warnings) > 0 {
 			t.Errorf("%s: %q, %v", text, c.PlatformsJSON, err)
 		}

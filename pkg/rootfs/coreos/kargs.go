@@ -46,7 +46,7 @@ func CheckArg(arg string) (warnings []string, err error) {
 
 // args checks the kernel arguments in a file of the container. It drops those
 // that are the image's own.
-func (c *Choices) args(file string, list []string) (bls.Args, error) {
+func (c *Config) args(file string, list []string) (bls.Args, error) {
 	var args bls.Args
 	for _, arg := range list {
 		words := strings.Fields(arg)

@@ -62,7 +62,7 @@ func TestOwnArgs(t *testing.T) {
 			dropped(platformsFile+": metal", "ignition.platform.id=y", "ignition.platform.id="),
 		}},
 	} {
-		c, err := ReadChoices(treetest.Texts(t, map[string]string{tc.file: tc.text}), "amd64")
+		c, err := ReadConfig(treetest.Texts(t, map[string]string{tc.file: tc.text}), "amd64")
 		if err != nil {
 			t.Errorf("%s: %v", tc.text, err)
 			continue
@@ -76,7 +76,7 @@ func TestOwnArgs(t *testing.T) {
 		}
 	}
 	for file, text := range map[string]string{imageFile: `{"extra-kargs": ["a\nb"]}`, platformsFile: `{"x": {"kernel_arguments": ["a\nb"]}}`, kargs: `kargs = ["a\u0000b"]`} {
-		if _, err := ReadChoices(treetest.Texts(t, map[string]string{file: text}), "amd64"); err == nil || !strings.Contains(err.Error(), file) {
+		if _, err := ReadConfig(treetest.Texts(t, map[string]string{file: text}), "amd64"); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}

@@ -1,6 +1,9 @@
 package coreos
 
-// A Platform is what an image needs to be seen on the console of one.
+// A Platform has the settings that make an image visible on the console of a
+// platform. The tables below are not in package cloud, which lists the platforms,
+// because cloud imports this package, and a container without a platforms.json
+// must be readable without it.
 type Platform struct {
 	GRUB   []string `json:"grub_commands"`    // lines of grub2/console.cfg
 	Kernel []string `json:"kernel_arguments"` // after ignition.platform.id

@@ -89,7 +89,7 @@ var repartKeys = foreignKeys{
 // the partitions of a disk in the order of their file names, so the first
 // definition of a type is that of the image's partition, and a second one is
 // another partition. The image has no others.
-func (c *Choices) readRepart(root *rootfs.Inode) error {
+func (c *Config) readRepart(root *rootfs.Inode) error {
 	files := c.confFiles(root, repartDirs)
 	seen := map[partitionKind]bool{}
 	for _, base := range slices.Sorted(maps.Keys(files)) {
@@ -125,7 +125,7 @@ type definition struct {
 // readDefinition reads a definition. It returns nil for one that hides another
 // and defines nothing, an empty file or a link to /dev/null, and for one that
 // cannot be read.
-func (c *Choices) readDefinition(root *rootfs.Inode, base, file string) *definition {
+func (c *Config) readDefinition(root *rootfs.Inode, base, file string) *definition {
 	d := &definition{file: file, keys: map[string]string{}, from: map[string]string{}}
 	var dirs []string
 	for _, dir := range repartDirs {
@@ -154,7 +154,7 @@ func (c *Choices) readDefinition(root *rootfs.Inode, base, file string) *definit
 
 // parseDefinition adds the keys of a text. Like systemd it goes on after a line
 // that makes no sense.
-func (c *Choices) parseDefinition(d *definition, file, text string) {
+func (c *Config) parseDefinition(d *definition, file, text string) {
 	section, odd := "", ""
 	text = strings.NewReplacer("\r\n", "\n", "\\\n", " ").Replace(text)
 	for line := range strings.SplitSeq(text, "\n") {
@@ -182,7 +182,7 @@ func (c *Choices) parseDefinition(d *definition, file, text string) {
 // readRange chooses a size that a definition allows. If it allows the size that
 // a CoreOS has by default, and the size that another file asks for, it chooses
 // none. Otherwise the size is the nearest one to the default: a minimum, mostly.
-func (c *Choices) readRange(d *definition, kind partitionKind, wish *Size) {
+func (c *Config) readRange(d *definition, kind partitionKind, wish *Size) {
 	const least, most = KeySizeMin, KeySizeMax
 	bound := func(key string) int64 {
 		text := d.keys[key]
@@ -226,7 +226,7 @@ func (c *Choices) readRange(d *definition, kind partitionKind, wish *Size) {
 }
 
 // confFiles returns the files NAME.conf of directories by their names.
-func (c *Choices) confFiles(root *rootfs.Inode, dirs []string) map[string]string {
+func (c *Config) confFiles(root *rootfs.Inode, dirs []string) map[string]string {
 	files := map[string]string{}
 	for _, dir := range dirs {
 		if root.Resolve(path.Dir(dir)) == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// What a container is configured by, in the languages that parsers have
+// The configuration of a container, in the languages that parsers have
 // trouble with.
 var texts = []string{
 	"usr/lib/bootc/install/x.toml",
@@ -39,7 +39,7 @@ func TestTame(t *testing.T) {
 		"merged bomb":     aliases(9, "{<<: [", "]}"),
 	} {
 		for _, file := range texts {
-			_, err := ReadChoices(treetest.Texts(t, map[string]string{file: text}), "amd64")
+			_, err := ReadConfig(treetest.Texts(t, map[string]string{file: text}), "amd64")
 			if err == nil || !strings.HasPrefix(err.Error(), "coreos: "+file+": ") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s in %s: %v", name, file, err)
 			}
@@ -59,7 +59,7 @@ func FuzzChoices(f *testing.F) {
 	f.Add(2, aliases(3, "{<<: [", "]}"))
 	f.Fuzz(func(t *testing.T, i int, text string) {
 		file := texts[uint(i)%uint(len(texts))]
-		_, err := ReadChoices(treetest.Texts(t, map[string]string{file: text}), "amd64")
+		_, err := ReadConfig(treetest.Texts(t, map[string]string{file: text}), "amd64")
 		if err != nil && (strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), file) && !strings.Contains(err.Error(), "stateroot")) {
 			t.Errorf("%q: %v", text, err)
 		}

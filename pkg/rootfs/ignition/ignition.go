@@ -6,7 +6,7 @@
 //
 // The initramfs copies it to where Ignition reads the user's config before it
 // asks any platform, and the directory is removed when Ignition has completed.
-// A config is as secret as what it holds, and so is an image with one inside.
+// A config is as secret as its content, and so is an image with a config inside.
 //
 // Versions 3.0.0 to 3.6.0 are read; experimental ones are not, as a release of
 // Ignition reads only its own. Several configs are merged as Ignition would.
@@ -56,9 +56,9 @@ func Parse(text []byte) (types.Config, report.Report, error) {
 	return config, r, err
 }
 
-// Validate checks a config of any version that Ignition knows. What is odd
-// but works is returned, one remark a string, with line and column. The error
-// of a config that Ignition would refuse has all its remarks, a line each.
+// Validate checks a config of any version that Ignition knows. It returns a warning,
+// with line and column, for everything unusual that works. The error of a config
+// that Ignition would reject has all remarks, one a line.
 func Validate(text []byte) (warnings []string, err error) {
 	_, r, err := Parse(text)
 	for _, entry := range r.Entries {

@@ -23,13 +23,13 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/v3_6"
 )
 
-// Merge makes one config of several by Ignition's rules: of what both have,
-// by path, name or device, the later wins, and the rest is added. The result
+// Merge merges configs by Ignition's rules: entries with the same path, name or
+// device are merged, and the later config wins; other entries are added. The result
 // has the newest version among them. A single config stays as it is.
 //
-// Configs that refer to others, with ignition.config, are not resolved here.
-// They become what the result refers to, so that Ignition, when it has fetched
-// what they want, merges all in the same order.
+// References to other configs, in ignition.config, are not resolved. The result
+// refers to configs with references, so that Ignition fetches them and merges all
+// in the same order.
 func Merge(configs ...[]byte) ([]byte, error) {
 	if len(configs) == 0 {
 		return nil, errors.New("ignition: nothing to merge")

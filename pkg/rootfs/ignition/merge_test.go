@@ -125,7 +125,7 @@ func TestMerge(t *testing.T) {
 		if again, _ := Merge(configs...); string(again) != string(got) {
 			t.Errorf("%s: differs the second time", c.name)
 		}
-		// What is made has no key that its version does not know.
+		// The result has no key that its version does not know.
 		if warnings, err := Validate(got); err != nil || len(warnings) != 0 {
 			t.Errorf("%s: %q, %v", c.name, warnings, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // version is that of the layout of the cache and of what is in its files.
@@ -51,7 +52,10 @@ func openCache(dir string) (*cache, error) {
 	return c, nil
 }
 
-func (c *cache) close() { c.inUse.Close() }
+func (c *cache) close() {
+	c.inUse.Close()
+	c.inUse = nil
+}
 
 // sweep removes what processes left that were killed. No other uses the cache.
 func (c *cache) sweep() {
@@ -105,7 +109,7 @@ func checkBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
 	}
 	d := digest.FromBytes(b)
 	if want != "" && d != want {
-		return "", failf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
+		return "", registry.Errorf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
 	}
 	return d, nil
 }
@@ -139,7 +143,7 @@ func (c *cache) writeFile(name string, b []byte) error {
 
 // layer returns a layer from the cache, and fetches it first if need be. Only
 // one process at a time fetches a layer.
-func (c *cache) layer(ctx context.Context, src *source, want descriptor, o Options) (*Layer, error) {
+func (c *cache) layer(ctx context.Context, src *source, want Descriptor, o Options) (*Layer, error) {
 	if l, err := c.load(want); l != nil || err != nil {
 		return l, err
 	}
@@ -188,7 +192,7 @@ func (c *cache) tryLock(d digest.Digest) (unlock func(), err error) {
 // returns nil if there is none, or if what there is is damaged. That the layer
 // is another than the config says is an error, as it is when it has just been
 // fetched.
-func (c *cache) load(want descriptor) (*Layer, error) {
+func (c *cache) load(want Descriptor) (*Layer, error) {
 	if l, err := c.open(want.Digest, want); l != nil || err != nil {
 		return l, err
 	}
@@ -209,7 +213,7 @@ func (c *cache) load(want descriptor) (*Layer, error) {
 
 // open opens a layer of the cache by the digest of a blob. It returns nil for a
 // missing or damaged layer.
-func (c *cache) open(blob digest.Digest, want descriptor) (*Layer, error) {
+func (c *cache) open(blob digest.Digest, want Descriptor) (*Layer, error) {
 	file, err := os.Open(c.layerPath(blob, ".index"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
@@ -224,7 +228,7 @@ func (c *cache) open(blob digest.Digest, want descriptor) (*Layer, error) {
 }
 
 // openPack opens the pack that belongs to an index.
-func (c *cache) openPack(blob digest.Digest, file *os.File, want descriptor) (*Layer, error) {
+func (c *cache) openPack(blob digest.Digest, file *os.File, want Descriptor) (*Layer, error) {
 	b, err := io.ReadAll(file)
 	if err != nil {
 		return nil, err
@@ -248,7 +252,7 @@ func (c *cache) openPack(blob digest.Digest, file *os.File, want descriptor) (*L
 	return newLayer(want, header, indexFile{file: file, size: int64(len(b))}, pack), nil
 }
 
-func newLayer(want descriptor, header *layer.Index, index indexFile, pack *os.File) *Layer {
+func newLayer(want Descriptor, header *layer.Index, index indexFile, pack *os.File) *Layer {
 	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, index: index, header: header, pack: pack}
 }
 
@@ -277,17 +281,17 @@ func intact(pack *os.File, index *layer.Index) bool {
 	return err == nil && sum == index.PackSum
 }
 
-func checkDiffID(want descriptor, index *layer.Index) error {
+func checkDiffID(want Descriptor, index *layer.Index) error {
 	got := digest.NewDigestFromBytes(digest.SHA256, index.DiffID[:])
 	if got != want.DiffID {
-		return failf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
+		return registry.Errorf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
 	}
 	return nil
 }
 
 // store fetches a layer and returns it open. The caller has its lock. The pack is
 // not read again: its checksum was computed while it was written.
-func (c *cache) store(ctx context.Context, src *source, want descriptor, o Options) (_ *Layer, err error) {
+func (c *cache) store(ctx context.Context, src *source, want Descriptor, o Options) (_ *Layer, err error) {
 	pack, err := create(c.layerPath(want.Digest, ".pack.tmp"))
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -194,7 +195,7 @@ func TestDamagedLayout(t *testing.T) {
 		return err
 	}
 	none := filepath.Join(t.TempDir(), "none")
-	checkFault(t, pull(none), ErrNotFound, none+"/index.json: no such file or directory: this is no OCI layout")
+	checkFault(t, pull(none), ErrNotFound, none+"/index.json: no such file or directory: not an OCI layout")
 
 	m := newImage(tarball(file{"etc/a", "a"}))
 	dir := m.layout(t, m.done())
@@ -245,7 +246,7 @@ func TestAuth(t *testing.T) {
 
 	login := func(userPassword string) {
 		host := strings.TrimPrefix(reg.URL, "http://")
-		write(t, o.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte(userPassword))))
+		write(t, o.Registry.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte(userPassword))))
 	}
 	login("user:wrong")
 	_, err = Pull(t.Context(), reg.ref, o)
@@ -277,7 +278,7 @@ func TestTLS(t *testing.T) {
 	reg := serve(t, m, m.done())
 	o := options(t, t.TempDir())
 	yes := true
-	o.TLSVerify = &yes
+	o.Registry.TLSVerify = &yes
 	if _, err := Pull(t.Context(), reg.ref, o); err == nil {
 		t.Error("plain HTTP was accepted")
 	}
@@ -413,7 +414,7 @@ func TestManyNames(t *testing.T) {
 	o := options(t, t.TempDir())
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
 	checkFault(t, err, nil, "layer sha256:")
-	checkFault(t, err, nil, "more than 20000 bytes of names")
+	checkFault(t, err, nil, "the names and attributes of all layers have more than 20000 bytes")
 	if _, err := Prune(o.Cache, PruneOptions{}); err != nil {
 		t.Error(err)
 	}
@@ -432,7 +433,7 @@ func TestMain(m *testing.M) {
 
 func pullMain(ref string) int {
 	no := false
-	img, err := Pull(context.Background(), ref, Options{Cache: os.Getenv("OHP_TEST_CACHE"), Arch: "amd64", TLSVerify: &no, RegistryConf: os.Getenv("OHP_TEST_CONF"), AuthFile: os.Getenv("OHP_TEST_CONF") + ".none"})
+	img, err := Pull(context.Background(), ref, Options{Cache: os.Getenv("OHP_TEST_CACHE"), Arch: "amd64", Registry: registry.Options{TLSVerify: &no, RegistryConf: os.Getenv("OHP_TEST_CONF"), AuthFile: os.Getenv("OHP_TEST_CONF") + ".none"}})
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -445,7 +446,7 @@ func pullMain(ref string) int {
 func pullProcess(t *testing.T, ref string, o Options) *exec.Cmd {
 	t.Helper()
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), "OHP_TEST_PULL="+ref, "OHP_TEST_CACHE="+o.Cache, "OHP_TEST_CONF="+o.RegistryConf)
+	c.Env = append(os.Environ(), "OHP_TEST_PULL="+ref, "OHP_TEST_CACHE="+o.Cache, "OHP_TEST_CONF="+o.Registry.RegistryConf)
 	c.Stdout, c.Stderr = &bytes.Buffer{}, os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)

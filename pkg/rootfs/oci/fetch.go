@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 const (
@@ -44,7 +45,7 @@ func (o *Options) holes(blobs int64) int64 {
 
 // fetch reads the blob of a layer and writes its pack. One goroutine reads,
 // hashes and inflates the blob, another hashes and takes apart what comes out.
-func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o Options) (*layer.Index, error) {
+func fetch(ctx context.Context, src *source, want Descriptor, pack *os.File, o Options) (*layer.Index, error) {
 	o.Progress.Expect(want.Size)
 	body, err := src.blob(ctx, want.Digest, want.Size)
 	if err != nil {
@@ -73,7 +74,7 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 		return nil, inflateErr
 	}
 	if errors.Is(scanErr, layer.ErrChecksum) {
-		return nil, fault{scanErr, ErrDamaged}
+		return nil, registry.WithKind(ErrDamaged, scanErr)
 	}
 	if scanErr != nil {
 		return nil, scanErr
@@ -85,11 +86,11 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 type blobReader struct {
 	ctx      context.Context
 	r        io.Reader
-	want     descriptor
+	want     Descriptor
 	sum      hash.Hash
 	n        int64
 	err      error // of r, but for the end
-	progress Progress
+	progress registry.Progress
 }
 
 func (b *blobReader) Read(p []byte) (int, error) {
@@ -105,7 +106,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	b.progress.Done(int64(n))
 	switch {
 	case b.n > b.want.Size:
-		b.err = failf(ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
+		b.err = registry.Errorf(ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
 		return 0, b.err
 	case err != nil && err != io.EOF:
 		b.err = fmt.Errorf("reading the blob at byte %d of %d: %w", b.n, b.want.Size, err)
@@ -123,9 +124,9 @@ func (b *blobReader) verify() error {
 	case b.err != nil:
 		return b.err
 	case b.n < b.want.Size:
-		return failf(ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
+		return registry.Errorf(ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
 	case got != b.want.Digest:
-		return failf(ErrVerify, "digest mismatch: the blob is %s", got)
+		return registry.Errorf(ErrVerify, "digest mismatch: the blob is %s", got)
 	}
 	return nil
 }
@@ -165,95 +166,4 @@ func inflate(blob io.Reader, w *pipe, size int64) error {
 func isZstd(head []byte) bool {
 	return len(head) == 4 && (bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
 		head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18}))
-}
-
-// A pipe hands large chunks from one goroutine to another.
-type pipe struct {
-	full, free chan []byte
-	rest, cur  []byte
-	done       chan struct{} // closed when the writer has ended
-	stop       chan struct{} // closed when the reader has ended
-	err        error         // of the writer; valid after done
-}
-
-var errStopped = errors.New("not read to the end")
-
-func newPipe() *pipe {
-	p := &pipe{full: make(chan []byte, chunks), free: make(chan []byte, chunks), done: make(chan struct{}), stop: make(chan struct{})}
-	for range chunks {
-		p.free <- make([]byte, chunk)
-	}
-	return p
-}
-
-// readFrom passes on what r has, up to a limit.
-func (p *pipe) readFrom(r io.Reader, limit int64) error {
-	for {
-		var buf []byte
-		select {
-		case <-p.stop:
-			return errStopped
-		case buf = <-p.free:
-		}
-		n, err := fill(r, buf[:chunk])
-		if limit -= int64(n); limit < 0 {
-			return errors.New("inflates to more than any honest layer of its size")
-		}
-		p.full <- buf[:n] // never blocks: there is room for all chunks
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("inflating: %w", err)
-		}
-	}
-}
-
-// fill reads until buf is full or r has an error. Unlike io.ReadFull it tells
-// the end of r from an inflater's complaint that its input ends too early.
-func fill(r io.Reader, buf []byte) (n int, err error) {
-	for n < len(buf) && err == nil {
-		var got int
-		got, err = r.Read(buf[n:])
-		n += got
-	}
-	return n, err
-}
-
-func (p *pipe) closeWrite(err error) {
-	p.err = err
-	close(p.done)
-	close(p.full)
-}
-
-// closeRead ends the reading, waits for the writer and returns what was wrong
-// with it, unless it is only that no one read on.
-func (p *pipe) closeRead() error {
-	close(p.stop)
-	<-p.done
-	if p.err == errStopped {
-		return nil
-	}
-	return p.err
-}
-
-// Read is of the reading goroutine.
-func (p *pipe) Read(b []byte) (int, error) {
-	for len(p.rest) == 0 {
-		if p.cur != nil {
-			p.free <- p.cur
-			p.cur = nil
-		}
-		buf, ok := <-p.full
-		if !ok {
-			if p.err != nil {
-				return 0, p.err
-			}
-			return 0, io.EOF
-		}
-		p.cur, p.rest = buf[:chunk], buf
-	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
 }

@@ -15,7 +15,7 @@ import (
 type Imports struct{ dir string }
 
 // Imports returns the place for results that are computed from the image.
-func (m *Image) Imports() Imports { return Imports{m.cacheDir} }
+func (m *Image) Imports() Imports { return Imports{m.o.Cache} }
 
 // maxImport bounds an entry. One of 300,000 files has 60 MiB.
 const maxImport = 512 << 20

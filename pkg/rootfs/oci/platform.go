@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/manifest"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A platform is an operating system with a kind of processor. The variant of the
@@ -366,7 +367,7 @@ func (s *source) document(ctx context.Context, d digest.Digest) (document, error
 	if err != nil {
 		return document{}, err
 	}
-	_, err = checkBlob(raw, d, maxManifest)
+	_, err = checkBlob(raw, d, registry.MaxManifest)
 	return document{raw, d}, err
 }
 

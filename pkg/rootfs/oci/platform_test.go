@@ -276,7 +276,7 @@ func TestLayouts(t *testing.T) {
 		"a name for several":  {[]imgspec.Descriptor{named("a", arm), named("a", base), named("b", v3)}, "a", "amd64", "base"},
 		"the first of a name": {[]imgspec.Descriptor{named("a", other), named("a", base)}, "a", "amd64", "other"},
 		"no such name":        {[]imgspec.Descriptor{named("a", base), named("b", arm)}, "c", "amd64", "no descriptor found"},
-		"empty":               {nil, "", "amd64", "names no image"},
+		"empty":               {nil, "", "amd64", "lists no image"},
 	} {
 		dir := m.layout(t)
 		write(t, dir+"/index.json", mustJSON(imgspec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: tc.entries}))

@@ -112,12 +112,12 @@ func signRaw(t *testing.T, k crypto.Signer, payload []byte) []byte {
 }
 
 // attach makes the image of signatures, and has the registry serve it.
-func (s *registry) attach(d digest.Digest, payload, signature []byte) {
+func (s *fakeRegistry) attach(d digest.Digest, payload, signature []byte) {
 	s.attachWith(d, payload, map[string]string{sigstoreSignature: base64.StdEncoding.EncodeToString(signature)})
 }
 
 // attachWith is attach with the annotations of the signature.
-func (s *registry) attachWith(d digest.Digest, payload []byte, annotations map[string]string) {
+func (s *fakeRegistry) attachWith(d digest.Digest, payload []byte, annotations map[string]string) {
 	m := &testImage{blobs: s.image.blobs}
 	m.manifest = imgspec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest}
 	m.manifest.Config = m.put(imgspec.MediaTypeImageConfig, []byte("{}"))
@@ -137,7 +137,7 @@ func (s *registry) attachWith(d digest.Digest, payload []byte, annotations map[s
 }
 
 // lookaside stores a simple signature and returns the registries.d for it.
-func (s *registry) lookaside(t *testing.T, d digest.Digest, signature []byte) string {
+func (s *fakeRegistry) lookaside(t *testing.T, d digest.Digest, signature []byte) string {
 	t.Helper()
 	store, conf := t.TempDir(), t.TempDir()
 	if signature != nil {
@@ -161,7 +161,7 @@ func readAttachments(t *testing.T, registriesD string) {
 	write(t, name, append(old, "  use-sigstore-attachments: true\n"...))
 }
 
-func (s *registry) name() string {
+func (s *fakeRegistry) name() string {
 	return strings.TrimSuffix(strings.TrimPrefix(s.ref, "docker://"), ":stable")
 }
 
@@ -179,7 +179,7 @@ func writePolicy(t *testing.T, format string, args ...any) string {
 
 // checkRejected pulls and wants the policy to object: with nothing but the
 // manifest and signatures asked for, and nothing stored.
-func checkRejected(t *testing.T, reg *registry, ref string, o Options, want string) {
+func checkRejected(t *testing.T, reg *fakeRegistry, ref string, o Options, want string) {
 	t.Helper()
 	before := snapshot(t, o.Cache)
 	blobs := reg.blobGets()

@@ -8,6 +8,8 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A ref is a parsed reference.
@@ -93,10 +95,10 @@ func parseDocker(s, rest string) (ref, error) {
 	return r, checkDigest(s, r.digest)
 }
 
-// Named parses a reference to a registry as [Pull] does: a short name means what
-// registries.conf says, and what that blocks is refused. A digest takes the
-// place of the tag.
-func Named(s string, sys *types.SystemContext) (reference.Named, error) {
+// Named parses a reference to a registry as [Resolve] does: registries.conf defines
+// short names and may block others. A digest replaces the tag.
+func Named(s string, o registry.Options) (reference.Named, error) {
+	sys := o.System()
 	r, err := parseReference(s)
 	if err != nil {
 		return nil, err
@@ -166,24 +168,23 @@ func (r ref) checkBlocked(sys *types.SystemContext) error {
 	if r.transport != "docker" {
 		return nil
 	}
-	registry, err := sysregistriesv2.FindRegistry(sys, r.name)
+	conf, err := sysregistriesv2.FindRegistry(sys, r.name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r, err)
 	}
-	if registry != nil && registry.Blocked {
-		return failf(ErrForbidden, "%s: registries.conf blocks %s", r, registry.Prefix)
+	if conf != nil && conf.Blocked {
+		return registry.Errorf(ErrForbidden, "%s: registries.conf blocks %s", r, conf.Prefix)
 	}
 	return nil
 }
 
-// checkDigest refuses digests of other kinds: one algorithm is enough, and the
-// cache has names for one.
+// checkDigest checks a digest that may be empty.
 func checkDigest(what string, d digest.Digest) error {
 	if d == "" {
 		return nil
 	}
-	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
-		return fmt.Errorf("%s: %q is not a digest of the form sha256:HEX", what, d)
+	if err := registry.CheckDigest(d); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

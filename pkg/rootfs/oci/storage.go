@@ -19,6 +19,8 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // Stores of podman, buildah and CRI-O. They are only read, without locks and
@@ -118,7 +120,7 @@ func openStorage(r ref, conf string) (*stored, error) {
 	if name != "" && r.digest != "" {
 		name += " of that digest"
 	}
-	return nil, failf(ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
+	return nil, registry.Errorf(ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
 }
 
 // imageNames lists what stores have, for who has misspelt a name.
@@ -321,7 +323,7 @@ func (st *store) manifestFile(image storedImage, d digest.Digest) string {
 }
 
 func (s *stored) notHere(d digest.Digest) error {
-	return failf(ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
+	return registry.Errorf(ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
 }
 
 // enter replaces a list by the image in it that has a manifest.

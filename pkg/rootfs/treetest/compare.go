@@ -20,8 +20,8 @@ import (
 
 const immutableFlag = 0x10 // FS_IMMUTABLE_FL
 
-// Compare reports every difference between what stands in dir, usually a mount
-// point, and a tree: names, types, modes, owners, times, sizes, devices, link
+// Compare reports every difference between a folder, usually a mount point, and a
+// tree: names, types, modes, owners, times, sizes, devices, link
 // counts, which names are one inode, extended attributes, the immutable flag
 // and content. A lost+found that the tree does not have is ignored.
 func Compare(dir string, root *rootfs.Inode) error {
@@ -204,7 +204,7 @@ func (c *comparer) sameFlags(at, name string, in *rootfs.Inode) {
 		return
 	}
 	defer f.Close()
-	var flags int64 // a long, whatever the name of the request says
+	var flags int64 // a long, in spite of the _IOR(int) in the request
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), unix.FS_IOC_GETFLAGS, uintptr(unsafe.Pointer(&flags))); errno != 0 {
 		c.failf("%s: flags: %w", name, errno)
 		return
@@ -235,8 +235,8 @@ func (c *comparer) sameContent(at, name string, in *rootfs.Inode) {
 	}
 }
 
-// firstDifference returns the chunk in which a file differs from what it
-// should be, or -1.
+// firstDifference returns the offset of the first chunk in which a file differs from
+// the content of an inode, or -1.
 func firstDifference(got io.Reader, in *rootfs.Inode) (int64, error) {
 	size := in.Size()
 	a, b := make([]byte, 256<<10), make([]byte, 256<<10)

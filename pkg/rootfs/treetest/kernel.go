@@ -71,7 +71,7 @@ func Judge(t testing.TB, kind, path string) {
 	}
 }
 
-// optional is what e2fsck remarks on files that the kernel has cut off.
+// optional matches the remarks of e2fsck on files that the kernel has cut off.
 var optional = regexp.MustCompile(`(?m)^Inode \d+ extent tree .* could be .* Optimize\? no\n`)
 
 // progress matches the lines in which a checker reports its steps, the location
@@ -92,9 +92,9 @@ func silent(t testing.TB, checker, said string) {
 // newer is the xfs_repair of the fixture's Debian.
 var newer = sync.OnceValue(func() string { return FindNewer("xfs_repair") })
 
-// Endure has the kernel do with a file system in a file, which was made of a
-// tree, what will be done to it: it is read and compared, used until it is
-// full, grown to twice its size and filled again. Each time it is judged.
+// Endure has the kernel use a file system in a file, which was made of a tree, as a
+// machine will: it is read and compared, used until it is full, grown to twice its
+// size and filled again. Each time it is judged.
 func Endure(t testing.TB, kind, path string, root *rootfs.Inode) {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -138,7 +138,7 @@ func judgeUsed(t testing.TB, kind, path string) {
 
 // Unclean returns a file with a file system that the kernel was using when it was
 // stopped. Of the directories before1 to before300, each with a file, all are on
-// the disk; what came later may be in the log alone.
+// the disk; later changes may be in the log alone.
 func Unclean(t testing.TB, kind string) string {
 	t.Helper()
 	mkfs, flush := []string{"mke2fs", "-q", "-t", "ext4"}, "sync -f ."
@@ -162,8 +162,8 @@ func Unclean(t testing.TB, kind string) string {
 	return img
 }
 
-// Use has the kernel change a file system that is mounted in dir, in what was
-// there as well as in what is new: content is appended and cut off, attributes
+// Use has the kernel change a file system that is mounted in dir, its old files as
+// well as new ones: content is appended and cut off, attributes
 // are set, names are made, linked, moved and deleted. In the end there is no
 // space left.
 func Use(t testing.TB, dir string) {

@@ -116,7 +116,7 @@ func Unprivileged(t *testing.T) bool {
 	return false
 }
 
-// Vectors returns a folder of what real systems have, which is not part of the
+// Vectors returns a folder of data of real systems, which is not part of the
 // project: policies of distributions may not be copied into it. OHP_VECTORS names
 // the folder above it, else it is ../shared/vectors beside the checkout. The test
 // is skipped where OHP_VECTORS is "none". Where it is unset and the folder is not
@@ -137,8 +137,8 @@ func Vectors(t testing.TB, name string) string {
 	return path
 }
 
-// Missing skips a test visibly, or fails it where the environment says that
-// what is missing is required.
+// Missing skips a test visibly for want of a thing, or fails it where a variable of
+// the environment says "required".
 func Missing(t testing.TB, env, what string) {
 	t.Helper()
 	if os.Getenv(env) == "required" {
@@ -147,8 +147,7 @@ func Missing(t testing.TB, env, what string) {
 	t.Skip(what)
 }
 
-// Run runs a [Tool] that must succeed, in the C locale, and returns what it
-// printed.
+// Run runs a [Tool] that must succeed, in the C locale, and returns its output.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(Tool(t, name), args...)

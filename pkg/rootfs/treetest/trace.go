@@ -10,7 +10,7 @@ import (
 )
 
 // A Tracing is a command under strace, which records every call of the kernel
-// that names a file. Its Cmd is what to run.
+// that names a file. The caller runs Cmd.
 type Tracing struct {
 	Cmd *exec.Cmd
 	log string
@@ -25,8 +25,8 @@ func Trace(t *testing.T, cmd *exec.Cmd) *Tracing {
 	return &Tracing{trace, log}
 }
 
-// OnlyIn fails if what ran has changed anything outside of a directory, and if
-// it has changed nothing at all, of which the record is then of no worth.
+// OnlyIn fails if the command has changed anything outside of a directory. It also
+// fails if the record has no change at all, because such a record proves nothing.
 func (r *Tracing) OnlyIn(t *testing.T, dir string) {
 	t.Helper()
 	calls, err := os.ReadFile(r.log)
@@ -58,8 +58,8 @@ var (
 	writes = regexp.MustCompile(`O_(WRONLY|RDWR|CREAT|TRUNC|APPEND|TMPFILE)`)
 )
 
-// changing returns the names in a line of strace's, if it is of a call that
-// changes something; what it cannot tell is one.
+// changing returns the names in a line of strace's, if it is of a call that changes
+// something. A call that is not known to only read counts as one.
 func changing(line string) (names []string, changes bool) {
 	m := call.FindStringSubmatch(line)
 	if m == nil || reads.MatchString(m[1]) {

@@ -76,7 +76,7 @@ func (p Pattern) ReadAt(to []byte, off int64) (int, error) {
 	return len(to), err
 }
 
-// Texts returns a tree of files that hold what is given for their paths.
+// Texts returns a tree of text files, by their paths.
 func Texts(t testing.TB, files map[string]string) *rootfs.Inode {
 	t.Helper()
 	root := rootfs.Dir(0o755)

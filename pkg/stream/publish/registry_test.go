@@ -19,7 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A fake is a registry of the distribution specification in memory, which can be

@@ -14,8 +14,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
@@ -90,7 +92,7 @@ func list(entries []entry) string {
 }
 
 // entries lists the images that are in what a reference names, or belong to it.
-func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry, error) {
+func (r *repo) entries(ctx context.Context, doc *registry.Document, arch string) ([]entry, error) {
 	for range maxDepth {
 		if doc.Manifests == nil {
 			return r.ofManifest(ctx, doc)
@@ -106,7 +108,7 @@ func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry
 		if next == "" {
 			return nil, fmt.Errorf("an index without disk images, nor a container for %s that could have some", arch)
 		}
-		if doc, err = r.manifest(ctx, next.String()); err != nil {
+		if doc, err = r.Manifest(ctx, next.String()); err != nil {
 			return nil, err
 		}
 	}
@@ -131,10 +133,10 @@ func container(entries []imgspec.Descriptor, arch string) (found digest.Digest) 
 }
 
 // ofIndex lists the disks in an index.
-func ofIndex(doc *manifest) (disks []entry, err error) {
+func ofIndex(doc *registry.Document) (disks []entry, err error) {
 	for _, d := range doc.Manifests {
-		if err := checkDigest(d.Digest); err != nil {
-			return nil, fmt.Errorf("index %s: %w", doc.digest, err)
+		if err := registry.CheckDigest(d.Digest); err != nil {
+			return nil, fmt.Errorf("index %s: %w", doc.Digest, err)
 		}
 		e := entryOf(d)
 		if e.format != "" || d.Annotations[stream.AnnotationPlatform] != "" || d.Annotations[stream.AnnotationDiskType] != "" {
@@ -161,77 +163,54 @@ func entryOf(d imgspec.Descriptor) entry {
 }
 
 // ofManifest lists what a manifest of one thing is, or has belonging to it.
-func (r *repo) ofManifest(ctx context.Context, doc *manifest) ([]entry, error) {
-	if doc.kind() == stream.StreamType {
+func (r *repo) ofManifest(ctx context.Context, doc *registry.Document) ([]entry, error) {
+	if typeOf(doc) == stream.StreamType {
 		return r.ofStream(ctx, doc)
 	}
-	e := entryOf(imgspec.Descriptor{Digest: doc.digest, Size: doc.size, Annotations: doc.Annotations, ArtifactType: doc.kind()})
+	e := entryOf(imgspec.Descriptor{Digest: doc.Digest, Size: doc.Size, Annotations: doc.Annotations, ArtifactType: typeOf(doc)})
 	e.alone = true
 	titled := len(doc.Layers) > 0 && doc.Layers[0].Annotations[imgspec.AnnotationTitle] != ""
 	if e.format != "" || e.platform != "" || titled {
 		return []entry{e}, nil
 	}
 	if !isContainer(doc) {
-		return nil, fmt.Errorf("manifest %s: type %q is none of a disk image", doc.digest, doc.kind())
+		return nil, fmt.Errorf("manifest %s: type %q is none of a disk image", doc.Digest, typeOf(doc))
 	}
 	all, err := r.ofReferrers(ctx, doc)
 	if err != nil || len(all) > 0 {
 		return all, err
 	}
 	if len(doc.Layers) != 1 {
-		return nil, fmt.Errorf("manifest %s: a container image of %d layers, and no disk image refers to it: %w", doc.digest, len(doc.Layers), oci.ErrNotFound)
+		return nil, fmt.Errorf("manifest %s: a container image of %d layers, and no disk image refers to it: %w", doc.Digest, len(doc.Layers), registry.ErrNotFound)
 	}
 	return []entry{e}, nil
 }
 
-// kind returns the type of what a manifest describes.
-func (m *manifest) kind() string {
-	return cmp.Or(m.ArtifactType, m.Annotations[stream.AnnotationFileType], m.Config.MediaType)
-}
-
-// isContainer reports whether a manifest is one of a container image.
-func isContainer(m *manifest) bool {
-	return m.ArtifactType == "" && (m.Config.MediaType == imgspec.MediaTypeImageConfig || m.Config.MediaType == "application/vnd.docker.container.image.v1+json")
-}
-
-// labels returns the labels of a container image.
-func (r *repo) labels(ctx context.Context, m *manifest) (map[string]string, error) {
-	raw, err := r.content(ctx, m.Config)
-	if err != nil {
-		return nil, err
-	}
-	var config imgspec.Image
-	if err := json.Unmarshal(raw, &config); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
-	}
-	return config.Config.Labels, nil
-}
-
 // ofReferrers lists the images that refer to a manifest: on their own, in an
 // index, or in stream metadata.
-func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err error) {
+func (r *repo) ofReferrers(ctx context.Context, doc *registry.Document) (all []entry, err error) {
 	refs, err := r.referrers(ctx, doc)
 	if err != nil {
 		return nil, err
 	}
 	read := 0
 	for _, d := range refs {
-		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
+		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, filetype.MediaTypePrefix))
 		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list types of configs
 		if !index && d.ArtifactType != stream.StreamType && !disk {
 			continue // a signature, or the like
 		}
-		if err := checkDigest(d.Digest); err != nil {
-			return nil, fmt.Errorf("referrers of %s: %w", doc.digest, err)
+		if err := registry.CheckDigest(d.Digest); err != nil {
+			return nil, fmt.Errorf("referrers of %s: %w", doc.Digest, err)
 		}
 		if !index && d.ArtifactType != stream.StreamType {
 			all = append(all, entryOf(d))
 			continue
 		}
 		if read++; read > maxReferrers {
-			return nil, fmt.Errorf("more than %d indexes refer to %s", maxReferrers, doc.digest)
+			return nil, fmt.Errorf("more than %d indexes refer to %s", maxReferrers, doc.Digest)
 		}
-		ref, err := r.manifest(ctx, d.Digest.String())
+		ref, err := r.Manifest(ctx, d.Digest.String())
 		if err != nil {
 			return nil, err
 		}
@@ -251,8 +230,8 @@ func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err
 
 // ofStream lists what stream metadata names by digest. It is looked for in the
 // repository where the metadata is: a mirror has both.
-func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err error) {
-	m, err := r.imageOf(ctx, doc, entry{digest: doc.digest}, Options{})
+func (r *repo) ofStream(ctx context.Context, doc *registry.Document) (all []entry, err error) {
+	m, err := r.imageOf(ctx, doc, entry{digest: doc.Digest}, Options{})
 	if err != nil {
 		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
@@ -260,42 +239,28 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 	if err != nil {
 		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
-	var meta struct {
-		Architectures map[string]struct {
-			Artifacts map[string]struct {
-				Formats map[string]map[string]struct {
-					OCI struct {
-						DigestRef string `json:"digest-ref"`
-					} `json:"oci"`
-				} `json:"formats"`
-			} `json:"artifacts"`
-			Images struct {
-				KubeVirt struct {
-					DigestRef string `json:"digest-ref"`
-				} `json:"kubevirt"`
-			} `json:"images"`
-		} `json:"architectures"`
-	}
+	var meta stream.Stream
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
-	for _, arch := range slices.Sorted(maps.Keys(meta.Architectures)) {
-		artifacts := meta.Architectures[arch].Artifacts
-		for _, platform := range slices.Sorted(maps.Keys(artifacts)) {
-			formats := artifacts[platform].Formats
-			for _, format := range slices.Sorted(maps.Keys(formats)) {
-				for _, part := range slices.Sorted(maps.Keys(formats[format])) {
-					e := entry{platform: platform, arch: rootfs.GoArch(arch), format: normal(format)}
-					if part != "disk" {
-						e.format = part
-					}
-					if e.digest = pinned(formats[format][part].OCI.DigestRef); e.digest != "" { // or it is on a web server
-						all = append(all, e.asFile())
-					}
-				}
-			}
+	for _, e := range meta.Entries() {
+		if e.OCI == nil {
+			continue // on a web server
 		}
-		if at := pinned(meta.Architectures[arch].Images.KubeVirt.DigestRef); at != "" {
+		format := normal(e.Format)
+		if e.Artifact != "disk" {
+			format = e.Artifact
+		}
+		if at := pinned(e.OCI.DigestRef); at != "" {
+			all = append(all, entry{platform: e.Platform, arch: rootfs.GoArch(e.Arch), format: format, digest: at}.asFile())
+		}
+	}
+	for _, arch := range slices.Sorted(maps.Keys(meta.Architectures)) {
+		image := meta.Architectures[arch].Images.KubeVirt
+		if image == nil {
+			continue
+		}
+		if at := pinned(image.DigestRef); at != "" {
 			all = append(all, entry{platform: "kubevirt", arch: rootfs.GoArch(arch), digest: at})
 		}
 	}
@@ -308,7 +273,7 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 // pinned returns the digest of a reference, if it has one.
 func pinned(ref string) digest.Digest {
 	_, at, _ := strings.Cut(ref, "@")
-	if checkDigest(digest.Digest(at)) != nil {
+	if registry.CheckDigest(digest.Digest(at)) != nil {
 		return ""
 	}
 	return digest.Digest(at)
@@ -338,43 +303,32 @@ func (e entry) asStream() entry {
 	return e
 }
 
-// formatOfType returns the format that a media type names.
+// formatOfType returns the format that a media type names, or "".
 func formatOfType(mediaType string) string {
-	format, ok := strings.CutPrefix(mediaType, stream.MediaTypePrefix)
-	if !ok {
-		return ""
-	}
-	return normal(format)
+	t, _ := filetype.ParseMediaType(mediaType)
+	return t.String()
 }
 
-// formatOfName returns the format that the name of a file tells.
+// formatOfName returns the format that the name of a file tells, or "".
 func formatOfName(name string) string {
-	words := strings.Split(name, ".")
-	n := 1
-	if compression(name) != "" && !strings.HasSuffix(name, ".tgz") {
-		n = 2
-	}
-	if len(words) <= n {
+	t := filetype.ParseName(name)
+	if t.Format == "" {
 		return ""
 	}
-	return normal(strings.Join(words[len(words)-n:], "."))
+	return t.String()
 }
 
-// normal gives formats one name: compressions that of media types, and
-// Google's archive that of its file.
-func normal(format string) string {
-	if slices.Contains([]string{"gce.tgz", "tgz", "tar.gzip"}, format) {
-		return "tar.gz"
-	}
-	name, packed, ok := strings.Cut(format, ".")
-	if long := compressions[packed]; ok && long != "" && format != "tar.gz" {
-		return name + "." + long
-	}
-	return format
+// normal returns the only name of a format that has several.
+func normal(format string) string { return filetype.Parse(format).String() }
+
+// sameFormat reports whether an image is of a format: a raw.gzip is a raw.
+func sameFormat(have, want string) bool { return filetype.Parse(have).Is(filetype.Parse(want)) }
+
+// plainName returns the name of a file when it is decompressed.
+func plainName(name string) string {
+	plain, _ := filetype.CutCompression(name)
+	return plain
 }
 
-// sameFormat reports whether an image is of a format: raw is raw.gzip as well.
-func sameFormat(have, want string) bool {
-	name, _, _ := strings.Cut(have, ".")
-	return have == normal(want) || name == want
-}
+// isPacked reports whether the name of a file has the suffix of a compression.
+func isPacked(name string) bool { return plainName(name) != name }

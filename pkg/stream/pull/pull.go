@@ -33,19 +33,18 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/types"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
 )
 
 // Options say which image is wanted and how it may be fetched.
@@ -55,8 +54,8 @@ type Options struct {
 	Format     string // as qcow2, raw or raw.gzip; default is the first that there is
 	Decompress bool   // what is compressed with gzip, xz, zstd or zip
 
-	Registry registry.Options // its ReadTimeout is two minutes by default
-	Progress oci.Progress     // may be nil
+	Registry registry.Options  // its ReadTimeout is two minutes by default
+	Progress registry.Progress // may be nil
 }
 
 // An Image is one file in a registry.
@@ -78,8 +77,7 @@ type Image struct {
 // Find returns the image that is wanted of what a reference names.
 func Find(ctx context.Context, ref string, o Options) (*Image, error) {
 	o = o.complete()
-	sys := &types.SystemContext{SystemRegistriesConfPath: o.Registry.RegistryConf}
-	named, err := oci.Named(ref, sys)
+	named, err := oci.Named(ref, o.Registry)
 	if err != nil {
 		return nil, err
 	}
@@ -106,18 +104,18 @@ func List(ctx context.Context, named reference.Named, o Options) (all []*Image, 
 
 const maxEntries = 1000 // manifests that an index may lead to
 
-func (r *repo) files(ctx context.Context, top *manifest, o Options) (all []*Image, err error) {
-	docs := []*manifest{top}
+func (r *repo) files(ctx context.Context, top *registry.Document, o Options) (all []*Image, err error) {
+	docs := []*registry.Document{top}
 	for n := 0; n < len(docs); n++ {
 		doc := docs[n]
 		for _, d := range doc.Manifests {
-			if err := checkDigest(d.Digest); err != nil {
-				return nil, fmt.Errorf("index %s: %w", doc.digest, err)
+			if err := registry.CheckDigest(d.Digest); err != nil {
+				return nil, fmt.Errorf("index %s: %w", doc.Digest, err)
 			}
 			if len(docs) == maxEntries {
-				return nil, fmt.Errorf("index %s: leads to more than %d manifests", top.digest, maxEntries)
+				return nil, fmt.Errorf("index %s: leads to more than %d manifests", top.Digest, maxEntries)
 			}
-			in, err := r.manifest(ctx, d.Digest.String())
+			in, err := r.Manifest(ctx, d.Digest.String())
 			if err != nil {
 				return nil, err
 			}
@@ -126,7 +124,7 @@ func (r *repo) files(ctx context.Context, top *manifest, o Options) (all []*Imag
 		if len(doc.Layers) != 1 {
 			continue // an index, or a container as they usually are
 		}
-		m, err := r.imageOf(ctx, doc, entryOf(imgspec.Descriptor{Digest: doc.digest, Annotations: doc.Annotations, ArtifactType: doc.kind()}), o)
+		m, err := r.imageOf(ctx, doc, entryOf(imgspec.Descriptor{Digest: doc.Digest, Annotations: doc.Annotations, ArtifactType: typeOf(doc)}), o)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +143,7 @@ func (m *Image) InContainer() bool { return m.inTar }
 
 // Read returns a file that is a document. It must not be large.
 func (m *Image) Read(ctx context.Context) ([]byte, error) {
-	text, err := m.repo.content(ctx, m.blob)
+	text, err := m.repo.Content(ctx, m.blob)
 	if err != nil || !m.inTar {
 		return text, err
 	}
@@ -159,8 +157,8 @@ func (m *Image) Read(ctx context.Context) ([]byte, error) {
 type memory struct{ bytes.Buffer }
 
 func (b *memory) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxDocument {
-		return 0, fmt.Errorf("unpacks to more than %d bytes", maxDocument)
+	if b.Len()+len(p) > registry.MaxContent {
+		return 0, fmt.Errorf("unpacks to more than %d bytes", registry.MaxContent)
 	}
 	return b.Buffer.Write(p)
 }
@@ -171,19 +169,12 @@ func (b *memory) Close() error { return nil }
 // complete fills in what options leave to us.
 func (o Options) complete() Options {
 	o.Arch = rootfs.GoArch(cmp.Or(o.Arch, runtime.GOARCH))
-	if o.Registry.ReadTimeout <= 0 {
-		o.Registry.ReadTimeout = 2 * time.Minute
-	}
+	o.Registry = o.Registry.ForReading()
 	if o.Progress == nil {
-		o.Progress = silent{}
+		o.Progress = registry.Silent
 	}
 	return o
 }
-
-type silent struct{}
-
-func (silent) Expect(int64) {}
-func (silent) Done(int64)   {}
 
 func find(ctx context.Context, named reference.Named, o Options) (*Image, error) {
 	r, top, err := open(ctx, named, o)
@@ -256,21 +247,24 @@ func (m *Image) Expected() File {
 }
 
 // packed reports whether anything says that the file is compressed.
-func (m *Image) packed() bool { return compression(m.Title) != "" || compression(m.Format) != "" }
+func (m *Image) packed() bool {
+	t := filetype.Parse(m.Format)
+	return isPacked(m.Title) || t.Compression != filetype.None || t.Format == filetype.TarGz
+}
 
 // image reads the manifest of an entry.
 func (r *repo) image(ctx context.Context, e entry, o Options) (*Image, error) {
-	doc, err := r.manifest(ctx, e.digest.String())
+	doc, err := r.Manifest(ctx, e.digest.String())
 	if err != nil {
 		return nil, err
 	}
 	return r.imageOf(ctx, doc, e, o)
 }
 
-func (r *repo) imageOf(ctx context.Context, doc *manifest, e entry, o Options) (*Image, error) {
+func (r *repo) imageOf(ctx context.Context, doc *registry.Document, e entry, o Options) (*Image, error) {
 	ref := r.named.Name() + "@" + e.digest.String()
-	if e.size > 0 && e.size != doc.size {
-		return nil, fmt.Errorf("manifest %s: has %d bytes, the index says %d: %w", e.digest, doc.size, e.size, oci.ErrVerify)
+	if e.size > 0 && e.size != doc.Size {
+		return nil, fmt.Errorf("manifest %s: has %d bytes, the index says %d: %w", e.digest, doc.Size, e.size, registry.ErrVerify)
 	}
 	if len(doc.Layers) == 0 {
 		return nil, fmt.Errorf("manifest %s: has no layer", e.digest)
@@ -280,7 +274,7 @@ func (r *repo) imageOf(ctx context.Context, doc *manifest, e entry, o Options) (
 	}
 	m := &Image{Reference: ref, Manifest: e.digest, Platform: e.platform, Arch: e.arch, Format: e.format,
 		repo: r, o: o, blob: doc.Layers[0], Size: doc.Layers[0].Size}
-	if err := checkDigest(m.blob.Digest); err != nil {
+	if err := registry.CheckDigest(m.blob.Digest); err != nil {
 		return nil, fmt.Errorf("manifest %s: layer: %w", e.digest, err)
 	}
 	if m.Size < 0 || m.Size > maxImage {
@@ -293,7 +287,7 @@ func (r *repo) imageOf(ctx context.Context, doc *manifest, e entry, o Options) (
 }
 
 // describe fills in what an image's manifest and its entry in an index say.
-func (m *Image) describe(ctx context.Context, doc *manifest, e entry) error {
+func (m *Image) describe(ctx context.Context, doc *registry.Document, e entry) error {
 	title, titled := m.blob.Annotations[imgspec.AnnotationTitle]
 	notes := []map[string]string{m.blob.Annotations, doc.Annotations, e.annotations}
 	switch {
@@ -326,7 +320,7 @@ func (m *Image) describe(ctx context.Context, doc *manifest, e entry) error {
 	if !m.inTar && m.uncompressed == m.blob.Digest.Encoded() {
 		m.o.Decompress = false // it is as it should be, however it begins: a tarball for GCP, an initramfs
 	}
-	m.Format = cmp.Or(m.Format, formatOfType(doc.kind()), formatOfType(m.blob.MediaType), formatOfName(m.Title))
+	m.Format = cmp.Or(m.Format, formatOfType(typeOf(doc)), formatOfType(m.blob.MediaType), formatOfName(m.Title))
 	if m.inTar && m.sha256 == "" {
 		return nil
 	}
@@ -348,16 +342,8 @@ func (m *Image) makeTitle() string {
 			name += "-" + part
 		}
 	}
-	format, packed, _ := strings.Cut(m.Format, ".")
-	if format == "" {
-		format = "img"
-	}
-	for _, suffix := range []string{"gz", "xz", "zst"} {
-		if packed != "" && compressions[suffix] == compressions[packed] {
-			format += "." + suffix
-		}
-	}
-	return name + "." + format
+	t := filetype.Parse(m.Format)
+	return name + "." + cmp.Or(string(t.Format), "img") + t.Compression.Suffix()
 }
 
 // maxTitle leaves room for what temporary files add.

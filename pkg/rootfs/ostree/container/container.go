@@ -71,7 +71,7 @@ type Options struct {
 
 	// Merge says how derived layers are laid on top of each other:
 	// [MergeOSTree], which is the default, or [MergeOCI].
-	Merge string
+	Merge Merge
 
 	everywhere bool // for tests: layers may add to any directory, even if the base forbids it
 
@@ -83,6 +83,9 @@ type Options struct {
 // Importer is the default name of the importer in a merge commit. Hosts only show
 // it, so it does not pretend to be a version of something else.
 const Importer = "ohp-assemble"
+
+// A Merge is a rule for merging derived layers.
+type Merge = string
 
 // Ways to merge derived layers. They differ where there are warnings.
 const (

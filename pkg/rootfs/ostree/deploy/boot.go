@@ -15,30 +15,39 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
-// Boot returns the tree of the boot file system as far as it is ostree's and
-// Ignition's: kernel, boot entry and the stamp of the first boot. The boot
-// loader's own files are to be added, and all of it to be labelled as /boot.
+// Boot returns the files of ostree and Ignition in the boot file system: kernel,
+// boot entry and the stamp of the first boot. It also returns the boot entry. The
+// caller adds the files of the boot loader and labels the tree as /boot.
 //
 // The kernel arguments lack ostree=, which goes before ignition.platform.id,
 // where tools expect it, or else last.
-func (d *Deployment) Boot(args bls.Args) (*rootfs.Inode, error) {
+func (d *Deployment) Boot(args bls.Args) (*rootfs.Inode, bls.Entry, error) {
+	boot, entry, err := d.boot(args)
+	if err != nil {
+		return nil, nil, fmt.Errorf("deploy: %w", err)
+	}
+	return boot, entry, nil
+}
+
+func (d *Deployment) boot(args bls.Args) (*rootfs.Inode, bls.Entry, error) {
 	dir := d.options.Stateroot + "-" + d.Bootcsum.String()
 	kernel, err := d.kernelDir()
 	if err != nil {
-		return nil, fmt.Errorf("deploy: %w", err)
+		return nil, nil, err
 	}
-	entry, err := bls.Format(d.entry("/boot/ostree/"+dir, kernel, args))
+	entry := d.entry("/boot/ostree/"+dir, kernel, args)
+	text, err := bls.Format(entry)
 	if err != nil {
-		return nil, fmt.Errorf("deploy: %w", err)
+		return nil, nil, err
 	}
 	return d.dir(0o755, "", entries{
 		"boot":               d.link(".", ""), // entries name files in /boot, which may be a partition
 		"efi":                d.dir(0o755, "", nil),
 		"ignition.firstboot": d.text("", ""),
 		"loader":             d.link("loader.1", ""),
-		"loader.1":           d.dir(0o755, "", entries{"entries": d.dir(0o755, "", entries{"ostree-1.conf": d.text(entry, "")})}),
+		"loader.1":           d.dir(0o755, "", entries{"entries": d.dir(0o755, "", entries{"ostree-1.conf": d.text(text, "")})}),
 		"ostree":             d.dir(0o755, "", entries{dir: kernel}),
-	}), nil
+	}), entry, nil
 }
 
 // kernelDir returns the directory of the kernel. It is on another file system

@@ -51,7 +51,7 @@ type Options struct {
 	Composefs []byte          // the composefs image of System; nil makes it again
 	Stateroot string          // name of the operating system below ostree/deploy; empty means coreos.DefaultStateroot
 	Origin    string          // container reference that updates come from, "ostree-unverified-registry:…" or such
-	BLSAppend string          // see coreos.Choices; empty means coreos.DefaultBLSAppend
+	BLSAppend string          // see coreos.Config; empty means coreos.DefaultBLSAppend
 	Aleph     Aleph
 	Time      rootfs.Time // modification time of files outside of the commit; at least a second after the epoch
 }

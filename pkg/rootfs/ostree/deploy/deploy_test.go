@@ -136,7 +136,7 @@ var args = bls.Args{"rw", "$ignition_firstboot", "mitigations=auto,nosmt"}
 
 func boot(t testing.TB, d *Deployment, args bls.Args) *rootfs.Inode {
 	t.Helper()
-	b, err := d.Boot(args)
+	b, _, err := d.Boot(args)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -623,7 +623,7 @@ func TestRefused(t *testing.T) {
 		}
 		d, err := New(repo, o)
 		if err == nil {
-			_, err = d.Boot(args)
+			_, _, err = d.Boot(args)
 		}
 		if err == nil || !strings.HasPrefix(err.Error(), "deploy: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)

@@ -31,14 +31,14 @@ func TestFixture(t *testing.T) {
 	pulled, err := oci.Pull(t.Context(), fixture(t), oci.Options{Cache: t.TempDir()})
 	try(t, err)
 	defer pulled.Close()
-	img := &container.Image{Digest: pulled.Digest.String(), Manifest: pulled.Manifest, Config: pulled.Config}
+	img := &container.Image{Digest: pulled.Digest.String(), Manifest: pulled.Raw, Config: pulled.Config}
 	for _, l := range pulled.Layers {
 		img.Layers = append(img.Layers, container.Layer{Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob})
 	}
 	tree, err := container.Import(img, container.Options{Reference: "docker://localhost/ohp-fixture:fixture"})
 	try(t, err)
-	try(t, coreos.Preflight(tree.Root, runtime.GOARCH, false))
-	choices, err := coreos.ReadChoices(tree.Root, runtime.GOARCH)
+	try(t, coreos.Preflight(tree.Root, false))
+	choices, err := coreos.ReadConfig(tree.Root, runtime.GOARCH)
 	try(t, err)
 	args := choices.Kargs("qemu", []string{"mine"})
 	if !strings.HasPrefix(args.String(), "rw ") || !strings.HasSuffix(args.String(), " mine") {

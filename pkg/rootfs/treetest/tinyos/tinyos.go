@@ -195,7 +195,7 @@ func loaders(arch string) map[string]string {
 	return files
 }
 
-// sector returns a boot sector with what GRUB has at its end.
+// sector returns a boot sector that ends in a mark of GRUB.
 func sector(end string) string { return strings.Repeat("\xcc", 512-len(end)) + end }
 
 // kernelImage returns the smallest kernel of GRUB: an executable for a machine

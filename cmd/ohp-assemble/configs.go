@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
+)
+
+// readConfigs merges Ignition and Butane configs to one Ignition config, which is
+// nil if there are no files. A single Ignition config stays as it is.
+func readConfigs(files []string, filesDir string) (config []byte, warnings []string, err error) {
+	var configs [][]byte
+	for _, name := range files {
+		config, said, err := readConfig(name, filesDir)
+		if err != nil {
+			return nil, nil, err
+		}
+		configs, warnings = append(configs, config), append(warnings, said...)
+	}
+	switch len(configs) {
+	case 0:
+		return nil, warnings, nil
+	case 1:
+		return configs[0], warnings, nil
+	}
+	config, err = ignition.Merge(configs...)
+	return config, warnings, err
+}
+
+// readConfig reads a config, and translates one for Butane.
+func readConfig(name, filesDir string) (config []byte, warnings []string, err error) {
+	text, err := readLimited(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if strings.HasSuffix(name, ".bu") {
+		return butane.Translate(text, butane.Options{Name: name, FilesDir: filesDir})
+	}
+	said, err := ignition.Validate(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	for _, w := range said {
+		warnings = append(warnings, fmt.Sprintf("%s: %s", name, w))
+	}
+	return text, warnings, nil
+}
+
+// readLimited reads a file, which may be a pipe, up to the size of a config.
+func readLimited(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, ignition.MaxSize+1))
+	if err == nil && len(text) > ignition.MaxSize {
+		err = fmt.Errorf("%s: config is larger than %d MiB", name, ignition.MaxSize>>20)
+	}
+	return text, err
+}

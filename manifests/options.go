@@ -1,0 +1,68 @@
+package manifests
+
+import (
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
+)
+
+// AsPublished is the compression that differs between platforms.
+const AsPublished = "platform"
+
+// keys are the keys of the fields of options.
+var keys = map[string]string{
+	"Source": "spec.source", "Name": "metadata.name", "Merge": "spec.merge", "Origin": "spec.origin", "NoSELinux": "spec.noSELinux",
+	"Arch": "spec.architectures", "Platforms": "spec.platforms", "Strict": "spec.strict",
+	"Size": "spec.disk.size", "Boot": "spec.disk.bootSize", "ESP": "spec.disk.espSize", "RootFS": "spec.disk.rootFilesystem",
+	"Kargs": "spec.kernelArguments", "Ignition": "spec.ignition", "FilesDir": "spec.filesDir", "Compression": "spec.compression",
+}
+
+// Place returns the file, line, column and key of a field of [system.Options] or
+// [assemble.Request], or of Arch, Source, Strict or FilesDir.
+func (m *Image) Place(field string) string { return m.At(keys[field]) }
+
+// System returns the options for the operating system.
+func (m *Image) System() system.Options {
+	return system.Options{Origin: m.Spec.Origin, Name: m.Metadata.Name, Merge: m.Spec.Merge, NoSELinux: m.Spec.NoSELinux}
+}
+
+// Request returns the request for the images, without the platforms, which depend
+// on the architecture, and without the Ignition configs, which are in other files.
+// An error is a [usage.Error].
+func (m *Image) Request() (assemble.Request, error) {
+	r := assemble.Request{RootFS: m.Spec.Disk.RootFilesystem, Kargs: m.Spec.KernelArguments}
+	for _, size := range []struct {
+		field, text string
+		bytes       *int64
+	}{
+		{"Size", m.Spec.Disk.Size, &r.Size},
+		{"Boot", m.Spec.Disk.BootSize, &r.Boot.Bytes},
+		{"ESP", m.Spec.Disk.ESPSize, &r.ESP.Bytes},
+	} {
+		if size.text == "" {
+			continue
+		}
+		var err error
+		if *size.bytes, err = usage.ParseSize(size.text); err != nil {
+			return r, usage.Error{Field: size.field, Err: err}
+		}
+	}
+	for field, size := range map[string]*coreos.Size{"Boot": &r.Boot, "ESP": &r.ESP} {
+		if size.Bytes != 0 {
+			size.By = m.Place(field)
+		}
+	}
+	switch c := m.Spec.Compression; c {
+	case "":
+	case AsPublished:
+		r.AsPublished = true
+	default:
+		var err error
+		if r.Compression, err = filetype.ParseCompression(c); err != nil {
+			return r, usage.Error{Field: "Compression", Err: err}
+		}
+	}
+	return r, nil
+}

@@ -1,0 +1,159 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+)
+
+// WriteOptions are the options of [File.Write] and [File.WriteFile].
+type WriteOptions struct {
+	// Spool is an empty temporary file, which is required for OVAs and compressed
+	// qcow2 files. [File.WriteTo] makes one itself.
+	Spool cloud.Spool
+	// Progress is written as many bytes as the file has before compression, see
+	// [File.Work]. It may be nil.
+	Progress io.Writer
+}
+
+// Write writes the file to w from start to end and returns its record.
+func (f *File) Write(ctx context.Context, w io.Writer, o WriteOptions) (cloud.File, error) {
+	plain, head := newMeter(ctx, o.Progress), &prefix{}
+	if f.Type.Compression == filetype.None {
+		if err := f.writePlain(w, io.MultiWriter(plain, head), o); err != nil {
+			return cloud.File{}, err
+		}
+		return f.record(plain, plain, head)
+	}
+	packed := newMeter(ctx, nil)
+	z, err := compress.NewWriter(io.MultiWriter(w, packed), f.Type.Compression, compress.Options{Level: f.level, Name: f.PlainName()})
+	if err != nil {
+		return cloud.File{}, err
+	}
+	err = f.writePlain(z, plain, o)
+	if closed := z.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return cloud.File{}, err
+	}
+	return f.record(plain, packed, head)
+}
+
+// writePlain writes the file before compression to w and to tap.
+func (f *File) writePlain(w, tap io.Writer, o WriteOptions) error {
+	if f.plain == nil {
+		metadata := f.metadata
+		metadata.Spool = o.Spool
+		return f.Platform.Format.Write(tee{w, tap}, f.Disk.Image, metadata)
+	}
+	const grain, chunk = 4 << 10, 256 << 10
+	for c, err := range f.plain.Chunks(grain, chunk, tap) {
+		if err != nil {
+			return err
+		}
+		if _, err := c.WriteTo(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteFile writes into an empty file. Holes of a file that is not compressed stay
+// holes.
+func (f *File) WriteFile(ctx context.Context, file *os.File, o WriteOptions) (cloud.File, error) {
+	img, ok := f.Image()
+	if !ok {
+		return f.Write(ctx, file, o)
+	}
+	m := newMeter(ctx, o.Progress)
+	if err := raw.WriteFile(file, img, m); err != nil {
+		return cloud.File{}, err
+	}
+	return f.record(m, m, io.NewSectionReader(img, 0, headSize))
+}
+
+// WriteTo writes the file under a path. The path appears only when the file is
+// complete; until then there is a temporary file in the same folder. An existing
+// file is replaced. Only the owner can read a file with secrets.
+func (f *File) WriteTo(ctx context.Context, path string) (cloud.File, error) {
+	spool, err := newSpool(filepath.Dir(path))
+	if err != nil {
+		return cloud.File{}, err
+	}
+	defer spool.Close()
+	record := f.expected()
+	err = replaceFile(path, record.Perm(), func(file *os.File) error {
+		record, err = f.WriteFile(ctx, file, WriteOptions{Spool: spool})
+		return err
+	})
+	if err != nil {
+		return cloud.File{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return record, nil
+}
+
+// record returns the record of the written file. Head is its beginning.
+func (f *File) record(plain, packed *meter, head io.Reader) (cloud.File, error) {
+	record := f.expected()
+	record.Content, record.Plain = packed.content(), plain.content()
+	if f.Platform.Format.Manifest == nil || f.Type.Compression != filetype.None {
+		return record, nil
+	}
+	var err error
+	record.Manifest, err = f.Platform.Format.Manifest(head)
+	return record, err
+}
+
+// replaceFile fills a temporary file and gives it the name of a path.
+func replaceFile(path string, perm os.FileMode, fill func(*os.File) error) (err error) {
+	file, err := createTemp(path, perm)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(file.Name())
+		}
+	}()
+	err = fill(file)
+	if err == nil {
+		err = file.Sync()
+	}
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}
+
+// createTemp creates a hidden file beside a path. Unlike [os.CreateTemp] it leaves
+// the permissions to the umask.
+func createTemp(path string, perm os.FileMode) (*os.File, error) {
+	for n := 0; ; n++ {
+		name := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d.part", filepath.Base(path), n))
+		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		if !errors.Is(err, os.ErrExist) || n == 1000 {
+			return file, err
+		}
+	}
+}
+
+// newSpool returns a temporary file without a name.
+func newSpool(dir string) (*os.File, error) {
+	file, err := os.CreateTemp(dir, ".spool-*")
+	if err != nil {
+		return nil, err
+	}
+	return file, os.Remove(file.Name())
+}

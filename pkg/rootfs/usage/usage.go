@@ -1,0 +1,33 @@
+// Package usage has the parts that options of all kinds share, be they fields of
+// a struct, flags or keys of a file:
+//
+//	Error    a wrong value, with the name of its field
+//	Size     a number of bytes with a unit
+//	Choice   one of several words
+//	Nearest  the word that a misspelled one probably stands for
+//
+// [Size] and [Choice] implement the interface Value of the packages flag and pflag.
+//
+// The package imports no other of this module.
+package usage
+
+// An Error is a wrong value of a field. A command replaces the name of the field
+// by its own name for it, or by a place in a file: --size, or os.yaml:3:5.
+type Error struct {
+	Field string // of the options struct, such as Size
+	Err   error  // does not repeat the name of the field
+}
+
+// Error returns the name of the field and the error.
+func (e Error) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e Error) Unwrap() error { return e.Err }
+
+// Wrap returns an [Error], or nil if err is nil.
+func Wrap(field string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return Error{field, err}
+}
