@@ -9,7 +9,7 @@ import (
 // Bounds of the memory in use. Below lowMemory garbage is seldom collected; above
 // it the heap may be 1/headroom larger than its live objects.
 const (
-	lowMemory = 128 << 20
+	lowMemory = 200 << 20
 	headroom  = 3
 )
 
@@ -24,7 +24,7 @@ func collectGarbage() {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
 		n := int64(live[0].Value.Uint64())
-		debug.SetMemoryLimit(max(lowMemory, n+n/headroom+lowMemory/4))
+		debug.SetMemoryLimit(max(lowMemory, n+n/headroom+lowMemory/8))
 	})
 }
 
