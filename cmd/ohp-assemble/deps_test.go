@@ -18,7 +18,6 @@ var mayImport = []struct{ pkg, imports string }{
 	{"pkg/disk/disktest/...", "pkg/rootfs/... pkg/disk/..."},
 	{"pkg/disk/inspect/inspecttest", "pkg/rootfs/... pkg/disk/..."},
 	{"pkg/rootfs/registry/registrytest", "pkg/rootfs/..."},
-	{"pkg/stream/registry/registrytest", "pkg/rootfs/..."},
 	{"manifests/schematest", ""},
 
 	// The tree and its codecs.
@@ -125,7 +124,7 @@ func TestMisdirected(t *testing.T) {
 		"pkg/rootfs/registry pkg/rootfs":     true,
 		"pkg/rootfs/oci pkg/rootfs/registry": false,
 		"pkg/rootfs/oci pkg/rootfs/system":   true,
-		"pkg/rootfs/oci pkg/stream/registry": true,
+		"pkg/rootfs/oci pkg/stream/publish":  true,
 		"pkg/rootfs/system pkg/rootfs/oci":   false,
 		"pkg/rootfs/system pkg/disk/grub":    true,
 

@@ -28,7 +28,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
-// makeOutput writes what build would: one image of so many bytes.
+// makeOutput writes the output folder of a build with one image of so many bytes.
 func makeOutput(t *testing.T, size int64) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -256,7 +256,7 @@ func TestPublishRecords(t *testing.T) {
 		t.Errorf("%s, then %s", one.Digest, again.Digest)
 	}
 	recorded(first)
-	boxed := put("two", "--as", "container").Entries[0] // what Ironic takes for a system to install
+	boxed := put("two", "--as", "container").Entries[0] // which Ironic treats as a system to install
 	if boxed.OCI != "" || boxed.Digest == e.Digest {
 		t.Errorf("%+v", boxed)
 	}

@@ -47,8 +47,8 @@ type Options struct {
 	Layer   digest.Digest // of the layer, see [Layer]; computed if empty
 }
 
-// qemu is the user and group of QEMU in KubeVirt.
-const qemu = 107
+// User is the user and group of QEMU in KubeVirt.
+const User = 107
 
 // Format returns a file that holds the disk, itself an image.
 func Format(img *disk.Image, o Options) (*disk.Image, error) {
@@ -92,8 +92,8 @@ func Layer(img *disk.Image, o Options) (*disk.Image, error) {
 		return nil, fmt.Errorf("kubevirt: %w", err)
 	}
 	layer, err := archive.Format(
-		archive.File{Header: tar.Header{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o755, Uid: qemu, Gid: qemu, ModTime: modTime(o)}},
-		archive.File{Header: tar.Header{Name: "disk/" + o.Name, Mode: 0o444, Uid: qemu, Gid: qemu, ModTime: modTime(o)}, Content: file})
+		archive.File{Header: tar.Header{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o755, Uid: User, Gid: User, ModTime: modTime(o)}},
+		archive.File{Header: tar.Header{Name: "disk/" + o.Name, Mode: 0o444, Uid: User, Gid: User, ModTime: modTime(o)}, Content: file})
 	if err != nil {
 		return nil, fmt.Errorf("kubevirt: %w", err)
 	}

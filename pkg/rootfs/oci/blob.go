@@ -16,7 +16,7 @@ import (
 // A Layer is a layer in the cache.
 type Layer struct {
 	Digest    digest.Digest // of the blob
-	DiffID    digest.Digest // of what it inflates to
+	DiffID    digest.Digest // of the uncompressed tar
 	Size      int64         // of the blob
 	MediaType string
 
@@ -25,11 +25,11 @@ type Layer struct {
 	pack   *os.File
 	base   int64 // where the pack begins in that file
 	once   sync.Once
-	pieces []layer.Content // for Source
+	pieces []layer.Content // see Source
 }
 
-// Blob returns a piece of the pack: the content of an object or entry, whose
-// offset there and size the index has.
+// Blob returns a piece of the pack: the content of an object or entry, by its offset and size
+// in the index.
 func (l *Layer) Blob(off, size int64) rootfs.Blob {
 	if size == 0 {
 		return Blob{}
@@ -37,8 +37,8 @@ func (l *Layer) Blob(off, size int64) rootfs.Blob {
 	return Blob{l, off, size}
 }
 
-// A Blob is content of a layer. Blobs are equal when they are the same piece of
-// the same layer; the zero value is empty.
+// A Blob is content of a layer. Two blobs are equal if they are the same piece of the same
+// layer. The zero value is empty.
 type Blob struct {
 	Layer *Layer
 	Off   int64 // in the pack
@@ -70,7 +70,7 @@ func (b Blob) ReadAt(p []byte, off int64) (int, error) {
 	return n, eof
 }
 
-// Origin names the layer that the content came in.
+// Origin names the layer of the content.
 func (b Blob) Origin() string {
 	if b.Layer == nil {
 		return ""

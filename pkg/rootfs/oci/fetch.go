@@ -21,30 +21,28 @@ import (
 )
 
 const (
-	chunk  = 256 << 10 // what goes from the inflater to the scanner at once
-	chunks = 4         // how many of them there are
+	chunk  = 256 << 10 // bytes that the inflater hands to the scanner at once
+	chunks = 4         // number of these buffers
 )
 
-// Bounds of what a layer may inflate to: a gigabyte of zeros is no attack, a
-// terabyte of them is.
+// Limits of the size of an inflated layer. A gigabyte of zeros is legitimate, a terabyte is
+// an attack.
 const (
-	freely   = 4 << 30 // however small the blob is
-	maxRatio = 1100    // times its blob, beyond that; deflate does not reach it
+	freely   = 4 << 30 // bytes, even for the smallest blob
+	maxRatio = 1100    // times the blob's size, above that; deflate cannot reach it
 )
 
-// usualDisk bounds the holes of sparse files where no other limit is set. Holes
-// cost no space in the cache, but the time to hash them, and the disk has to
-// hold the files.
+// usualDisk is the default limit of the holes of sparse files. Holes take no space in the
+// cache, but time to hash, and the files must fit on the disk.
 const usualDisk = 16 << 30
 
-// holes returns how many bytes the holes of sparse files may have in blobs of a
-// size.
+// holes returns the limit of the bytes in holes of sparse files, for blobs of a size.
 func (o *Options) holes(blobs int64) int64 {
 	return cmp.Or(o.Limits.Holes, max(usualDisk, maxRatio*blobs))
 }
 
-// fetch reads the blob of a layer and writes its pack. One goroutine reads,
-// hashes and inflates the blob, another hashes and takes apart what comes out.
+// fetch reads the blob of a layer and writes its pack. One goroutine reads, hashes and
+// inflates the blob, another one hashes and scans the tar.
 func fetch(ctx context.Context, src *source, want Descriptor, pack *os.File, o Options) (*layer.Index, error) {
 	o.Progress.Expect(want.Size)
 	body, err := src.blob(ctx, want.Digest, want.Size)
@@ -65,8 +63,8 @@ func fetch(ctx context.Context, src *source, want Descriptor, pack *os.File, o O
 	index, scanErr := scan(pipe, pack, limits)
 	inflateErr := pipe.closeRead()
 
-	// What is wrong first is wrong with the blob: if it is not the one that
-	// was asked for, it does not matter where the inflater stumbled over it.
+	// An error of the blob comes first: a wrong blob is the cause of any error of the
+	// inflater.
 	if err := blob.verify(); err != nil {
 		return nil, err
 	}
@@ -74,7 +72,7 @@ func fetch(ctx context.Context, src *source, want Descriptor, pack *os.File, o O
 		return nil, inflateErr
 	}
 	if errors.Is(scanErr, layer.ErrChecksum) {
-		return nil, registry.WithKind(ErrDamaged, scanErr)
+		return nil, registry.WithKind(registry.ErrDamaged, scanErr)
 	}
 	if scanErr != nil {
 		return nil, scanErr
@@ -82,14 +80,14 @@ func fetch(ctx context.Context, src *source, want Descriptor, pack *os.File, o O
 	return index, checkDiffID(want, index)
 }
 
-// A blobReader hashes and counts a blob on its way.
+// A blobReader hashes and counts a blob while it is read.
 type blobReader struct {
 	ctx      context.Context
 	r        io.Reader
 	want     Descriptor
 	sum      hash.Hash
 	n        int64
-	err      error // of r, but for the end
+	err      error // of r, except io.EOF
 	progress registry.Progress
 }
 
@@ -106,7 +104,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	b.progress.Done(int64(n))
 	switch {
 	case b.n > b.want.Size:
-		b.err = registry.Errorf(ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
+		b.err = registry.Errorf(registry.ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
 		return 0, b.err
 	case err != nil && err != io.EOF:
 		b.err = fmt.Errorf("reading the blob at byte %d of %d: %w", b.n, b.want.Size, err)
@@ -115,7 +113,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// verify reads what is left of the blob and compares it with its digest.
+// verify reads the rest of the blob and compares the blob with its digest.
 func (b *blobReader) verify() error {
 	if b.err == nil {
 		_, _ = io.CopyBuffer(io.Discard, struct{ io.Reader }{b}, make([]byte, chunk))
@@ -124,16 +122,15 @@ func (b *blobReader) verify() error {
 	case b.err != nil:
 		return b.err
 	case b.n < b.want.Size:
-		return registry.Errorf(ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
+		return registry.Errorf(registry.ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
 	case got != b.want.Digest:
-		return registry.Errorf(ErrVerify, "digest mismatch: the blob is %s", got)
+		return registry.Errorf(registry.ErrVerify, "digest mismatch: the blob is %s", got)
 	}
 	return nil
 }
 
-// inflate writes to w what a blob inflates to. What it is compressed with is
-// seen from the blob: registries and tools that convert images are not careful
-// with media types.
+// inflate writes the inflated blob to w. It recognizes the compression by the content,
+// because registries and converters do not always set the right media type.
 func inflate(blob io.Reader, w *pipe, size int64) error {
 	in := bufio.NewReaderSize(blob, chunk)
 	head, err := in.Peek(4)
@@ -156,13 +153,12 @@ func inflate(blob io.Reader, w *pipe, size int64) error {
 		defer z.Close()
 		r = z
 	case bytes.HasPrefix(head, []byte("BZh")), bytes.HasPrefix(head, []byte("\xfd7zX")):
-		return errors.New("compressed with bzip2 or xz: layers are gzip, zstd or not compressed")
+		return errors.New("compressed with bzip2 or xz, must be gzip, zstd or not compressed")
 	}
 	return w.readFrom(r, max(freely, maxRatio*size))
 }
 
-// isZstd reports whether a blob begins with a frame of zstd, or with one that
-// its decoders skip.
+// isZstd reports whether a blob begins with a zstd frame or a skippable frame.
 func isZstd(head []byte) bool {
 	return len(head) == 4 && (bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
 		head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18}))

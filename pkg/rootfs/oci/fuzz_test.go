@@ -7,8 +7,8 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// FuzzManifest: whatever a registry sends for an index, a manifest and a
-// config is refused, or has layers of sound digests.
+// FuzzManifest: any index, manifest and config of a registry is rejected, or has layers with
+// valid digests.
 func FuzzManifest(f *testing.F) {
 	m := newImage(tarball(file{"etc/a", "a"}))
 	m.done()

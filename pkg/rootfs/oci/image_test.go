@@ -72,8 +72,8 @@ func (m *testImage) done() digest.Digest {
 	return m.put(imgspec.MediaTypeImageManifest, mustJSON(m.manifest)).Digest
 }
 
-// layout writes the image as an OCI layout and returns its directory. What is
-// first in top is named "latest".
+// layout writes the image as an OCI layout and returns its directory. The first manifest is
+// named "latest".
 func (m *testImage) layout(t testing.TB, top ...digest.Digest) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -84,7 +84,7 @@ func distinct(want []Descriptor) (jobs []Descriptor, err error) {
 			first[d.Digest] = d
 			jobs = append(jobs, d)
 		} else if d.DiffID != f.DiffID {
-			return nil, registry.Errorf(ErrVerify, "layer %s: has two diffIDs in the config", short(d.Digest))
+			return nil, registry.Errorf(registry.ErrVerify, "layer %s: has two diffIDs in the config", short(d.Digest))
 		}
 	}
 	slices.SortStableFunc(jobs, func(a, b Descriptor) int { return int(min(max(b.Size-a.Size, -1), 1)) })

@@ -6,12 +6,12 @@ import (
 	"io"
 )
 
-// A pipe hands large chunks from one goroutine to another.
+// A pipe passes large buffers from one goroutine to another.
 type pipe struct {
 	full, free chan []byte
 	rest, cur  []byte
-	done       chan struct{} // closed when the writer has ended
-	stop       chan struct{} // closed when the reader has ended
+	done       chan struct{} // closed at the end of the writer
+	stop       chan struct{} // closed at the end of the reader
 	err        error         // of the writer; valid after done
 }
 
@@ -25,7 +25,7 @@ func newPipe() *pipe {
 	return p
 }
 
-// readFrom passes on what r has, up to a limit.
+// readFrom writes the content of r, up to a limit, to the pipe.
 func (p *pipe) readFrom(r io.Reader, limit int64) error {
 	for {
 		var buf []byte
@@ -36,9 +36,9 @@ func (p *pipe) readFrom(r io.Reader, limit int64) error {
 		}
 		n, err := fill(r, buf[:chunk])
 		if limit -= int64(n); limit < 0 {
-			return errors.New("inflates to more than any honest layer of its size")
+			return errors.New("inflates to more than any legitimate layer of its size")
 		}
-		p.full <- buf[:n] // never blocks: there is room for all chunks
+		p.full <- buf[:n] // never blocks: there is room for all buffers
 		if err == io.EOF {
 			return nil
 		}
@@ -48,8 +48,8 @@ func (p *pipe) readFrom(r io.Reader, limit int64) error {
 	}
 }
 
-// fill reads until buf is full or r has an error. Unlike io.ReadFull it tells
-// the end of r from an inflater's complaint that its input ends too early.
+// fill reads until buf is full or r fails. Unlike io.ReadFull it distinguishes the end of r
+// from an inflater's error about truncated input.
 func fill(r io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var got int
@@ -65,8 +65,8 @@ func (p *pipe) closeWrite(err error) {
 	close(p.full)
 }
 
-// closeRead ends the reading, waits for the writer and returns what was wrong
-// with it, unless it is only that no one read on.
+// closeRead ends the reading, waits for the writer and returns its error, except the one that
+// closeRead caused.
 func (p *pipe) closeRead() error {
 	close(p.stop)
 	<-p.done
@@ -76,7 +76,7 @@ func (p *pipe) closeRead() error {
 	return p.err
 }
 
-// Read is of the reading goroutine.
+// Read implements [io.Reader] for the reading goroutine.
 func (p *pipe) Read(b []byte) (int, error) {
 	for len(p.rest) == 0 {
 		if p.cur != nil {

@@ -16,9 +16,9 @@ import (
 type ref struct {
 	transport string        // "docker", "oci", "oci-archive", "dir", "docker-archive" or "containers-storage"
 	name      string        // repository with its host, or path, or store and name
-	tag       string        // may be empty; in an archive of docker a whole name, or @ and a number
+	tag       string        // may be empty; in a docker-archive a whole name, or @ and a number
 	digest    digest.Digest // may be empty
-	short     string        // the name without a host that was given; then name is a guess
+	short     string        // the given name without a host; name is a guess then
 }
 
 func parseReference(s string) (ref, error) {
@@ -45,8 +45,8 @@ func parseReference(s string) (ref, error) {
 	return r, err
 }
 
-// qualify gives a short name its registry. What a short name means must not
-// depend on which of several registries has it, or has it first.
+// qualify adds the registry to a short name. The meaning of a short name must not depend on
+// the content of several registries.
 func (r ref) qualify(sys *types.SystemContext) (ref, error) {
 	if r.short == "" {
 		return r, nil
@@ -65,7 +65,7 @@ func (r ref) qualify(sys *types.SystemContext) (ref, error) {
 	}
 	switch len(registries) {
 	case 0:
-		return r, fmt.Errorf("%s: names no registry, and registries.conf has no alias and no registry to search: write %s if that is meant", r.short, r.name)
+		return r, fmt.Errorf("%s: names no registry, and registries.conf has no alias and no registry to search; the full name may be %s", r.short, r.name)
 	case 1:
 		named, err := reference.ParseNormalizedNamed(registries[0] + "/" + r.short)
 		if err != nil {
@@ -74,7 +74,7 @@ func (r ref) qualify(sys *types.SystemContext) (ref, error) {
 		r.name, r.short = named.Name(), ""
 		return r, nil
 	}
-	return r, fmt.Errorf("%s: names no registry, and registries.conf has several to search: write one of %s/%[1]s", r.short, strings.Join(registries, "/"+r.short+", "))
+	return r, fmt.Errorf("%s: names no registry, and registries.conf has several to search; use one of %s/%[1]s", r.short, strings.Join(registries, "/"+r.short+", "))
 }
 
 func parseDocker(s, rest string) (ref, error) {
@@ -104,7 +104,7 @@ func Named(s string, o registry.Options) (reference.Named, error) {
 		return nil, err
 	}
 	if r.transport != "docker" {
-		return nil, fmt.Errorf("%s: is not in a registry", s)
+		return nil, fmt.Errorf("%s: not in a registry", s)
 	}
 	if r, err = r.qualify(sys); err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func Named(s string, o registry.Options) (reference.Named, error) {
 	return r.named()
 }
 
-// named returns what names the image in a registry.
+// named returns the name of the image in a registry.
 func (r ref) named() (reference.Named, error) {
 	named, err := reference.WithName(r.name)
 	if err != nil {
@@ -141,8 +141,7 @@ func parsePath(s, transport, rest string) (ref, error) {
 	return r, checkDigest(s, r.digest)
 }
 
-// parseLocal parses references in which a name of the kind that registries have
-// follows, or stands alone.
+// parseLocal parses references that end with a name of an image.
 func parseLocal(s, transport, rest string) (ref, error) {
 	r := ref{transport: transport, name: rest}
 	if i := strings.LastIndex(rest, "@sha"); i >= 0 && strings.Contains(rest[i:], ":") {
@@ -162,8 +161,8 @@ func parseLocal(s, transport, rest string) (ref, error) {
 	return r, checkDigest(s, r.digest)
 }
 
-// checkBlocked refuses an image whose name registries.conf blocks. The library
-// looks at the location only, and not at all at what is in the cache.
+// checkBlocked rejects an image whose name registries.conf blocks. The library compares only
+// the location, and not at all for cached images.
 func (r ref) checkBlocked(sys *types.SystemContext) error {
 	if r.transport != "docker" {
 		return nil
@@ -173,12 +172,12 @@ func (r ref) checkBlocked(sys *types.SystemContext) error {
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	if conf != nil && conf.Blocked {
-		return registry.Errorf(ErrForbidden, "%s: registries.conf blocks %s", r, conf.Prefix)
+		return registry.Errorf(registry.ErrForbidden, "%s: registries.conf blocks %s", r, conf.Prefix)
 	}
 	return nil
 }
 
-// checkDigest checks a digest that may be empty.
+// checkDigest validates a digest that may be empty.
 func checkDigest(what string, d digest.Digest) error {
 	if d == "" {
 		return nil
@@ -189,7 +188,7 @@ func checkDigest(what string, d digest.Digest) error {
 	return nil
 }
 
-// String returns the reference with its transport, as any of the tools reads it.
+// String returns the reference with its transport, as skopeo reads it.
 func (r ref) String() string {
 	s := r.transport + ":"
 	if r.transport == "docker" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -99,8 +100,8 @@ func (b *BlobReader) connect() error {
 		return err
 	}
 	if at < b.at {
-		b.progress.Expect(b.at - at)
 		skipped, err := io.CopyN(io.Discard, body, b.at-at)
+		b.progress.Expect(skipped)
 		b.progress.Done(skipped)
 		if err != nil {
 			_ = body.Close()
@@ -178,7 +179,7 @@ func parseContentRange(s string) (from, total int64, err error) {
 	if n, _ := fmt.Sscanf(s, "bytes %d-%d/%d", &from, &to, &total); n == 3 && from <= to && to < total {
 		return from, total, nil
 	}
-	if n, _ := fmt.Sscanf(s, "bytes %d-%d/*", &from, &to); n == 2 && from <= to {
+	if n, _ := fmt.Sscanf(s, "bytes %d-%d/*", &from, &to); n == 2 && from <= to && strings.HasSuffix(s, "/*") {
 		return from, -1, nil
 	}
 	return 0, 0, errors.New("malformed")

@@ -7,7 +7,7 @@
 //	options.go   credentials, certificates, timeouts
 //	mirrors.go   the locations of a repository in registries.conf(5)
 //	repo.go      Repo, a repository: Open, requests, tokens
-//	manifest.go  Resolve, Manifest, Content: what fits into memory
+//	manifest.go  Resolve, Manifest, Content, all in memory
 //	blob.go      ReadBlob, which resumes after a broken connection
 //	referrers.go Referrers, by the API or by the fallback tag
 //	putblob.go   PutBlob, which resumes too; upload.go has its session

@@ -69,7 +69,7 @@ func (r *Repo) Manifest(ctx context.Context, name string) (*Document, error) {
 	// A document that one tool reads as an index and another one as an image
 	// would be two things under one digest.
 	if index := m.Manifests != nil; index == (m.Layers != nil) {
-		return nil, fmt.Errorf("manifest %s: is neither an index nor a manifest with layers", name)
+		return nil, fmt.Errorf("manifest %s: must be either an index or a manifest with layers", name)
 	}
 	return m, nil
 }

@@ -61,8 +61,8 @@ func (it *item) isContainer() bool { return it.container != nil }
 // notDisks are entries of meta.json that are not disk images.
 var notDisks = []string{"ostree", "oci-manifest", "ignition-gpg-key"}
 
-// kubevirt is the platform whose image is a container in an OCI archive.
-const kubevirt = "kubevirt"
+// kubevirtPlatform is the platform whose image is a container in an OCI archive.
+const kubevirtPlatform = "kubevirt"
 
 // read reads the builds in a folder.
 func (p *publication) read(dir string) error {
@@ -161,7 +161,7 @@ func (p *publication) disks(b *build) error {
 			continue
 		}
 		add := newDisk
-		if platform == kubevirt {
+		if platform == kubevirtPlatform {
 			add = newContainerDisk
 		}
 		it, err := add(b, platform)

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/kubevirt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
@@ -21,9 +22,6 @@ import (
 // tarHeader is the offset of the file in the layer of a container: behind its header and
 // that of its folder.
 const tarHeader = 2 * 512
-
-// qemuUser is the user and group of virtual machines in KubeVirt.
-const qemuUser = 107
 
 // renderContainer returns a plain container of one layer with the file /disk/NAME.
 // KubeVirt reads disks from such containers, and every registry takes containers.
@@ -98,7 +96,7 @@ func tarHeaders(file registry.Blob, created time.Time) ([]byte, error) {
 		{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o555},
 		{Typeflag: tar.TypeReg, Name: "disk/" + file.Name, Mode: 0o444, Size: file.Size},
 	} {
-		h.Uid, h.Gid, h.ModTime = qemuUser, qemuUser, created
+		h.Uid, h.Gid, h.ModTime = kubevirt.User, kubevirt.User, created
 		if err := w.WriteHeader(&h); err != nil {
 			return nil, err
 		}

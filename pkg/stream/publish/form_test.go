@@ -17,8 +17,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
-// isArtifact reports whether a manifest or one of its entries uses what came
-// with OCI 1.1.
+// isArtifact reports whether a manifest uses fields of OCI 1.1.
 func isArtifact(m map[string]any) bool { return m["artifactType"] != nil || m["subject"] != nil }
 
 // hasOwnConfig reports whether the config of a manifest is no container's.
@@ -72,7 +71,7 @@ func TestForms(t *testing.T) {
 			checkForm(t, reg, got, disks)
 			checkReferrers(t, reg, got)
 
-			// The next run begins with what was found; a 500 may have been trouble.
+			// The next run begins with the proven form; a 500 proves nothing.
 			passing := strings.HasPrefix(tc.name, "500")
 			text, err := os.ReadFile(o.Memory)
 			if err != nil || strings.Contains(string(text), string(tc.want)) == passing {
@@ -86,7 +85,7 @@ func TestForms(t *testing.T) {
 			if n := reg.count("PUT /v2/os/manifests/") - puts; !passing && n > len(got.Entries)+1 {
 				t.Errorf("%d manifests were tried, what is refused is known", n)
 			}
-			// A registry that was mended is noticed when that is asked for.
+			// A repaired registry is noticed with --as artifact.
 			if !tc.want.isArtifact() {
 				reg.refuse, reg.noReferrers = nil, false
 				if !passing {
@@ -231,8 +230,8 @@ func TestSameIndex(t *testing.T) {
 	}
 }
 
-// TestMemory: what was not asked about is not remembered, and nothing fails for
-// want of a place to remember it.
+// TestMemory: a form that was not probed is not remembered, and a memory that cannot be
+// written is only a note.
 func TestMemory(t *testing.T) {
 	reg := newFake(t)
 	dir := t.TempDir()

@@ -60,9 +60,9 @@ func (p *Plan) releaseMeta(b *build) *stream.Meta {
 	m := *b.meta
 	m.Images = maps.Clone(m.Images)
 	maps.DeleteFunc(m.Images, func(platform string, _ stream.Artifact) bool {
-		return platform == kubevirt || slices.Contains(notDisks, platform)
+		return platform == kubevirtPlatform || slices.Contains(notDisks, platform)
 	})
-	if e := p.find(b, kubevirt); e != nil {
+	if e := p.find(b, kubevirtPlatform); e != nil {
 		m.KubeVirt = &stream.Container{Image: p.pub.repository(), Digest: e.Descriptor.Digest.String(), Tags: []string{p.pub.tag() + "-" + containerDisk}}
 	}
 	if m.Container != nil && b.repository != "" && b.repository != m.Container.Image {

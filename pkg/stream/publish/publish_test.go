@@ -92,7 +92,7 @@ func write(t testing.TB, name string, b []byte) {
 	}
 }
 
-// container is what builds of a test are made of, if it is in a registry.
+// container is the container of a test's builds in a registry.
 func container(host string) *stream.Container {
 	return &stream.Container{Image: host + "/os", Digest: digest.FromBytes(system).String()}
 }
@@ -256,7 +256,7 @@ func TestElsewhere(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	// What another repository has is not sent, from where it is named.
+	// Blobs of the repository in MountFrom are mounted, not sent.
 	o := options(t)
 	o.MountFrom = reg.host + "/disks"
 	posts := reg.count("PATCH ")
@@ -270,7 +270,7 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// TestChanged has files that are not what meta.json says.
+// TestChanged has files that do not match meta.json.
 func TestChanged(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
 		"bit":       func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
@@ -414,14 +414,14 @@ func TestLost(t *testing.T) {
 	makeBuild(t, filepath.Join(all, "x86_64"), "x86_64", images("x86_64", 5000)[:2], nil)
 	makeBuild(t, filepath.Join(all, "aarch64"), "aarch64", images("aarch64", 5000)[:2], nil)
 	publish(t, all, reg.host+"/ma:1", o)
-	// Fewer platforms are lost as well, unless that is what is wanted.
+	// A missing platform is an error as well, unless Replace is set.
 	makeBuild(t, all+"/x86_64", "x86_64", images("x86_64", 5000)[:1], nil)
 	if _, err := Publish(t.Context(), all, reg.host+"/ma:1", o); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "qemu/amd64 of") {
 		t.Error(err)
 	}
 	o.Replace = true
 	publish(t, all, reg.host+"/ma:1", o)
-	// Another version replaces what there is.
+	// Another version replaces the images.
 	o.Replace = false
 	text, err := os.ReadFile(filepath.Join(arm, folder.MetaFile))
 	if err != nil {

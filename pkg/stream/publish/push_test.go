@@ -90,7 +90,7 @@ func TestKilled(t *testing.T) {
 		if _, err := Publish(ctx, dir, reg.host+"/os:1", o); err == nil && seen.Load() > at+1<<20 {
 			t.Error("it was not killed")
 		}
-		reg.mu.Lock() // what was cut off may still be at work in there
+		reg.mu.Lock() // the interrupted request may still be in progress
 		if len(reg.tags) > 0 && ctx.Err() != nil && len(reg.manifests) < len(disks) {
 			t.Error("there is a tag of what is not whole")
 		}

@@ -23,21 +23,20 @@ import (
 
 const (
 	maxDepth     = 8  // of indexes in an index
-	maxReferrers = 16 // manifests that are read of those that refer to one
+	maxReferrers = 16 // indexes and documents that are read of those that refer to a manifest
 	maxListed    = 40 // entries in an error
 )
 
-// An entry is an image that a repository offers. What is not known of it is
-// empty.
+// An entry is an image in a repository. Unknown fields are empty.
 type entry struct {
 	platform, arch string
 	variant        string // of the architecture
 	format         string // with its compression: raw.gzip
 	digest         digest.Digest
-	size           int64 // of the manifest; 0 is not known
+	size           int64 // of the manifest; 0 is unknown
 	annotations    map[string]string
-	alone          bool // it is what the reference names
-	first          bool // the image is the first layer, if there are several
+	alone          bool // the reference names the image itself
+	first          bool // the image is the first one of several layers
 }
 
 func (e entry) String() string {
@@ -48,8 +47,8 @@ func (e entry) String() string {
 	return cmp.Or(e.platform, "?") + "/" + arch + "/" + cmp.Or(e.format, "?")
 }
 
-// rank orders entries of one architecture by how well their variant fits. None is
-// refused for it: the image is not run here.
+// rank orders the entries of an architecture by the distance of their variants. No variant
+// is rejected, because the image does not run here.
 func (e entry) rank(arch string) int {
 	if e.arch == "" {
 		return 0
@@ -61,8 +60,8 @@ func (e entry) rank(arch string) int {
 	return rank
 }
 
-// matches reports whether an entry may be what is wanted, by either of its names.
-// The format shows later where the entry does not say it.
+// matches reports whether an entry matches the options by one of its names. An entry
+// without a format matches; the manifest contains the format.
 func (e entry) matches(o Options) bool {
 	arch, _, _ := strings.Cut(o.Arch, "/")
 	arch = rootfs.GoArch(arch)
@@ -77,7 +76,7 @@ func (e entry) matches(o Options) bool {
 	return false
 }
 
-// list shows what there is.
+// list returns entries for people.
 func list(entries []entry) string {
 	var all []string
 	for _, e := range entries {
@@ -91,7 +90,7 @@ func list(entries []entry) string {
 	return cmp.Or(strings.Join(all, ", "), "none")
 }
 
-// entries lists the images that are in what a reference names, or belong to it.
+// entries lists the images of a document and those that refer to it.
 func (r *repo) entries(ctx context.Context, doc *registry.Document, arch string) ([]entry, error) {
 	for range maxDepth {
 		if doc.Manifests == nil {
@@ -106,7 +105,7 @@ func (r *repo) entries(ctx context.Context, doc *registry.Document, arch string)
 		}
 		next := container(doc.Manifests, arch)
 		if next == "" {
-			return nil, fmt.Errorf("an index without disk images, nor a container for %s that could have some", arch)
+			return nil, fmt.Errorf("an index without disk images and without a container for %s", arch)
 		}
 		if doc, err = r.Manifest(ctx, next.String()); err != nil {
 			return nil, err
@@ -115,8 +114,8 @@ func (r *repo) entries(ctx context.Context, doc *registry.Document, arch string)
 	return nil, fmt.Errorf("indexes in an index, more than %d deep", maxDepth)
 }
 
-// container returns the best entry of an index for an architecture, or "". A
-// variant above the architecture is acceptable, because it is not run here.
+// container returns the best entry of an index for an architecture, or "". A higher variant
+// is acceptable, because the container does not run here.
 func container(entries []imgspec.Descriptor, arch string) (found digest.Digest) {
 	best := math.MaxInt
 	name, _, _ := strings.Cut(arch, "/")
@@ -146,7 +145,7 @@ func ofIndex(doc *registry.Document) (disks []entry, err error) {
 	return disks, nil
 }
 
-// entryOf reads a descriptor as each of the producers writes it.
+// entryOf reads a descriptor in the styles of all producers.
 func entryOf(d imgspec.Descriptor) entry {
 	e := entry{digest: d.Digest, size: d.Size, annotations: d.Annotations, format: formatOfType(cmp.Or(d.ArtifactType, d.Annotations[stream.AnnotationFileType]))}
 	e.platform = cmp.Or(d.Annotations[stream.AnnotationPlatform], d.Annotations[stream.AnnotationDiskType])
@@ -162,7 +161,7 @@ func entryOf(d imgspec.Descriptor) entry {
 	return e
 }
 
-// ofManifest lists what a manifest of one thing is, or has belonging to it.
+// ofManifest lists the image of a manifest, or those that refer to it.
 func (r *repo) ofManifest(ctx context.Context, doc *registry.Document) ([]entry, error) {
 	if typeOf(doc) == stream.StreamType {
 		return r.ofStream(ctx, doc)
@@ -174,7 +173,7 @@ func (r *repo) ofManifest(ctx context.Context, doc *registry.Document) ([]entry,
 		return []entry{e}, nil
 	}
 	if !isContainer(doc) {
-		return nil, fmt.Errorf("manifest %s: type %q is none of a disk image", doc.Digest, typeOf(doc))
+		return nil, fmt.Errorf("manifest %s: type %q is not that of a disk image", doc.Digest, typeOf(doc))
 	}
 	all, err := r.ofReferrers(ctx, doc)
 	if err != nil || len(all) > 0 {
@@ -186,8 +185,8 @@ func (r *repo) ofManifest(ctx context.Context, doc *registry.Document) ([]entry,
 	return []entry{e}, nil
 }
 
-// ofReferrers lists the images that refer to a manifest: on their own, in an
-// index, or in stream metadata.
+// ofReferrers lists the images that refer to a manifest: directly, in an index, or in stream
+// metadata.
 func (r *repo) ofReferrers(ctx context.Context, doc *registry.Document) (all []entry, err error) {
 	refs, err := r.referrers(ctx, doc)
 	if err != nil {
@@ -196,9 +195,9 @@ func (r *repo) ofReferrers(ctx context.Context, doc *registry.Document) (all []e
 	read := 0
 	for _, d := range refs {
 		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, filetype.MediaTypePrefix))
-		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list types of configs
+		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list the types of configs
 		if !index && d.ArtifactType != stream.StreamType && !disk {
-			continue // a signature, or the like
+			continue // a signature or another artifact
 		}
 		if err := registry.CheckDigest(d.Digest); err != nil {
 			return nil, fmt.Errorf("referrers of %s: %w", doc.Digest, err)
@@ -228,8 +227,8 @@ func (r *repo) ofReferrers(ctx context.Context, doc *registry.Document) (all []e
 	return all, nil
 }
 
-// ofStream lists what stream metadata names by digest. It is looked for in the
-// repository where the metadata is: a mirror has both.
+// ofStream lists the images in stream metadata that have a digest. They are expected in the
+// repository of the metadata: a mirror has both.
 func (r *repo) ofStream(ctx context.Context, doc *registry.Document) (all []entry, err error) {
 	m, err := r.imageOf(ctx, doc, entry{digest: doc.Digest}, Options{})
 	if err != nil {
@@ -265,12 +264,12 @@ func (r *repo) ofStream(ctx context.Context, doc *registry.Document) (all []entr
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("stream metadata: names no image by digest")
+		return nil, errors.New("stream metadata: contains no image with a digest")
 	}
 	return all, nil
 }
 
-// pinned returns the digest of a reference, if it has one.
+// pinned returns the digest of a reference, or "".
 func pinned(ref string) digest.Digest {
 	_, at, _ := strings.Cut(ref, "@")
 	if registry.CheckDigest(digest.Digest(at)) != nil {
@@ -279,12 +278,12 @@ func pinned(ref string) digest.Digest {
 	return digest.Digest(at)
 }
 
-// liveParts are what a machine boots from a network or from a disc. They, and
-// disks with large sectors, are files of metal in streams; file names have a
-// platform for each.
+// liveParts are the files that a machine boots from a network or an optical disc. In
+// streams, these and the disks with large sectors are files of metal; in file names each
+// has its own platform.
 var liveParts = []string{"kernel", "initramfs", "rootfs", "iso"}
 
-// asFile gives an entry of a stream the platform that its file has.
+// asFile returns an entry of a stream with the platform of its file name.
 func (e entry) asFile() entry {
 	if e.platform == "metal" && slices.Contains(liveParts, e.format) {
 		e.platform = "live-" + e.format
@@ -295,40 +294,10 @@ func (e entry) asFile() entry {
 	return e
 }
 
-// asStream is the reverse.
+// asStream is the inverse of asFile.
 func (e entry) asStream() entry {
 	if part, ok := strings.CutPrefix(e.platform, "live-"); ok && slices.Contains(liveParts, part) {
 		e.platform, e.format = "metal", cmp.Or(e.format, part)
 	}
 	return e
 }
-
-// formatOfType returns the format that a media type names, or "".
-func formatOfType(mediaType string) string {
-	t, _ := filetype.ParseMediaType(mediaType)
-	return t.String()
-}
-
-// formatOfName returns the format that the name of a file tells, or "".
-func formatOfName(name string) string {
-	t := filetype.ParseName(name)
-	if t.Format == "" {
-		return ""
-	}
-	return t.String()
-}
-
-// normal returns the only name of a format that has several.
-func normal(format string) string { return filetype.Parse(format).String() }
-
-// sameFormat reports whether an image is of a format: a raw.gzip is a raw.
-func sameFormat(have, want string) bool { return filetype.Parse(have).Is(filetype.Parse(want)) }
-
-// plainName returns the name of a file when it is decompressed.
-func plainName(name string) string {
-	plain, _ := filetype.CutCompression(name)
-	return plain
-}
-
-// isPacked reports whether the name of a file has the suffix of a compression.
-func isPacked(name string) bool { return plainName(name) != name }

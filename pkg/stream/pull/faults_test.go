@@ -29,8 +29,8 @@ import (
 // isBlob reports whether a request is one for content.
 func isBlob(req *http.Request) bool { return strings.Contains(req.URL.Path, "/blobs/sha256:") }
 
-// TestCut cuts a download at twenty points: the connection, which the same run
-// mends, and the run, which the next one goes on from.
+// TestCut interrupts a download at twenty points: the connection, after which the same run
+// resumes, and the run, after which the next one resumes.
 func TestCut(t *testing.T) {
 	r := serve(t)
 	content := diskOf(3, 3<<20)
@@ -98,7 +98,7 @@ func TestCut(t *testing.T) {
 			}
 			from := 0
 			fmt.Sscanf(ranges[len(ranges)-1], "bytes=%d-", &from)
-			// Only a hole at the end of what was kept, and what was in a buffer, is fetched again.
+			// Only a hole at the end of the partial file, and one buffer, are fetched again.
 			if !whole && from != at || len(ranges) != 2 || from > at {
 				t.Errorf("cut at %d, whole run %v: went on with %q", at, whole, ranges)
 			}
@@ -106,8 +106,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestNeverWhole has a registry that cuts every connection after some bytes:
-// what gets on gets there, what does not ends.
+// TestNeverWhole has a registry that cuts every connection after some bytes. A download that
+// makes progress completes; one without progress fails.
 func TestNeverWhole(t *testing.T) {
 	r := serve(t)
 	content := noise(4, 5<<20)
@@ -538,7 +538,7 @@ func TestDecompress(t *testing.T) {
 			t.Errorf("%s: useless bytes are kept", name)
 		}
 	}
-	// What is published as it is stays as it is, however it begins.
+	// A file that was published uncompressed stays unchanged, even if it begins like gzip.
 	tgz := gzipped(rawContent)
 	r.artifactOf(func(m *imgspec.Manifest) {
 		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(tgz)}
@@ -548,7 +548,7 @@ func TestDecompress(t *testing.T) {
 	if got, err := get(t, temp(t), r.name+":one", o); err != nil || got.Name != "d.tar.gz" || !bytes.Equal(got.content, tgz) {
 		t.Errorf("%s, %v", got.Name, err)
 	}
-	// What is not compressed has the digest too, whether or not that is asked for.
+	// An uncompressed file has the digest too, with and without Decompress.
 	r.artifactOf(func(m *imgspec.Manifest) {
 		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(nil)}
 	}, "d.raw", rawContent, "one")
@@ -570,7 +570,7 @@ func TestUntar(t *testing.T) {
 		"absolute":   {tarball(file{"/disk/a.qcow2", qcow2Content}), ""},
 		"two":        {tarball(disk, file{"disk/b", nil}), `has "a.qcow2" and "b" in the folder disk`},
 		"none":       {tarball(file{"a.qcow2", qcow2Content}), "has no file in the folder disk"},
-		"nested":     {tarball(file{"disk/x/a.qcow2", qcow2Content}), `file name "x/a.qcow2" is refused`},
+		"nested":     {tarball(file{"disk/x/a.qcow2", qcow2Content}), `file name "x/a.qcow2" is rejected`},
 		"dotdot":     {tarball(file{"disk/../../a.qcow2", qcow2Content}), "has no file in the folder disk"},
 		"truncated":  {tarball(disk)[:20_000], "unexpected EOF"},
 		"no tarball": {qcow2Content, "layer: "},
@@ -635,7 +635,7 @@ func TestSparse(t *testing.T) {
 func zipped(t testing.TB, b []byte) []byte {
 	t.Helper()
 	var packed bytes.Buffer
-	z, err := compress.NewWriter(&packed, compress.Zip, compress.Options{Name: "d.raw"})
+	z, err := compress.NewWriter(&packed, filetype.Zip, compress.Options{Name: "d.raw"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,24 +20,22 @@ const (
 	maxImage = 16 << 40  // bytes of a decompressed image, the largest file of most file systems
 )
 
-// A File is what [Image.Fetch] has made.
+// A File is the result of [Image.Fetch].
 type File struct {
-	Name         string // as the registry names it, without the suffix of a compression that is gone
-	Unpacked     bool   // it is in the second file, not in the first
+	Name         string // by the registry; without the suffix of the compression if the file was decompressed
+	Unpacked     bool   // the result is in the second file of Fetch
 	Size         int64
 	SHA256       string
-	Format       string // as far as it is known
-	Uncompressed string // SHA-256 of what it is when it is decompressed; empty if that is not known
+	Format       string // empty if unknown
+	Uncompressed string // SHA-256 of the decompressed file; empty if unknown
 }
 
-// errDamaged says that what an earlier run has left was not what it should be.
+// errDamaged is the error of a partial download whose content was wrong.
 var errDamaged = errors.New("the partial download was damaged")
 
-// Fetch downloads the blob of an image into part, and goes on where part ends.
-// What comes out of it, if it is decompressed or is in a tar, goes to out while
-// the blob is still on its way.
-//
-// After an error part holds what can be gone on with, or nothing.
+// Fetch downloads the blob of an image to part, behind the bytes that are there. If the image
+// is to be decompressed or is in a tar archive, Fetch unpacks it to out during the download.
+// After an error, part contains the beginning of the blob, or nothing.
 func (m *Image) Fetch(ctx context.Context, part, out *os.File) (File, error) {
 	f, err := m.fetch(ctx, part, out)
 	if errors.Is(err, errDamaged) {
@@ -64,15 +62,15 @@ func (m *Image) fetch(ctx context.Context, part, out *os.File) (File, error) {
 		wait.Go(func() {
 			unpackErr = unpacked.run(ctx, &follower{d: d})
 			if errors.As(unpackErr, new(*fs.PathError)) {
-				cancel(unpackErr) // there is no place for more of it
+				cancel(unpackErr) // the disk is full
 			}
 		})
 	}
 	err := d.run(ctx)
 	wait.Wait()
 
-	// What is wrong first is wrong with the blob: if it is not the one that was
-	// asked for, it does not matter where the decompressor stumbled over it.
+	// An error of the blob comes first: a wrong blob is the cause of any error of the
+	// decompressor.
 	if cause := context.Cause(ctx); cause != nil && cause == unpackErr {
 		return File{}, cause
 	}
@@ -84,23 +82,23 @@ func (m *Image) fetch(ctx context.Context, part, out *os.File) (File, error) {
 	case unpackErr != nil:
 	case unpacked != nil && unpacked.name != "":
 		f, unpackErr = unpacked.file()
-	case unpacked != nil || !m.packed(): // it is not compressed, whatever it is called
+	case unpacked != nil || !m.packed(): // not compressed, in spite of its name
 		f.Name = plainName(m.Title)
 		f.Format, _, _ = strings.Cut(m.Format, ".")
 		f.Uncompressed, unpackErr = f.SHA256, m.checkUncompressed(f.SHA256)
 	}
 	if unpackErr != nil && ctx.Err() == nil {
-		_ = part.Truncate(0) // it is of no use to anybody
+		_ = part.Truncate(0) // useless
 	}
 	return f, unpackErr
 }
 
-// packedFile is the blob as it is.
+// packedFile describes the unchanged blob.
 func (m *Image) packedFile() File {
 	return File{Name: m.Title, Size: m.Size, SHA256: m.blob.Digest.Encoded(), Format: m.Format, Uncompressed: m.uncompressed}
 }
 
-// unpackedFile is what is known of the image before it is taken out of its blob.
+// unpackedFile describes the unpacked image as far as the manifest does.
 func (m *Image) unpackedFile(name string) File {
 	format, _, _ := strings.Cut(m.Format, ".")
 	if m.inTar {

@@ -15,8 +15,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
-// TestPublished pulls what publish has published, in every form and view, from
-// the tag and from the operating system: bit for bit what it was.
+// TestPublished pulls published images in every form and view, by the tag and by the
+// operating system's container: every file is unchanged.
 func TestPublished(t *testing.T) {
 	for _, form := range []publish.Form{publish.ArtifactTag, publish.ConfigType, publish.Container} {
 		t.Run(string(form), func(t *testing.T) {

@@ -83,7 +83,7 @@ func TestProducers(t *testing.T) {
 		on(s.qcow2, "linux", "amd64", stream.AnnotationPlatform, "openstack"),
 		on(s.raw, "linux", "amd64", stream.AnnotationPlatform, "openstack"))
 
-	// What registries that know no artifacts are given.
+	// The forms for registries without artifacts.
 	rung3 := r.artifactOf(func(m *imgspec.Manifest) {
 		m.Config = r.push(qcow2Type, []byte("{}"))
 	}, "os-1-qemu.x86_64.qcow2", qcow2Content, "custom-config")
@@ -108,7 +108,7 @@ func TestProducers(t *testing.T) {
 			"metal":{"release":"1","formats":{"iso":{"disk":{"location":"https://example.com/a.iso"}},"raw.gz":{"disk":{`+location(s.raw)+`}}}},
 			"qemu":{"release":"1","formats":{"qcow2":{"disk":{`+location(s.qcow2)+`,"sha256":"0"}}}}}}}}`), "stream")
 
-	// What refers to an operating system: an index, and a disk on its own.
+	// Referrers of an operating system: an index, and a single disk.
 	subject := r.artifactOf(func(m *imgspec.Manifest) { *m = manifestOf(t, r, s.os) }, "", nil)
 	refer := func(d imgspec.Descriptor) imgspec.Descriptor {
 		d.Platform = nil
@@ -238,7 +238,7 @@ func TestChoice(t *testing.T) {
 		{":both", "", "amd64", "images for several platforms, name one: qemu/amd64/qcow2, metal/amd64/raw.gzip"},
 		{":both", "qemu", "s390x", "no image for qemu/s390x/?; there is qemu/amd64/qcow2, metal/amd64/raw.gzip"},
 		{":os", "qemu", "amd64", "a container image of 2 layers, and no disk image refers to it"},
-		{":containers", "qemu", "riscv64", "nor a container for riscv64"},
+		{":containers", "qemu", "riscv64", "without a container for riscv64"},
 		{":none", "qemu", "amd64", "the registry answers 404 manifest unknown"},
 		{"@sha256:" + strings.Repeat("0", 64), "qemu", "amd64", "404"},
 		{":both@sha256:00", "qemu", "amd64", "invalid"},
@@ -251,7 +251,7 @@ func TestChoice(t *testing.T) {
 		}
 	}
 	o := options(t)
-	if _, err := Find(t.Context(), "oci:dir", o); err == nil || !strings.Contains(err.Error(), "is not in a registry") {
+	if _, err := Find(t.Context(), "oci:dir", o); err == nil || !strings.Contains(err.Error(), "not in a registry") {
 		t.Error(err)
 	}
 	// The first that matches is it.
@@ -335,16 +335,16 @@ func TestMalformed(t *testing.T) {
 	good := mustJSON(s.qcow2)
 	for name, tc := range map[string]struct{ body, want string }{
 		"no JSON":      {"<html>", "invalid character"},
-		"nothing":      {"{}", "is not an index, nor a manifest with layers"},
-		"both":         {`{"layers":[` + string(good) + `],"manifests":[` + string(good) + `]}`, "is not an index, nor"},
+		"nothing":      {"{}", "must be either an index or a manifest with layers"},
+		"both":         {`{"layers":[` + string(good) + `],"manifests":[` + string(good) + `]}`, "must be either an index or"},
 		"no layer":     {`{"artifactType":"` + qcow2Type + `","layers":[]}`, "no layer"},
 		"bad digest":   {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"sha256:../../x","size":1}]}`, "is not a digest"},
 		"sha512":       {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"sha512:` + strings.Repeat("0", 128) + `","size":1}]}`, "is not a digest"},
 		"negative":     {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"` + s.raw.Digest.String() + `","size":-1}]}`, "layer of -1 bytes"},
 		"endless":      {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"` + s.raw.Digest.String() + `","size":9223372036854775807}]}`, "layer of 9223372036854775807 bytes"},
-		"other type":   {`{"artifactType":"text/plain","layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, `type "text/plain" is none`},
+		"other type":   {`{"artifactType":"text/plain","layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, `type "text/plain" is not that of a disk`},
 		"huge":         {strings.Repeat(" ", registry.MaxManifest+1), "has more than 4194304 bytes"},
-		"uncompressed": {`{"artifactType":"` + qcow2Type + `","annotations":{"dev.ohp.uncompressed-sha256":"xyz"},"layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, "is no SHA-256"},
+		"uncompressed": {`{"artifactType":"` + qcow2Type + `","annotations":{"dev.ohp.uncompressed-sha256":"xyz"},"layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, "is not a SHA-256"},
 		"index digest": {`{"manifests":[{"digest":"x","artifactType":"` + qcow2Type + `"}]}`, "is not a digest"},
 		"bad stream":   {`{"artifactType":"` + stream.StreamType + `","layers":[]}`, "has no layer"},
 	} {
@@ -399,7 +399,7 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestTLS wants certificates that are known, unless it is told not to.
+// TestTLS: unknown certificates are rejected by default.
 func TestTLS(t *testing.T) {
 	r := serveAs(t, nil, true)
 	r.artifact(qcow2Type, "disk.qcow2", qcow2Content, "one")

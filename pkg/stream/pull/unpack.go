@@ -18,16 +18,16 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// An unpacker takes the image out of what it is packed in.
+// An unpacker decompresses an image, or extracts it from a tar archive.
 type unpacker struct {
 	*Image
-	name string // empty as long as nothing was unpacked
+	name string // empty until the image is found
 	dir  string // for temporary files
 	out  sink
 	sum  hash.Hash
 }
 
-// A sink is where an image is unpacked to.
+// A sink receives an unpacked image.
 type sink interface {
 	io.WriteCloser
 	Size() int64
@@ -40,8 +40,8 @@ func (u *unpacker) run(ctx context.Context, r io.Reader) error {
 	return u.decompress(ctx, r, u.Title, false)
 }
 
-// decompress writes what r is when it is decompressed. What is not compressed
-// is written only if it must be.
+// decompress writes the decompressed content of r. It writes content that is not compressed
+// only if always is set.
 func (u *unpacker) decompress(ctx context.Context, r io.Reader, name string, always bool) error {
 	z, kind, err := compress.NewReader(r)
 	if err != nil {
@@ -78,7 +78,7 @@ func (u *unpacker) copy(ctx context.Context, r io.Reader) error {
 	}
 }
 
-// untar takes out the one file in the folder disk of a layer.
+// untar extracts the only file in the folder disk of a layer.
 func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 	z, _, err := compress.NewReader(r)
 	if err != nil {
@@ -99,7 +99,7 @@ func (u *unpacker) untar(ctx context.Context, r io.Reader) error {
 			continue
 		}
 		if u.name != "" {
-			return fmt.Errorf("layer: has %q and %q in the folder disk: which one is the image?", u.name, name)
+			return fmt.Errorf("layer: has %q and %q in the folder disk, want one file", u.name, name)
 		}
 		if err := checkTitle(name); err != nil {
 			return fmt.Errorf("layer: %w", err)
@@ -148,7 +148,7 @@ func (u *unpacker) decompressMember(ctx context.Context, r io.Reader, name strin
 	return u.decompress(ctx, f, name, true)
 }
 
-// file returns what was unpacked, once it is whole.
+// file returns the unpacked image.
 func (u *unpacker) file() (File, error) {
 	f := u.unpackedFile(u.name)
 	f.Size, f.SHA256 = u.out.Size(), hex.EncodeToString(u.sum.Sum(nil))
