@@ -39,7 +39,7 @@ func TestDerived(t *testing.T) {
 		if all[name] != "no object" || all["usr/a"] != "a" {
 			t.Errorf("final layer %s: %q", final, all)
 		}
-		if objects := len(img.Layers[0].Index.Objects); objects != 1 && final != "" || objects > 0 && final == "" {
+		if objects := len(indexOf(t, img.Layers[0]).Objects); objects != 1 && final != "" || objects > 0 && final == "" {
 			t.Errorf("final layer %s: %d objects", final, objects)
 		}
 	}

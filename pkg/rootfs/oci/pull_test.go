@@ -475,7 +475,7 @@ func TestBlob(t *testing.T) {
 	}
 	defer img.Close()
 	l := img.Layers[0]
-	for _, e := range l.Index.Entries {
+	for _, e := range indexOf(t, l).Entries {
 		b := l.Blob(e.Off, e.Size)
 		if b != l.Blob(e.Off, e.Size) {
 			t.Errorf("%s: two blobs of the same content differ", e.Name)
