@@ -333,7 +333,7 @@ func TestDocuments(t *testing.T) {
 		}
 	}
 	p := program(t, nil, "build", fixture(t, "tiny-base"), "--platform", "digitalocean", "--size", "200GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
-	if _, err := os.Stat(names[1]); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(p.stderr, "must be of at most 100 GiB") {
+	if _, err := os.Stat(names[1]); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(p.stderr, "must be at most 100 GiB") {
 		t.Errorf("%s of a disk that is too large: %v: %s", names[1], err, p.stderr)
 	}
 }
