@@ -72,7 +72,7 @@ type process struct {
 	rss            int64 // peak resident set in bytes, if program ran it
 }
 
-// start prepares a run; the environment holds nothing but HOME and the variables of the
+// start prepares a run; the environment holds nothing but HOME and the variables that the
 // caller adds.
 func start(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
