@@ -7,9 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
@@ -47,24 +45,12 @@ can be repeated.`,
 			if err := assemble.CheckLevel(o.request.Compression, o.request.Level); err != nil {
 				return cli.Usage(err)
 			}
-			return o.recompress(cmd, args[0], o.wanted)
+			return o.recompress(cmd, args[0], build.Compressed(o.request))
 		},
 	}
 	o.flags(cmd)
 	compressFlags(cmd, &o.compression, &o.request.Level)
 	return cmd
-}
-
-// wanted returns the compression that compress gives to a file.
-func (o *compressOptions) wanted(f cloud.File) filetype.Compression {
-	if f.Type.Compression != filetype.None || f.SkipCompression {
-		return f.Type.Compression
-	}
-	platforms, err := cloud.Lookup("", f.Platform)
-	if err != nil { // a platform of another program, or of a later version
-		return filetype.None
-	}
-	return platforms[0].FileCompression(o.request.Compression, o.request.AsPublished)
 }
 
 func decompressCommand() *cobra.Command {
@@ -74,7 +60,7 @@ func decompressCommand() *cobra.Command {
 		Short: "Decompress the images of a build",
 		Args:  cli.ExactArgs(1, "the folder of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.recompress(cmd, args[0], func(cloud.File) filetype.Compression { return filetype.None })
+			return o.recompress(cmd, args[0], build.Uncompressed)
 		},
 	}
 	o.flags(cmd)

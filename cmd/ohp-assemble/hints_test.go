@@ -21,7 +21,7 @@ func try(args ...string) (string, error) {
 	if err == nil {
 		return "", nil
 	}
-	return hint(err, ran), err
+	return errorHint(err, ran), err
 }
 
 // TestHints has the words of other tools, and typing errors: each is an error

@@ -16,12 +16,10 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
 // Exit codes, part of the interface.
@@ -73,7 +71,7 @@ func run() int {
 	if ctx.Err() != nil {
 		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
 	} else {
-		h = cmp.Or(cli.FlagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
+		h = cmp.Or(cli.FlagHint(end.ran, os.Args[1:], err), errorHint(err, end.ran))
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h != "" {
@@ -114,6 +112,17 @@ var errProblems = errors.New("there are problems")
 // errDiffer is the answer to diff --exit-code.
 var errDiffer = errors.New("not equal")
 
+// errorHint returns the hint of an error of a command, or "".
+func errorHint(err error, ran *cobra.Command) string {
+	if h := cli.Hint(err); h != "" {
+		return h
+	}
+	if exitCode(err) == exitUsage {
+		return "see " + ran.CommandPath() + " --help"
+	}
+	return cli.ErrorHint(err, ran)
+}
+
 func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(cli.UsageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
@@ -124,36 +133,4 @@ func exitCode(err error) int {
 		return exitAccess
 	}
 	return exitFailed
-}
-
-// hint returns advice about an error of a command, or "".
-func hint(err error, ran *cobra.Command) string {
-	var image *inspect.OpenError
-	switch {
-	case cli.Hint(err) != "":
-		return cli.Hint(err)
-	case errors.As(err, &image) && image.Advice() != "":
-		return image.Advice()
-	case exitCode(err) == exitUsage:
-		return "see " + ran.CommandPath() + " --help"
-	case errors.Is(err, publish.ErrSecret):
-		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
-	case errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
-		return "the file has changed since it was built, or is damaged: build it again"
-	case errors.Is(err, layer.ErrHoles):
-		return "--size with a larger disk raises the limit"
-	case errors.Is(err, registry.ErrDamaged):
-		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
-	case errors.Is(err, registry.ErrVerify):
-		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
-	case errors.Is(err, registry.ErrForbidden):
-		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
-	case errors.Is(err, source.ErrWebAccess):
-		return "fetch it with another program, and name the file, or - for the standard input"
-	case errors.Is(err, registry.ErrAccess):
-		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + cli.MissingAuthFile(ran)
-	case errors.Is(err, syscall.ENOSPC):
-		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"
-	}
-	return ""
 }

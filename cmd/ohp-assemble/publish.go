@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +15,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
-// publishFlags are the options of publish that are not for package publish.
+// publishFlags are the options of publish, except for those of [publish.Options].
 type publishFlags struct {
 	definition string
 	cache      string
@@ -31,24 +30,24 @@ func publishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish FOLDER REPOSITORY[:TAG] | publish FOLDER -m DEFINITION",
 		Short: "Put the images of a build into a container registry",
-		Long: `Publish puts what build made into a container registry: an artifact for each
-image, an index that lists them under the tag (VERSION-images if none is given),
-and what else is in the folder to tell about them. Beside the operating system's
-own container, in its repository, images are found as its referrers.
+		Long: `Publish the images of a build in a container registry: an artifact for each
+image, an index of the images under the tag (by default VERSION-images), and the
+documents in the folder. In the repository of the operating system's container,
+clients also find the images as its referrers.
 
-The digest of each image's own manifest is recorded in images.json and in the
-image's .upload.json. Tools that cannot read an index need that digest; for Ironic
-and Metal3 it is printed as oci://REPOSITORY@sha256:...
+The digest of each image's manifest is recorded in images.json and in the image's
+.upload.json, for tools that cannot read an index. For Ironic and Metal3 the
+output has it as oci://REPOSITORY@sha256:...
 
-A registry that does not take artifacts gets containers with the images in them.
-Which form it took is remembered in the cache; --as artifact tries again.
+A registry that rejects artifacts gets containers with the images in them. The
+cache remembers the form that a registry accepts; --as artifact tries again.
 
-Images of one version belong together under a tag: if it has some that the folder
-has not, such as those of another architecture, they are lost only with --replace.
-Publish a folder with the folders of all architectures instead.
+A tag has all images of one version. If it has images that the folder lacks, such
+as those of another architecture, publishing fails unless --replace drops them.
+To keep them, publish a folder with the folders of all architectures.
 
-Views are the same images once more, for tools that look for them in their own
-way; each has tags of its own:
+Views are the same images in the forms that other tools expect, under tags of
+their own:
 ` + viewHelp(),
 		Example: `  ohp-assemble publish images registry.example/os:43-images
   ohp-assemble publish images registry.example/os:43-images --stream stable --view all --format json`,
@@ -71,22 +70,22 @@ way; each has tags of its own:
 	f := cmd.Flags()
 	definitionFlag(cmd, &o.definition, "image definition, a YAML `file` with the repository of its images")
 	f.Var(&usage.Words{List: &p.Views}, "view", "`views` to publish as well, or all that apply")
-	f.StringVar(&p.Stream, "stream", "", "`name` of the stream: its metadata, in which this is the current release, is published with the images")
-	f.BoolVar(&p.Secrets, "allow-secret", false, "publish images that have an Ignition config in them")
-	f.BoolVar(&p.Replace, "replace", false, "drop images of the same version from the tag that the folder has not")
-	f.StringVar(&p.As, "as", "auto", "`form`: artifact, container, or auto for what the registry takes")
+	f.StringVar(&p.Stream, "stream", "", "`name` of the stream: its metadata, with this build as the current release, is published with the images")
+	f.BoolVar(&p.Secrets, "allow-secret", false, "publish images that contain an Ignition config")
+	f.BoolVar(&p.Replace, "replace", false, "drop images of the same version that the folder lacks from the tag")
+	f.StringVar(&p.As, "as", "auto", "`form`: artifact, container, or auto for the one that the registry accepts")
 	f.StringVar(&p.MountFrom, "mount-from", "", "`repository` in the same registry that may have the images already")
 	cacheFlag(cmd, &o.cache)
 	o.registry.flags(cmd)
 	quietFlag(cmd, &quiet)
 	o.format.flag(cmd)
 	complete(cmd, "as", "auto", "artifact", "container")
-	complete(cmd, "view", viewNames()...)
+	complete(cmd, "view", publish.ViewNames()...)
 	return cmd
 }
 
-// destination returns the folder and the repository, of which the definition
-// says what the arguments do not.
+// destination returns the folder and the repository. A definition has defaults for
+// the repository and the stream.
 func (o *publishFlags) destination(args []string, p *publish.Options) ([]string, error) {
 	if o.definition != "" {
 		m, err := manifests.Load(o.definition)
@@ -99,28 +98,20 @@ func (o *publishFlags) destination(args []string, p *publish.Options) ([]string,
 		p.Stream = cmp.Or(p.Stream, m.Spec.Publish.Stream)
 	}
 	if len(args) != 2 {
-		return nil, cli.Usage(errors.New("where to? name a repository, or a definition that does"))
+		return nil, cli.Usage(errors.New("missing repository, want FOLDER REPOSITORY, or a definition with a repository"))
 	}
 	return args, nil
 }
 
-func viewHelp() string {
-	var b strings.Builder
+// viewHelp lists the views, one a line.
+func viewHelp() (text string) {
 	for _, v := range publish.Views {
-		fmt.Fprintf(&b, "  %-16s %s\n", v.Name, v.For)
+		text += fmt.Sprintf("  %-16s %s\n", v.Name, v.For)
 	}
-	return b.String()
+	return text
 }
 
-func viewNames() []string {
-	names := []string{"all"}
-	for _, v := range publish.Views {
-		names = append(names, v.Name)
-	}
-	return names
-}
-
-// publish publishes what is in a folder.
+// publish publishes the builds in a folder.
 func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p publish.Options) (*publish.Result, error) {
 	var err error
 	if o.cache, err = cacheDir(o.cache); err != nil {
@@ -129,7 +120,7 @@ func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p pu
 	if p.Registry, err = o.registry.options(); err != nil {
 		return nil, err
 	}
-	if p.Stream == "" { // or it is made anew
+	if p.Stream == "" { // otherwise a new one is made
 		if p.Documents, err = publish.StreamDocument(dir); err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
@@ -28,6 +29,24 @@ type RecompressOptions struct {
 
 	Begin Begin // may be nil
 }
+
+// Compressed returns a function for [Recompress] that compresses files as a request for
+// them does. Compressed files, and those of unknown platforms, stay as they are.
+func Compressed(r assemble.Request) func(cloud.File) filetype.Compression {
+	return func(f cloud.File) filetype.Compression {
+		if f.Type.Compression != filetype.None || f.SkipCompression {
+			return f.Type.Compression
+		}
+		platforms, err := cloud.Lookup("", f.Platform)
+		if err != nil { // a platform of another program, or of a later version
+			return filetype.None
+		}
+		return platforms[0].FileCompression(r.Compression, r.AsPublished)
+	}
+}
+
+// Uncompressed is a function for [Recompress] that decompresses all files.
+func Uncompressed(cloud.File) filetype.Compression { return filetype.None }
 
 // Recompress changes the compression of the images in a folder: want returns
 // the compression that a file is to have. Each file is verified against meta.json

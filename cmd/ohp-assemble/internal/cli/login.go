@@ -15,9 +15,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 )
 
-// MissingAuthFile returns an addition to a hint if the environment names a missing file of
+// missingAuthFile returns an addition to a hint if the environment names a missing file of
 // credentials. As in skopeo, that is not an error: the first login creates the file.
-func MissingAuthFile(ran *cobra.Command) string {
+func missingAuthFile(ran *cobra.Command) string {
 	file := os.Getenv("REGISTRY_AUTH_FILE")
 	if _, err := os.Stat(file); file == "" || err == nil || ran.Flags().Changed("authfile") {
 		return ""

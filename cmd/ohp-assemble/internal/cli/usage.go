@@ -2,6 +2,7 @@
 // share:
 //
 //	usage.go  strict values and arguments; errors of usage, with exit code 2
+//	errors.go hints about errors of the library
 //	hints.go  suggestions for unknown commands, options and platforms
 //	words.go  words of other programs, with their meaning here
 //	login.go  hints and checks about registries, credentials and switches
