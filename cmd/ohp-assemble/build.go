@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
@@ -28,9 +29,9 @@ func buildCommand() *cobra.Command {
 				if len(requests) > 1 {
 					dir = filepath.Join(out, machine(r.arch))
 				}
-				ui := newUI(quiet)
+				ui := progress.New(quiet)
 				res, err := runBuild(cmd.Context(), ui, r, dir)
-				ui.wait()
+				ui.Wait()
 				if err != nil {
 					return err
 				}
@@ -48,7 +49,7 @@ func buildCommand() *cobra.Command {
 }
 
 // runBuild makes the images of a request in the folder out.
-func runBuild(ctx context.Context, ui *ui, r *request, out string) (*build.Report, error) {
+func runBuild(ctx context.Context, ui *progress.Display, r *request, out string) (*build.Report, error) {
 	if err := writable(out); err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func runBuild(ctx context.Context, ui *ui, r *request, out string) (*build.Repor
 	}
 	defer image.Close()
 	begin := func(w build.Work) build.Step {
-		return ui.begin("write "+w.Platform, "write "+filepath.Base(w.Path), w.Size)
+		return ui.Begin("write "+w.Platform, "write "+filepath.Base(w.Path), w.Size)
 	}
 	done, err := guarded(ctx, func() (*build.Result, error) {
 		return build.Write(ctx, out, plan, build.Options{Strict: r.strict, Begin: begin})
@@ -66,7 +67,7 @@ func runBuild(ctx context.Context, ui *ui, r *request, out string) (*build.Repor
 	if err != nil {
 		return nil, err
 	}
-	if err := ui.warn(done.Warnings, false); err != nil {
+	if err := ui.Warn(done.Warnings, false); err != nil {
 		return nil, err
 	}
 	return build.NewReport(plan.System, done.Files)

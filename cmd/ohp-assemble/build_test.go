@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
@@ -197,7 +198,7 @@ func diskOf(t testing.TB, ref, platform string) *layout.Disk {
 // ends.
 func plannedBy(t testing.TB, r *request) *assemble.Plan {
 	t.Helper()
-	plan, image, err := load(t.Context(), newUI(true), r)
+	plan, image, err := load(t.Context(), progress.New(true), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func plannedBy(t testing.TB, r *request) *assemble.Plan {
 func buildAndPlan(t *testing.T, ref, platform, rootFS string) (file string, plan *layout.Disk) {
 	t.Helper()
 	r := requested(t, ref, assemble.Request{RootFS: rootFS}, platform)
-	res, err := runBuild(t.Context(), newUI(true), r, t.TempDir())
+	res, err := runBuild(t.Context(), progress.New(true), r, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 )
 
@@ -93,7 +94,7 @@ func validate(name string) error {
 			}
 		}
 	}
-	if err := newUI(false).warn(warnings, o.strict); err != nil {
+	if err := progress.New(false).Warn(warnings, o.strict); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/diff"
@@ -64,8 +65,8 @@ func diffCommand() *cobra.Command {
 
 // diff compares two images, containers or folders of builds.
 func (o *pullFlags) diff(ctx context.Context, a, b string) (*diff.Diff, error) {
-	ui := newUI(false)
-	defer ui.wait()
+	ui := progress.New(false)
+	defer ui.Wait()
 	if isFolder(a) != isFolder(b) {
 		return nil, cli.Usage(errors.New("the folder of a build can only be compared with another one"))
 	}
@@ -85,7 +86,7 @@ func (o *pullFlags) diff(ctx context.Context, a, b string) (*diff.Diff, error) {
 }
 
 // side opens an image or pulls a container. The caller closes it.
-func (o *pullFlags) side(ctx context.Context, ui *ui, name string) (diff.Side, io.Closer, error) {
+func (o *pullFlags) side(ctx context.Context, ui *progress.Display, name string) (diff.Side, io.Closer, error) {
 	if isPath(name) {
 		return diff.OpenImage(name)
 	}

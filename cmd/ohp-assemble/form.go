@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -57,4 +59,29 @@ func printJSON(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
+}
+
+// A printer is standard output for results. It remembers that it failed, for
+// all who print and do not ask, and lets nothing through that would control the
+// terminal: much of what is shown was written by whoever made an image.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) Write(b []byte) (int, error) {
+	if p.err == nil {
+		_, p.err = io.WriteString(p.w, visible(string(b)))
+	}
+	return len(b), p.err
+}
+
+// visible replaces control characters other than ends of lines and tabs.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }

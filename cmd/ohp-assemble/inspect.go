@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
@@ -77,8 +78,8 @@ func listFolder(dir string) (*build.Listing, error) {
 
 // inspect describes the container of a reference.
 func (o *pullFlags) inspect(ctx context.Context, name string) (*oci.Description, error) {
-	ui := newUI(false)
-	defer ui.wait()
+	ui := progress.New(false)
+	defer ui.Wait()
 	options, err := o.options()
 	if err != nil {
 		return nil, err

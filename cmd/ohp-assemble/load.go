@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
@@ -45,17 +46,17 @@ func (o *pullFlags) options() (oci.Options, error) {
 
 // resolve resolves a reference. It reads no layer. The caller closes the manifest, or
 // fetches and closes the image.
-func resolve(ctx context.Context, ui *ui, reference string, o oci.Options) (*oci.Manifest, error) {
+func resolve(ctx context.Context, ui *progress.Display, reference string, o oci.Options) (*oci.Manifest, error) {
 	m, err := guarded(ctx, func() (*oci.Manifest, error) { return oci.Resolve(ctx, reference, o) })
 	if err == nil && !strings.Contains(reference, "@") {
-		ui.say("resolved to %s", m.Reference)
+		ui.Say("resolved to %s", m.Reference)
 	}
 	return m, err
 }
 
 // fetch pulls a container with an operating system, and shows the progress.
-func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (image *oci.Image, err error) {
-	s := ui.begin("pull", "pull", 0)
+func fetch(ctx context.Context, ui *progress.Display, reference string, o oci.Options) (image *oci.Image, err error) {
+	s := ui.Begin("pull", "pull", 0)
 	defer func() { s.End(err) }()
 	o.Progress = s
 	m, err := resolve(ctx, ui, reference, o)
@@ -71,8 +72,8 @@ func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (image 
 
 // load pulls and plans the images of a request, and shows warnings and notes. The
 // caller closes the container when the images are written.
-func load(ctx context.Context, ui *ui, r *request) (_ *assemble.Plan, _ *oci.Image, err error) {
-	if err := ui.warn(r.warnings, r.strict); err != nil {
+func load(ctx context.Context, ui *progress.Display, r *request) (_ *assemble.Plan, _ *oci.Image, err error) {
+	if err := ui.Warn(r.warnings, r.strict); err != nil {
 		return nil, nil, err
 	}
 	o, err := r.options()
@@ -93,12 +94,12 @@ func load(ctx context.Context, ui *ui, r *request) (_ *assemble.Plan, _ *oci.Ima
 }
 
 // planImages plans the images of a request from a pulled container.
-func planImages(ui *ui, image *oci.Image, r *request) (*assemble.Plan, error) {
+func planImages(ui *progress.Display, image *oci.Image, r *request) (*assemble.Plan, error) {
 	s, err := system.New(image, r.system)
 	if err != nil {
 		return nil, err
 	}
-	if err := ui.warn(s.Warnings, r.strict); err != nil {
+	if err := ui.Warn(s.Warnings, r.strict); err != nil {
 		return nil, err
 	}
 	plan, err := assemble.New(s, r.images)
@@ -106,8 +107,8 @@ func planImages(ui *ui, image *oci.Image, r *request) (*assemble.Plan, error) {
 		return nil, err
 	}
 	for _, n := range slices.Concat(s.Notes, plan.Notes) {
-		ui.say("note: %s", n)
+		ui.Say("note: %s", n)
 	}
 	added := slices.DeleteFunc(slices.Clone(plan.Warnings), func(w string) bool { return slices.Contains(r.warnings, w) })
-	return plan, ui.warn(added, r.strict)
+	return plan, ui.Warn(added, r.strict)
 }

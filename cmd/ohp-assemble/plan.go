@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 )
 
@@ -17,14 +18,14 @@ func planCommand() *cobra.Command {
 				return err
 			}
 			for _, r := range requests {
-				ui := newUI(false)
-				defer ui.wait()
+				ui := progress.New(false)
+				defer ui.Wait()
 				plan, image, err := load(cmd.Context(), ui, r)
 				if err != nil {
 					return err
 				}
 				image.Close() // the layout is known
-				ui.wait()
+				ui.Wait()
 				if err := o.format.print(cmd, r.describe(plan)); err != nil {
 					return err
 				}

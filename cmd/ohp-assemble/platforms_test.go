@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
@@ -38,7 +39,7 @@ func TestPlatforms(t *testing.T) {
 		}
 	}
 	r := requested(t, ref, assemble.Request{Size: 1 << 30}, platforms...)
-	ctx, quiet := context.Background(), newUI(true)
+	ctx, quiet := context.Background(), progress.New(true)
 	res, err := runBuild(ctx, quiet, r, dir)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
@@ -57,7 +58,7 @@ their own:
 			if err != nil {
 				return err
 			}
-			res, err := o.publish(cmd.Context(), newUI(quiet), args[0], args[1], p)
+			res, err := o.publish(cmd.Context(), progress.New(quiet), args[0], args[1], p)
 			if err != nil {
 				return err
 			}
@@ -112,7 +113,7 @@ func viewHelp() (text string) {
 }
 
 // publish publishes the builds in a folder.
-func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p publish.Options) (*publish.Result, error) {
+func (o *publishFlags) publish(ctx context.Context, ui *progress.Display, dir, to string, p publish.Options) (*publish.Result, error) {
 	var err error
 	if o.cache, err = cacheDir(o.cache); err != nil {
 		return nil, err
@@ -126,8 +127,8 @@ func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p pu
 		}
 	}
 	p.Memory = filepath.Join(o.cache, "registries.json")
-	defer ui.wait()
-	s := ui.begin("publish", "publish "+to, 0)
+	defer ui.Wait()
+	s := ui.Begin("publish", "publish "+to, 0)
 	p.Progress = s
 	res, err := guarded(ctx, func() (*publish.Result, error) { return push(ctx, ui, dir, to, p) })
 	s.End(err)
@@ -136,12 +137,12 @@ func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p pu
 
 // push publishes a folder in the first form that the registry takes, and shows the digest
 // of each plan.
-func push(ctx context.Context, ui *ui, dir, to string, o publish.Options) (*publish.Result, error) {
+func push(ctx context.Context, ui *progress.Display, dir, to string, o publish.Options) (*publish.Result, error) {
 	plan, err := publish.NewPlan(ctx, dir, to, o)
 	last := ""
 	for err == nil {
 		if plan.Result.Digest != last {
-			ui.say("will be %s, as %s", plan.Result.Reference, plan.Result.Form)
+			ui.Say("will be %s, as %s", plan.Result.Reference, plan.Result.Form)
 		}
 		last = plan.Result.Digest
 		var res *publish.Result

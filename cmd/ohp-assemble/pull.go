@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 )
@@ -44,13 +45,13 @@ content. The next pull of the same image to that folder resumes it.`,
 			if o.Registry, err = o.registry.options(); err != nil {
 				return err
 			}
-			ui := newUI(o.quiet)
-			defer ui.wait()
+			ui := progress.New(o.quiet)
+			defer ui.Wait()
 			res, err := pullImage(cmd.Context(), ui, args[0], o)
 			if err != nil {
 				return err
 			}
-			ui.wait()
+			ui.Wait()
 			return o.format.print(cmd, res)
 		},
 	}
@@ -67,18 +68,18 @@ content. The next pull of the same image to that folder resumes it.`,
 }
 
 // pullImage fetches an image into the folder of the options.
-func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ *pull.Result, err error) {
+func pullImage(ctx context.Context, ui *progress.Display, reference string, o pullOptions) (_ *pull.Result, err error) {
 	if err := writable(o.out); err != nil {
 		return nil, err
 	}
-	step := ui.begin("pull", "pull", 0)
+	step := ui.Begin("pull", "pull", 0)
 	defer func() { step.End(err) }()
 	o.Progress = step
 	img, err := pull.Find(ctx, reference, o.Options)
 	if err != nil {
 		return nil, err
 	}
-	ui.say("found %s: %s, %s", img.Reference, cmp.Or(img.Title, "a file in a container image"), rootfs.Size(img.Size))
+	ui.Say("found %s: %s, %s", img.Reference, cmp.Or(img.Title, "a file in a container image"), rootfs.Size(img.Size))
 	saved, err := save(ctx, ui, img, pull.SaveOptions{Dir: o.out})
 	if err != nil {
 		return nil, err
@@ -87,18 +88,18 @@ func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ 
 }
 
 // save saves an image, and shows when it waits and where a partial download is.
-func save(ctx context.Context, ui *ui, img *pull.Image, o pull.SaveOptions) (*pull.Saved, error) {
+func save(ctx context.Context, ui *progress.Display, img *pull.Image, o pull.SaveOptions) (*pull.Saved, error) {
 	try := func() (*pull.Saved, error) { return img.Save(ctx, o) }
 	o.NoWait = true
 	saved, err := guarded(ctx, try)
 	if errors.Is(err, pull.ErrBusy) {
-		ui.say("waiting for another pull of the same image to this folder ...")
+		ui.Say("waiting for another pull of the same image to this folder ...")
 		o.NoWait = false
 		saved, err = guarded(ctx, try)
 	}
 	var left *pull.PartialError
 	if errors.As(err, &left) {
-		ui.say("%s of it are kept in %s, for the next pull to resume", rootfs.Size(left.Size), left.Path)
+		ui.Say("%s of it are kept in %s, for the next pull to resume", rootfs.Size(left.Size), left.Path)
 	}
 	return saved, err
 }

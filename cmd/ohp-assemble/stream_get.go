@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
@@ -46,9 +47,9 @@ written. A fetch from a registry resumes, like that of pull.`,
 			}
 			f := &stream.Found{Entry: *e, Path: out}
 			if out != "" {
-				ui := newUI(false)
+				ui := progress.New(false)
 				f.Size, err = download(cmd.Context(), ui, from, e.Download, out)
-				ui.wait()
+				ui.Wait()
 				if err != nil {
 					return err
 				}
@@ -64,11 +65,11 @@ written. A fetch from a registry resumes, like that of pull.`,
 }
 
 // download fetches a file of a stream, and returns its size in bytes.
-func download(ctx context.Context, ui *ui, from *source.Source, d *stream.Download, out string) (size int64, err error) {
+func download(ctx context.Context, ui *progress.Display, from *source.Source, d *stream.Download, out string) (size int64, err error) {
 	if err := source.CheckDigest(d); err != nil {
 		return 0, err
 	}
-	step := ui.begin("fetch", "fetch "+out, 0)
+	step := ui.Begin("fetch", "fetch "+out, 0)
 	defer func() { step.End(err) }()
 	if d.OCI == nil {
 		return guarded(ctx, func() (int64, error) { return source.Download(ctx, d, out, step) })
