@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
@@ -50,7 +52,7 @@ func buildCommand() *cobra.Command {
 
 // runBuild makes the images of a request in the folder out.
 func runBuild(ctx context.Context, ui *progress.Display, r *request, out string) (*build.Report, error) {
-	if err := writable(out); err != nil {
+	if err := cli.Writable(out); err != nil {
 		return nil, err
 	}
 	plan, image, err := load(ctx, ui, r)
@@ -61,7 +63,7 @@ func runBuild(ctx context.Context, ui *progress.Display, r *request, out string)
 	begin := func(w build.Work) build.Step {
 		return ui.Begin("write "+w.Platform, "write "+filepath.Base(w.Path), w.Size)
 	}
-	done, err := guarded(ctx, func() (*build.Result, error) {
+	done, err := guard.Call(ctx, func() (*build.Result, error) {
 		return build.Write(ctx, out, plan, build.Options{Strict: r.strict, Begin: begin})
 	})
 	if err != nil {

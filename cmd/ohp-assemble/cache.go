@@ -30,7 +30,7 @@ func cacheListCommand(dir *string) *cobra.Command {
 		Short: "List the entries of the cache, the last used ones first",
 		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			name, err := cacheDir(*dir)
+			name, err := cli.CacheDir(*dir)
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func cachePruneCommand(dir *string) *cobra.Command {
 					return cli.Usage(err)
 				}
 			}
-			name, err := cacheDir(*dir)
+			name, err := cli.CacheDir(*dir)
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
@@ -71,7 +72,7 @@ func decompressCommand() *cobra.Command {
 func (o *compressOptions) recompress(cmd *cobra.Command, dir string, want build.Target) error {
 	ui := progress.New(o.quiet)
 	begin := func(w build.Work) build.Step { return ui.Begin("compress", "write "+filepath.Base(w.Path), w.Size) }
-	files, err := guarded(cmd.Context(), func() ([]build.Written, error) {
+	files, err := guard.Call(cmd.Context(), func() ([]build.Written, error) {
 		return build.Recompress(cmd.Context(), dir, want, build.RecompressOptions{Level: o.request.Level, Keep: o.keep, Begin: begin})
 	})
 	ui.Wait()

@@ -67,10 +67,10 @@ func diffCommand() *cobra.Command {
 func (o *pullFlags) diff(ctx context.Context, a, b string) (*diff.Diff, error) {
 	ui := progress.New(false)
 	defer ui.Wait()
-	if isFolder(a) != isFolder(b) {
+	if cli.IsFolder(a) != cli.IsFolder(b) {
 		return nil, cli.Usage(errors.New("the folder of a build can only be compared with another one"))
 	}
-	if isFolder(a) {
+	if cli.IsFolder(a) {
 		return diff.Folders(a, b)
 	}
 	sides := [2]diff.Side{}
@@ -87,7 +87,7 @@ func (o *pullFlags) diff(ctx context.Context, a, b string) (*diff.Diff, error) {
 
 // side opens an image or pulls a container. The caller closes it.
 func (o *pullFlags) side(ctx context.Context, ui *progress.Display, name string) (diff.Side, io.Closer, error) {
-	if isPath(name) {
+	if cli.IsPath(name) {
 		return diff.OpenImage(name)
 	}
 	options, err := o.options()
@@ -96,7 +96,7 @@ func (o *pullFlags) side(ctx context.Context, ui *progress.Display, name string)
 	}
 	image, err := fetch(ctx, ui, name, options)
 	if err != nil {
-		return diff.Side{}, nil, missingFile(name, err)
+		return diff.Side{}, nil, cli.MissingFile(name, err)
 	}
 	// Missing labels are a difference, not an error.
 	s, err := system.New(image, system.Options{Merge: container.MergeOSTree, NoSELinux: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,14 +23,14 @@ func inspectCommand() *cobra.Command {
 		Args:  cli.ExactArgs(1, "one image or reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch name := args[0]; {
-			case isFolder(name):
+			case cli.IsFolder(name):
 				return o.format.printFolder(cmd, name)
-			case isPath(name):
+			case cli.IsPath(name):
 				return o.format.printImage(cmd, name)
 			default:
 				found, err := o.inspect(cmd.Context(), name)
 				if err != nil {
-					return missingFile(name, err)
+					return cli.MissingFile(name, err)
 				}
 				return o.format.print(cmd, found)
 			}
@@ -71,7 +72,7 @@ func problems(name string, all []string, err error) error {
 func listFolder(dir string) (*build.Listing, error) {
 	list, err := build.List(dir)
 	if errors.Is(err, build.ErrNoBuild) {
-		err = folderError(dir)
+		err = cli.FolderError(dir)
 	}
 	return list, err
 }
@@ -90,4 +91,13 @@ func (o *pullFlags) inspect(ctx context.Context, name string) (*oci.Description,
 	}
 	m.Close()
 	return m.Describe(), nil
+}
+
+// notOneImage returns the error of a folder in place of an image.
+func notOneImage(dir string) error {
+	list, err := listFolder(dir)
+	if err != nil {
+		return err
+	}
+	return cli.WithHint(fmt.Errorf("%s: this is the folder of a build, not an image", dir), "choose one of its images: "+strings.Join(list.Paths(), ", "))
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
@@ -36,7 +38,7 @@ func (o *pullFlags) flags(cmd *cobra.Command) {
 
 // options returns the options for pulling a container.
 func (o *pullFlags) options() (oci.Options, error) {
-	cache, err := cacheDir(o.cache)
+	cache, err := cli.CacheDir(o.cache)
 	if err != nil {
 		return oci.Options{}, err
 	}
@@ -47,7 +49,7 @@ func (o *pullFlags) options() (oci.Options, error) {
 // resolve resolves a reference. It reads no layer. The caller closes the manifest, or
 // fetches and closes the image.
 func resolve(ctx context.Context, ui *progress.Display, reference string, o oci.Options) (*oci.Manifest, error) {
-	m, err := guarded(ctx, func() (*oci.Manifest, error) { return oci.Resolve(ctx, reference, o) })
+	m, err := guard.Call(ctx, func() (*oci.Manifest, error) { return oci.Resolve(ctx, reference, o) })
 	if err == nil && !strings.Contains(reference, "@") {
 		ui.Say("resolved to %s", m.Reference)
 	}
@@ -67,7 +69,7 @@ func fetch(ctx context.Context, ui *progress.Display, reference string, o oci.Op
 		m.Close()
 		return nil, fmt.Errorf("%s: %w", reference, err)
 	}
-	return guarded(ctx, func() (*oci.Image, error) { return m.Fetch(ctx) })
+	return guard.Call(ctx, func() (*oci.Image, error) { return m.Fetch(ctx) })
 }
 
 // load pulls and plans the images of a request, and shows warnings and notes. The

@@ -31,7 +31,7 @@ func lsCommand() *cobra.Command {
 		Example: "  ohp-assemble ls my-os.qcow2 /boot/loader/entries\n  ohp-assemble ls my-os-live.iso /images",
 		Args:    cli.RangeArgs(1, 2, "an image and a path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 && isFolder(args[0]) {
+			if len(args) == 1 && cli.IsFolder(args[0]) {
 				return format.printFolder(cmd, args[0])
 			}
 			return lookInto(args[0], strings.Join(args[1:], ""), func(in *rootfs.Inode) error {
@@ -65,7 +65,7 @@ func catCommand() *cobra.Command {
 
 // lookInto calls look with the inode at a path in an image.
 func lookInto(file, name string, look func(*rootfs.Inode) error) error {
-	if isFolder(file) {
+	if cli.IsFolder(file) {
 		return notOneImage(file)
 	}
 	f, d, err := inspect.OpenFile(file)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -37,7 +38,7 @@ func run() int {
 	collectGarbage()
 	// The first ^C cancels, and is waited for only until temporary files are gone;
 	// the second one kills.
-	ctx, stop := signal.NotifyContext(withGuard(context.Background()), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(guard.With(context.Background()), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
@@ -57,7 +58,7 @@ func run() int {
 	var end outcome
 	select {
 	case end = <-done:
-	case <-interrupted(ctx):
+	case <-guard.Interrupted(ctx):
 		end.err = ctx.Err()
 	}
 	err := end.err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -62,7 +63,7 @@ their own:
 			if err != nil {
 				return err
 			}
-			if err := guardedDo(cmd.Context(), func() error { return res.Record(args[0]) }); err != nil { // not a failure: the images are published
+			if err := guard.Do(cmd.Context(), func() error { return res.Record(args[0]) }); err != nil { // not a failure: the images are published
 				res.Notes = append(res.Notes, fmt.Sprintf("the digests are not recorded in %s: %v", args[0], err))
 			}
 			return o.format.print(cmd, res)
@@ -115,7 +116,7 @@ func viewHelp() (text string) {
 // publish publishes the builds in a folder.
 func (o *publishFlags) publish(ctx context.Context, ui *progress.Display, dir, to string, p publish.Options) (*publish.Result, error) {
 	var err error
-	if o.cache, err = cacheDir(o.cache); err != nil {
+	if o.cache, err = cli.CacheDir(o.cache); err != nil {
 		return nil, err
 	}
 	if p.Registry, err = o.registry.options(); err != nil {
@@ -130,7 +131,7 @@ func (o *publishFlags) publish(ctx context.Context, ui *progress.Display, dir, t
 	defer ui.Wait()
 	s := ui.Begin("publish", "publish "+to, 0)
 	p.Progress = s
-	res, err := guarded(ctx, func() (*publish.Result, error) { return push(ctx, ui, dir, to, p) })
+	res, err := guard.Call(ctx, func() (*publish.Result, error) { return push(ctx, ui, dir, to, p) })
 	s.End(err)
 	return res, err
 }

@@ -161,7 +161,7 @@ func TestPublishFails(t *testing.T) {
 		{exitFailed, "stream.json: missing propert", []string{nonsense, host(empty) + "/os:1"}},
 		{exitFailed, "stream.json: unknown document", []string{other, host(empty) + "/os:1"}},
 		{exitUsage, "no registry, want HOST/NAME", []string{good, "os:1"}},
-		{exitUsage, "where to?", []string{good}},
+		{exitUsage, "missing repository", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
 		{exitUsage, `form "tape"`, []string{good, host(empty) + "/os:1", "--as", "tape"}},
 		{exitUsage, `must be "text" or "json"`, []string{good, host(empty) + "/os:1", "--format", "xml"}},

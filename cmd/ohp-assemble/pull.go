@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
@@ -69,7 +70,7 @@ content. The next pull of the same image to that folder resumes it.`,
 
 // pullImage fetches an image into the folder of the options.
 func pullImage(ctx context.Context, ui *progress.Display, reference string, o pullOptions) (_ *pull.Result, err error) {
-	if err := writable(o.out); err != nil {
+	if err := cli.Writable(o.out); err != nil {
 		return nil, err
 	}
 	step := ui.Begin("pull", "pull", 0)
@@ -91,11 +92,11 @@ func pullImage(ctx context.Context, ui *progress.Display, reference string, o pu
 func save(ctx context.Context, ui *progress.Display, img *pull.Image, o pull.SaveOptions) (*pull.Saved, error) {
 	try := func() (*pull.Saved, error) { return img.Save(ctx, o) }
 	o.NoWait = true
-	saved, err := guarded(ctx, try)
+	saved, err := guard.Call(ctx, try)
 	if errors.Is(err, pull.ErrBusy) {
 		ui.Say("waiting for another pull of the same image to this folder ...")
 		o.NoWait = false
-		saved, err = guarded(ctx, try)
+		saved, err = guard.Call(ctx, try)
 	}
 	var left *pull.PartialError
 	if errors.As(err, &left) {

@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,11 +42,11 @@ func (r *registryFlags) options() (registry.Options, error) {
 		return o, fmt.Errorf("cert-dir: %w", err)
 	}
 	if r.creds != "" {
-		user, password, _ := strings.Cut(r.creds, ":")
-		if user == "" {
-			return o, cli.Usage(errors.New("--creds: missing user name, must be USER[:PASSWORD]"))
+		login, err := registry.ParseLogin(r.creds)
+		if err != nil {
+			return o, cli.Usage(fmt.Errorf("--creds: %w", err))
 		}
-		o.Login = &registry.Login{Username: user, Password: password}
+		o.Login = login
 	}
 	return o, nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
@@ -67,8 +67,8 @@ func (o *buildFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.images.Kargs, "karg", nil, "additional kernel `argument`; may be repeated")
 	choiceFlag(cmd, &o.images.RootFS, "root-fs", "root `file system`: xfs or ext4 (default: the container's choice, or xfs)", "xfs", "ext4")
 	f.Var((*usage.Size)(&o.images.Size), "size", "`size` of the disk, a whole number such as 10GiB or 1536MiB (default: the container's for virtual machines, as small as possible for metal)")
-	f.Var(partitionValue{&o.images.Boot, "--boot-size"}, "boot-size", "`size` of the boot partition (default: the container's, or 384MiB)")
-	f.Var(partitionValue{&o.images.ESP, "--esp-size"}, "esp-size", "`size` of the EFI system partition; from 512MiB on it is FAT32 (default: the container's, or 127MiB)")
+	f.Var(coreos.SizeValue{Size: &o.images.Boot, By: "--boot-size"}, "boot-size", "`size` of the boot partition (default: the container's, or 384MiB)")
+	f.Var(coreos.SizeValue{Size: &o.images.ESP, By: "--esp-size"}, "esp-size", "`size` of the EFI system partition; from 512MiB on it is FAT32 (default: the container's, or 127MiB)")
 	choiceFlag(cmd, &o.system.Merge, "merge", "`rule` for merging layers on top of the base: ostree, like the next upgrade of the system, or oci, like container runtimes", container.MergeOSTree, container.MergeOCI)
 	f.BoolVar(&o.strict, "strict", false, "treat warnings as errors")
 	f.BoolVar(&o.system.NoSELinux, "no-selinux", false, "accept a container without an SELinux policy, or with a disabled one: no file of the image gets a label")
@@ -237,16 +237,4 @@ func (o *buildFlags) placedConfig(err error) error {
 		return fmt.Errorf("%s: %w", at, err)
 	}
 	return err
-}
-
-// cacheDir returns the folder of the cache. The default is in the user's folder.
-func cacheDir(name string) (string, error) {
-	if name != "" {
-		return name, nil
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", cli.Usage(fmt.Errorf("no cache folder: %w; name one with --cache", err))
-	}
-	return filepath.Join(dir, "ohp-assemble"), nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
@@ -60,5 +61,5 @@ func put(cmd *cobra.Command, text []byte, out string) error {
 		_, err := cmd.OutOrStdout().Write(text)
 		return err
 	}
-	return guardedDo(cmd.Context(), func() error { return stream.WriteFile(out, text, 0o666) })
+	return guard.Do(cmd.Context(), func() error { return stream.WriteFile(out, text, 0o666) })
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
@@ -28,7 +29,7 @@ change. The values are
 			if err != nil {
 				return cli.Usage(err)
 			}
-			return guardedDo(cmd.Context(), func() error {
+			return guard.Do(cmd.Context(), func() error {
 				return stream.Edit(args[0], func(d *stream.Document) error { return d.SetImage(rootfs.MachineArch(arch), release, image) })
 			})
 		},

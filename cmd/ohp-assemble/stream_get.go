@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
@@ -72,7 +73,7 @@ func download(ctx context.Context, ui *progress.Display, from *source.Source, d 
 	step := ui.Begin("fetch", "fetch "+out, 0)
 	defer func() { step.End(err) }()
 	if d.OCI == nil {
-		return guarded(ctx, func() (int64, error) { return source.Download(ctx, d, out, step) })
+		return guard.Call(ctx, func() (int64, error) { return source.Download(ctx, d, out, step) })
 	}
 	img, err := from.Image(ctx, d, step)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -69,7 +68,7 @@ func (o *makeFlags) make(ctx context.Context, args []string) (*stream.Document, 
 		return nil, err
 	}
 	var where stream.Projection
-	if slices.ContainsFunc(args, isFolder) {
+	if slices.ContainsFunc(args, cli.IsFolder) {
 		if where, err = o.projection(ctx, from); err != nil {
 			return nil, err
 		}
@@ -108,13 +107,9 @@ func (o *makeFlags) projection(ctx context.Context, from *source.Source) (stream
 	case o.repository == "":
 		return nil, cli.Usage(errors.New("missing --base-url or --repository, the location of the images"))
 	}
-	named, ok := source.Reference(o.repository)
-	if !ok {
-		return nil, cli.Usage(fmt.Errorf("%s: not a reference in a registry", o.repository))
+	where, err := from.Projection(ctx, o.repository)
+	if errors.Is(err, source.ErrReference) {
+		err = cli.Usage(err)
 	}
-	files, err := from.Published(ctx, named)
-	if err != nil {
-		return nil, err
-	}
-	return stream.OCI(reference.TrimNamed(named).String(), files)
+	return where, err
 }

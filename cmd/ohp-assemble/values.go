@@ -4,7 +4,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
@@ -25,29 +24,6 @@ func complete[T ~string](cmd *cobra.Command, name string, words ...T) {
 	cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(texts, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// partitionValue is the size of a partition.
-type partitionValue struct {
-	size *coreos.Size
-	by   string // the option
-}
-
-func (v partitionValue) Set(text string) error {
-	n, err := usage.ParseSize(text)
-	if err == nil {
-		*v.size = coreos.Size{Bytes: n, By: v.by}
-	}
-	return err
-}
-
-func (v partitionValue) String() string {
-	if v.size == nil {
-		return ""
-	}
-	return (*usage.Size)(&v.size.Bytes).String()
-}
-
-func (v partitionValue) Type() string { return "size" }
-
 // compressFlags declares the compression of files. The name has the default already;
 // it is for [assemble.Request.SetCompression].
 func compressFlags(cmd *cobra.Command, name *string, level *int) {
@@ -60,7 +36,7 @@ func quietFlag(cmd *cobra.Command, quiet *bool) {
 	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "print only the result and errors")
 }
 
-// cacheFlag declares the folder of the cache, see [cacheDir].
+// cacheFlag declares the folder of the cache, see [cli.CacheDir].
 func cacheFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
 }

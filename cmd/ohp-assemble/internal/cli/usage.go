@@ -5,6 +5,7 @@
 //	errors.go hints about errors of the library
 //	hints.go  suggestions for unknown commands, options and platforms
 //	words.go  words of other programs, with their meaning here
+//	files.go  arguments that are files, folders or references
 //	login.go  hints and checks about registries, credentials and switches
 //
 // A hint is a line below an error. It never changes the meaning of a command line.
