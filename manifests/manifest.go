@@ -17,9 +17,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -48,8 +45,7 @@ type Image struct {
 	Metadata Metadata `yaml:"metadata,omitempty"`
 	Spec     Spec     `yaml:"spec" jsonschema:"required"`
 
-	file string
-	body ast.Node
+	doc *document
 }
 
 // Metadata names the images.
@@ -118,32 +114,16 @@ func Load(name string) (*Image, error) {
 // Parse reads a definition; name is the file's, for errors and for the paths
 // in it, which are returned relative to the working directory as name is.
 func Parse(text []byte, name string) (*Image, error) {
-	file, err := parser.ParseBytes(text, 0)
+	doc, err := parse(text, name)
 	if err != nil {
-		return nil, explain(err, name)
-	}
-	m := &Image{file: name}
-	for _, doc := range file.Docs {
-		switch {
-		case doc.Body == nil:
-		case m.body != nil:
-			return nil, fmt.Errorf("%s: a second document: each definition is a file", place(name, doc.Body))
-		default:
-			m.body = doc.Body
-		}
-	}
-	if m.body == nil {
-		return nil, fmt.Errorf("%s: there is no definition in it: manifest init writes one to begin with", name)
-	}
-	var v any
-	if err := yaml.NodeToValue(m.body, &v); err != nil {
-		return nil, explain(err, name)
-	}
-	if err := m.judge(v); err != nil {
 		return nil, err
 	}
-	if err := yaml.NodeToValue(m.body, m, yaml.Strict()); err != nil {
-		return nil, explain(err, name)
+	if err := doc.validate(); err != nil {
+		return nil, err
+	}
+	m := &Image{doc: doc}
+	if err := doc.root.Decode(m); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	for i, file := range m.Spec.Ignition {
 		m.Spec.Ignition[i] = beside(name, file)

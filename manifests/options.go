@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"strings"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
@@ -22,6 +24,14 @@ var keys = map[string]string{
 // Place returns the file, line, column and key of a field of [system.Options] or
 // [assemble.Request], or of Arch, Source, Strict or FilesDir.
 func (m *Image) Place(field string) string { return m.At(keys[field]) }
+
+// At returns the file, line, column and path of a key, such as
+// os.yaml:7:11: spec.disk.size. Without such a key, the place is the mapping that
+// should have it.
+func (m *Image) At(key string) string {
+	_, value := m.doc.find(strings.Split(key, "."))
+	return m.doc.place(value) + ": " + key
+}
 
 // System returns the options for the operating system.
 func (m *Image) System() system.Options {
