@@ -14,14 +14,14 @@ func cacheCommand() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "cache",
-		Short: "Look into the cache, and make it smaller",
+		Short: "List and prune the cache",
 	}
 	cmd.PersistentFlags().StringVar(&dir, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
 	cmd.AddCommand(cacheListCommand(&dir), cachePruneCommand(&dir))
 	return cmd
 }
 
-// A cacheEntry is what "cache ls" prints.
+// A cacheEntry is an entry in the output of "cache ls".
 type cacheEntry struct {
 	Digest string    `json:"digest"`
 	Kind   string    `json:"kind"`
@@ -33,7 +33,7 @@ func cacheListCommand(dir *string) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "List what is in the cache, what was used last first",
+		Short: "List the cache entries, the most recently used first",
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkFormat(format); err != nil {
@@ -71,17 +71,17 @@ func cachePruneCommand(dir *string) *cobra.Command {
 	var keep string
 	cmd := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove what no build uses: all of it, or what is old, or what is too much",
+		Short: "Remove unused cache entries, optionally only old ones, or down to a size",
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := oci.PruneOptions{OlderThan: older, Now: time.Now()}
 			var err error
 			if older < 0 {
-				return usageError{fmt.Errorf("--older-than %s is negative", older)}
+				return usageError{fmt.Errorf("--older-than: invalid value %s, must not be negative", older)}
 			}
 			if keep != "" {
 				if o.KeepBytes, err = usage.ParseSize(keep); err != nil {
-					return usageError{err}
+					return usageError{fmt.Errorf("--keep: %w", err)}
 				}
 			}
 			name, err := cacheDir(*dir)
@@ -96,7 +96,7 @@ func cachePruneCommand(dir *string) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&older, "older-than", 0, "remove what was not used for this `long`, as 720h")
-	cmd.Flags().StringVar(&keep, "keep", "", "remove what was used longest ago, until this `size` is left, as 20GiB")
+	cmd.Flags().DurationVar(&older, "older-than", 0, "remove only entries unused for this `time`, such as 720h")
+	cmd.Flags().StringVar(&keep, "keep", "", "remove the least recently used entries until this `size` is left, such as 20GiB")
 	return cmd
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 )
 
-// readConfigs merges Ignition and Butane configs to one Ignition config, which is
-// nil if there are no files. A single Ignition config stays as it is.
+// readConfigs merges Ignition and Butane configs to one Ignition config. It returns nil
+// without files, and the unchanged bytes of a single Ignition config.
 func readConfigs(files []string, filesDir string) (config []byte, warnings []string, err error) {
 	var configs [][]byte
 	for _, name := range files {
@@ -31,7 +31,7 @@ func readConfigs(files []string, filesDir string) (config []byte, warnings []str
 	return config, warnings, err
 }
 
-// readConfig reads a config, and translates one for Butane.
+// readConfig reads an Ignition config, or translates a Butane config.
 func readConfig(name, filesDir string) (config []byte, warnings []string, err error) {
 	text, err := readLimited(name)
 	if err != nil {
@@ -50,7 +50,7 @@ func readConfig(name, filesDir string) (config []byte, warnings []string, err er
 	return text, warnings, nil
 }
 
-// readLimited reads a file, which may be a pipe, up to the size of a config.
+// readLimited reads a file or a pipe, at most [ignition.MaxSize] bytes.
 func readLimited(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -334,8 +334,8 @@ func TestNothingPulled(t *testing.T) {
 		says, hint string
 	}{
 		"squashed": {"", exitFailed, "the image was squashed", ""},
-		"rejected": {`{"default": [{"type": "reject"}]}`, exitAccess, "rejects it", "whoever keeps the policy"},
-		"unsigned": {`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": ""}]}`, exitAccess, "no signature", "whoever keeps the policy"},
+		"rejected": {`{"default": [{"type": "reject"}]}`, exitAccess, "rejects it", "policy.json and registries.conf"},
+		"unsigned": {`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": ""}]}`, exitAccess, "no signature", "policy.json and registries.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, ref := copyLayout(t, good)

@@ -14,15 +14,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// People come from podman, skopeo, oras, bootc, image-builder,
-// coreos-assembler, coreos-installer and qemu-img. The tables of this file map
-// the words of those tools to ours, for the hint below an error. Nothing in
-// them is accepted in the place of the right word.
+// The tables in this file map words of podman, skopeo, oras, bootc, image-builder,
+// coreos-assembler, coreos-installer and qemu-img to words of this program. They are
+// for hints only: none of the words is an alias.
 
-// words maps a word to its meaning here.
+// words maps a word of other programs to words of this program, or to a hint.
 type words map[string]string
 
-// commandWords has commands, those of a group with its name before them.
+// commandWords has commands. Commands of a group begin with its name.
 var commandWords = words{
 	"push": "publish", "upload": "publish", "deploy": "publish",
 	"copy": "pull or publish", "cp": "pull or publish", "sync": "pull or publish",
@@ -54,25 +53,25 @@ var commandWords = words{
 	"cache clean": "cache prune", "cache clear": "cache prune", "cache rm": "cache prune", "cache remove": "cache prune", "cache gc": "cache prune", "cache purge": "cache prune", "cache delete": "cache prune",
 }
 
-// commandSentences has hints for words without a command of the same meaning.
+// commandSentences has hints for commands without an equivalent.
 var commandSentences = words{
 	"convert": "did you mean build? --platform chooses the format",
 	"upload":  "did you mean publish? For a cloud, build writes the commands into IMAGE.upload.json",
-	"login":   "log in with podman login or skopeo login, or name the file of credentials with --authfile",
+	"login":   "log in with podman login or skopeo login, or pass the file of credentials with --authfile",
 	"logout":  "log out with podman logout or skopeo logout",
-	"verify":  "build and inspect verify signatures with --policy, inspect checks an image",
-	"sign":    "nothing is signed here: use cosign or skopeo to sign images in a registry",
+	"verify":  "build and inspect verify signatures with --policy; inspect checks an image",
+	"sign":    "ohp-assemble does not sign: use cosign or skopeo to sign images in a registry",
 	"iso":     noLive, "pxe": noLive, "live": noLive,
 	"run": noBoot, "boot": noBoot, "kola": noBoot, "qemuexec": noBoot, "start": noBoot,
 }
 
 const (
 	noLive = "live ISOs and PXE sets are not supported yet"
-	noBoot = "ohp-assemble makes images and does not boot them: use QEMU, with an image of --platform qemu"
+	noBoot = "ohp-assemble does not boot images: use QEMU with an image of --platform qemu"
 )
 
-// flagWords has options without their dashes, including those of one letter. A
-// word may have several meanings; the hint names those that the command takes.
+// flagWords has options without dashes, including those of one letter. Of several
+// equivalents, the hint has those of the command.
 var flagWords = words{
 	"type": "platform image-format", "types": "platform", "image-type": "platform image-format", "target": "platform", "p": "platform", "t": "platform", "O": "platform",
 	"output-format": "platform image-format", "f": "format", "json": "format", "form": "format",
@@ -99,18 +98,18 @@ var flagWords = words{
 	"prefix": "name", "image-name": "name", "filesdir": "files-dir", "sources": "files-dir",
 }
 
-// flagSentences has hints for options without an option of the same meaning.
+// flagSentences has hints for options without an equivalent.
 var flagSentences = words{
 	"version": "did you mean ohp-assemble version?", "v": "did you mean ohp-assemble version?",
-	"verbose": "there is no more output: progress is on standard error, and --format json prints the whole result",
-	"debug":   "there is no more output: progress is on standard error, and --format json prints the whole result",
+	"verbose": "there are no more messages; --format json prints the complete result",
+	"debug":   "there are no more messages; --format json prints the complete result",
 	"dry-run": "did you mean the command plan?",
-	"local":   "name a container of podman's store as containers-storage:NAME",
+	"local":   "the reference of a container in podman's storage is containers-storage:NAME",
 	"ref":     plainReference, "reference": plainReference, "image": plainReference, "container": plainReference, "from": plainReference, "bootc-ref": plainReference, "source-imgref": plainReference,
 	"sector-size": "did you mean --platform metal4k? It has sectors of 4096 bytes",
 }
 
-const plainReference = "the container is named without an option: ohp-assemble build REFERENCE"
+const plainReference = "the reference is an argument, not an option: ohp-assemble build REFERENCE"
 
 // platformWords has names of formats, clouds and hypervisors.
 var platformWords = words{
@@ -124,15 +123,15 @@ var platformWords = words{
 	"apple": "applehv", "vfkit": "applehv", "mac": "applehv", "macos": "applehv", "containerdisk": "kubevirt", "container-disk": "kubevirt", "ociarchive": "kubevirt", "cnv": "kubevirt", "ahv": "nutanix", "hcloud": "hetzner",
 }
 
-// platformSentences has hints for words without a platform of the same meaning.
+// platformSentences has hints for platforms without an equivalent.
 var platformSentences = words{
 	"iso": noLive, "live": noLive, "live-iso": noLive, "anaconda-iso": noLive, "bootc-installer": noLive, "installer": noLive, "pxe": noLive, "live-kernel": noLive, "live-initramfs": noLive, "live-rootfs": noLive,
 }
 
-// didYouMean asks for one or several words.
+// didYouMean returns a hint with one or several suggestions.
 func didYouMean(all ...string) string { return "did you mean " + strings.Join(all, " or ") + "?" }
 
-// commandHint suggests a command of a group for a word that is none.
+// commandHint suggests a command of a group for an unknown one.
 func commandHint(group *cobra.Command, arg string) string {
 	_, key, _ := strings.Cut(group.CommandPath()+" "+strings.ToLower(arg), " ")
 	if old, ok := strings.CutPrefix(key, "manifest "); ok {
@@ -173,7 +172,7 @@ func commandHint(group *cobra.Command, arg string) string {
 	return ""
 }
 
-// optionHint suggests an option of a command for a name that is none.
+// optionHint suggests an option of a command for an unknown one.
 func optionHint(cmd *cobra.Command, name string) string {
 	has := func(name string) bool {
 		name, _, _ = strings.Cut(name, "=")
@@ -201,7 +200,7 @@ func optionHint(cmd *cobra.Command, name string) string {
 	}
 	others := takers(cmd.Root(), name)
 	if others != nil && cmd.HasSubCommands() {
-		return "--" + name + " goes after the command"
+		return "--" + name + " must follow the command"
 	}
 	if others != nil {
 		return fmt.Sprintf("--%s is an option of %s", name, strings.Join(others, ", "))
@@ -218,8 +217,7 @@ func optionHint(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// shorthandOf returns the name of the option that a letter is short for in one of
-// the commands, or "".
+// shorthandOf returns the option with a one-letter form in one of the commands, or "".
 func shorthandOf(cmd *cobra.Command, letter string) string {
 	for _, c := range cmd.Commands() {
 		if f := c.LocalFlags().ShorthandLookup(letter); f != nil {
@@ -232,7 +230,7 @@ func shorthandOf(cmd *cobra.Command, letter string) string {
 	return ""
 }
 
-// takers returns the commands that take an option.
+// takers returns the commands with an option.
 func takers(cmd *cobra.Command, name string) (all []string) {
 	for _, c := range cmd.Commands() {
 		if c.LocalFlags().Lookup(name) != nil {
@@ -244,7 +242,7 @@ func takers(cmd *cobra.Command, name string) (all []string) {
 	return all
 }
 
-// formats lists the formats of images, each with the first platform that has it.
+// formats lists the formats of images, each with its first platform.
 func formats() string {
 	var seen, all []string
 	for _, p := range cloud.Platforms {
@@ -256,7 +254,7 @@ func formats() string {
 	return strings.Join(all, ", ")
 }
 
-// platformsHint suggests a platform for the first name that is not known.
+// platformsHint suggests a platform for the first unknown name.
 func platformsHint(ids []string) string {
 	known := append(cloud.IDs(), cloud.All)
 	if i := slices.IndexFunc(ids, func(id string) bool { return !slices.Contains(known, id) }); i >= 0 {
@@ -265,7 +263,7 @@ func platformsHint(ids []string) string {
 	return ""
 }
 
-// platformHint suggests a platform for a name that is not known.
+// platformHint suggests a platform for an unknown name.
 func platformHint(name string) string {
 	lower := strings.ToLower(name)
 	known := append(cloud.IDs(), cloud.All)
@@ -299,5 +297,5 @@ func formatHint(format string) string {
 	if platformWords[format] == "" && platformSentences[format] == "" && !slices.Contains(cloud.IDs(), format) {
 		return ""
 	}
-	return "--format chooses how the result is printed; --platform chooses the format of images, or --image-format for pull"
+	return "--format is the format of the printed result; --platform chooses the format of images, --image-format that of pull"
 }

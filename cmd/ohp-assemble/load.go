@@ -25,9 +25,9 @@ type pullFlags struct {
 
 func (o *pullFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several; a variant may follow, as amd64/v3")
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, if the reference has several; a variant may follow: amd64/v3")
 	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
-	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` with the signatures that the container must have")
+	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` with rules for the signatures of the container")
 	o.registry.flags(cmd)
 	formatFlag(cmd, &o.format)
 }
@@ -41,7 +41,7 @@ func (o *pullFlags) options() (oci.Options, error) {
 	}, err
 }
 
-// fetch pulls a container and shows the progress.
+// fetch pulls a container and shows its progress.
 func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (*oci.Image, error) {
 	unfinished.RLock()
 	defer unfinished.RUnlock()
@@ -59,8 +59,8 @@ func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (*oci.I
 // pulled.
 func importable(image *oci.Image) error { return container.Check(image.Config) }
 
-// load pulls and plans the images of a request, and shows warnings and notes. The
-// caller closes the container when the images are written.
+// load pulls the container of a request, plans the images, and prints warnings and
+// notes. The caller closes the container after writing the images.
 func load(ctx context.Context, ui *ui, r *request) (_ *assemble.Plan, _ *oci.Image, err error) {
 	if err := ui.warn(r.warnings, r.strict); err != nil {
 		return nil, nil, err

@@ -1,5 +1,5 @@
-// Command ohp-assemble turns an operating system in a container registry into
-// everything that a machine can boot.
+// Command ohp-assemble makes bootable disk images from an operating system in a
+// container registry.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
-// Exit codes, part of the interface.
+// Exit codes. Scripts rely on them.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -31,19 +31,19 @@ const (
 
 func main() { os.Exit(run()) }
 
-// run is main that returns its exit code, so that tests can call it.
+// run runs the command line and returns the exit code. Tests call it.
 func run() int {
-	// A tree's metadata is tens of megabytes: collecting garbage less often costs
-	// little, until there is much of it.
+	// The metadata of a tree needs tens of megabytes. A higher GC target saves CPU
+	// time at a small cost in memory, up to the soft limit.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(200 << 20)
-	// The first ^C cancels, and is waited for only until temporary files are gone;
-	// the second one kills.
+	// The first ^C cancels; run then waits only for the removal of temporary files.
+	// The second ^C kills the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	logrus.SetLevel(logrus.ErrorLevel) // the image library logs what it mends itself, such as a lost connection
+	logrus.SetLevel(logrus.ErrorLevel) // the image library also logs problems that it solves, such as lost connections
 	out := &printer{w: os.Stdout}
 	cmd := command()
 	cmd.SetOut(out)
@@ -71,7 +71,7 @@ func run() int {
 	}
 	h := ""
 	if ctx.Err() != nil {
-		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
+		err = errors.New("interrupted: incomplete output was removed; the cache and partial downloads were kept")
 	} else {
 		h = cmp.Or(flagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
 	}
@@ -82,13 +82,14 @@ func run() int {
 	return exitCode(err)
 }
 
+// command returns the root command.
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ohp-assemble",
 		Short: "Make bootable disk images from an operating system in a container registry",
-		Long: `ohp-assemble takes an ostree-native operating system container by digest and
-makes disk images of it: without root, mounts, loop devices or a virtual
-machine, and the same bytes every time.`,
+		Long: `ohp-assemble makes disk images from the container of an ostree-based operating
+system. It needs no root privileges, mounts, loop devices or virtual machines,
+and the same input always gives the same bytes.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       versionLine(),
@@ -108,12 +109,14 @@ machine, and the same bytes every time.`,
 	return root
 }
 
-// errProblems says that an image was read and is not what it should be.
-var errProblems = errors.New("there are problems")
+// errProblems means that the examined file or document has problems, which were
+// printed.
+var errProblems = errors.New("problems found")
 
-// errDiffer is the answer to diff --exit-code.
+// errDiffer is the result of diff --exit-code.
 var errDiffer = errors.New("not equal")
 
+// exitCode returns the exit code of an error.
 func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
@@ -135,23 +138,23 @@ func hint(err error, ran *cobra.Command) string {
 	case exitCode(err) == exitUsage:
 		return "see " + ran.CommandPath() + " --help"
 	case errors.Is(err, publish.ErrSecret):
-		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
+		return "build without --ignition and configure the machines by other means, or use --allow-secret if the repository is private"
 	case errors.Is(err, publish.ErrFile):
-		return "the file has changed since it was built, or is damaged: build it again"
+		return "the file was changed or damaged after the build: build it again"
 	case errors.Is(err, layer.ErrHoles):
-		return "--size with a larger disk raises the limit"
+		return "a larger disk, see --size, raises the limit"
 	case errors.Is(err, oci.ErrDamaged):
 		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
 	case errors.Is(err, oci.ErrVerify):
 		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
 	case errors.Is(err, oci.ErrForbidden):
-		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
+		return "nothing was pulled; policy.json and registries.conf decide which containers are allowed"
 	case errors.Is(err, errWebAccess):
-		return "fetch it with another program, and name the file, or - for the standard input"
+		return "download it with another program, then pass the file, or - for standard input"
 	case errors.Is(err, oci.ErrAccess):
-		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + missingAuthFile(ran)
+		return "log in with podman or skopeo, or pass credentials: --creds USER:PASSWORD, --authfile FILE or REGISTRY_AUTH_FILE=FILE" + missingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):
-		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"
+		return "free some space, or choose other folders with --out and --cache; the cache is always safe to delete"
 	}
 	return ""
 }

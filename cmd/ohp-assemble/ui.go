@@ -19,15 +19,15 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// All that is said to a person goes through this file. Its rules: results are
-// on standard output, as text or JSON. Everything else is on standard error,
-// in lower case and without a full stop. A bar is drawn on a terminal only;
-// elsewhere a step is a line when it begins and a line when it ends.
+// All output goes through this file. Results go to standard output, as text or
+// JSON. Everything else goes to standard error, in lower case and without a full
+// stop. Steps have a progress bar on a terminal, otherwise a line at the start and
+// one at the end.
 
 // A ui shows the progress of one run, see [newUI].
 type ui struct {
 	err      io.Writer
-	progress *mpb.Progress // nil where there is no terminal
+	progress *mpb.Progress // nil without a terminal
 }
 
 // barWidth leaves room for numbers on a terminal of 80 columns.
@@ -52,11 +52,10 @@ func (u *ui) say(format string, args ...any) {
 	fmt.Fprintf(w, format+"\n", args...)
 }
 
-// maxWarnings is how many warnings are printed of one kind of thing.
+// maxWarnings is the largest number of warnings that one call of warn prints.
 const maxWarnings = 20
 
-// warn prints warnings. If they are to be taken for errors, and there are any,
-// that is the error.
+// warn prints warnings. With strict, it returns an error if there are any.
 func (u *ui) warn(warnings []string, strict bool) error {
 	for i, w := range warnings {
 		if i == maxWarnings {
@@ -71,6 +70,7 @@ func (u *ui) warn(warnings []string, strict bool) error {
 	return nil
 }
 
+// strictError returns the error of --strict for a number of warnings.
 func strictError(warnings int) error {
 	if warnings == 1 {
 		return errors.New("1 warning treated as an error (--strict)")
@@ -78,26 +78,26 @@ func strictError(warnings int) error {
 	return fmt.Errorf("%d warnings treated as errors (--strict)", warnings)
 }
 
-// wait lets the bars be drawn to their end.
+// wait waits until all progress bars are drawn.
 func (u *ui) wait() {
 	if u.progress != nil {
 		u.progress.Wait()
 	}
 }
 
-// A step is a piece of work of known size in bytes. It is an io.Writer that
-// counts what is written to it, by any number of goroutines.
+// A step is a part of the work, measured in bytes. It is an io.Writer that counts the
+// bytes written to it. Goroutines may share it.
 type step struct {
 	ui    *ui
 	name  string
 	begun time.Time
-	total atomic.Int64 // grows while more is found
+	total atomic.Int64 // grows during the step, see Expect
 	done  atomic.Int64
 	bar   *mpb.Bar
 }
 
-// begin starts a step; a total of zero is one that is not known yet. A bar
-// has a short label, so that a line of 80 columns is left room for it.
+// begin starts a step of total bytes, zero if the total is not yet known. The label
+// of its bar is short, to fit into 80 columns.
 func (u *ui) begin(label, name string, total int64) *step {
 	s := &step{ui: u, name: name, begun: time.Now()}
 	if u.progress == nil {
@@ -127,17 +127,17 @@ func (s *step) add(n int64) {
 	}
 }
 
-// Expect and Done make a step an oci.Progress.
+// Expect adds n bytes to the total. With Done it implements oci.Progress.
 func (s *step) Expect(n int64) {
 	if total := s.total.Add(n); s.bar != nil {
 		s.bar.SetTotal(total, false)
 	}
 }
 
-// Done says that n more bytes are done.
+// Done adds n to the number of completed bytes.
 func (s *step) Done(n int64) { s.add(n) }
 
-// end closes the step, whether or not it came to its end.
+// end ends the step. Without an error, it prints size and time.
 func (s *step) end(err error) {
 	if s.bar != nil {
 		s.bar.Abort(true)
@@ -149,7 +149,7 @@ func (s *step) end(err error) {
 	if n := s.done.Load(); n > 0 {
 		s.ui.say("%s: %s in %s, %s/s", s.name, size(n), seconds(took), size(int64(float64(n)/max(took.Seconds(), 1e-3))))
 	} else {
-		s.ui.say("%s: everything was there already, %s", s.name, seconds(took))
+		s.ui.say("%s: already complete, %s", s.name, seconds(took))
 	}
 }
 
@@ -158,9 +158,9 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 // size formats a size for people.
 func size(n int64) string { return rootfs.Size(n) }
 
-// A printer is standard output for results. It remembers that it failed, for
-// all who print and do not ask, and lets nothing through that would control the
-// terminal: much of what is shown was written by whoever made an image.
+// A printer writes results to standard output. It keeps the first error, so that
+// callers need not check. It replaces control characters, because most of the text
+// comes from untrusted images and must not control the terminal.
 type printer struct {
 	w   io.Writer
 	err error
@@ -183,7 +183,7 @@ func visible(s string) string {
 	}, s)
 }
 
-// table prints rows with aligned columns; the first row is the heading.
+// table prints rows with aligned columns. The first row is the heading.
 func table(w io.Writer, rows [][]string) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
@@ -192,10 +192,10 @@ func table(w io.Writer, rows [][]string) {
 	t.Flush()
 }
 
-// A shown is a result that people can read.
+// A shown is a result that can be printed as text.
 type shown interface{ print(w io.Writer) }
 
-// show prints a result in the form that was asked for.
+// show prints a result in a format: text or json.
 func show(w io.Writer, format string, res shown) error {
 	if format == "json" {
 		return printJSON(w, res)
@@ -204,7 +204,7 @@ func show(w io.Writer, format string, res shown) error {
 	return nil
 }
 
-// printJSON prints a result for programs.
+// printJSON prints a result as indented JSON.
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

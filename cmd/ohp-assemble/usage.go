@@ -25,7 +25,7 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
-// withHint adds a hint to an error, if there is one.
+// withHint adds a hint to an error. It returns the error itself if hint is empty.
 func withHint(err error, hint string) error {
 	if hint == "" {
 		return err
@@ -33,14 +33,13 @@ func withHint(err error, hint string) error {
 	return hinted{err, hint}
 }
 
-// strict applies the rules for every command line to a command and its
-// subcommands: values of options are not empty, and a command that only groups
-// others takes no arguments.
+// strict applies common rules to a command and its subcommands: values of options
+// must not be empty, and a group of commands takes no arguments.
 func strict(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		flags.VisitAll(func(f *pflag.Flag) {
 			f.Value = nonEmpty{f.Value}
-			if f.DefValue == "[]" || f.DefValue == "0s" { // pflag no longer sees that these are no defaults to show
+			if f.DefValue == "[]" || f.DefValue == "0s" { // pflag does not recognise these as zero in a wrapped value
 				f.DefValue = ""
 			}
 		})
@@ -76,10 +75,10 @@ func strict(cmd *cobra.Command) {
 	}
 }
 
-var errEmpty = errors.New("the value is empty")
+var errEmpty = errors.New("empty value")
 
-// nonEmpty refuses an empty value of a flag, because in a script it comes from a
-// variable that was not set. Words of a list may have blanks around them.
+// nonEmpty rejects empty values of a flag, which come from unset variables in
+// scripts. It removes the spaces around the words of a list.
 type nonEmpty struct{ pflag.Value }
 
 func (v nonEmpty) Set(s string) error {
@@ -87,7 +86,7 @@ func (v nonEmpty) Set(s string) error {
 		return errEmpty
 	}
 	if err := v.Value.Set(s); errors.As(err, new(*csv.ParseError)) {
-		return fmt.Errorf("%q is not a list of words with commas between them", s)
+		return fmt.Errorf("invalid value %q, must be a list of words separated by commas", s)
 	} else if err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func (v nonEmpty) Set(s string) error {
 		words := list.GetSlice()
 		for i, word := range words {
 			if words[i] = strings.TrimSpace(word); words[i] == "" {
-				return fmt.Errorf("%q has an empty word", s)
+				return fmt.Errorf("invalid value %q, it has an empty word", s)
 			}
 		}
 		return list.Replace(words)
@@ -103,12 +102,13 @@ func (v nonEmpty) Set(s string) error {
 	return nil
 }
 
-// flagError turns pflag's error about an option into one of usage.
+// flagError converts an error of pflag to a usageError, with a hint for an unknown
+// option.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError
 	switch {
-	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is wrong; its options cannot be known
+	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is unknown, and so are its options
 		return noCommand(cmd, cmd.Flags().Arg(0))
 	case errors.As(err, &unknown):
 		return usageError{withHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())))}
@@ -119,14 +119,14 @@ func flagError(cmd *cobra.Command, err error) error {
 		}[invalid.GetFlag().Value.Type()]; {
 		case cause == errEmpty:
 		case want != "":
-			cause = fmt.Errorf("want %s, got %q", want, invalid.GetValue())
+			cause = fmt.Errorf("invalid value %q, must be %s", invalid.GetValue(), want)
 		}
 		return usageError{fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause)}
 	}
 	return usageError{err}
 }
 
-// helpArgs refuses unknown commands, for which cobra would print the help of all.
+// helpArgs rejects unknown commands. For these, cobra would print the general help.
 func helpArgs(cmd *cobra.Command, args []string) error {
 	about, rest, err := cmd.Root().Find(args)
 	if err == nil && len(rest) > 0 && about.HasSubCommands() {
@@ -135,30 +135,31 @@ func helpArgs(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// noCommand is the error of an argument that is not a command of the group.
+// noCommand returns the error for an unknown command of a group.
 func noCommand(group *cobra.Command, arg string) error {
 	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
-	return usageError{withHint(fmt.Errorf("no command %q", within), commandHint(group, arg))}
+	return usageError{withHint(fmt.Errorf("unknown command %q", within), commandHint(group, arg))}
 }
 
-// exactArgs is cobra.ExactArgs with a usageError.
-func exactArgs(n int, what string) cobra.PositionalArgs { return rangeArgs(n, n, what) }
+// exactArgs is like cobra.ExactArgs, with the error of rangeArgs.
+func exactArgs(n int, want string) cobra.PositionalArgs { return rangeArgs(n, n, want) }
 
-// rangeArgs is cobra.RangeArgs with a usageError. No argument may be empty.
-func rangeArgs(from, to int, what string) cobra.PositionalArgs {
+// rangeArgs is like cobra.RangeArgs, but the error is a usageError that describes the
+// wanted arguments. It rejects empty arguments.
+func rangeArgs(from, to int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < from || len(args) > to {
-			given := fmt.Sprintf("%d arguments were given", len(args))
+			got := fmt.Sprintf("%d arguments", len(args))
 			if len(args) == 1 {
-				given = "1 argument was given"
+				got = "1 argument"
 			}
-			return usageError{fmt.Errorf("%s takes %s, %s", cmd.Name(), what, given)}
+			return usageError{fmt.Errorf("%s: want %s, got %s", cmd.Name(), want, got)}
 		}
 		return noneEmpty(cmd, args)
 	}
 }
 
-// noneEmpty refuses arguments that are empty.
+// noneEmpty rejects empty arguments.
 func noneEmpty(cmd *cobra.Command, args []string) error {
 	for i, arg := range args {
 		if strings.TrimSpace(arg) == "" {

@@ -14,15 +14,16 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// The flag values of this file reject a wrong value when it is set.
+// The flag values in this file reject wrong values when they are set.
 
-// choiceFlag declares a flag with one of several words as its value. The variable
-// has the default already.
+// choiceFlag declares a flag whose value is one of several words. The variable must
+// have the default value.
 func choiceFlag[T ~string](cmd *cobra.Command, value *T, name, help string, words ...T) {
 	cmd.Flags().Var(usage.Choice[T]{Value: value, Words: words}, name, help)
 	complete(cmd, name, words...)
 }
 
+// complete declares the completions of a flag in shells.
 func complete[T ~string](cmd *cobra.Command, name string, words ...T) {
 	var texts []string
 	for _, w := range words {
@@ -41,7 +42,7 @@ func (v *platformsValue) Set(list string) error {
 	var ids []string
 	for id := range strings.SplitSeq(list, ",") {
 		if id = strings.TrimSpace(id); id == "" {
-			return fmt.Errorf("%q has an empty word", list)
+			return fmt.Errorf("invalid value %q, it has an empty word", list)
 		}
 		ids = append(ids, id)
 	}
@@ -96,8 +97,8 @@ func (v partitionValue) String() string {
 
 func (v partitionValue) Type() string { return "size" }
 
-// compressionValue is a compression, or the one that each platform's files are
-// published with.
+// compressionValue is a compression, or "platform" for the usual compression of each
+// platform.
 type compressionValue struct {
 	kind      *filetype.Compression
 	published *bool
@@ -137,19 +138,21 @@ func compressionNames() []string {
 	return append(names, manifests.AsPublished)
 }
 
-// compressFlags declares the compression of files. The variables have the default
-// already.
+// compressFlags declares --compress and --compress-level. The variables must have the
+// default values.
 func compressFlags(cmd *cobra.Command, kind *filetype.Compression, published *bool, level *int) {
-	cmd.Flags().Var(compressionValue{kind, published}, "compress", "`compression` of the files: none, gzip, xz, zstd, zip, or platform for that of the published files of each platform")
-	cmd.Flags().IntVar(level, "compress-level", 0, "`level` of the compression, 1 to 9, for zstd to 22; 0 is its own default")
+	cmd.Flags().Var(compressionValue{kind, published}, "compress", "`compression` of the files: none, gzip, xz, zstd, zip, or platform for the usual one of each platform")
+	cmd.Flags().IntVar(level, "compress-level", 0, "compression `level`: 1 to 9, or 1 to 22 for zstd; 0 is the default of the compression")
 	complete(cmd, "compress", compressionNames()...)
 }
 
+// formatFlag declares --format.
 func formatFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", "text", "`form` of the result: text or json")
+	cmd.Flags().StringVar(format, "format", "text", "output `format`: text or json")
 	complete(cmd, "format", "text", "json")
 }
 
+// checkFormat checks the value of --format.
 func checkFormat(format string) error {
 	if err := usage.Check(format, "text", "json"); err != nil {
 		return usageError{withHint(fmt.Errorf("--format: %w", err), formatHint(format))}
