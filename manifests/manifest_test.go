@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write the schema")
 
-// TestSchema: the schema that is shipped is that of the types, with their
-// comments for descriptions.
+// TestSchema: the embedded schema is the one of the types, with their comments as
+// descriptions.
 func TestSchema(t *testing.T) {
 	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/manifests", "image.schema.json", Schema, &Image{}, "yaml", *update)
 	if n, want := bytes.Count(Schema, []byte(`"description"`)), len(keysOf(reflect.TypeFor[Image]())); n < want-4 {
@@ -27,7 +27,7 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// valid has the schema judge a definition.
+// valid validates a definition by the schema alone.
 func valid(t *testing.T, text []byte) error {
 	t.Helper()
 	text, err := toJSON(text)
@@ -37,7 +37,7 @@ func valid(t *testing.T, text []byte) error {
 	return schematest.Valid(t, Schema, text)
 }
 
-// toJSON converts YAML without the package's own decoder.
+// toJSON converts YAML to JSON, independently of the package under test.
 func toJSON(text []byte) ([]byte, error) {
 	var v any
 	if err := yaml.Unmarshal(text, &v); err != nil {
@@ -46,7 +46,7 @@ func toJSON(text []byte) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// TestExamples: the examples are right, in our eyes and in the schema's.
+// TestExamples: the examples are valid, and their files exist.
 func TestExamples(t *testing.T) {
 	names, _ := filepath.Glob("examples/*.yaml")
 	if len(names) < 2 {
@@ -83,7 +83,7 @@ func TestStrict(t *testing.T) {
 		{head + "  kernelArgs: [quiet]\n", `x.yaml:6:3: unknown field "kernelArgs", is "kernelArguments" meant?`},
 		{head + "  ignitoin: [a]\n", `6:3: unknown field "ignitoin", is "ignition" meant?`},
 		{head + "  disk: {sice: 1GiB}\n", `x.yaml:6:10: unknown field "sice", is "size" meant?`},
-		{head + "  sice: 1GiB\n", `x.yaml:6:3: unknown field "sice", is "disk.size" meant?`}, // there is no size here
+		{head + "  sice: 1GiB\n", `x.yaml:6:3: unknown field "sice", is "disk.size" meant?`}, // size is a key of disk only
 		{head + "  apiVersion: x\n", `x.yaml:6:3: unknown field "apiVersion"`},
 		{head + "sources: x\n", `x.yaml:6:1: unknown field "sources", is "spec.source" meant?`},
 		{head + "  architectures: []\n", `x.yaml:6:18: spec.architectures: the list is empty`},
@@ -182,7 +182,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestPaths: paths in a definition are relative to it.
+// TestPaths: paths in a definition are relative to its file.
 func TestPaths(t *testing.T) {
 	text, err := os.ReadFile("examples/cloud.yaml")
 	if err != nil {

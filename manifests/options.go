@@ -10,10 +10,10 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// AsPublished is the compression that differs between platforms.
+// AsPublished is the value of compression for the usual one of each platform.
 const AsPublished = "platform"
 
-// keys are the keys of the fields of options.
+// keys maps fields of options to keys.
 var keys = map[string]string{
 	"Source": "spec.source", "Name": "metadata.name", "Merge": "spec.merge", "Origin": "spec.origin", "NoSELinux": "spec.noSELinux",
 	"Arch": "spec.architectures", "Platforms": "spec.platforms", "Strict": "spec.strict",
@@ -38,9 +38,9 @@ func (m *Image) System() system.Options {
 	return system.Options{Origin: m.Spec.Origin, Name: m.Metadata.Name, Merge: m.Spec.Merge, NoSELinux: m.Spec.NoSELinux}
 }
 
-// Request returns the request for the images, without the platforms, which depend
-// on the architecture, and without the Ignition configs, which are in other files.
-// An error is a [usage.Error].
+// Request returns the request for the images. It has no platforms, which depend on the
+// architecture, and no Ignition config, which is in other files. Errors are of type
+// [usage.Error].
 func (m *Image) Request() (assemble.Request, error) {
 	r := assemble.Request{RootFS: m.Spec.Disk.RootFilesystem, Kargs: m.Spec.KernelArguments}
 	for _, size := range []struct {

@@ -29,7 +29,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-var update = flag.Bool("update", false, "write what is made to testdata")
+var update = flag.Bool("update", false, "write the results to testdata")
 
 func options() Options { return Options{FilesDir: "testdata/files"} }
 
