@@ -556,7 +556,7 @@ func TestNoSpace(t *testing.T) {
 			places := map[string]string{"out": filepath.Join(dir, "out"), "cache": filepath.Join(dir, "cache")}
 			places[what] = filepath.Join(small, what)
 			p := finish(t, start(t, nil, "build", "--cache", places["cache"], "--out", places["out"], ref))
-			if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "no space left on device") || !strings.Contains(p.stderr, "hint: make room") {
+			if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "no space left on device") || !strings.Contains(p.stderr, "hint: free some space") {
 				t.Errorf("exit code %d: %s", p.code, p.stderr)
 			}
 			if !strings.Contains(errorLine(p.stderr), small) {

@@ -152,7 +152,7 @@ func hint(err error, ran *cobra.Command) string {
 	case errors.Is(err, errWebAccess):
 		return "download it with another program, then pass the file, or - for standard input"
 	case errors.Is(err, oci.ErrAccess):
-		return "log in with podman or skopeo, or pass credentials: --creds USER:PASSWORD, --authfile FILE or REGISTRY_AUTH_FILE=FILE" + missingAuthFile(ran)
+		return "log in with podman or skopeo, or pass credentials: --creds USER:PASSWORD, --authfile FILE, or the file in $REGISTRY_AUTH_FILE" + missingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space, or choose other folders with --out and --cache; the cache is always safe to delete"
 	}
