@@ -1,5 +1,5 @@
-// Package ostree is the object model of OSTree: what a file, a directory and
-// a commit are called, and how they are written.
+// Package ostree is the object model of OSTree: the names and the encoding of
+// files, directories and commits.
 //
 // An object is named by the SHA-256 of its bytes. A commit names a directory
 // tree and its metadata, a tree names its files, subdirectories and their
