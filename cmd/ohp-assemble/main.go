@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -36,10 +35,7 @@ func main() { os.Exit(run()) }
 
 // run is main that returns its exit code, so that tests can call it.
 func run() int {
-	// A tree's metadata is tens of megabytes: collecting garbage less often costs
-	// little, until there is much of it.
-	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(200 << 20)
+	collectGarbage()
 	// The first ^C cancels, and is waited for only until temporary files are gone;
 	// the second one kills.
 	ctx, stop := signal.NotifyContext(withGuard(context.Background()), os.Interrupt, syscall.SIGTERM)

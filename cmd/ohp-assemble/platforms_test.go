@@ -216,7 +216,7 @@ func TestCompress(t *testing.T) {
 	}
 }
 
-// TestExamples builds what the definitions to start from define, of a container
+// TestExamples builds the images of the example definitions, of a container
 // that there is.
 func TestExamples(t *testing.T) {
 	if testing.Short() {

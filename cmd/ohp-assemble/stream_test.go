@@ -106,8 +106,8 @@ func testBuild(t *testing.T, disk []byte) (dir, file string) {
 	return dir, file
 }
 
-// TestStreamHTTP: what a web server has comes through a stream that is there as
-// well, and only if it is what the stream says.
+// TestStreamHTTP fetches a file of a web server through a stream on the same server, and
+// rejects a file that does not match the stream.
 func TestStreamHTTP(t *testing.T) {
 	disk := bytes.Repeat([]byte("disk"), 100_000)
 	dir, file := testBuild(t, disk)
@@ -164,8 +164,8 @@ func TestStreamHTTP(t *testing.T) {
 	}
 }
 
-// TestStreamOCI: a stream of what a registry has, itself in the registry, leads
-// to the file again: alone or in an index, by tag or digest, with a password.
+// TestStreamOCI fetches a file of a registry through a stream in the registry: alone or in
+// an index, by tag or digest, with a password.
 func TestStreamOCI(t *testing.T) {
 	disk := bytes.Repeat([]byte("disk"), 100_000)
 	dir, file := testBuild(t, disk)
@@ -207,7 +207,7 @@ func TestStreamOCI(t *testing.T) {
 		}
 	}
 
-	// A mirror has what its registry has, under the registry's name.
+	// A mirror has the content of its registry, under the registry's name.
 	mirrored := func(args ...string) string {
 		p := finish(t, start(t, []string{"CONTAINERS_REGISTRIES_CONF=" + conf}, with(args...)...))
 		if p.code != 0 {
@@ -257,9 +257,8 @@ func TestStreamOCI(t *testing.T) {
 	}
 }
 
-// TestStreamPublished goes the whole way with a real registry: what is published
-// there gets a stream, which is published beside it and leads to it again, as
-// does the location for those who know no registries.
+// TestStreamPublished publishes images to a real registry, makes their stream and publishes
+// it, and fetches an image through it: as a client of registries, and by a plain GET.
 func TestStreamPublished(t *testing.T) {
 	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 1<<20)
@@ -301,8 +300,8 @@ func TestStreamPublished(t *testing.T) {
 	}
 }
 
-// TestStreamContainer goes the same way where a registry has nothing but
-// containers: the stream and its files are in them, and no URL leads there.
+// TestStreamContainer does the same in the form container. The stream and its files are
+// inside containers, and no URL fetches them.
 func TestStreamContainer(t *testing.T) {
 	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 3<<20)

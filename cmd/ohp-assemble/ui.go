@@ -127,7 +127,7 @@ func (s *step) add(n int64) {
 	}
 }
 
-// Expect and Done make a step an oci.Progress.
+// Expect and Done make a step a registry.Progress.
 func (s *step) Expect(n int64) {
 	if total := s.total.Add(n); s.bar != nil {
 		s.bar.SetTotal(total, false)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// documented is NewDocument of what is not too large.
+// documented is [NewDocument] for a document that is not too large.
 func documented(t *testing.T, name string, v any) *Document {
 	t.Helper()
 	return parsed(t, name, string(Marshal(v)))
@@ -22,7 +22,7 @@ func parsed(t *testing.T, name, text string) *Document {
 	return d
 }
 
-// TestHostile: what is no document is an error with its place.
+// TestHostile rejects invalid documents, with the place of the error.
 func TestHostile(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 100000)
 	for text, want := range map[string]string{
@@ -176,8 +176,8 @@ func TestSetImage(t *testing.T) {
 	}
 }
 
-// TestConfigMap: several streams, a version that looks like a number, and what
-// is none.
+// TestConfigMap writes and reads several streams and a version that looks like a number,
+// and rejects other ConfigMaps.
 func TestConfigMap(t *testing.T) {
 	a, b := parsed(t, "a", `{"stream": "a", "architectures": {}, "x": 1}`), parsed(t, "b", `{"stream": "b", "architectures": {}}`)
 	c, err := NewConfigMap("4.20", b, a)
@@ -213,8 +213,7 @@ func TestConfigMap(t *testing.T) {
 	}
 }
 
-// FuzzParse: what is taken for a document can be written and read again, and
-// checked, merged with itself and edited, whatever is in it.
+// FuzzParse writes, reads, checks, merges and edits every text that is a document.
 func FuzzParse(f *testing.F) {
 	const sha = `"sha256": "379f1b10a1c750842d937eb3143098d3775d0b10bfad08e0aea86c892ef858df"`
 	const disk = `{"disk": {"location": "https://a.example/b", "signature": "", ` + sha + `}}`

@@ -72,8 +72,8 @@ func projections(t *testing.T) map[string]Projection {
 	return map[string]Projection{"http": http, "oci": oci}
 }
 
-// TestGolden makes every document that there is of two builds. Each is as it
-// was looked at, and right in the eyes of its schema and of its readers.
+// TestGolden makes every kind of document of two builds, and compares it with the reviewed
+// one. Its schema and its readers accept it.
 func TestGolden(t *testing.T) {
 	for name, where := range projections(t) {
 		release := released(t, where)
@@ -197,7 +197,7 @@ func TestProjections(t *testing.T) {
 	}
 }
 
-// TestCheck: what is wrong is found, with its place.
+// TestCheck finds problems, with the path of the field.
 func TestCheck(t *testing.T) {
 	text := func(name string) string {
 		b, err := os.ReadFile(filepath.Join("testdata", name))

@@ -337,9 +337,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestBoot checks what is on the boot file system besides what its makers
-// check: that all of it is there, closed to others where it has to be, dated
-// and labelled.
+// TestBoot checks the files of the boot file system as a whole: that all are
+// there, closed to others where they must be, dated and labelled.
 func TestBoot(t *testing.T) {
 	o := options("qemu")
 	o.Ignition = []byte(`{"ignition":{"version":"3.4.0"}}`)

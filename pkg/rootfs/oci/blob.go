@@ -1,11 +1,9 @@
 package oci
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sort"
 	"sync"
 
@@ -21,10 +19,9 @@ type Layer struct {
 	DiffID    digest.Digest // of the uncompressed tar
 	Size      int64         // of the blob
 	MediaType string
-	Index     *layer.Index
 
-	indexSize int64 // of its file
-
+	index  indexFile
+	header *layer.Index // without objects and entries
 	pack   *os.File
 	base   int64 // where the pack begins in that file
 	once   sync.Once
@@ -81,6 +78,15 @@ func (b Blob) Origin() string {
 	return "layer " + b.Layer.Digest.String()
 }
 
+// Pack returns the digest of the layer that the content came in, and the offset
+// of the content in the layer's pack: [Layer.Blob] with it is the same content.
+func (b Blob) Pack() (layer string, off int64) {
+	if b.Layer == nil {
+		return "", 0
+	}
+	return b.Layer.Digest.String(), b.Off
+}
+
 // File returns the file that holds the content, and where it is in there, for
 // who can have the kernel copy it. The file is the layer's: it is only read,
 // at offsets, and not closed.
@@ -121,22 +127,4 @@ func (b Blob) Source() (layer string, off int64, ok bool) {
 		return "", 0, false
 	}
 	return b.Layer.Digest.String(), all[i].TarOff + b.Off - all[i].Off, true
-}
-
-// contents returns all pieces of the pack, in order.
-func (l *Layer) contents() []layer.Content {
-	l.once.Do(func() {
-		for _, o := range l.Index.Objects {
-			if o.Size > 0 {
-				l.pieces = append(l.pieces, o.Content)
-			}
-		}
-		for _, e := range l.Index.Entries {
-			if e.Size > 0 {
-				l.pieces = append(l.pieces, e.Content)
-			}
-		}
-		slices.SortFunc(l.pieces, func(a, b layer.Content) int { return cmp.Compare(a.Off, b.Off) })
-	})
-	return l.pieces
 }

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -31,7 +33,7 @@ func openCache(dir string) (*cache, error) {
 		return nil, errors.New("oci: no cache directory")
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
-	for _, d := range []string{"blobs", "layers", "diffs", "tmp"} {
+	for _, d := range []string{"blobs", "layers", "diffs", "imports", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o700); err != nil {
 			return nil, c.full(err)
 		}
@@ -107,7 +109,7 @@ func checkBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
 	}
 	d := digest.FromBytes(b)
 	if want != "" && d != want {
-		return "", registry.Errorf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
+		return "", registry.Errorf(registry.ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
 	}
 	return d, nil
 }
@@ -153,14 +155,8 @@ func (c *cache) layer(ctx context.Context, src *source, want Descriptor, o Optio
 	if l, err := c.load(want); l != nil || err != nil {
 		return l, err
 	}
-	if err := c.store(ctx, src, want, o); err != nil {
-		return nil, c.full(err)
-	}
-	l, err := c.load(want)
-	if l == nil && err == nil {
-		err = fmt.Errorf("cache %s: a layer is missing or damaged right after it was written", c.dir)
-	}
-	return l, err
+	l, err := c.store(ctx, src, want, o)
+	return l, c.full(err)
 }
 
 // lock waits until no other process fetches the layer. The lock ends with its process.
@@ -207,36 +203,55 @@ func (c *cache) load(want Descriptor) (*Layer, error) {
 		return nil, nil
 	}
 	l, err := c.open(same, want)
-	if errors.Is(err, ErrVerify) {
+	if errors.Is(err, registry.ErrVerify) {
 		return nil, nil // the note is wrong, not the layer
 	}
 	return l, err
 }
 
-// open opens the cached layer of a blob.
+// open opens a layer of the cache by the digest of a blob. It returns nil for a
+// missing or damaged layer.
 func (c *cache) open(blob digest.Digest, want Descriptor) (*Layer, error) {
-	b, err := os.ReadFile(c.layerPath(blob, ".index"))
+	file, err := os.Open(c.layerPath(blob, ".index"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
-	index, err := layer.Parse(b)
-	if err != nil || !index.Suits(want.Plain) {
+	l, err := c.openPack(blob, file, want)
+	if l == nil {
+		file.Close()
+		return nil, err
+	}
+	touch(file.Name())
+	return l, nil
+}
+
+// openPack opens the pack that belongs to an index.
+func (c *cache) openPack(blob digest.Digest, file *os.File, want Descriptor) (*Layer, error) {
+	b, err := io.ReadAll(file)
+	if err != nil {
+		return nil, err
+	}
+	header, err := layer.ParseHeader(b)
+	if err != nil || !header.Suits(want.Plain) {
 		return nil, nil
 	}
 	pack, err := os.Open(c.layerPath(blob, ".pack"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
-	if !hold(pack) || !intact(pack, index) {
+	if !hold(pack) || !intact(pack, header) {
 		pack.Close()
 		return nil, nil
 	}
-	if err := checkDiffID(want, index); err != nil {
+	if err := checkDiffID(want, header); err != nil {
 		pack.Close()
 		return nil, err
 	}
-	touch(c.layerPath(blob, ".index"))
-	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, indexSize: int64(len(b)), pack: pack}, nil
+	return newLayer(want, header, indexFile{file: file, size: int64(len(b))}, pack), nil
+}
+
+func newLayer(want Descriptor, header *layer.Index, index indexFile, pack *os.File) *Layer {
+	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, index: index, header: header, pack: pack}
 }
 
 // hold protects a pack from pruning until it is closed. It returns false if the pack was
@@ -267,36 +282,57 @@ func intact(pack *os.File, index *layer.Index) bool {
 func checkDiffID(want Descriptor, index *layer.Index) error {
 	got := digest.NewDigestFromBytes(digest.SHA256, index.DiffID[:])
 	if got != want.DiffID {
-		return registry.Errorf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
+		return registry.Errorf(registry.ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
 	}
 	return nil
 }
 
-// store fetches a layer. The caller holds its lock.
-func (c *cache) store(ctx context.Context, src *source, want Descriptor, o Options) (err error) {
-	packTmp, indexTmp := c.layerPath(want.Digest, ".pack.tmp"), c.layerPath(want.Digest, ".index.tmp")
-	defer func() {
-		if err != nil {
-			remove(packTmp)
-			remove(indexTmp)
-		}
-	}()
-	pack, err := os.OpenFile(packTmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+// store fetches a layer and returns it open. The caller holds its lock. The pack is
+// not read again: its checksum was computed while it was written.
+func (c *cache) store(ctx context.Context, src *source, want Descriptor, o Options) (_ *Layer, err error) {
+	pack, err := create(c.layerPath(want.Digest, ".pack.tmp"))
 	if err != nil {
-		return err
+		return nil, err
+	}
+	defer func() { discard(pack, err) }()
+	if !hold(pack) {
+		return nil, fmt.Errorf("lock %s: the file is gone", pack.Name())
 	}
 	index, err := fetch(ctx, src, want, pack, o)
-	if err := cmp.Or(err, pack.Close()); err != nil {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	if err := os.WriteFile(indexTmp, index.Bytes(), 0o600); err != nil {
-		return err
+	file, err := create(c.layerPath(want.Digest, ".index.tmp"))
+	if err != nil {
+		return nil, err
 	}
-	if err := os.Rename(packTmp, c.layerPath(want.Digest, ".pack")); err != nil {
-		return err
+	defer func() { discard(file, err) }()
+	b := index.Bytes()
+	if _, err := file.Write(b); err != nil {
+		return nil, err
 	}
-	if err := os.Rename(indexTmp, c.layerPath(want.Digest, ".index")); err != nil {
-		return err
+	for _, f := range []*os.File{pack, file} { // the index last: it makes the entry valid
+		if err := os.Rename(f.Name(), strings.TrimSuffix(f.Name(), ".tmp")); err != nil {
+			return nil, err
+		}
 	}
-	return c.writeFile(c.diffPath(want.DiffID), []byte(want.Digest))
+	if err := c.writeFile(c.diffPath(want.DiffID), []byte(want.Digest)); err != nil {
+		return nil, err
+	}
+	header := *index
+	header.Objects, header.Entries = nil, nil
+	return newLayer(want, &header, indexFile{file: file, size: int64(len(b))}, pack), nil
+}
+
+// create makes an empty file to write and read.
+func create(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+}
+
+// discard closes and removes a temporary file after an error.
+func discard(f *os.File, err error) {
+	if err != nil {
+		f.Close()
+		remove(f.Name())
+	}
 }

@@ -32,9 +32,9 @@ func explain(err error) error {
 	}
 	switch {
 	case errors.As(err, &unauthorized):
-		return registry.WithKind(ErrAccess, err)
+		return registry.WithKind(registry.ErrAccess, err)
 	case errors.As(err, &noTag), errors.As(err, &noArchiveTag), errors.As(err, &noArchive), errors.Is(err, fs.ErrNotExist):
-		return registry.WithKind(ErrNotFound, err)
+		return registry.WithKind(registry.ErrNotFound, err)
 	case errors.As(err, &status):
 		return registry.WithKind(statusKind(status.StatusCode), err)
 	case errors.As(err, &coder):
@@ -42,9 +42,9 @@ func explain(err error) error {
 	}
 	// The library has no type for the first one, and does not export that of the others.
 	if text := err.Error(); strings.HasPrefix(text, "Tag ") && strings.HasSuffix(text, " not found") {
-		return registry.WithKind(ErrNotFound, err)
+		return registry.WithKind(registry.ErrNotFound, err)
 	}
-	for code, kind := range map[int]error{http.StatusUnauthorized: ErrAccess, http.StatusForbidden: ErrAccess, http.StatusNotFound: ErrNotFound} {
+	for code, kind := range map[int]error{http.StatusUnauthorized: registry.ErrAccess, http.StatusForbidden: registry.ErrAccess, http.StatusNotFound: registry.ErrNotFound} {
 		if strings.Contains(err.Error(), fmt.Sprintf("StatusCode: %d,", code)) {
 			return registry.WithKind(kind, err)
 		}
@@ -64,9 +64,9 @@ var errOther = errors.New("failed")
 func statusKind(code int) error {
 	switch code {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return ErrAccess
+		return registry.ErrAccess
 	case http.StatusNotFound:
-		return ErrNotFound
+		return registry.ErrNotFound
 	}
 	return errOther
 }
@@ -74,7 +74,7 @@ func statusKind(code int) error {
 func codeKind(code errcode.ErrorCode) error {
 	switch code {
 	case v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown, v2.ErrorCodeBlobUnknown:
-		return ErrNotFound
+		return registry.ErrNotFound
 	}
 	return statusKind(code.Descriptor().HTTPStatusCode)
 }

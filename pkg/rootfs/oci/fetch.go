@@ -72,7 +72,7 @@ func fetch(ctx context.Context, src *source, want Descriptor, pack *os.File, o O
 		return nil, inflateErr
 	}
 	if errors.Is(scanErr, layer.ErrChecksum) {
-		return nil, registry.WithKind(ErrDamaged, scanErr)
+		return nil, registry.WithKind(registry.ErrDamaged, scanErr)
 	}
 	if scanErr != nil {
 		return nil, scanErr
@@ -104,7 +104,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	b.progress.Done(int64(n))
 	switch {
 	case b.n > b.want.Size:
-		b.err = registry.Errorf(ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
+		b.err = registry.Errorf(registry.ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
 		return 0, b.err
 	case err != nil && err != io.EOF:
 		b.err = fmt.Errorf("reading the blob at byte %d of %d: %w", b.n, b.want.Size, err)
@@ -122,9 +122,9 @@ func (b *blobReader) verify() error {
 	case b.err != nil:
 		return b.err
 	case b.n < b.want.Size:
-		return registry.Errorf(ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
+		return registry.Errorf(registry.ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
 	case got != b.want.Digest:
-		return registry.Errorf(ErrVerify, "digest mismatch: the blob is %s", got)
+		return registry.Errorf(registry.ErrVerify, "digest mismatch: the blob is %s", got)
 	}
 	return nil
 }

@@ -17,9 +17,14 @@ func (m *Image) Close() error {
 	var errs []error
 	closed := map[*os.File]bool{}
 	for _, l := range m.Layers {
-		if l != nil && !closed[l.pack] {
-			closed[l.pack] = true
-			errs = append(errs, l.pack.Close())
+		if l == nil {
+			continue
+		}
+		for _, f := range []*os.File{l.pack, l.index.file} {
+			if !closed[f] {
+				closed[f] = true
+				errs = append(errs, f.Close())
+			}
 		}
 	}
 	return errors.Join(errs...)

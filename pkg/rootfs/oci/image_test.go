@@ -279,14 +279,15 @@ func contents(t testing.TB, img *Image) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, l := range img.Layers {
-		for _, e := range l.Index.Entries {
+		index := indexOf(t, l)
+		for _, e := range index.Entries {
 			b, err := rootfs.ReadAll(l.Blob(e.Off, e.Size), 1<<30)
 			if err != nil {
 				t.Fatal(err)
 			}
 			all[e.Name] = string(b)
 		}
-		for _, o := range l.Index.Objects {
+		for _, o := range index.Objects {
 			b, err := rootfs.ReadAll(l.Blob(o.Off, o.Size), 1<<30)
 			if err != nil {
 				t.Fatal(err)
@@ -295,6 +296,15 @@ func contents(t testing.TB, img *Image) map[string]string {
 		}
 	}
 	return all
+}
+
+func indexOf(t testing.TB, l *Layer) *layer.Index {
+	t.Helper()
+	index, err := l.Index()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
 }
 
 // checkCache fails if anything unfinished is in a cache.

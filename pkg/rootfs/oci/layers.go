@@ -84,7 +84,7 @@ func distinct(want []Descriptor) (jobs []Descriptor, err error) {
 			first[d.Digest] = d
 			jobs = append(jobs, d)
 		} else if d.DiffID != f.DiffID {
-			return nil, registry.Errorf(ErrVerify, "layer %s: has two diffIDs in the config", short(d.Digest))
+			return nil, registry.Errorf(registry.ErrVerify, "layer %s: has two diffIDs in the config", short(d.Digest))
 		}
 	}
 	slices.SortStableFunc(jobs, func(a, b Descriptor) int { return int(min(max(b.Size-a.Size, -1), 1)) })
@@ -98,51 +98,70 @@ func (f *fetching) layer(ctx context.Context, want Descriptor, spooled bool) (*L
 	if err != nil {
 		return nil, err
 	}
-	if err = f.check(l); err == nil && spooled {
-		err = f.src.cache.full(f.spool.take(f.src.cache, l))
+	if err = f.check(l); err == nil {
+		err = f.src.cache.full(f.spool.take(f.src.cache, l, spooled))
 	}
 	if err != nil {
-		l.pack.Close()
+		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
 func (f *fetching) check(l *Layer) error {
-	if f.indexes.Add(l.indexSize) > maxIndexes {
+	if f.indexes.Add(l.index.size) > maxIndexes {
 		return fmt.Errorf("the names and attributes of all layers have more than %d bytes", maxIndexes)
 	}
-	if f.holes.Add(max(0, l.Index.PackSize-l.Index.TarSize)) > f.limit {
+	if f.holes.Add(max(0, l.header.PackSize-l.header.TarSize)) > f.limit {
 		return fmt.Errorf("claims %.1f GiB, %w; limit of the holes in all layers is %.1f GiB",
-			float64(l.Index.PackSize)/(1<<30), layer.ErrHoles, float64(f.limit)/(1<<30))
+			float64(l.header.PackSize)/(1<<30), layer.ErrHoles, float64(f.limit)/(1<<30))
 	}
 	return nil
 }
 
-// A spool is one unnamed file for the packs of the layers beyond maxPacks.
+// A spool is one unnamed file for the indexes of the layers, and the packs beyond
+// maxPacks.
 type spool struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
 }
 
-// take copies the pack of a layer into the spool and closes it.
-func (s *spool) take(c *cache, l *Layer) (err error) {
+// take moves the index of a layer into the spool, and its pack if that is wanted.
+func (s *spool) take(c *cache, l *Layer, pack bool) error {
+	base, err := s.copy(c, l.index.file, l.index.size)
+	if err != nil {
+		return err
+	}
+	l.index.file.Close()
+	l.index.file, l.index.base = s.file, base
+	if !pack {
+		return nil
+	}
+	if base, err = s.copy(c, l.pack, l.header.PackSize); err != nil {
+		return err
+	}
+	l.pack.Close()
+	l.pack, l.base = s.file, base
+	return nil
+}
+
+// copy appends a file and returns its offset in the spool.
+func (s *spool) copy(c *cache, from *os.File, size int64) (base int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file == nil {
 		if s.file, err = os.CreateTemp(c.tmp(), "packs."); err != nil {
-			return err
+			return 0, err
 		}
 		remove(s.file.Name())
 	}
-	if err := copyData(s.file, s.size, l.pack, l.Index.PackSize); err != nil {
-		return err
+	base = s.size
+	if err := copyData(s.file, base, from, size); err != nil {
+		return 0, err
 	}
-	l.pack.Close()
-	l.pack, l.base = s.file, s.size
-	s.size += l.Index.PackSize
-	return nil
+	s.size += size
+	return base, nil
 }
 
 // copyData copies a file to an offset of another one. Holes stay holes.

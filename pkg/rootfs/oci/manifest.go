@@ -44,8 +44,8 @@ type Descriptor struct {
 // applies the policy; it reads no layer. Archives are the exception, because
 // containers/image unpacks them as a whole.
 //
-// Errors have a kind of package registry: ErrNotFound, ErrAccess, ErrForbidden (by
-// the policy or registries.conf) or ErrVerify, where one applies. A [PlatformError]
+// Errors have a kind of package registry: registry.ErrNotFound, registry.ErrAccess, registry.ErrForbidden (by
+// the policy or registries.conf) or registry.ErrVerify, where one applies. A [PlatformError]
 // lists the architectures of an image that lacks the wanted one.
 func Resolve(ctx context.Context, reference string, o Options) (*Manifest, error) {
 	if o.Progress == nil {

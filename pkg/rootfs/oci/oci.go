@@ -9,8 +9,8 @@
 //
 //	manifest.go, resolve.go, platform.go   Resolve: from a reference to one manifest
 //	image.go, layers.go, fetch.go, pipe.go Fetch: layers into the cache
-//	cache.go, prune.go                     the cache
-//	blob.go                                content of layers
+//	cache.go, imports.go, prune.go         the cache
+//	blob.go, index.go                      content and indexes of layers
 //	reference.go, source.go, explain.go    references and access, through containers/image
 //	storage.go, tarsplit.go                the stores of podman
 //	policy.go, verify.go                   signature policies
@@ -60,14 +60,16 @@
 //	CACHE/v1/layers/HEX.lock    locked (flock) while a process fetches the layer, never removed
 //	CACHE/v1/layers/HEX.*.tmp   files of the process that holds this lock
 //	CACHE/v1/diffs/HEX          by diffID: the digest of a blob that inflates to it
+//	CACHE/v1/imports/KEY        results of imports, by a digest of all inputs, with a checksum
 //	CACHE/v1/tmp/               unpacked archives, incomplete small files, and an unlinked
-//	                            file with the small packs of an image of more than 64 layers
+//	                            file with the indexes of an image, and with its small packs
+//	                            if it has more than 64 layers
 //	CACHE/v1/lock               locked, shared, by every process that uses the cache; a process
 //	                            that locks it alone removes the files of killed processes
 //
 // A file gets its name when it is complete, so a process may be killed at any time.
 // Each pull compares cached content with its checksum and fetches damaged files again.
-// The time of an index, manifest or config is that of its last use. The packs of an open
+// The time of an index, manifest, config or import is that of its last use. The packs of an open
 // image are locked, shared, against pruning. Nothing is synced to the disk: after a
 // crash of the machine a file may be damaged. The cache can be deleted at any time, in
 // whole or in part.

@@ -100,14 +100,14 @@ func (p platform) version() (major, minor int) {
 	return int(x), int(y)
 }
 
-// A PlatformError is an [ErrNotFound]: the image exists only for other platforms.
+// A PlatformError is an [registry.ErrNotFound]: the image exists only for other platforms.
 type PlatformError struct {
 	Have []string // such as linux/amd64/v3
 	text string
 }
 
 func (e *PlatformError) Error() string        { return e.text }
-func (e *PlatformError) Is(target error) bool { return target == ErrNotFound }
+func (e *PlatformError) Is(target error) bool { return target == registry.ErrNotFound }
 
 // Arches returns the available architectures of Linux, as for [Options].
 func (e *PlatformError) Arches() (all []string) {
@@ -406,34 +406,9 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 	if err := w.list(ctx, entries, nil, 0); err != nil {
 		return "", err
 	}
-	best := map[digest.Digest]bool{}
-	rank := math.MaxInt
-	for _, in := range w.found[:min(len(w.found), maxTried)] {
-		if in.platform == nil {
-			m, err := s.document(ctx, in.digest)
-			if err != nil {
-				return "", fmt.Errorf("manifest %s: %w", short(in.digest), err)
-			}
-			if isArtifact(m.raw) {
-				w.artifacts++
-				continue
-			}
-			p, err := s.platformOf(ctx, m)
-			if err != nil {
-				return "", fmt.Errorf("manifest %s: %w", short(in.digest), err)
-			}
-			if in.rank = want.rank(p); in.rank < 0 {
-				w.others = append(w.others, p.String())
-				continue
-			}
-		}
-		if in.rank < rank {
-			clear(best)
-			rank = in.rank
-		}
-		if in.rank == rank {
-			best[in.digest] = true
-		}
+	best, err := w.nearest(ctx)
+	if err != nil {
+		return "", err
 	}
 	switch len(best) {
 	case 0:
@@ -451,6 +426,41 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 		names = append(names, cmp.Or(d.Annotations[imgspec.AnnotationRefName], "@"+d.Digest.String()))
 	}
 	return "", fmt.Errorf("the layout has several images for %s, add the name or digest of one: %s", want, strings.Join(names[:min(len(names), 10)], ", "))
+}
+
+// nearest returns the digests of the found images with the smallest rank. It reads the
+// config of an image without a platform.
+func (w *walk) nearest(ctx context.Context) (map[digest.Digest]bool, error) {
+	best := map[digest.Digest]bool{}
+	rank := math.MaxInt
+	for _, in := range w.found[:min(len(w.found), maxTried)] {
+		if in.platform == nil {
+			m, err := w.src.document(ctx, in.digest)
+			if err != nil {
+				return nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
+			}
+			if isArtifact(m.raw) {
+				w.artifacts++
+				continue
+			}
+			p, err := w.src.platformOf(ctx, m)
+			if err != nil {
+				return nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
+			}
+			if in.rank = w.want.rank(p); in.rank < 0 {
+				w.others = append(w.others, p.String())
+				continue
+			}
+		}
+		if in.rank < rank {
+			clear(best)
+			rank = in.rank
+		}
+		if in.rank == rank {
+			best[in.digest] = true
+		}
+	}
+	return best, nil
 }
 
 // missing returns the error for an index without an image for the platform.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -158,7 +159,7 @@ func TestIndexes(t *testing.T) {
 		o.Arch = tc.arch
 		img, err := Pull(t.Context(), serve(t, m, tc.top.Digest).ref, o)
 		if strings.HasPrefix(tc.want, "no image") {
-			checkFault(t, err, ErrNotFound, tc.want)
+			checkFault(t, err, registry.ErrNotFound, tc.want)
 			continue
 		}
 		if err != nil {
@@ -242,7 +243,7 @@ func TestVariantOfOne(t *testing.T) {
 			img.Close()
 			continue
 		}
-		checkFault(t, err, ErrNotFound, want)
+		checkFault(t, err, registry.ErrNotFound, want)
 		var p *PlatformError
 		if !errors.As(err, &p) || !slices.Equal(p.Arches(), []string{"amd64/v3"}) {
 			t.Errorf("%v: %v", err, p)

@@ -29,6 +29,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -184,7 +185,7 @@ func checkRejected(t *testing.T, reg *fakeRegistry, ref string, o Options, want 
 	before := snapshot(t, o.Cache)
 	blobs := reg.blobGets()
 	_, err := Pull(t.Context(), ref, o)
-	checkFault(t, err, ErrAccess, want)
+	checkFault(t, err, registry.ErrAccess, want)
 	if got := snapshot(t, o.Cache); len(got) != len(before) {
 		t.Errorf("%d files in the cache, before there were %d", len(got), len(before))
 	}
@@ -278,7 +279,7 @@ func TestPolicyFile(t *testing.T) {
 	// A transparency log is required, and the image has no signature.
 	o.Policy = writePolicy(t, `{"default":[{"type":"sigstoreSigned","keyPath":"x","rekorPublicKeyPath":"y"}]}`)
 	_, err := Pull(t.Context(), ref, o)
-	checkFault(t, err, ErrAccess, "no signature exists")
+	checkFault(t, err, registry.ErrAccess, "no signature exists")
 }
 
 // TestSigned has signatures of both kinds, and all that can be wrong with them.

@@ -18,8 +18,8 @@ import (
 
 // An Entry is an item of a cache.
 type Entry struct {
-	Digest digest.Digest // of the blob
-	Kind   string        // "layer", "manifest" (or index) or "config"
+	Digest digest.Digest // of the blob; of the inputs of an import
+	Kind   string        // "layer", "manifest" (or index), "config" or "import"
 	Size   int64         // bytes in the cache, where layers are not compressed
 	Used   time.Time     // time of the last use
 }
@@ -31,7 +31,7 @@ func Usage(dir string) ([]Entry, error) {
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
 	byDigest := map[digest.Digest]*Entry{}
-	for _, sub := range []string{"blobs", "layers"} {
+	for _, sub := range []string{"blobs", "layers", "imports"} {
 		files, err := os.ReadDir(filepath.Join(c.dir, sub))
 		if ignoreNotExist(err) != nil {
 			return nil, err
@@ -52,8 +52,11 @@ func Usage(dir string) ([]Entry, error) {
 			if suffix != "pack" { // whose time is that of the download
 				e.Used = info.ModTime()
 			}
-			if sub == "blobs" {
+			switch sub {
+			case "blobs":
 				e.Kind = blobKind(filepath.Join(c.dir, sub, f.Name()))
+			case "imports":
+				e.Kind = "import"
 			}
 		}
 	}
@@ -152,7 +155,11 @@ func (c *cache) dropNotes() error {
 
 // drop removes an entry, unless an image with it is open.
 func (c *cache) drop(e Entry) (gone bool, err error) {
-	if e.Kind != "layer" {
+	switch e.Kind {
+	case "layer":
+	case "import":
+		return true, os.Remove(filepath.Join(c.dir, "imports", e.Digest.Encoded()))
+	default:
 		return true, os.Remove(c.blobPath(e.Digest))
 	}
 	pack, err := os.Open(c.layerPath(e.Digest, ".pack"))

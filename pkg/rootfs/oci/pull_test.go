@@ -22,6 +22,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 func TestParseReference(t *testing.T) {
@@ -191,7 +192,7 @@ func TestMultiArch(t *testing.T) {
 		}
 		o := options(t, t.TempDir())
 		o.Arch = "s390x"
-		if _, err := Pull(t.Context(), ref, o); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "no image for linux/s390x, there is linux/amd64, linux/arm64") {
+		if _, err := Pull(t.Context(), ref, o); !errors.Is(err, registry.ErrNotFound) || !strings.Contains(err.Error(), "no image for linux/s390x, there is linux/amd64, linux/arm64") {
 			t.Errorf("%s: %v", ref, err)
 		}
 	}
@@ -253,7 +254,7 @@ func TestWarm(t *testing.T) {
 	if _, err := Pull(t.Context(), "oci:"+dir, options(t, cache)); err != nil {
 		t.Error(err)
 	}
-	if _, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir())); !errors.Is(err, ErrNotFound) {
+	if _, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir())); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("cold, without blobs: %v", err)
 	}
 }
@@ -474,7 +475,7 @@ func TestBlob(t *testing.T) {
 	}
 	defer img.Close()
 	l := img.Layers[0]
-	for _, e := range l.Index.Entries {
+	for _, e := range indexOf(t, l).Entries {
 		b := l.Blob(e.Off, e.Size)
 		if b != l.Blob(e.Off, e.Size) {
 			t.Errorf("%s: two blobs of the same content differ", e.Name)

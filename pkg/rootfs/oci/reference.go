@@ -172,7 +172,7 @@ func (r ref) checkBlocked(sys *types.SystemContext) error {
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	if conf != nil && conf.Blocked {
-		return registry.Errorf(ErrForbidden, "%s: registries.conf blocks %s", r, conf.Prefix)
+		return registry.Errorf(registry.ErrForbidden, "%s: registries.conf blocks %s", r, conf.Prefix)
 	}
 	return nil
 }

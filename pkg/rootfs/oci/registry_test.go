@@ -128,7 +128,7 @@ func TestMirror(t *testing.T) {
 			o.Cache = t.TempDir()
 			if name == "blocked" {
 				_, err := Pull(t.Context(), ref, o)
-				checkFault(t, err, ErrAccess, "blocks vendor.example")
+				checkFault(t, err, registry.ErrAccess, "blocks vendor.example")
 				continue
 			}
 			checkAllowed(t, ref, o)
@@ -147,7 +147,7 @@ func TestMirror(t *testing.T) {
 			write(t, o.Registry.RegistryConf, []byte("[[registry]]\nlocation=\"vendor.example\"\nblocked=true\n"))
 			sysregistriesv2.InvalidateCache()
 			_, err = Pull(t.Context(), "vendor.example/os@"+top.String(), o)
-			checkFault(t, err, ErrAccess, "blocks vendor.example")
+			checkFault(t, err, registry.ErrAccess, "blocks vendor.example")
 		}
 	}
 }
@@ -206,7 +206,7 @@ func TestCredentials(t *testing.T) {
 		write(t, o.Registry.AuthFile, []byte(auth))
 		img, err := Pull(t.Context(), reg.ref, o)
 		if name == "wrong" || name == "none" {
-			if !errors.Is(err, ErrAccess) {
+			if !errors.Is(err, registry.ErrAccess) {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
@@ -246,7 +246,7 @@ func TestLogin(t *testing.T) {
 		img, err := Pull(t.Context(), tc.ref, o)
 		if tc.ok && err == nil {
 			img.Close()
-		} else if tc.ok || !errors.Is(err, ErrAccess) || strings.Contains(err.Error(), "hunter2") {
+		} else if tc.ok || !errors.Is(err, registry.ErrAccess) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -191,7 +191,7 @@ func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error
 		return nil, err
 	}
 	if info.Size >= 0 && int64(len(raw)) != info.Size {
-		return nil, registry.Errorf(ErrVerify, "%d bytes, the manifest says %d", len(raw), info.Size)
+		return nil, registry.Errorf(registry.ErrVerify, "%d bytes, the manifest says %d", len(raw), info.Size)
 	}
 	if _, err := checkBlob(raw, info.Digest, maxConfig); err != nil {
 		return nil, err

@@ -131,7 +131,7 @@ func readLayout(dir string) (index imgspec.Index, err error) {
 		return index, fmt.Errorf("%s: damaged: %w", name, err)
 	}
 	if len(index.Manifests) == 0 {
-		return index, registry.Errorf(ErrNotFound, "%s: lists no image", name)
+		return index, registry.Errorf(registry.ErrNotFound, "%s: lists no image", name)
 	}
 	return index, nil
 }
@@ -256,7 +256,7 @@ func (s *source) top(ctx context.Context) ([]byte, error) {
 	raw, _, err := src.GetManifest(ctx, s.instance())
 	err = done(err)
 	if s.ref.digest != "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, registry.Errorf(ErrNotFound, "no manifest has that digest")
+		return nil, registry.Errorf(registry.ErrNotFound, "no manifest has that digest")
 	}
 	if err != nil {
 		return nil, explain(s.located(err))

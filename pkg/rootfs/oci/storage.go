@@ -119,7 +119,7 @@ func openStorage(r ref, conf string) (*stored, error) {
 	if name != "" && r.digest != "" {
 		name += " of that digest"
 	}
-	return nil, registry.Errorf(ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
+	return nil, registry.Errorf(registry.ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
 }
 
 // imageNames lists the images of stores, for the error about an unknown name.
@@ -322,7 +322,7 @@ func (st *store) manifestFile(image storedImage, d digest.Digest) string {
 }
 
 func (s *stored) notHere(d digest.Digest) error {
-	return registry.Errorf(ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
+	return registry.Errorf(registry.ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
 }
 
 // enter changes from a list to its image with a manifest.

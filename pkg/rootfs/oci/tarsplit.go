@@ -63,7 +63,7 @@ func (r *splitReader) Read(p []byte) (int, error) {
 	case err == nil || err == io.EOF:
 		return n, err
 	case strings.HasPrefix(err.Error(), "file integrity checksum failed"): // the library has no type for it
-		err = registry.WithKind(ErrVerify, err)
+		err = registry.WithKind(registry.ErrVerify, err)
 	}
 	return n, r.layer.readable(err)
 }

@@ -66,7 +66,7 @@ func (j *judge) verify(ctx context.Context, s *source, m *Manifest, isInstance b
 func sameManifest(ctx context.Context, unparsed types.UnparsedImage, m *Manifest) error {
 	judged, _, err := unparsed.Manifest(ctx)
 	if err == nil && !bytes.Equal(judged, m.Raw) {
-		err = registry.Errorf(ErrVerify, "the manifest changed during the verification")
+		err = registry.Errorf(registry.ErrVerify, "the manifest changed during the verification")
 	}
 	return err
 }

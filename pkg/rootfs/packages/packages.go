@@ -1,4 +1,4 @@
-// Package packages tells what is installed in a tree, from the databases that
+// Package packages lists the packages installed in a tree, from the databases that
 // package managers leave there:
 //
 //	dpkg  status, a text file of paragraphs
@@ -6,7 +6,7 @@
 //
 // Nothing is executed and nothing is unpacked: databases are read where they
 // are. Left out are the older forms of the rpm database (Berkeley DB, ndb),
-// which are refused, and everything but what a package is called.
+// which are refused, and everything but the names and versions of packages.
 package packages
 
 import (
@@ -29,13 +29,13 @@ type Package struct {
 }
 
 // Where databases are. rpm-ostree has its own in /usr/share, and dpkg has
-// none for images: theirs is moved from /var by who makes one.
+// none for images: theirs is moved from /var by the maker of an image.
 var (
 	rpmDirs  = []string{"usr/share/rpm", "usr/lib/sysimage/rpm", "var/lib/rpm"}
 	dpkgDirs = []string{"var/lib/dpkg", "usr/lib/sysimage/dpkg"}
 )
 
-// Read returns what the databases in a tree say is installed, in order. A
+// Read returns the installed packages by the databases in a tree, in order. A
 // tree without databases has no packages.
 func Read(root *rootfs.Inode) ([]Package, error) {
 	var all []Package

@@ -56,7 +56,7 @@ func TestDpkg(t *testing.T) {
 	}
 }
 
-// TestDpkgQuery has dpkg-query say what is installed on this machine.
+// TestDpkgQuery has dpkg-query list the packages of this machine.
 func TestDpkgQuery(t *testing.T) {
 	out := treetest.Run(t, "dpkg-query", "-W", "-f", "${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\n")
 	var want []string
@@ -96,7 +96,7 @@ BuildArch: noarch
 %files
 `
 
-// TestRPM has rpm make packages and a database of them, and say what is in it.
+// TestRPM has rpm make packages and a database of them, and list it.
 func TestRPM(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "x.spec"), []byte(spec), 0o644); err != nil {
@@ -159,7 +159,7 @@ func TestRPM(t *testing.T) {
 			t.Errorf("%q: %s", todo, diff)
 		}
 	}
-	// One that was not closed is not what it seems.
+	// A database that was not closed is incomplete.
 	wal := filepath.Join(db, "rpmdb.sqlite-wal")
 	if err := os.WriteFile(wal, []byte("something"), 0o644); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ const rpmFile = "rpmdb.sqlite"
 // Other forms of the database, with which rpm also leaves none of ours.
 var rpmOther = []string{"Packages", "Packages.db"}
 
-// readRPM reads the database of a folder. What a program that was interrupted
+// readRPM reads the database of a folder. Data that an interrupted program
 // left beside it would have to be put into it first.
 func readRPM(dir *rootfs.Inode) ([]Package, error) {
 	in := dir.Resolve(rpmFile)

@@ -10,12 +10,12 @@ import (
 )
 
 // A database is an SQLite file of which tables are read from their first row
-// to their last, see https://www.sqlite.org/fileformat2.html. Indexes and what
+// to their last, see https://www.sqlite.org/fileformat2.html. Indexes and all that
 // SQL would say about columns are left out.
 type database struct {
 	blob   rootfs.Blob
 	page   int64 // size of a page
-	usable int64 // of it, without what is reserved at its end
+	usable int64 // of it, without the reserved bytes at its end
 	pages  int64 // in the file
 }
 
@@ -170,7 +170,7 @@ func (w *walk) tree(number int64, depth int) error {
 	return nil
 }
 
-// cell reads a row. What of it is not on the page of the cell is on a chain
+// cell reads a row. The part of it outside of the page of the cell is on a chain
 // of others.
 func (w *walk) cell(cell []byte) error {
 	size, n := varint(cell)
@@ -211,7 +211,7 @@ func (d *database) local(size int64) int64 {
 	return least
 }
 
-// overflow adds to the payload what is on other pages.
+// overflow adds the bytes on other pages to the payload.
 func (w *walk) overflow(next, size int64) error {
 	page := make([]byte, w.page)
 	for int64(len(w.payload)) < size {

@@ -13,7 +13,7 @@ import (
 )
 
 // sqlite has the real one run statements on a new database, and returns the
-// file, and what it printed.
+// file, and its output.
 func sqlite(t testing.TB, statements ...string) (file []byte, out string) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "db")

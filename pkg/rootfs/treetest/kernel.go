@@ -201,8 +201,8 @@ func Use(t testing.TB, dir string) {
 }
 
 // mayChange changes one of the names that were there, each in one of several
-// ways. What is immutable stays as it is, and a name may have gone or become
-// one of something full before it is its turn.
+// ways. An immutable file stays unchanged. The name may have been removed, or the
+// file system may be full, before its turn.
 func mayChange(name string, i int, to string) error {
 	info, err := os.Lstat(name)
 	if err == nil {

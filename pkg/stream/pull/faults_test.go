@@ -635,7 +635,7 @@ func TestSparse(t *testing.T) {
 func zipped(t testing.TB, b []byte) []byte {
 	t.Helper()
 	var packed bytes.Buffer
-	z, err := compress.NewWriter(&packed, compress.Zip, compress.Options{Name: "d.raw"})
+	z, err := compress.NewWriter(&packed, filetype.Zip, compress.Options{Name: "d.raw"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,13 @@ package pull
 
 import "github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 
-// formatOfType returns the format that a media type names, or "".
+// formatOfType returns the format of a media type, or "".
 func formatOfType(mediaType string) string {
 	t, _ := filetype.ParseMediaType(mediaType)
 	return t.String()
 }
 
-// formatOfName returns the format that the name of a file tells, or "".
+// formatOfName returns the format of a file by its name, or "".
 func formatOfName(name string) string {
 	t := filetype.ParseName(name)
 	if t.Format == "" {
@@ -17,13 +17,13 @@ func formatOfName(name string) string {
 	return t.String()
 }
 
-// normal returns the only name of a format that has several.
+// normal returns the canonical name of a format.
 func normal(format string) string { return filetype.Parse(format).String() }
 
-// sameFormat reports whether an image is of a format: a raw.gzip is a raw.
+// sameFormat reports whether an image has a wanted format. The format raw includes raw.gzip.
 func sameFormat(have, want string) bool { return filetype.Parse(have).Is(filetype.Parse(want)) }
 
-// plainName returns the name of a file when it is decompressed.
+// plainName returns the name of the decompressed file.
 func plainName(name string) string {
 	plain, _ := filetype.CutCompression(name)
 	return plain
