@@ -30,7 +30,9 @@ func Example() {
 	check(err)
 	defer img.Close()
 	lowest := img.Layers[0]
-	for _, e := range lowest.Index.Entries {
+	index, err := lowest.Index()
+	check(err)
+	for _, e := range index.Entries {
 		if e.Name == "usr/lib/os-release" {
 			p := make([]byte, 6)
 			_, err := lowest.Blob(e.Off, e.Size).ReadAt(p, 5)

@@ -30,9 +30,9 @@ func ExampleNewPlan() {
 	defer server.Close()
 	repository := strings.TrimPrefix(server.URL, "http://") + "/os"
 
-	ctx, tls := context.Background(), false
+	ctx, verify := context.Background(), false
 	plan, err := publish.NewPlan(ctx, dir, repository+":43-images", publish.Options{
-		Registry: registry.Options{TLSVerify: &tls, RegistryConf: os.DevNull},
+		Registry: registry.Options{TLSVerify: &verify, RegistryConf: os.DevNull},
 	})
 	check(err)
 	for _, e := range plan.Result.Entries {
