@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkWarm is a build of the full fixture whose layers are in the cache:
-// what every platform after the first one costs.
+// the cost of every platform after the first one.
 func BenchmarkWarm(b *testing.B) {
 	for _, platform := range cloud.IDs() {
 		b.Run(platform, func(b *testing.B) { benchmarkBuild(b, platform, true) })
@@ -83,7 +83,7 @@ func benchmarkBuild(b *testing.B, platform string, write bool) {
 	once := func() {
 		ctx, quiet := context.Background(), newUI(true)
 		if write {
-			res, err := build(ctx, quiet, r, b.TempDir())
+			res, err := runBuild(ctx, quiet, r, b.TempDir())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -26,10 +26,10 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
-// built runs build and returns what it says it made.
+// built runs build and returns its result.
 func built(t *testing.T, env []string, args ...string) result {
 	t.Helper()
 	p := program(t, env, append([]string{"build", "--format", "json"}, args...)...)
@@ -82,7 +82,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	found, err := inspect(disk)
+	found, err := inspectImage(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func judgeDisk(t *testing.T, disk string) {
 	}
 }
 
-// TestInspectDamaged: what can be shown of a damaged image is shown, and the
+// TestInspectDamaged: the readable parts of a damaged image are shown, and the
 // exit code says that it is damaged.
 func TestInspectDamaged(t *testing.T) {
 	dir := t.TempDir()
@@ -207,7 +207,7 @@ func plannedBy(t testing.TB, r *request) *assemble.Plan {
 func buildAndPlan(t *testing.T, ref, platform, rootFS string) (file string, plan *layout.Disk) {
 	t.Helper()
 	r := requested(t, ref, assemble.Request{RootFS: rootFS}, platform)
-	res, err := build(t.Context(), newUI(true), r, t.TempDir())
+	res, err := runBuild(t.Context(), newUI(true), r, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestKernelUsesThePlan(t *testing.T) {
 	}
 }
 
-// onlyAllocated holds what an image takes on the disk against what it says it
+// onlyAllocated compares the space that an image takes on the disk with the space that it says it
 // does: nothing but that was written.
 func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
 	t.Helper()
@@ -283,13 +283,13 @@ func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
 	}
 	got := info.Sys().(*syscall.Stat_t).Blocks * 512
 	t.Logf("%d bytes allocated, %d written, %d on the disk", img.Allocated(), want, got)
-	if got < want || got > want+want/1000 { // what the host takes for itself
+	if got < want || got > want+want/1000 { // the metadata of the host's file system
 		t.Errorf("%d bytes on the disk for %d", got, want)
 	}
 }
 
 // TestSameBytes builds twice, with everything different that may be: images of
-// every format, and what is told of them.
+// every format, and its result.
 func TestSameBytes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds much")
@@ -307,7 +307,7 @@ func TestSameBytes(t *testing.T) {
 				r := built(t, []string{"GOMAXPROCS=" + threads, "TMPDIR=" + tmp, "TZ=" + []string{"UTC", "Asia/Kathmandu"}[i], "LANG=" + []string{"C", "de_DE.UTF-8"}[i]},
 					ref, "--platform", platforms, "--size", "1GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
 				syscall.Umask(old)
-				sums[i] = map[string]string{stream.MetaFile: fileSum(t, filepath.Join(dir, stream.MetaFile))}
+				sums[i] = map[string]string{build.MetaFile: fileSum(t, filepath.Join(dir, build.MetaFile))}
 				for _, img := range r.Images {
 					document := upload.FileName(img.Path)
 					sums[i][filepath.Base(img.Path)], sums[i][filepath.Base(document)] = img.SHA256, fileSum(t, document)
@@ -320,7 +320,7 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestDocuments: what is written beside an image has its mode, and is never of
+// TestDocuments: a document beside an image has its mode, and is never of
 // another image.
 func TestDocuments(t *testing.T) {
 	dir := t.TempDir()
@@ -333,7 +333,7 @@ func TestDocuments(t *testing.T) {
 		}
 	}
 	p := program(t, nil, "build", fixture(t, "tiny-base"), "--platform", "digitalocean", "--size", "200GiB", "--out", dir, "--cache", filepath.Join(dir, "cache"))
-	if _, err := os.Stat(names[1]); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(p.stderr, "must be of at most 100 GiB") {
+	if _, err := os.Stat(names[1]); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(p.stderr, "must be at most 100 GiB") {
 		t.Errorf("%s of a disk that is too large: %v: %s", names[1], err, p.stderr)
 	}
 }
@@ -401,7 +401,7 @@ func TestNoRoot(t *testing.T) {
 	}
 }
 
-// TestMemory: what is needed grows with the number of files, not with their
+// TestMemory: the memory grows with the number of files, not with their
 // size, and not with that of layers.
 func TestMemory(t *testing.T) {
 	const limit = 300 << 20
@@ -425,7 +425,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestCacheVerbs: what a build leaves in the cache is listed, and goes.
+// TestCacheVerbs: the entries of the cache after a build are listed and removed.
 func TestCacheVerbs(t *testing.T) {
 	dir := t.TempDir()
 	cache := filepath.Join(dir, "cache")

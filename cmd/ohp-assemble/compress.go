@@ -1,30 +1,20 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
-// A packing is what compress and decompress are asked for.
-type packing struct {
+// compressOptions are the options of compress and decompress.
+type compressOptions struct {
 	compression filetype.Compression
 	asPublished bool
 	level       int
@@ -33,21 +23,21 @@ type packing struct {
 	quiet       bool
 }
 
-func (o *packing) flags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave the files that were read")
-	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "say nothing but the result and errors")
+func (o *compressOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.keep, "keep", false, "keep the input files")
+	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print only the result and errors")
 	formatFlag(cmd, &o.format)
 }
 
 func compressCommand() *cobra.Command {
-	var o packing
+	o := compressOptions{asPublished: true}
 	cmd := &cobra.Command{
 		Use:   "compress FOLDER",
 		Short: "Compress the images of a build, as they are published",
-		Long: `compress takes the images that build has left in a folder, compresses those that
-are not yet, and says in meta.json what they are now. What is published as it
-is, such as an OVA, stays. Of several architectures, each has a folder in the
-folder. It may be interrupted, and run again.`,
+		Long: `Compress the images in the folder of a build that are not yet compressed, and
+record them in meta.json. Images whose format compresses, such as an OVA, do not
+change. The folder may have one folder for each architecture. An interrupted run
+can be repeated.`,
 		Example: `  ohp-assemble build registry.example/os@sha256:... --platform all --out images
   ohp-assemble compress images`,
 		Args: exactArgs(1, "the folder of a build"),
@@ -55,200 +45,67 @@ folder. It may be interrupted, and run again.`,
 			if err := assemble.CheckLevel(o.compression, o.level); err != nil {
 				return usageError{err}
 			}
-			return o.repack(cmd, args[0], func(a stream.Artifact, platform string) compress.Kind {
-				if a.Compression != "" || a.SkipCompression {
-					return compress.Kind(a.Compression)
-				}
-				list, err := cloud.Lookup("", platform)
-				if err != nil { // of another program, or of another time
-					return compress.None
-				}
-				return list[0].FileCompression(o.compression, o.asPublished)
-			})
+			return o.recompress(cmd, args[0], o.wanted)
 		},
 	}
 	o.flags(cmd)
-	o.asPublished = true
 	compressFlags(cmd, &o.compression, &o.asPublished, &o.level)
 	return cmd
 }
 
+// wanted returns the compression that compress gives to a file.
+func (o *compressOptions) wanted(f cloud.File) filetype.Compression {
+	if f.Type.Compression != filetype.None || f.SkipCompression {
+		return f.Type.Compression
+	}
+	platforms, err := cloud.Lookup("", f.Platform)
+	if err != nil { // a platform of another program, or of a later version
+		return filetype.None
+	}
+	return platforms[0].FileCompression(o.compression, o.asPublished)
+}
+
 func decompressCommand() *cobra.Command {
-	var o packing
+	var o compressOptions
 	cmd := &cobra.Command{
 		Use:   "decompress FOLDER",
-		Short: "Undo what compress did",
+		Short: "Decompress the images of a build",
 		Args:  exactArgs(1, "the folder of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.repack(cmd, args[0], func(stream.Artifact, string) compress.Kind { return compress.None })
+			return o.recompress(cmd, args[0], func(cloud.File) filetype.Compression { return filetype.None })
 		},
 	}
 	o.flags(cmd)
 	return cmd
 }
 
-// A repacked is what compress and decompress print.
-type repacked struct {
+// compressResult is the result of compress and decompress.
+type compressResult struct {
 	Images []imageResult `json:"images"`
 }
 
-func (r *repacked) print(w io.Writer) { (&result{Images: r.Images}).print(w) }
+func (r *compressResult) print(w io.Writer) { printImages(w, r.Images) }
 
-// repack makes each image of a build have the compression that is wanted of it.
-func (o *packing) repack(cmd *cobra.Command, dir string, want func(stream.Artifact, string) compress.Kind) error {
+func (o *compressOptions) recompress(cmd *cobra.Command, dir string, want func(cloud.File) filetype.Compression) error {
 	if err := checkFormat(o.format); err != nil {
 		return err
 	}
-	builds, err := stream.ReadBuilds(os.DirFS(dir))
-	if err != nil {
-		return fmt.Errorf("%s: no build: %w", dir, err)
-	}
 	ui := newUI(o.quiet)
-	defer ui.wait()
-	res := &repacked{Images: []imageResult{}}
-	for _, b := range builds {
-		if err := o.repackBuild(cmd.Context(), ui, filepath.Join(dir, b.Dir), b.Meta, want, res); err != nil {
-			return err
-		}
-	}
-	ui.wait()
-	return show(cmd.OutOrStdout(), o.format, res)
-}
-
-// repackBuild does that in the folder of one architecture, and adds to res
-// what it made.
-func (o *packing) repackBuild(ctx context.Context, ui *ui, dir string, m *stream.Meta, want func(stream.Artifact, string) compress.Kind, res *repacked) error {
-	for _, platform := range m.Platforms() {
-		old := m.Images[platform]
-		kind, is := want(old, platform), compress.Kind(old.Compression)
-		if is == kind {
-			continue
-		}
-		a, allocated, err := o.repackOne(ctx, ui, dir, old, is, kind)
-		if err != nil {
-			return err
-		}
-		m.Images[platform] = a
-		if err := writeMeta(dir, m); err != nil {
-			return err
-		}
-		if err := rewriteUpload(dir, old, a); err != nil {
-			return err
-		}
-		if !o.keep {
-			if err := errors.Join(os.Remove(filepath.Join(dir, old.Path)), os.Remove(filepath.Join(dir, upload.FileName(old.Path)))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		res.Images = append(res.Images, imageResult{
-			Platform: platform, Format: a.Format, Compression: kind.String(), Path: filepath.Join(dir, a.Path), Size: a.Size, Allocated: allocated,
-			VirtualSize: a.VirtualSize, SectorSize: max(a.SectorSize, 512), SHA256: a.SHA256,
-			UncompressedSize: max(a.UncompressedSize, old.UncompressedSize), UncompressedSHA256: plainSum(a),
+	var files []build.Written
+	err := guarded(cmd.Context(), func() (err error) {
+		files, err = build.Recompress(cmd.Context(), dir, want, build.RecompressOptions{
+			Level: o.level, Keep: o.keep,
+			Begin: func(w build.Work) build.Step { return ui.begin("compress", "write "+filepath.Base(w.Path), w.Size) },
 		})
-	}
-	return nil
-}
-
-// rewriteUpload writes the upload document of an image's new file, if the old one
-// had a document.
-func rewriteUpload(dir string, old, now stream.Artifact) error {
-	text, err := os.ReadFile(filepath.Join(dir, upload.FileName(old.Path)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	var was upload.Document
-	if err := json.Unmarshal(text, &was); err != nil {
-		return fmt.Errorf("%s: %w", upload.FileName(old.Path), err)
-	}
-	file := cloud.File{
-		Name: now.Path, Platform: was.Image.Platform, Type: filetype.Type{Format: was.Image.Format, Compression: filetype.Compression(now.Compression)},
-		Content: cloud.Content{Size: now.Size, SHA256: now.SHA256}, Plain: cloud.Content{Size: now.UncompressedSize, SHA256: now.UncompressedSHA256},
-		VirtualSize: was.Image.VirtualSize, Manifest: was.Image.Manifest,
-	}
-	for _, p := range now.Published {
-		file.Published = append(file.Published, cloud.Place(p))
-	}
-	doc, err := upload.New(file, was.Image.System)
-	if err != nil {
-		return err
-	}
-	if was.Snapshot != nil {
-		if err := doc.Direct(was.Snapshot); err != nil {
-			return err
-		}
-	}
-	return writeDocument(filepath.Join(dir, now.Path), doc)
-}
-
-// plainSum is the digest of an image without compression.
-func plainSum(a stream.Artifact) string {
-	if a.UncompressedSHA256 != "" {
-		return a.UncompressedSHA256
-	}
-	return a.SHA256
-}
-
-// repackOne writes the file of an image anew, and sees that what it read was
-// what meta.json says.
-func (o *packing) repackOne(ctx context.Context, ui *ui, dir string, old stream.Artifact, is, kind compress.Kind) (a stream.Artifact, allocated int64, err error) {
-	in, err := os.Open(filepath.Join(dir, old.Path))
-	if err != nil {
-		return a, 0, err
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return a, 0, err
-	}
-	s := ui.begin("compress", "write "+old.Path, info.Size())
-	defer func() { s.end(err) }()
-
-	a = old
-	a.Published = nil // the old file was published
-	a.Path = strings.TrimSuffix(old.Path, is.Suffix()) + kind.Suffix()
-	read, plain, packed := newSink(ctx, s), newSink(ctx, nil), newSink(ctx, nil)
-	_, allocated, err = writeFile(filepath.Join(dir, a.Path), info.Mode().Perm(), func(f *os.File) error {
-		source := io.TeeReader(in, read)
-		var from io.Reader = source
-		if is != compress.None {
-			z, _, err := compress.NewReader(source)
-			if err != nil {
-				return err
-			}
-			defer z.Close()
-			from = z
-		}
-		var to io.WriteCloser
-		if kind == compress.None {
-			to = raw.NewWriter(f, 0)
-		} else if to, err = compress.NewWriter(io.MultiWriter(f, packed), kind, compress.Options{
-			Level: o.level, Name: strings.TrimSuffix(old.Path, is.Suffix()),
-		}); err != nil {
-			return err
-		}
-		_, err := io.CopyBuffer(io.MultiWriter(to, plain), struct{ io.Reader }{from}, make([]byte, 1<<20))
-		if closed := to.Close(); err == nil {
-			err = closed
-		}
-		if err == nil && is != compress.None {
-			_, err = io.Copy(io.Discard, source) // what a decompressor does not look at has a digest, too
-		}
-		if err == nil && read.Sum() != old.SHA256 {
-			err = fmt.Errorf("%s: SHA-256 is %s, meta.json says %s: %w", old.Path, read.Sum(), old.SHA256, oci.ErrVerify)
-		}
-		if err == nil && plain.Sum() != plainSum(old) {
-			err = fmt.Errorf("%s: SHA-256 of what is in it is %s, meta.json says %s: %w", old.Path, plain.Sum(), plainSum(old), oci.ErrVerify)
-		}
 		return err
 	})
+	ui.wait()
 	if err != nil {
-		return a, 0, err
+		return fmt.Errorf("%s: %w", dir, err)
 	}
-	a.SHA256, a.Size, a.Compression, a.UncompressedSHA256, a.UncompressedSize = plain.Sum(), plain.n, "", "", 0
-	if kind != compress.None {
-		a.SHA256, a.Size, a.Compression, a.UncompressedSHA256, a.UncompressedSize = packed.Sum(), packed.n, string(kind), plain.Sum(), plain.n
+	res := &compressResult{}
+	if res.Images, err = newImageResults(files); err != nil {
+		return err
 	}
-	return a, allocated, nil
+	return show(cmd.OutOrStdout(), o.format, res)
 }

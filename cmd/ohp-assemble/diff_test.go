@@ -6,26 +6,27 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/diff"
 )
 
-// diffed runs diff on two things and returns what it says, and its exit code.
-func diffed(t *testing.T, env []string, args ...string) (*difference, int) {
+// diffed runs diff, and returns its result and exit code.
+func diffed(t *testing.T, env []string, args ...string) (*diff.Diff, int) {
 	t.Helper()
 	p := finish(t, start(t, env, append([]string{"diff", "--format", "json", "--exit-code"}, args...)...))
-	d := &difference{}
+	d := &diff.Diff{}
 	if err := json.Unmarshal([]byte(p.stdout), d); err != nil {
 		t.Fatalf("diff %q: %v: %s%s", args, err, p.stdout, p.stderr)
 	}
@@ -36,7 +37,7 @@ func diffed(t *testing.T, env []string, args ...string) (*difference, int) {
 }
 
 // names returns the names of properties that differ.
-func names(all []change) (names []string) {
+func names(all []diff.Change) (names []string) {
 	for _, c := range all {
 		names = append(names, c.Name)
 	}
@@ -44,7 +45,7 @@ func names(all []change) (names []string) {
 }
 
 // paths returns the files that differ, and how.
-func paths(all []fileChange) (paths []string) {
+func paths(all []diff.FileChange) (paths []string) {
 	for _, c := range all {
 		paths = append(paths, c.Path+": "+strings.Join(c.What, ", "))
 	}
@@ -57,8 +58,8 @@ func copyFile(t *testing.T, from, to string) string {
 	return to
 }
 
-// TestDiffFormats: what QEMU makes of an image in another format differs in
-// nothing but that, and everything can look into it.
+// TestDiffFormats: an image that QEMU has converted differs in its format only,
+// and all commands can look into it.
 func TestDiffFormats(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds much")
@@ -80,12 +81,12 @@ func TestDiffFormats(t *testing.T) {
 		other := filepath.Join(dir, "other")
 		treetest.Run(t, "qemu-img", slices.Concat([]string{"convert", "-O"}, args, []string{image, other})...)
 		d, _ := diffed(t, nil, image, other)
-		want := []change{{"format", "qcow2", strings.Fields(format)[0]}}
+		want := []diff.Change{{Name: "format", A: "qcow2", B: strings.Fields(format)[0]}}
 		if !slices.Equal(d.About, want) || len(d.Partitions)+len(d.Kargs)+len(d.Packages)+len(d.Files)+len(d.Ignition)+len(d.NotCompared) > 0 {
 			t.Errorf("%s: %+v", format, d)
 		}
 		for _, s := range d.Sizes {
-			if s.Name != sizeFile && s.Name != sizeAllocated {
+			if s.Name != diff.SizeFile && s.Name != diff.SizeAllocated {
 				t.Errorf("%s: %+v", format, s)
 			}
 		}
@@ -95,7 +96,7 @@ func TestDiffFormats(t *testing.T) {
 	}
 }
 
-// TestDiffOptions finds what options of build change, each in its place.
+// TestDiffOptions finds the effects of options of build, each in its place.
 func TestDiffOptions(t *testing.T) {
 	dir := t.TempDir()
 	build := func(out string, args ...string) string {
@@ -130,50 +131,8 @@ func TestDiffOptions(t *testing.T) {
 	}
 }
 
-// TestBootEntries: inspect shows every line of a boot entry, and diff compares
-// them all.
-func TestBootEntries(t *testing.T) {
-	entry := func(text string) bootEntry {
-		e, err := bls.Parse(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return newBootEntry("x", e)
-	}
-	const common = "title T\r\noptions a b\noptions a\nlinux /vmlinuz\ninitrd /one\ninitrd /two\n"
-	a := entry(common + "version 1\nx-options-source-tuned nohz\nextra /1\nlinux /other\n")
-	want := bootEntry{
-		File: "x", Title: "T", Linux: "/vmlinuz", Initrd: []string{"/one", "/two"}, Options: "a b a",
-		Other: []bls.Field{{Key: "version", Value: "1"}, {Key: "x-options-source-tuned", Value: "nohz"}, {Key: "extra", Value: "/1"}, {Key: "linux", Value: "/other"}},
-	}
-	if !reflect.DeepEqual(a, want) {
-		t.Errorf("%+v", a)
-	}
-	for text, want := range map[string][]string{
-		"version 1\nextra /1\nlinux /other\nx-options-source-tuned nohz\n":          nil,
-		"version 1\nextra /1\nlinux /other\n":                                       {"x-options-source-tuned"},
-		"version 1\nextra /1\nextra /2\nlinux /other\nx-options-source-tuned off\n": {"extra", "x-options-source-tuned"},
-		"version 2\nextra /1\nlinux /third\nx-options-source-tuned nohz\nuki /u\n":  {"linux", "uki", "version"},
-	} {
-		d := &difference{}
-		d.kargs([]bootEntry{a}, []bootEntry{entry(common + text)})
-		var got []string
-		for _, c := range d.Kargs {
-			got = append(got, names(c.Other)...)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-	order := &difference{}
-	order.kargs([]bootEntry{{File: "x", Options: "a b a"}}, []bootEntry{{File: "x", Options: "b a a", Title: "new"}})
-	if len(order.Kargs) != 1 || !slices.Equal(names(order.Kargs[0].Other), []string{"title", "order"}) {
-		t.Errorf("order: %+v", order.Kargs)
-	}
-}
-
-// TestDiffContainers: of two containers, what differs is found by checksums.
-// In images of the same two, it is found by reading them, and is the same.
+// TestDiffContainers: the differences of two containers are found by checksums.
+// Those of images of the same two are found by reading them, and are the same.
 func TestDiffContainers(t *testing.T) {
 	dir := t.TempDir()
 	base, derived := fixture(t, "tiny-base"), fixture(t, "tiny-derived")
@@ -198,8 +157,8 @@ func TestDiffContainers(t *testing.T) {
 	}
 	for name, args := range map[string][]string{"images": {imageA, imageB}, "an image and a container": {imageA, derived}, "a container and an image": {base, imageB}} {
 		other, _ := diffed(t, nil, append(args, cache...)...)
-		if diff := cmp.Diff(slices.DeleteFunc(slices.Clone(got), inVar), slices.DeleteFunc(paths(other.Files), onDisk)); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+		if text := cmp.Diff(slices.DeleteFunc(slices.Clone(got), inVar), slices.DeleteFunc(paths(other.Files), onDisk)); text != "" {
+			t.Errorf("%s: %s", name, text)
 		}
 	}
 	for image, ref := range map[string]string{imageA: base, imageB: derived} {
@@ -213,7 +172,7 @@ func TestDiffContainers(t *testing.T) {
 	}
 }
 
-// TestDiffDamage changes one byte of a disk, where it is hard to see.
+// TestDiffDamage changes one byte of a disk, in places where it is hard to see.
 func TestDiffDamage(t *testing.T) {
 	plan := diskOf(t, fixture(t, "tiny-base"), "metal")
 	dir := t.TempDir()
@@ -226,12 +185,12 @@ func TestDiffDamage(t *testing.T) {
 	if err := raw.WriteFile(f, plan.Image, nil); err != nil {
 		t.Fatal(err)
 	}
-	found, err := inspect(good)
+	found, err := inspectImage(good)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A byte in the middle of the largest file, wherever that is.
-	_, system := firstDeployment(plan.Root)
+	// A byte in the middle of the largest file.
+	system := inspect.Deployments(plan.Root)[0].Root
 	var path string
 	var file *rootfs.Inode
 	for name, in := range system.Walk() {
@@ -281,7 +240,7 @@ func TestDiffDamage(t *testing.T) {
 // TestDiffBuilds compares folders with meta.json, and one platform inside.
 func TestDiffBuilds(t *testing.T) {
 	dir := t.TempDir()
-	build := func(name string, karg string) (string, *stream.Meta) {
+	buildWith := func(name string, karg string) (string, *stream.Meta) {
 		out := filepath.Join(dir, name)
 		r := built(t, nil, fixture(t, "tiny-base"), "--karg", karg, "--out", out, "--cache", filepath.Join(dir, "cache"))
 		m := &stream.Meta{BuildID: "1", Name: "os", OSTreeCommit: r.Commit, BaseArch: "x86_64", Images: map[string]stream.Artifact{}}
@@ -291,19 +250,19 @@ func TestDiffBuilds(t *testing.T) {
 		m.Images["metal"] = stream.Artifact{Path: "metal.raw", SHA256: strings.Repeat(name, 64)}
 		return out, m
 	}
-	a, ma := build("a", "one")
-	b, mb := build("b", "two")
+	a, ma := buildWith("a", "one")
+	b, mb := buildWith("b", "two")
 	for _, dir := range []string{a, b} {
 		if err := os.WriteFile(filepath.Join(dir, "metal.raw"), []byte("\xfd7zXZ\x00 and no more"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	meta := func(dir string, m *stream.Meta) {
-		if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(m), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	platforms := func(d *difference) (all []string) {
+	platforms := func(d *diff.Diff) (all []string) {
 		for _, c := range d.Images {
 			all = append(all, fmt.Sprintf("%s %v %v", c.Platform, c.A != nil, c.B != nil))
 		}
@@ -324,8 +283,8 @@ func TestDiffBuilds(t *testing.T) {
 	mb.Images = map[string]stream.Artifact{"metal": image, "new": image}
 	meta(b, mb)
 	d, _ = diffed(t, nil, a, b)
-	if got, want := platforms(d), []string{"metal true true", "new false true", "qemu true false"}; !slices.Equal(got, want) || d.Platform != "metal" || !slices.Equal(d.About, []change{{"build", "1", "2"}}) ||
-		len(d.NotCompared) != 1 || !strings.HasPrefix(d.NotCompared[0], filepath.Join(a, "metal.raw")+": is compressed with xz: run decompress on the folder of its build") || len(d.Kargs)+len(d.Files) > 0 {
+	if got, want := platforms(d), []string{"metal true true", "new false true", "qemu true false"}; !slices.Equal(got, want) || d.Platform != "metal" || !slices.Equal(d.About, []diff.Change{{Name: "build", A: "1", B: "2"}}) ||
+		len(d.NotCompared) != 1 || !strings.HasPrefix(d.NotCompared[0], filepath.Join(a, "metal.raw")+": compressed with xz; decompress it first: xz ") || len(d.Kargs)+len(d.Files) > 0 {
 		t.Errorf("%q, %+v", got, d)
 	}
 	p := program(t, nil, "diff", a, b)
@@ -336,8 +295,8 @@ func TestDiffBuilds(t *testing.T) {
 	}
 }
 
-// TestDiffArchives: a disk is found in an archive, and where it is compressed
-// there, that is said.
+// TestDiffArchives finds a disk in an archive, and reports one that is compressed
+// there.
 func TestDiffArchives(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds much")
@@ -350,7 +309,7 @@ func TestDiffArchives(t *testing.T) {
 	a, images := build("a", "one", "qemu,gcp,vmware,kubevirt")
 	for _, i := range images[2:] {
 		d, _ := diffed(t, nil, images[0].Path, i.Path)
-		if len(d.About) == 0 || d.About[0] != (change{"format", "qcow2", i.Format}) || len(d.NotCompared)+len(d.Packages) > 0 || len(d.same) > 0 {
+		if len(d.About) == 0 || d.About[0] != (diff.Change{Name: "format", A: "qcow2", B: i.Format}) || len(d.NotCompared)+len(d.Packages) > 0 {
 			t.Errorf("%s: %+v", i.Format, d)
 		}
 		for _, f := range d.Files { // the platform's settings
@@ -362,11 +321,11 @@ func TestDiffArchives(t *testing.T) {
 			t.Errorf("%s: cat: %s", i.Format, p.stdout)
 		}
 	}
-	if p := finish(t, start(t, nil, "diff", images[0].Path, images[1].Path)); p.code != exitFailed || !strings.Contains(p.stderr, images[1].Path+": tar.gz: the disk in it is compressed: extract it with tar --sparse") {
+	if p := finish(t, start(t, nil, "diff", images[0].Path, images[1].Path)); p.code != exitFailed || !strings.Contains(p.stderr, images[1].Path+": tar.gz: the disk in it is compressed\n") || !strings.Contains(p.stderr, "hint: extract it first: tar --sparse -xzf ") {
 		t.Errorf("tar.gz: exit code %d: %s", p.code, p.stderr)
 	}
 	b, _ := build("b", "two", "gcp")
-	d, _ := diffed(t, nil, a, b) // which share nothing that can be read
+	d, _ := diffed(t, nil, a, b) // no image that both have can be read
 	if d.Platform != "gcp" || len(d.NotCompared) != 1 || !strings.Contains(d.NotCompared[0], ": tar.gz: ") || len(d.Images) != 4 {
 		t.Errorf("builds that share tar.gz: %+v", d)
 	}
@@ -376,8 +335,8 @@ func TestDiffArchives(t *testing.T) {
 	}
 }
 
-// TestArches: where a build has several architectures, each is compared with
-// itself, and all are compressed.
+// TestArches: each architecture of a build is compared with itself, and all are
+// compressed.
 func TestArches(t *testing.T) {
 	dir := t.TempDir()
 	copyBuild := func(from, to, arch string) {
@@ -385,12 +344,9 @@ func TestArches(t *testing.T) {
 		if err := os.CopyFS(filepath.Join(dir, to), os.DirFS(filepath.Join(dir, from))); err != nil {
 			t.Fatal(err)
 		}
-		m, err := stream.ReadMeta(os.DirFS(filepath.Join(dir, to)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := opened(t, filepath.Join(dir, to))
 		m.BaseArch = arch
-		if err := os.WriteFile(filepath.Join(dir, to, stream.MetaFile), stream.Marshal(m), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, to, build.MetaFile), stream.Marshal(m.Meta), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -415,7 +371,7 @@ func TestArches(t *testing.T) {
 	if d, _ := diffed(t, nil, a, a); !d.Equal || len(d.Arches) != 2 {
 		t.Errorf("with itself: %+v", d)
 	}
-	if d, _ := diffed(t, nil, a, filepath.Join(dir, "two")); d.Equal || len(d.Arches) != 1 || !slices.Equal(d.About, []change{{"architectures", "aarch64 x86_64", "x86_64"}}) {
+	if d, _ := diffed(t, nil, a, filepath.Join(dir, "two")); d.Equal || len(d.Arches) != 1 || !slices.Equal(d.About, []diff.Change{{Name: "architectures", A: "aarch64 x86_64", B: "x86_64"}}) {
 		t.Errorf("with one of them: %+v", d)
 	}
 	copyBuild("one", "b/again", "x86_64")
@@ -440,12 +396,12 @@ func TestArches(t *testing.T) {
 // TestDiffPackages has dpkg read the database of a system beside us.
 func TestDiffPackages(t *testing.T) {
 	plan := diskOf(t, fixture(t, "full-base"), "metal")
-	_, system := firstDeployment(plan.Root)
+	system := inspect.Deployments(plan.Root)[0].Root
 	got, err := packages.Read(system)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := readFile(system, "usr/lib/sysimage/dpkg/status")
+	text, err := system.ReadFile("usr/lib/sysimage/dpkg/status", 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -458,12 +414,12 @@ func TestDiffPackages(t *testing.T) {
 		said = append(said, p.Name+" "+p.Version+" "+p.Arch+"\n")
 	}
 	out := treetest.Run(t, "dpkg-query", "--admindir", dir, "-W", "-f", "${Package} ${Version} ${Architecture}\n")
-	if diff := cmp.Diff(slices.Sorted(strings.Lines(out)), slices.Sorted(slices.Values(said))); diff != "" || len(got) < 100 {
-		t.Errorf("%d packages: %s", len(got), diff)
+	if text := cmp.Diff(slices.Sorted(strings.Lines(out)), slices.Sorted(slices.Values(said))); text != "" || len(got) < 100 {
+		t.Errorf("%d packages: %s", len(got), text)
 	}
 }
 
-// TestDiffFiles tells every way in which files can differ.
+// TestDiffFiles prints every way in which files can differ.
 func TestDiffFiles(t *testing.T) {
 	make := func(change func(root, file *rootfs.Inode)) *rootfs.Inode {
 		root := rootfs.Dir(0o755)
@@ -507,13 +463,13 @@ func TestDiffFiles(t *testing.T) {
 		},
 		"  ~ /dir/file: size 5 -> 0 bytes|  ~ /dir/hard: size 5 -> 0 bytes": func(_, file *rootfs.Inode) { file.Content = nil },
 	} {
-		d := &difference{}
-		if err := d.files(make(nothing), make(change), nil, nil); err != nil {
+		d, err := diff.Trees(make(nothing), make(change))
+		if err != nil {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
 		for _, f := range d.Files {
-			f.print(&out)
+			printFile(&out, f)
 		}
 		if got := strings.ReplaceAll(strings.TrimRight(out.String(), "\n"), "\n", "|"); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)

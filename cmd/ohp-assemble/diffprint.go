@@ -8,60 +8,81 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/diff"
 )
 
-// print shows a difference to a person: - is what only A has, + what only B
-// has, and ~ what both have and not alike.
-func (d *difference) print(w io.Writer) {
-	of := ""
+// A difference is the result of diff.
+type difference struct{ *diff.Diff }
+
+// print shows a difference to a person. The mark of a line is - for A only, +
+// for B only, and ~ for both, but not alike.
+func (d difference) print(w io.Writer) {
+	arch := ""
 	if d.Arch != "" {
-		of = d.Arch + ": "
+		arch = d.Arch + ": "
 	}
 	if d.Equal && d.Arches == nil {
-		fmt.Fprintf(w, "%sno differences: %s\n", of, strings.Join(d.same, ", "))
+		fmt.Fprintf(w, "%sno differences: %s\n", arch, sameParts(d.Same))
 		return
 	}
 	if d.Arches == nil || !d.Equal {
-		fmt.Fprintf(w, "- %s%s\n+ %[1]s%[3]s\n", of, oneLine(d.A), oneLine(d.B))
+		fmt.Fprintf(w, "- %s%s\n+ %[1]s%[3]s\n", arch, oneLine(d.A), oneLine(d.B))
 	}
-	section(w, "about", d.About, func(c change) { c.print(w) })
-	section(w, "images", d.Images, func(c imageChange) { c.print(w) })
+	section(w, "about", d.About, printChange)
+	section(w, "images", d.Images, printImage)
 	if d.Platform != "" {
 		fmt.Fprintf(w, "\nwithin the images for %s\n", d.Platform)
 	}
-	section(w, "partitions", d.Partitions, func(c partitionChange) { c.print(w) })
-	section(w, "kernel arguments", d.Kargs, func(c kargChange) { c.print(w) })
-	section(w, "packages", d.Packages, func(c packages.Change) { printPackage(w, c) })
-	section(w, "files", d.Files, func(c fileChange) { c.print(w) })
-	section(w, "Ignition", d.Ignition, func(c change) { c.print(w) })
-	section(w, "sizes", d.Sizes, func(c sizeChange) {
-		fmt.Fprintf(w, "  ~ %s: %s -> %s (%+d bytes)\n", c.Name, size(c.A), size(c.B), c.B-c.A)
-	})
-	section(w, "not compared", d.NotCompared, func(s string) { fmt.Fprintf(w, "  %s\n", oneLine(s)) })
-	if d.same != nil {
-		fmt.Fprintf(w, "\nthe same: %s\n", strings.Join(d.same, ", "))
+	section(w, "partitions", d.Partitions, printPartition)
+	section(w, "kernel arguments", d.Kargs, printKargs)
+	section(w, "packages", d.Packages, printPackage)
+	section(w, "files", d.Files, printFile)
+	section(w, "Ignition", d.Ignition, printChange)
+	section(w, "sizes", d.Sizes, printSize)
+	section(w, "not compared", d.NotCompared, func(w io.Writer, s string) { fmt.Fprintf(w, "  %s\n", oneLine(s)) })
+	if d.Same != nil {
+		fmt.Fprintf(w, "\nthe same: %s\n", sameParts(d.Same))
 	}
 	for _, one := range d.Arches {
 		if !d.Equal {
 			fmt.Fprintln(w)
 		}
-		one.print(w)
+		difference{one}.print(w)
 	}
 }
 
-// section prints what there is of one kind, under a heading.
-func section[T any](w io.Writer, name string, all []T, print func(T)) {
+// sameParts lists parts without differences: "4 partitions, kernel arguments".
+func sameParts(all []diff.Same) string {
+	var texts []string
+	for _, s := range all {
+		if s.Count > 0 {
+			texts = append(texts, fmt.Sprintf("%d %s", s.Count, s.Part))
+		} else {
+			texts = append(texts, s.Part)
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+// section prints the differences of one kind under a heading.
+func section[T any](w io.Writer, name string, all []T, print func(io.Writer, T)) {
 	if len(all) > 0 {
 		fmt.Fprintf(w, "\n%s (%d)\n", name, len(all))
 	}
 	for _, v := range all {
-		print(v)
+		print(w, v)
 	}
 }
 
-// print shows a property, in lines of its own if it is long.
-func (c change) print(w io.Writer) {
+func printSize(w io.Writer, c diff.SizeChange) {
+	fmt.Fprintf(w, "  ~ %s: %s -> %s (%+d bytes)\n", c.Name, size(c.A), size(c.B), c.B-c.A)
+}
+
+// printChange shows a property. Long values get lines of their own.
+func printChange(w io.Writer, c diff.Change) {
 	a, b := cmp.Or(oneLine(c.A), "none"), cmp.Or(oneLine(c.B), "none")
 	if len(a)+len(b) > 60 {
 		fmt.Fprintf(w, "  ~ %s\n    - %s\n    + %s\n", c.Name, a, b)
@@ -70,26 +91,14 @@ func (c change) print(w io.Writer) {
 	fmt.Fprintf(w, "  ~ %s: %s -> %s\n", c.Name, a, b)
 }
 
-func (c imageChange) print(w io.Writer) {
+func printImage(w io.Writer, c diff.ImageChange) {
 	switch {
 	case c.A == nil:
 		fmt.Fprintf(w, "  + %s: %s, %s\n", c.Platform, c.B.Path, size(c.B.Size))
 	case c.B == nil:
 		fmt.Fprintf(w, "  - %s: %s, %s\n", c.Platform, c.A.Path, size(c.A.Size))
 	default:
-		var what []string
-		note := func(name string, a, b any) {
-			if a != b {
-				what = append(what, fmt.Sprintf("%s %v -> %v", name, a, b))
-			}
-		}
-		note("path", c.A.Path, c.B.Path)
-		note("SHA-256", short(c.A.SHA256), short(c.B.SHA256))
-		note("size", size(c.A.Size), size(c.B.Size))
-		note("virtual size", size(c.A.VirtualSize), size(c.B.VirtualSize))
-		note("format", c.A.Format, c.B.Format)
-		note("compression", cmp.Or(c.A.Compression, "none"), cmp.Or(c.B.Compression, "none"))
-		note("sectors of", c.A.SectorSize, c.B.SectorSize)
+		what := imageChanges(c.A.File, c.B.File)
 		if what == nil {
 			what = []string{"other metadata"}
 		}
@@ -97,30 +106,34 @@ func (c imageChange) print(w io.Writer) {
 	}
 }
 
-// short is enough of a digest to tell two apart.
+// imageChanges describes the properties in which two image files differ.
+func imageChanges(a, b cloud.File) (what []string) {
+	note := func(name string, a, b any) {
+		if a != b {
+			what = append(what, fmt.Sprintf("%s %v -> %v", name, a, b))
+		}
+	}
+	note("path", a.Name, b.Name)
+	note("SHA-256", short(a.SHA256), short(b.SHA256))
+	note("size", size(a.Size), size(b.Size))
+	note("virtual size", size(a.VirtualSize), size(b.VirtualSize))
+	note("format", a.Type.Format, b.Type.Format)
+	note("compression", a.Type.Compression, b.Type.Compression)
+	note("sectors of", a.SectorSize, b.SectorSize)
+	return what
+}
+
+// short returns the first digits of a digest.
 func short(sum string) string { return sum[:min(len(sum), 12)] }
 
-func (c partitionChange) print(w io.Writer) {
+func printPartition(w io.Writer, c diff.PartitionChange) {
 	switch {
 	case c.A == nil:
 		fmt.Fprintf(w, "  + %d %s: %s at %s\n", c.Number, c.B.Name, size(c.B.Size), size(c.B.Start))
 	case c.B == nil:
 		fmt.Fprintf(w, "  - %d %s: %s at %s\n", c.Number, c.A.Name, size(c.A.Size), size(c.A.Start))
 	default:
-		var what []string
-		note := func(name, a, b string) {
-			if a != b {
-				what = append(what, fmt.Sprintf("%s %s -> %s", name, cmp.Or(a, "none"), cmp.Or(b, "none")))
-			}
-		}
-		note("name", c.A.Name, c.B.Name)
-		note("type", c.A.Type, c.B.Type)
-		note("GUID", c.A.GUID, c.B.GUID)
-		note("start", size(c.A.Start), size(c.B.Start))
-		note("size", size(c.A.Size), size(c.B.Size))
-		note("file system", c.A.Filesystem, c.B.Filesystem)
-		note("label", c.A.Label, c.B.Label)
-		note("UUID", c.A.UUID, c.B.UUID)
+		what := partitionChanges(c.A, c.B)
 		if c.Content {
 			what = append(what, "content")
 		}
@@ -128,7 +141,25 @@ func (c partitionChange) print(w io.Writer) {
 	}
 }
 
-func (c kargChange) print(w io.Writer) {
+// partitionChanges describes the properties in which two partitions differ.
+func partitionChanges(a, b *inspect.Partition) (what []string) {
+	note := func(name, a, b string) {
+		if a != b {
+			what = append(what, fmt.Sprintf("%s %s -> %s", name, cmp.Or(a, "none"), cmp.Or(b, "none")))
+		}
+	}
+	note("name", a.Name, b.Name)
+	note("type", a.Type, b.Type)
+	note("GUID", a.GUID, b.GUID)
+	note("start", size(a.Start), size(b.Start))
+	note("size", size(a.Size), size(b.Size))
+	note("file system", a.Filesystem, b.Filesystem)
+	note("label", a.Label, b.Label)
+	note("UUID", a.UUID, b.UUID)
+	return what
+}
+
+func printKargs(w io.Writer, c diff.KargChange) {
 	fmt.Fprintf(w, "  ~ %s\n", oneLine(c.Entry))
 	for _, arg := range c.Removed {
 		fmt.Fprintf(w, "    - %s\n", oneLine(arg))
@@ -154,37 +185,40 @@ func printPackage(w io.Writer, c packages.Change) {
 	}
 }
 
-func (c fileChange) print(w io.Writer) {
-	one := func(mark string, f *diffedFile) {
-		rest := ""
-		switch {
-		case f.Target != "":
-			rest = " -> " + f.Target
-		case f.Below > 0:
-			rest = fmt.Sprintf("/ and %d more in it", f.Below)
-		case f.Mode[0] == '-':
-			rest = ", " + size(f.Size)
-		}
-		fmt.Fprintf(w, "  %s %s\n", mark, oneLine("/"+c.Path+rest))
-	}
+func printFile(w io.Writer, c diff.FileChange) {
 	switch {
 	case c.A == nil:
-		one("+", c.B)
+		printOneFile(w, "+", c.Path, c.B)
 	case c.B == nil:
-		one("-", c.A)
+		printOneFile(w, "-", c.Path, c.A)
 	default:
 		var what []string
 		for _, name := range c.What {
-			if name != "content" || !slices.Contains(c.What, "size") { // it goes without saying
-				what = append(what, c.told(name))
+			if name != "content" || !slices.Contains(c.What, "size") { // another size means other content
+				what = append(what, fileProperty(c, name))
 			}
 		}
 		fmt.Fprintf(w, "  ~ %s: %s\n", oneLine(path.Join("/", c.Path)), strings.Join(what, ", "))
 	}
 }
 
-// told is what differs of a file, with both values where they are short.
-func (c fileChange) told(what string) string {
+// printOneFile shows a file that only one side has.
+func printOneFile(w io.Writer, mark, name string, f *diff.File) {
+	rest := ""
+	switch {
+	case f.Target != "":
+		rest = " -> " + f.Target
+	case f.Below > 0:
+		rest = fmt.Sprintf("/ and %d more in it", f.Below)
+	case f.Mode[0] == '-':
+		rest = ", " + size(f.Size)
+	}
+	fmt.Fprintf(w, "  %s %s\n", mark, oneLine("/"+name+rest))
+}
+
+// fileProperty shows a property in which two files differ, with both values if
+// they are short.
+func fileProperty(c diff.FileChange, what string) string {
 	a, b := "", ""
 	switch what {
 	case "mode", "type":
@@ -204,7 +238,7 @@ func (c fileChange) told(what string) string {
 	return fmt.Sprintf("%s %s -> %s", what, oneLine(a), oneLine(b))
 }
 
-// label is the SELinux label of a file.
-func label(f *diffedFile) string {
+// label returns the SELinux label of a file.
+func label(f *diff.File) string {
 	return cmp.Or(strings.TrimRight(f.Xattrs["security.selinux"], "\x00"), "none")
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect/inspecttest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
@@ -191,7 +192,7 @@ func object(h *tar.Header, suffix string) bool {
 }
 
 // TestFaults breaks a good container in every way that comes to mind. Each
-// gets a one-line error that names what and where, an honest exit code, no
+// gets a one-line error that names thing and place, an honest exit code, no
 // output, and a cache with which the good container still builds.
 func TestFaults(t *testing.T) {
 	good := fixture(t, "tiny-chunked")
@@ -324,7 +325,7 @@ func TestFaults(t *testing.T) {
 	built(t, nil, good, "--cache", cache, "--out", t.TempDir())
 }
 
-// TestNothingPulled: what is refused before its layers are known costs none of
+// TestNothingPulled: a container that is rejected before its layers are known costs none of
 // them.
 func TestNothingPulled(t *testing.T) {
 	good := fixture(t, "tiny-chunked")
@@ -389,7 +390,7 @@ func TestWarnings(t *testing.T) {
 func TestAleph(t *testing.T) {
 	dir, ref := copyLayout(t, fixture(t, "tiny-chunked"))
 	root := diskOf(t, ref, "metal").Root
-	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, readLimit)
+	text, err := rootfs.ReadAll(root.Resolve(".aleph-version.json").Content, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -451,7 +452,7 @@ func TestPlanLoaders(t *testing.T) {
 	}
 }
 
-// TestConfiguration has layers that change what the container says about its
+// TestConfiguration has layers that change the container's configuration of its
 // images: to a key without effect, and to nothing that can be read.
 func TestConfiguration(t *testing.T) {
 	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
@@ -494,7 +495,7 @@ func TestNoSELinux(t *testing.T) {
 	}
 }
 
-// TestDerivedWarnings: what a layer has and the system will not is said, with
+// TestDerivedWarnings: a warning names the files of a layer that the system will not have, with
 // layer and path, and is an error to who wants no surprises.
 func TestDerivedWarnings(t *testing.T) {
 	args := []string{"plan", "--cache", filepath.Join(t.TempDir(), "cache"), fixture(t, "tiny-derived")}
@@ -612,12 +613,12 @@ func TestInterrupt(t *testing.T) {
 	built(t, nil, ref, "--cache", cache, "--out", out)
 }
 
-// TestInterruptLook: what holds no file that must go ends at once, here while
-// nobody reads what cat writes.
+// TestInterruptLook: a command without temporary files ends at once, here while
+// nobody reads the output of cat.
 func TestInterruptLook(t *testing.T) {
 	root := rootfs.Dir(0o755)
 	root.Children["large"] = rootfs.Text(0o644, strings.Repeat("x", 1<<20))
-	name, _ := smallDisk(t, root)
+	name, _ := inspecttest.SmallDisk(t, root)
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		cmd := start(t, nil, "cat", name, "/large")
 		r, w, err := os.Pipe()

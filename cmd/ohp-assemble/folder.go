@@ -9,9 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // A folder is the result of inspect and ls for the folder of a build.
@@ -37,16 +36,16 @@ type folderImage struct {
 	Compression string `json:"compression"` // of the file, or none
 	Path        string `json:"path"`
 	Size        int64  `json:"size"`                   // of the file
-	VirtualSize int64  `json:"virtual_size,omitempty"` // of the disk in it, where that is known
-	SHA256      string `json:"sha256"`                 // of the file, as meta.json has it
+	VirtualSize int64  `json:"virtual_size,omitempty"` // of the disk in it, if it is known
+	SHA256      string `json:"sha256"`                 // of the file, from meta.json
 	Ignition    bool   `json:"ignition"`               // a config is embedded
 }
 
 // readFolder lists the images of a folder from its meta.json, and compares the
 // sizes of the files with it.
 func readFolder(dir string) (*folder, error) {
-	builds, err := stream.ReadBuilds(os.DirFS(dir))
-	if errors.Is(err, stream.ErrNoBuild) {
+	builds, err := build.Open(os.DirFS(dir))
+	if errors.Is(err, build.ErrNoBuild) {
 		return nil, folderError(dir)
 	}
 	if err != nil {
@@ -60,16 +59,15 @@ func readFolder(dir string) (*folder, error) {
 		if b.Container != nil {
 			one.Container = b.Container.Image + "@" + b.Container.Digest
 		}
-		for _, platform := range b.Platforms() {
-			a := b.Images[platform]
+		for _, f := range b.Files {
 			i := folderImage{
-				Platform: platform, Format: a.Format, Compression: compress.Kind(a.Compression).String(), Path: filepath.Join(one.Dir, a.Path),
-				Size: a.Size, VirtualSize: a.VirtualSize, SHA256: a.SHA256, Ignition: a.Ignition,
+				Platform: f.Platform, Format: string(f.Type.Format), Compression: f.Type.Compression.String(), Path: filepath.Join(one.Dir, f.Name),
+				Size: f.Size, VirtualSize: f.VirtualSize, SHA256: f.SHA256, Ignition: f.Secret,
 			}
 			if info, err := os.Stat(i.Path); err != nil {
 				found.Problems = append(found.Problems, err.Error())
-			} else if info.Size() != a.Size {
-				found.Problems = append(found.Problems, fmt.Sprintf("%s: %s, meta.json says %s", i.Path, rootfs.Bytes(info.Size()), rootfs.Bytes(a.Size)))
+			} else if info.Size() != f.Size {
+				found.Problems = append(found.Problems, fmt.Sprintf("%s: %s, meta.json says %s", i.Path, rootfs.Bytes(info.Size()), rootfs.Bytes(f.Size)))
 			}
 			one.Images = append(one.Images, i)
 		}
@@ -118,7 +116,7 @@ func (f *folder) print(w io.Writer) {
 	}
 }
 
-// notOneImage is the error of a folder in place of an image.
+// notOneImage returns the error of a folder in place of an image.
 func notOneImage(dir string) error {
 	found, err := readFolder(dir)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -35,29 +36,41 @@ func (o *pullFlags) flags(cmd *cobra.Command) {
 // options returns the options for pulling a container.
 func (o *pullFlags) options() (oci.Options, error) {
 	reg, err := o.registry.options()
-	return oci.Options{
-		Cache: o.cache, Arch: o.arch, Policy: o.policy,
-		AuthFile: reg.AuthFile, Login: reg.Login, CertDir: reg.CertDir, TLSVerify: reg.TLSVerify,
-	}, err
+	return oci.Options{Cache: o.cache, Arch: o.arch, Policy: o.policy, Registry: reg}, err
 }
 
-// fetch pulls a container and shows its progress.
-func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (*oci.Image, error) {
-	unfinished.RLock()
-	defer unfinished.RUnlock()
-	s := ui.begin("pull", "pull", 0)
-	o.Progress = s
-	image, err := oci.Pull(ctx, reference, o)
-	s.end(err)
+// resolve resolves a reference. It reads no layer. The caller closes the manifest, or
+// fetches and closes the image.
+func resolve(ctx context.Context, ui *ui, reference string, o oci.Options) (m *oci.Manifest, err error) {
+	err = guarded(ctx, func() (err error) {
+		m, err = oci.Resolve(ctx, reference, o)
+		return err
+	})
 	if err == nil && !strings.Contains(reference, "@") {
-		ui.say("resolved to %s", image.Reference)
+		ui.say("resolved to %s", m.Reference)
 	}
+	return m, err
+}
+
+// fetch pulls a container with an operating system, and shows the progress.
+func fetch(ctx context.Context, ui *ui, reference string, o oci.Options) (image *oci.Image, err error) {
+	s := ui.begin("pull", "pull", 0)
+	defer func() { s.End(err) }()
+	o.Progress = s
+	m, err := resolve(ctx, ui, reference, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := container.Check(m.Config); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("%s: %w", reference, err)
+	}
+	err = guarded(ctx, func() (err error) {
+		image, err = m.Fetch(ctx)
+		return err
+	})
 	return image, err
 }
-
-// importable rejects containers that cannot be deployed, before their layers are
-// pulled.
-func importable(image *oci.Image) error { return container.Check(image.Config) }
 
 // load pulls the container of a request, plans the images, and prints warnings and
 // notes. The caller closes the container after writing the images.
@@ -69,7 +82,7 @@ func load(ctx context.Context, ui *ui, r *request) (_ *assemble.Plan, _ *oci.Ima
 	if err != nil {
 		return nil, nil, err
 	}
-	o.Accept, o.Limits.Holes = importable, r.images.Size
+	o.Limits.Holes = r.images.Size
 	image, err := fetch(ctx, ui, r.reference, o)
 	if err != nil {
 		return nil, nil, err

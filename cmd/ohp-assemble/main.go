@@ -9,16 +9,18 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
 // Exit codes. Scripts rely on them.
@@ -33,13 +35,10 @@ func main() { os.Exit(run()) }
 
 // run runs the command line and returns the exit code. Tests call it.
 func run() int {
-	// The metadata of a tree needs tens of megabytes. A higher GC target saves CPU
-	// time at a small cost in memory, up to the soft limit.
-	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(200 << 20)
+	collectGarbage()
 	// The first ^C cancels; run then waits only for the removal of temporary files.
 	// The second ^C kills the process.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(withGuard(context.Background()), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
@@ -121,9 +120,9 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
-	case errors.Is(err, oci.ErrVerify), errors.Is(err, errProblems), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile):
+	case errors.Is(err, registry.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return exitVerify
-	case errors.Is(err, oci.ErrAccess):
+	case errors.Is(err, registry.ErrAccess):
 		return exitAccess
 	}
 	return exitFailed
@@ -139,19 +138,19 @@ func hint(err error, ran *cobra.Command) string {
 		return "see " + ran.CommandPath() + " --help"
 	case errors.Is(err, publish.ErrSecret):
 		return "build without --ignition and configure the machines by other means, or use --allow-secret if the repository is private"
-	case errors.Is(err, publish.ErrFile):
+	case errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return "the file was changed or damaged after the build: build it again"
 	case errors.Is(err, layer.ErrHoles):
 		return "a larger disk, see --size, raises the limit"
-	case errors.Is(err, oci.ErrDamaged):
+	case errors.Is(err, registry.ErrDamaged):
 		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
-	case errors.Is(err, oci.ErrVerify):
+	case errors.Is(err, registry.ErrVerify):
 		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
-	case errors.Is(err, oci.ErrForbidden):
+	case errors.Is(err, registry.ErrForbidden):
 		return "nothing was pulled; policy.json and registries.conf decide which containers are allowed"
-	case errors.Is(err, errWebAccess):
+	case errors.Is(err, source.ErrWebAccess):
 		return "download it with another program, then pass the file, or - for standard input"
-	case errors.Is(err, oci.ErrAccess):
+	case errors.Is(err, registry.ErrAccess):
 		return "log in with podman or skopeo, or pass credentials: --creds USER:PASSWORD, --authfile FILE, or the file in $REGISTRY_AUTH_FILE" + missingAuthFile(ran)
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space, or choose other folders with --out and --cache; the cache is always safe to delete"

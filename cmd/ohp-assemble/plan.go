@@ -9,6 +9,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/grub"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -76,7 +77,7 @@ type (
 		Partitions  []planned `json:"partitions"`
 	}
 	planned struct {
-		partition
+		inspect.Partition
 		SizeBy    string `json:"size_chosen_by,omitempty"` // like that of the disk; absent for a fixed size
 		Allocated int64  `json:"allocated"`
 	}
@@ -107,9 +108,9 @@ func newPlannedImage(r *request, f *assemble.File) plannedImage {
 		img.SizeBy = r.sizeBy
 	}
 	for _, p := range f.Disk.Partitions {
-		img.Partitions = append(img.Partitions, planned{partition{
+		img.Partitions = append(img.Partitions, planned{inspect.Partition{
 			Number: p.Number, Name: p.Name, Type: p.Type.String(), GUID: p.ID.String(),
-			Start: p.Start, Size: p.Size, Filesystem: p.Filesystem, Label: p.Label,
+			Start: p.Start, Size: p.Size, Volume: inspect.Volume{Filesystem: p.Filesystem, Label: p.Label},
 		}, p.SizeBy, p.Allocated})
 	}
 	return img

@@ -16,12 +16,12 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // TestPlatforms has real tools turn the file of every format back into a disk,
@@ -39,7 +39,7 @@ func TestPlatforms(t *testing.T) {
 	}
 	r := requested(t, ref, assemble.Request{Size: 1 << 30}, platforms...)
 	ctx, quiet := context.Background(), newUI(true)
-	res, err := build(ctx, quiet, r, dir)
+	res, err := runBuild(ctx, quiet, r, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,20 +110,27 @@ func diskIn(t *testing.T, img imageResult) string {
 	return to
 }
 
-// checkMeta holds meta.json and the upload documents against a result.
+// opened reads the one build in a folder.
+func opened(t *testing.T, dir string) build.Build {
+	t.Helper()
+	builds, err := build.Open(os.DirFS(dir))
+	if err != nil || len(builds) != 1 {
+		t.Fatal(builds, err)
+	}
+	return builds[0]
+}
+
+// checkMeta compares meta.json and the upload documents with a result.
 func checkMeta(t *testing.T, dir string, res *result) {
 	t.Helper()
-	m, err := stream.ReadMeta(os.DirFS(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := opened(t, dir)
 	if m.OSTreeCommit != res.Commit || m.BuildID != res.Version || m.BaseArch != res.Arch || m.Container.Digest != res.Digest || len(m.Images) != len(res.Images) {
 		t.Errorf("meta.json: %+v", m)
 	}
 	for _, i := range res.Images {
-		a := m.Images[i.Platform]
-		if a.Path != filepath.Base(i.Path) || a.SHA256 != i.SHA256 || a.Size != i.Size || a.VirtualSize != i.VirtualSize || a.Format != i.Format || !a.Ignition {
-			t.Errorf("meta.json: images.%s: %+v", i.Platform, a)
+		f, _ := m.File(i.Platform)
+		if f.Name != filepath.Base(i.Path) || f.SHA256 != i.SHA256 || f.Size != i.Size || f.VirtualSize != i.VirtualSize || string(f.Type.Format) != i.Format || !f.Secret {
+			t.Errorf("meta.json: images.%s: %+v", i.Platform, f)
 		}
 		text, err := os.ReadFile(upload.FileName(i.Path))
 		if err != nil {
@@ -169,7 +176,7 @@ func TestCompress(t *testing.T) {
 	}
 	same := func(what string) {
 		t.Helper()
-		for _, name := range []string{stream.MetaFile, upload.FileName(filepath.Base(packed.Images[0].Path))} {
+		for _, name := range []string{build.MetaFile, upload.FileName(filepath.Base(packed.Images[0].Path))} {
 			if a, b := fileSum(t, filepath.Join(once, name)), fileSum(t, filepath.Join(later, name)); a != b {
 				t.Errorf("%s: %s differs", what, name)
 			}
@@ -185,22 +192,23 @@ func TestCompress(t *testing.T) {
 		}
 	}
 	program(t, nil, "compress", later, "--compress", "platform", "--keep")
-	m, err := stream.ReadMeta(os.DirFS(later))
-	if err != nil || m.Images["digitalocean"].Compression != string(compress.Gzip) || m.Images["qemu"].Compression != string(compress.Xz) {
-		t.Errorf("%+v, %v", m.Images, err)
+	m := opened(t, later)
+	qemu, _ := m.File("qemu")
+	if ocean, _ := m.File("digitalocean"); ocean.Type.Compression != filetype.Gzip || qemu.Type.Compression != filetype.Xz {
+		t.Errorf("%+v", m.Files)
 	}
-	// What is not what meta.json says is left as it is.
-	name := filepath.Join(later, m.Images["qemu"].Path)
+	// A file that does not match meta.json is not changed.
+	name := filepath.Join(later, qemu.Name)
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt([]byte("damage"), m.Images["qemu"].Size/2); err != nil {
+	if _, err := f.WriteAt([]byte("damage"), qemu.Size/2); err != nil {
 		t.Fatal(err)
 	}
-	os.Remove(filepath.Join(later, strings.TrimSuffix(m.Images["qemu"].Path, ".xz")))
-	if p := finish(t, start(t, nil, "decompress", later)); p.code == 0 || !strings.Contains(p.stderr, "xz") {
+	os.Remove(filepath.Join(later, qemu.PlainName()))
+	if p := finish(t, start(t, nil, "decompress", later)); p.code != exitVerify || !strings.Contains(p.stderr, qemu.Name) {
 		t.Errorf("exit code %d: %s", p.code, p.stderr)
 	}
 	if _, err := os.Stat(strings.TrimSuffix(name, ".xz")); err == nil {
@@ -208,7 +216,7 @@ func TestCompress(t *testing.T) {
 	}
 }
 
-// TestExamples builds what the definitions to start from define, of a container
+// TestExamples builds the images of the example definitions, of a container
 // that there is.
 func TestExamples(t *testing.T) {
 	if testing.Short() {

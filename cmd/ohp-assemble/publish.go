@@ -14,21 +14,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/manifests"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
 // streamFile is the name of stream metadata in a folder of builds.
 const streamFile = "stream.json"
 
-// A published result is what publish prints.
+// published is the output of publish.
 type published struct{ *publish.Result }
 
-// print shows what was published to a person.
+// print prints the result for people.
 func (r published) print(w io.Writer) {
-	rows := [][]string{{"FILE", "ARCH", "SIZE", "DIGEST", "BLOB"}}
+	rows := [][]string{{"FILE", "ARCH", "SIZE", "DIGEST", "TRANSFER"}}
 	for _, e := range r.Entries {
-		rows = append(rows, []string{e.File, e.Arch, size(e.Size), e.Digest, e.Blobs})
+		rows = append(rows, []string{e.File, e.Arch, size(e.Size), e.Digest, string(e.Transfer)})
 	}
 	table(w, rows)
 	fmt.Fprintln(w)
@@ -48,7 +50,7 @@ func (r published) print(w io.Writer) {
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "note: %s\n", n)
 	}
-	fmt.Fprintf(w, "\n%s\nform: %s, rung %d of 4\n", r.Reference, r.Form, r.Rung)
+	fmt.Fprintf(w, "\n%s\nform: %s\n", r.Reference, r.Form)
 }
 
 // publishFlags are the options of publish that are not for package publish.
@@ -97,7 +99,7 @@ way; each has tags of its own:
 			if err != nil {
 				return err
 			}
-			if err := recordPublished(args[0], res); err != nil { // the images are where they should be
+			if err := recordPublished(cmd.Context(), args[0], res); err != nil { // not a failure: the images are published
 				res.Notes = append(res.Notes, fmt.Sprintf("the digests are not recorded in %s: %v", args[0], err))
 			}
 			return show(cmd.OutOrStdout(), o.format, published{res})
@@ -172,15 +174,50 @@ func (o *publishFlags) publish(ctx context.Context, ui *ui, dir, to string, p pu
 		}
 	}
 	p.Memory = filepath.Join(o.cache, "registries.json")
-	p.Planned = func(r *publish.Result) { ui.say("will be %s, as %s", r.Reference, r.Form) }
-	unfinished.RLock()
-	defer unfinished.RUnlock()
 	defer ui.wait()
 	s := ui.begin("publish", "publish "+to, 0)
 	p.Progress = s
-	res, err := publish.Publish(ctx, dir, to, p)
-	s.end(err)
+	var res *publish.Result
+	err = guarded(ctx, func() error {
+		res, err = push(ctx, ui, dir, to, p)
+		return err
+	})
+	s.End(err)
 	return res, err
+}
+
+// push publishes a folder in the first form that the registry takes, and shows the digest
+// of each plan.
+func push(ctx context.Context, ui *ui, dir, to string, o publish.Options) (*publish.Result, error) {
+	plan, err := publish.NewPlan(ctx, dir, to, o)
+	last := ""
+	for err == nil {
+		if plan.Result.Digest != last {
+			ui.say("will be %s, as %s", plan.Result.Reference, plan.Result.Form)
+		}
+		last = plan.Result.Digest
+		var res *publish.Result
+		if res, err = plan.Push(ctx); err == nil {
+			return res, nil
+		}
+		plan, err = plan.Fallback(err)
+	}
+	return nil, err
+}
+
+// recordPublished records the places of published images in their folder.
+func recordPublished(ctx context.Context, dir string, res *publish.Result) error {
+	var all []build.Published
+	for _, e := range res.Entries {
+		if e.Platform == "" { // a document
+			continue
+		}
+		repository, _, _ := strings.Cut(e.Reference, "@")
+		all = append(all, build.Published{
+			Arch: e.Arch, Platform: e.Platform, SHA256: e.SHA256, Place: cloud.Place{Repository: repository, Manifest: e.Digest},
+		})
+	}
+	return guarded(ctx, func() error { return build.RecordPublished(dir, all) })
 }
 
 // streamOf returns the stream metadata in a folder, if there is some.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,13 +21,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
-// makeOutput writes what build would: one image of so many bytes.
+// makeOutput writes the output folder of a build with one image of so many bytes.
 func makeOutput(t *testing.T, size int64) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -34,15 +37,15 @@ func makeOutput(t *testing.T, size int64) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	hash := newSink(t.Context(), f)
-	if _, err := io.Copy(hash, io.NewSectionReader(treetest.Pattern{Seed: 1, Length: size}, 0, size)); err != nil {
+	hash := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(f, hash), io.NewSectionReader(treetest.Pattern{Seed: 1, Length: size}, 0, size)); err != nil {
 		t.Fatal(err)
 	}
 	meta := &stream.Meta{
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("c", 64), OSTreeTimestamp: "2026-01-02T03:04:05Z", OSTreeVersion: "1", BaseArch: "x86_64",
-		Images: map[string]stream.Artifact{"metal": {Path: filepath.Base(f.Name()), SHA256: hash.Sum(), Size: size}},
+		Images: map[string]stream.Artifact{"metal": {Path: filepath.Base(f.Name()), SHA256: hex.EncodeToString(hash.Sum(nil)), Size: size}},
 	}
-	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(meta), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(meta), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	where, err := stream.HTTP("https://example.com")
@@ -91,7 +94,7 @@ func TestPublish(t *testing.T) {
 		for _, e := range res.Entries {
 			files = append(files, e.File)
 		}
-		if strings.Join(files, " ") != "os-1-metal.x86_64.raw meta.x86_64.json stream.json" || res.Tag != "1-images" || res.Rung != 1 {
+		if strings.Join(files, " ") != "os-1-metal.x86_64.raw meta.x86_64.json stream.json" || res.Tag != "1-images" || res.Form != publish.Artifact {
 			t.Errorf("%+v", res)
 		}
 		if !strings.Contains(p.stderr, "will be "+res.Reference) {
@@ -101,15 +104,15 @@ func TestPublish(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hash := newSink(t.Context(), nil)
+		hash := sha256.New()
 		io.Copy(hash, resp.Body)
 		resp.Body.Close()
-		if "sha256:"+hash.Sum() != res.Entries[0].Blob {
+		if "sha256:"+hex.EncodeToString(hash.Sum(nil)) != res.Entries[0].Blob {
 			t.Error("the registry has something else")
 		}
 	}
 	p := program(t, nil, "publish", dir, host+"/text:1", "--tls-verify=false", "--as", "container")
-	if !strings.Contains(p.stdout, "form: container, rung 4 of 4") || !testing.Short() && p.rss > 64<<20 {
+	if !strings.Contains(p.stdout, "form: container") || !testing.Short() && p.rss > 64<<20 {
 		t.Errorf("%d MiB, %s", p.rss>>20, p.stdout)
 	}
 }
@@ -152,16 +155,16 @@ func TestPublishFails(t *testing.T) {
 		args   []string
 	}{
 		{exitAccess, "access denied", []string{good, host(denied) + "/os:1"}},
-		{exitVerify, "is not what meta.json says", []string{bad, host(empty) + "/os:1"}},
-		{exitVerify, "has 512 KiB (524288 bytes), not 1 MiB (1048576 bytes)", []string{short, host(empty) + "/os:1"}},
+		{exitVerify, "the content to send does not match its digest: its SHA-256 is", []string{bad, host(empty) + "/os:1"}},
+		{exitVerify, "has 512 KiB (524288 bytes), want 1 MiB (1048576 bytes)", []string{short, host(empty) + "/os:1"}},
 		{exitFailed, "stream.json: missing propert", []string{nonsense, host(empty) + "/os:1"}},
-		{exitFailed, "stream.json: none of stream.json", []string{other, host(empty) + "/os:1"}},
-		{exitUsage, "names no registry", []string{good, "os:1"}},
+		{exitFailed, "stream.json: unknown document", []string{other, host(empty) + "/os:1"}},
+		{exitUsage, "no registry, want HOST/NAME", []string{good, "os:1"}},
 		{exitUsage, "where to?", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
 		{exitUsage, `form "tape"`, []string{good, host(empty) + "/os:1", "--as", "tape"}},
 		{exitUsage, `must be "text" or "json"`, []string{good, host(empty) + "/os:1", "--format", "xml"}},
-		{exitFailed, "no output of build", []string{t.TempDir(), host(empty) + "/os:1"}},
+		{exitFailed, "not the output folder of build", []string{t.TempDir(), host(empty) + "/os:1"}},
 		{exitFailed, "authfile: ", []string{good, host(empty) + "/os:1", "--authfile", "/none"}},
 	} {
 		p := finish(t, start(t, nil, append([]string{"publish", "--tls-verify=false"}, tc.args...)...))
@@ -181,16 +184,11 @@ func TestPublishRecords(t *testing.T) {
 	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 1<<20)
 	image := filepath.Join(dir, "os-1-metal.x86_64.raw")
-	m, err := stream.ReadMeta(os.DirFS(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := opened(t, dir)
 	a := m.Images["metal"]
-	a.VirtualSize = 1 << 20
-	m.Images["metal"] = a
 	for name, text := range map[string][]byte{
-		stream.MetaFile:    append(stream.Marshal(m), ' '), // it is not written anew
-		stream.DetailsFile: stream.Marshal(m.Details()),
+		build.MetaFile:   append(stream.Marshal(m.Meta), ' '), // lost if the file is written
+		build.ImagesFile: []byte(`{"` + a.Path + `": {"format": "raw", "virtual-size": 1048576}}`),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			t.Fatal(err)
@@ -202,10 +200,10 @@ func TestPublishRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeDocument(image, doc); err != nil {
+	if err := os.WriteFile(upload.FileName(image), doc.Marshal(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	meta := fileSum(t, filepath.Join(dir, stream.MetaFile))
+	meta := fileSum(t, filepath.Join(dir, build.MetaFile))
 	put := func(repository string, args ...string) publish.Result {
 		p := program(t, nil, append([]string{"publish", dir, host + "/" + repository + ":1", "--tls-verify=false", "--format", "json", "--cache", t.TempDir()}, args...)...)
 		var res publish.Result
@@ -214,16 +212,14 @@ func TestPublishRecords(t *testing.T) {
 		}
 		return res
 	}
-	recorded := func(want ...stream.Place) {
+	recorded := func(want ...cloud.Place) {
 		t.Helper()
-		m, err := stream.ReadMeta(os.DirFS(dir))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := m.Images["metal"]; !slices.Equal(got.Published, want) || got.VirtualSize != 1<<20 {
+		m := opened(t, dir)
+		got, _ := m.File("metal")
+		if !slices.Equal(got.Published, want) || got.VirtualSize != 1<<20 {
 			t.Errorf("images.json: %+v, want %+v", got, want)
 		}
-		text, err := os.ReadFile(upload.FileName(filepath.Join(dir, m.Images["metal"].Path)))
+		text, err := os.ReadFile(upload.FileName(filepath.Join(dir, got.Name)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,11 +227,11 @@ func TestPublishRecords(t *testing.T) {
 		if err := json.Unmarshal(text, &doc); err != nil {
 			t.Fatal(err)
 		}
-		var places []stream.Place
+		var places []cloud.Place
 		for _, p := range doc.Image.Published {
-			places = append(places, stream.Place(p))
+			places = append(places, cloud.Place(p))
 		}
-		if !slices.Equal(places, want) || doc.Image.SHA256 != m.Images["metal"].SHA256 || len(doc.Steps) == 0 {
+		if !slices.Equal(places, want) || doc.Image.SHA256 != got.SHA256 || len(doc.Steps) == 0 {
 			t.Errorf("upload document: %+v, want %+v", doc.Image, want)
 		}
 	}
@@ -254,17 +250,17 @@ func TestPublishRecords(t *testing.T) {
 	if e.Reference != host+"/one@"+e.Digest || e.OCI != "oci://"+e.Reference || e.SHA256 != a.SHA256 || one.Entries[1].OCI != "" {
 		t.Errorf("%+v", one.Entries)
 	}
-	first := stream.Place{Repository: host + "/one", Manifest: e.Digest}
+	first := cloud.Place{Repository: host + "/one", Manifest: e.Digest}
 	recorded(first)
-	if again := put("one"); again.Digest != one.Digest || fileSum(t, filepath.Join(dir, stream.MetaFile)) != meta {
+	if again := put("one"); again.Digest != one.Digest || fileSum(t, filepath.Join(dir, build.MetaFile)) != meta {
 		t.Errorf("%s, then %s", one.Digest, again.Digest)
 	}
 	recorded(first)
-	boxed := put("two", "--as", "container").Entries[0] // what Ironic takes for a system to install
+	boxed := put("two", "--as", "container").Entries[0] // which Ironic treats as a system to install
 	if boxed.OCI != "" || boxed.Digest == e.Digest {
 		t.Errorf("%+v", boxed)
 	}
-	recorded(first, stream.Place{Repository: host + "/two", Manifest: boxed.Digest})
+	recorded(first, cloud.Place{Repository: host + "/two", Manifest: boxed.Digest})
 	if p := program(t, nil, "publish", dir, host+"/one:1", "--tls-verify=false", "--cache", t.TempDir()); !strings.Contains(p.stdout, "oci://"+host+"/one@"+e.Digest) {
 		t.Errorf("%s", p.stdout)
 	}

@@ -164,7 +164,7 @@ func TestPull(t *testing.T) {
 			}
 			wantFile(t, dir, name, want)
 		}
-		// What is there and is something else is replaced.
+		// A different file of that name is replaced.
 		os.WriteFile(filepath.Join(dir, name), make([]byte, len(want)), 0o644)
 		if p := program(t, nil, append(args, "--format", "text")...); !strings.Contains(p.stdout, sum(want)) || !strings.HasPrefix(p.stdout, "FILE ") {
 			t.Error(p.stdout)
@@ -173,7 +173,7 @@ func TestPull(t *testing.T) {
 	}
 }
 
-// TestPullExit has the exit codes for what is wrong and for what is forbidden.
+// TestPullExit checks the exit codes for damaged data and for denied access.
 func TestPullExit(t *testing.T) {
 	s := shelve(t, "disk.raw", randomBytes(100_000), "")
 	wrong := bytes.Clone(s.blob)
@@ -240,7 +240,7 @@ func TestPullInterrupted(t *testing.T) {
 	}
 }
 
-// TestStreamInterrupted: what a stream leads to is pulled in the same way.
+// TestStreamInterrupted: files of a stream are pulled in the same way.
 func TestStreamInterrupted(t *testing.T) {
 	s := shelve(t, "disk.raw.gz", gzipOf(randomBytes(3<<20)), "")
 	reached := s.stopAt(2 << 20)
@@ -327,7 +327,7 @@ func TestPullTraps(t *testing.T) {
 	}
 }
 
-// TestPullFull has no room for what is fetched, or for what it decompresses to.
+// TestPullFull has no room for the download, or for the decompressed file.
 func TestPullFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=2m"); err != nil {
@@ -366,7 +366,7 @@ func TestPullMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves large images out")
 	}
-	// The image is in a file: what a process has of memory counts for those that it starts.
+	// The image is in a file: the memory of a process counts for the processes that it starts.
 	blob, err := os.Create(filepath.Join(t.TempDir(), "blob"))
 	if err != nil {
 		t.Fatal(err)
@@ -382,7 +382,7 @@ func TestPullMemory(t *testing.T) {
 	info, _ := blob.Stat()
 	s := shelve(t, "disk.raw.gz", nil, hex.EncodeToString(unpacked.Sum(nil)))
 	s.manifest = strings.Replace(s.manifest, sum(nil)+`","size":0`, fmt.Sprintf(`%x","size":%d`, packed.Sum(nil), info.Size()), 1)
-	// It is asked before the last byte: the peak that wait4 tells has what this process has in it.
+	// The peak is read before the last byte, because that of wait4 includes this process.
 	almost, measured := make(chan struct{}), make(chan struct{})
 	s.answering(func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Length", fmt.Sprint(info.Size()))

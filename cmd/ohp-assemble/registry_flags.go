@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,11 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// registryFlags are the options of every command that talks to a registry. Their
-// names and meanings are those of skopeo.
+// registryFlags are the options of every command that connects to a registry, with the
+// names and meanings of skopeo.
 type registryFlags struct {
 	authFile  string
 	creds     string
@@ -35,13 +34,13 @@ func (r *registryFlags) flags(cmd *cobra.Command) {
 	f.BoolVar(&r.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates of registries")
 }
 
-// options checks the flags and returns them as options for registries.
+// options validates the flags and returns the options for registries.
 func (r *registryFlags) options() (registry.Options, error) {
-	o := registry.Options{AuthFile: cmp.Or(r.authFile, os.Getenv("REGISTRY_AUTH_FILE")), CertDir: r.certDir, CertDirs: certDirs()}
+	o := registry.Options{AuthFile: cmp.Or(r.authFile, os.Getenv("REGISTRY_AUTH_FILE")), CertDir: r.certDir}
 	if !r.tlsVerify {
 		o.TLSVerify = &r.tlsVerify
 	}
-	// The image library treats a missing file or folder like an empty one.
+	// containers/image treats a missing file or folder like an empty one.
 	if _, err := os.Stat(r.authFile); r.authFile != "" && err != nil {
 		return o, fmt.Errorf("authfile: %w", err)
 	}
@@ -51,15 +50,15 @@ func (r *registryFlags) options() (registry.Options, error) {
 	if r.creds != "" {
 		user, password, _ := strings.Cut(r.creds, ":")
 		if user == "" {
-			return o, usageError{errors.New("--creds: no user name: want USER[:PASSWORD]")}
+			return o, usageError{errors.New("--creds: missing user name, must be USER[:PASSWORD]")}
 		}
-		o.Login = &oci.Login{Username: user, Password: password}
+		o.Login = &registry.Login{Username: user, Password: password}
 	}
 	return o, nil
 }
 
-// missingAuthFile adds to a hint that the environment names a file of credentials
-// which is not there. It is not an error, as for skopeo: a first login makes it.
+// missingAuthFile returns an addition to a hint if the environment names a missing file of
+// credentials. As in skopeo, that is not an error: the first login creates the file.
 func missingAuthFile(ran *cobra.Command) string {
 	file := os.Getenv("REGISTRY_AUTH_FILE")
 	if _, err := os.Stat(file); file == "" || err == nil || ran.Flags().Changed("authfile") {
@@ -68,12 +67,12 @@ func missingAuthFile(ran *cobra.Command) string {
 	return " (now " + file + ", which cannot be read)"
 }
 
-var errLogin = errors.New("the reference has a login in it, want HOST/NAME: --creds USER:PASSWORD gives a login")
+var errLogin = errors.New("the reference contains a login, must be HOST/NAME; use --creds USER:PASSWORD")
 
 var loginPrefix = regexp.MustCompile(`^(?:docker://)?([^/@:]+):[^/@]*@[^/]+/`)
 
-// hasLogin reports whether an argument is a reference with a user and a password
-// before its host. No error may repeat that.
+// hasLogin reports whether an argument is a reference with a user and a password before
+// its host. No error may repeat such an argument.
 func hasLogin(arg string) bool {
 	m := loginPrefix.FindStringSubmatch(arg)
 	if m == nil || slices.Contains([]string{"oci", "oci-archive", "dir", "docker-archive", "containers-storage"}, m[1]) {
@@ -83,16 +82,7 @@ func hasLogin(arg string) bool {
 	return err != nil
 }
 
-// certDirs are where certificates of registries are, see containers-certs.d(5).
-func certDirs() []string {
-	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
-	if config, err := os.UserConfigDir(); err == nil {
-		dirs = append([]string{filepath.Join(config, "containers/certs.d")}, dirs...)
-	}
-	return dirs
-}
-
-// flagHint returns a hint about an error that the flags of a command explain.
+// flagHint returns a hint about an error that a flag of the command could avoid, or "".
 func flagHint(cmd *cobra.Command, args []string, err error) string {
 	if h := boolHint(cmd, args); h != "" {
 		return h
@@ -104,7 +94,7 @@ func flagHint(cmd *cobra.Command, args []string, err error) string {
 	var platform *oci.PlatformError
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return "the server has no HTTPS: --tls-verify=false allows plain HTTP with a registry; a URL can begin with http://"
+		return "the server does not support HTTPS: --tls-verify=false allows plain HTTP with a registry; a URL can begin with http://"
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return "--cert-dir names a folder with the CA of a registry (ca.crt); --tls-verify=false accepts any certificate of a registry"
 	case errors.As(err, &platform) && !flags.Changed("arch") && len(platform.Arches()) > 0:
@@ -113,8 +103,8 @@ func flagHint(cmd *cobra.Command, args []string, err error) string {
 	return ""
 }
 
-// boolHint explains a flag such as "--tls-verify false": the word after it is an
-// argument, not its value.
+// boolHint explains a flag such as "--tls-verify false", where the word after the flag is
+// an argument.
 func boolHint(cmd *cobra.Command, args []string) string {
 	for i, arg := range args[:max(len(args)-1, 0)] {
 		name, long := strings.CutPrefix(arg, "--")

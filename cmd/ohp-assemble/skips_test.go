@@ -73,8 +73,7 @@ func skips(name string, source any) (found []impurity, err error) {
 		if !ok {
 			continue
 		}
-		var visit func(n ast.Node) bool
-		visit = func(n ast.Node) bool {
+		visit := func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.IfStmt:
 				return !mentions(n.Cond, "testing", "Short")

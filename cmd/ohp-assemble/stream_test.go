@@ -18,9 +18,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // A testServer is a web server, and a registry that has the same content by
@@ -99,14 +100,14 @@ func testBuild(t *testing.T, disk []byte) (dir, file string) {
 		BuildID: "1", Name: "os", OSTreeCommit: strings.Repeat("0", 64), OSTreeTimestamp: "2026-01-01T00:00:00Z", OSTreeVersion: "1", BaseArch: "x86_64",
 		Images: map[string]stream.Artifact{"qemu": {Path: file, SHA256: digest.FromBytes(disk).Encoded(), Size: int64(len(disk))}},
 	}
-	if err := os.WriteFile(filepath.Join(dir, stream.MetaFile), stream.Marshal(m), 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, build.MetaFile), stream.Marshal(m), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return dir, file
 }
 
-// TestStreamHTTP: what a web server has comes through a stream that is there as
-// well, and only if it is what the stream says.
+// TestStreamHTTP fetches a file of a web server through a stream on the same server, and
+// rejects a file that does not match the stream.
 func TestStreamHTTP(t *testing.T) {
 	disk := bytes.Repeat([]byte("disk"), 100_000)
 	dir, file := testBuild(t, disk)
@@ -116,7 +117,7 @@ func TestStreamHTTP(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", s.URL+"/s.json", "qemu", "--arch", "x86_64", "--out", out, "--format", "json")
-	var g got
+	var g found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil || g.Path != out || g.Size != int64(len(disk)) || g.Location != s.URL+"/"+file {
 		t.Errorf("%s: %v", p.stdout, err)
 	}
@@ -163,8 +164,8 @@ func TestStreamHTTP(t *testing.T) {
 	}
 }
 
-// TestStreamOCI: a stream of what a registry has, itself in the registry, leads
-// to the file again: alone or in an index, by tag or digest, with a password.
+// TestStreamOCI fetches a file of a registry through a stream in the registry: alone or in
+// an index, by tag or digest, with a password.
 func TestStreamOCI(t *testing.T) {
 	disk := bytes.Repeat([]byte("disk"), 100_000)
 	dir, file := testBuild(t, disk)
@@ -206,7 +207,7 @@ func TestStreamOCI(t *testing.T) {
 		}
 	}
 
-	// A mirror has what its registry has, under the registry's name.
+	// A mirror has the content of its registry, under the registry's name.
 	mirrored := func(args ...string) string {
 		p := finish(t, start(t, []string{"CONTAINERS_REGISTRIES_CONF=" + conf}, with(args...)...))
 		if p.code != 0 {
@@ -256,9 +257,8 @@ func TestStreamOCI(t *testing.T) {
 	}
 }
 
-// TestStreamPublished goes the whole way with a real registry: what is published
-// there gets a stream, which is published beside it and leads to it again, as
-// does the location for those who know no registries.
+// TestStreamPublished publishes images to a real registry, makes their stream and publishes
+// it, and fetches an image through it: as a client of registries, and by a plain GET.
 func TestStreamPublished(t *testing.T) {
 	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 1<<20)
@@ -274,16 +274,16 @@ func TestStreamPublished(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", ref, "metal", "--arch", "x86_64", "--out", out, "--tls-verify=false", "--format", "json")
-	var g got
+	var g found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil {
 		t.Fatal(err)
 	}
-	body, err := get(t.Context(), strings.Replace(g.Location, "https:", "http:", 1))
+	resp, err := http.Get(strings.Replace(g.Location, "https:", "http:", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer body.Close()
-	plain, err := io.ReadAll(body)
+	defer resp.Body.Close()
+	plain, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,8 +300,8 @@ func TestStreamPublished(t *testing.T) {
 	}
 }
 
-// TestStreamContainer goes the same way where a registry has nothing but
-// containers: the stream and its files are in them, and no URL leads there.
+// TestStreamContainer does the same in the form container. The stream and its files are
+// inside containers, and no URL fetches them.
 func TestStreamContainer(t *testing.T) {
 	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 3<<20)

@@ -127,7 +127,7 @@ func (s *step) add(n int64) {
 	}
 }
 
-// Expect adds n bytes to the total. With Done it implements oci.Progress.
+// Expect adds n bytes to the total. With Done it implements registry.Progress.
 func (s *step) Expect(n int64) {
 	if total := s.total.Add(n); s.bar != nil {
 		s.bar.SetTotal(total, false)
@@ -137,8 +137,8 @@ func (s *step) Expect(n int64) {
 // Done adds n to the number of completed bytes.
 func (s *step) Done(n int64) { s.add(n) }
 
-// end ends the step. Without an error, it prints size and time.
-func (s *step) end(err error) {
+// End ends the step. Without an error, it prints size and time.
+func (s *step) End(err error) {
 	if s.bar != nil {
 		s.bar.Abort(true)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -38,37 +37,6 @@ func TestLostResult(t *testing.T) {
 	}
 }
 
-// TestTrap: a temporary file is made, never found.
-func TestTrap(t *testing.T) {
-	dir := t.TempDir()
-	prey := filepath.Join(dir, "prey")
-	if err := os.WriteFile(prey, []byte("prey"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var tmp string
-	write := func(f *os.File) error {
-		tmp = f.Name()
-		_, err := f.WriteString("secret")
-		return err
-	}
-	name := filepath.Join(dir, "image")
-	if _, _, err := writeFile(name, 0o600, write); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("prey", tmp); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := writeFile(name, 0o600, write); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := os.ReadFile(prey); err != nil || string(got) != "prey" {
-		t.Errorf("%q, %v", got, err)
-	}
-	if info := stat(t, name); !info.Mode().IsRegular() || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v", info.Mode())
-	}
-}
-
 // TestBar draws the bars of two platforms in 80 columns: rate and time left are
 // to be seen next to a bar.
 func TestBar(t *testing.T) {
@@ -79,7 +47,7 @@ func TestBar(t *testing.T) {
 	for _, label := range labels {
 		s := u.begin(label, label, 1<<30)
 		s.add(1 << 29)
-		defer s.end(nil)
+		defer s.End(nil)
 	}
 	// The first drawing is done when the second is asked for.
 	redraw <- time.Now()

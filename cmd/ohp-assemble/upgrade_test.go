@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // TestACLOnXFS warns of access control lists where ostree cannot keep them.
@@ -27,7 +27,7 @@ func TestACLOnXFS(t *testing.T) {
 
 // TestHintOfDamage: a container that is damaged itself is not worth a second try.
 func TestHintOfDamage(t *testing.T) {
-	for kind, again := range map[error]bool{oci.ErrVerify: true, oci.ErrDamaged: false} {
+	for kind, again := range map[error]bool{registry.ErrVerify: true, registry.ErrDamaged: false} {
 		err := fmt.Errorf("layer: %w", kind)
 		if got := hint(err, nil); strings.Contains(got, "retry") != again || strings.Contains(got, "build the container again") == again || exitCode(err) != exitVerify {
 			t.Errorf("%v: %s, exit code %d", kind, got, exitCode(err))

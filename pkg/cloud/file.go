@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
@@ -16,11 +17,12 @@ type File struct {
 	Content          // size and digest of the file
 	Plain    Content // size and digest before compression; equal to Content if the file is not compressed
 
-	VirtualSize int64   // bytes of the disk in the file; zero if it is unknown
-	SectorSize  int     // bytes of a sector of the disk; zero means 512
-	Secret      bool    // the disk has an Ignition config, which may hold secrets
-	Manifest    string  // digest ("sha256:...") of the container in the file, if there is one
-	Published   []Place // one for each repository that the file was published in
+	VirtualSize     int64   // bytes of the disk in the file; zero if it is unknown
+	SectorSize      int     // bytes of a sector of the disk; zero means 512
+	Secret          bool    // the disk has an Ignition config, which may hold secrets
+	SkipCompression bool    // the file is published as it is: its format compresses
+	Manifest        string  // digest ("sha256:...") of the container in the file, if there is one
+	Published       []Place // one for each repository that the file was published in
 }
 
 // Content identifies the bytes of a file.
@@ -33,6 +35,13 @@ type Content struct {
 type Place struct {
 	Repository string // without tag and digest
 	Manifest   string // digest of the manifest that lists this file alone
+}
+
+// Publish records the place of a published file. It replaces an earlier place in the
+// same repository.
+func (f *File) Publish(p Place) {
+	others := slices.DeleteFunc(slices.Clone(f.Published), func(q Place) bool { return q.Repository == p.Repository })
+	f.Published = append(others, p)
 }
 
 // PlainName returns the name of the file before compression.

@@ -4,17 +4,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/gcp"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/kubevirt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/ova"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/qcow2"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhd"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vhdx"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/vmdk"
@@ -134,58 +131,4 @@ func ebsSize(size int64) error {
 		return fmt.Errorf("a disk of %s: AWS takes at most 64 TiB", rootfs.Bytes(size))
 	}
 	return vmdk.Check(size)
-}
-
-// Output is the destination of a disk's file.
-type Output struct {
-	File        *os.File      // empty
-	Compression compress.Kind // of the file
-	Level       int           // of the compression; zero is its default
-
-	// Plain is written every byte of the file before compression, and Packed, if
-	// the file is compressed, every byte after it.
-	Plain, Packed io.Writer
-}
-
-// WriteFile writes the file of a disk. A file that is an image and not compressed
-// is sparse.
-func (f Format) WriteFile(out Output, img *disk.Image, facts Metadata) error {
-	write := func(w io.Writer) error { return f.Write(io.MultiWriter(w, out.Plain), img, facts) }
-	if f.Plan != nil {
-		file, err := f.Plan(img, facts)
-		if err != nil {
-			return err
-		}
-		if out.Compression == compress.None {
-			return raw.WriteFile(out.File, file, out.Plain)
-		}
-		write = func(w io.Writer) error { return copyImage(w, file, out.Plain) }
-	}
-	if out.Compression == compress.None {
-		return write(out.File)
-	}
-	z, err := compress.NewWriter(io.MultiWriter(out.File, out.Packed), out.Compression, compress.Options{Level: out.Level, Name: facts.Name + "." + f.Suffix})
-	if err != nil {
-		return err
-	}
-	if err := write(z); err != nil {
-		z.Close()
-		return err
-	}
-	return z.Close()
-}
-
-// copyImage writes every byte of an image to w and to tap, which are written to
-// concurrently.
-func copyImage(w io.Writer, img *disk.Image, tap io.Writer) error {
-	const grain, chunk = 4096, 256 << 10
-	for c, err := range img.Chunks(grain, chunk, tap) {
-		if err != nil {
-			return err
-		}
-		if _, err := c.WriteTo(w); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -18,15 +18,14 @@ import (
 	"golang.org/x/text/message"
 )
 
-// Schemas are the JSON Schemas of the documents, made from their types: that
-// of stream.json is schema/stream.json. Fields that they do not name are
-// allowed.
+// Schemas are the JSON Schemas of the documents, made from their Go types; that of
+// stream.json is schema/stream.json. Unknown fields are valid.
 //
 //go:embed schema/*.json
 var Schemas embed.FS
 
-// Check returns all that is wrong with a document: what its schema says, and
-// then the rules that a schema has no words for. Each line begins with a place.
+// Check returns the problems of a document, each with the path of the field: those
+// that its schema finds, or else those that only code can find.
 func Check(d *Document) ([]string, error) {
 	kind, err := d.Kind()
 	if err != nil {
@@ -43,7 +42,7 @@ func Check(d *Document) ([]string, error) {
 		if err := d.Decode(m); err != nil {
 			return nil, err
 		}
-		c.wrong("", m.check())
+		c.wrong("", m.Check())
 	case KindStream:
 		err = c.stream(d)
 	case KindRelease:
@@ -54,8 +53,8 @@ func Check(d *Document) ([]string, error) {
 	return c.all, err
 }
 
-// checkSchema has the schema judge a document. In these, null is as good as
-// missing: coreos-assembler writes it.
+// checkSchema returns the problems that the schema finds. A null field counts as
+// missing, because coreos-assembler writes null.
 func checkSchema(d *Document, kind Kind) ([]string, error) {
 	invalid := (*jsonschema.ValidationError)(nil)
 	if err := compiled()[kind].Validate(plain(d.root)); !errors.As(err, &invalid) {
@@ -69,7 +68,7 @@ func checkSchema(d *Document, kind Kind) ([]string, error) {
 	return all, nil
 }
 
-// compiled are the schemas, ready to be used.
+// compiled returns the compiled schemas.
 var compiled = sync.OnceValue(func() map[Kind]*jsonschema.Schema {
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
@@ -92,7 +91,7 @@ var compiled = sync.OnceValue(func() map[Kind]*jsonschema.Schema {
 	return all
 })
 
-// leaves are the errors that are not just a list of others.
+// leaves returns the errors that are not lists of other errors.
 func leaves(e *jsonschema.ValidationError) (all []*jsonschema.ValidationError) {
 	for _, cause := range e.Causes {
 		all = append(all, leaves(cause)...)
@@ -103,7 +102,7 @@ func leaves(e *jsonschema.ValidationError) (all []*jsonschema.ValidationError) {
 	return all
 }
 
-// plain is a value as the validator takes it.
+// plain returns a value with the types that the validator accepts.
 func plain(v any) any {
 	switch v := v.(type) {
 	case *object:
@@ -124,10 +123,10 @@ func plain(v any) any {
 	return v
 }
 
-// A checker collects what is wrong.
+// A checker collects problems.
 type checker struct{ all []string }
 
-// wrong adds an error, if it is one.
+// wrong adds an error, unless it is nil.
 func (c *checker) wrong(at string, err error) {
 	if err != nil {
 		c.all = append(c.all, at+err.Error())
@@ -183,11 +182,11 @@ func (c *checker) index(d *Document) error {
 		at := fmt.Sprintf("releases.%d.", n)
 		c.wrong(at+"metadata: ", checkURL(r.MetadataURL))
 		if seen[r.Version] {
-			c.wrong(at+"version: ", fmt.Errorf("%q is there twice", r.Version))
+			c.wrong(at+"version: ", fmt.Errorf("%q is listed twice", r.Version))
 		}
 		seen[r.Version] = true
 		if len(r.Commits)+len(r.OciImages) == 0 {
-			c.wrong(at, errors.New("neither commits nor oci-images: of no use to who follows releases"))
+			c.wrong(at, errors.New("missing commits or oci-images, which updaters need"))
 		}
 	}
 	return nil
@@ -216,7 +215,7 @@ func (c *checker) formats(at string, formats map[string]ImageFormat) {
 		case f.Disk == nil && f.Kernel == nil && f.Initramfs == nil && f.Rootfs == nil:
 			c.some(at, 0)
 		case f.Disk == nil && (f.Kernel == nil || f.Initramfs == nil):
-			c.wrong(at+": ", errors.New("to boot over a network takes kernel and initramfs"))
+			c.wrong(at+": ", errors.New("missing kernel or initramfs, which a network boot needs"))
 		}
 		for i, a := range f.artifacts() {
 			if a != nil {
@@ -226,8 +225,7 @@ func (c *checker) formats(at string, formats map[string]ImageFormat) {
 	}
 }
 
-// Notes returns what readers of a document should know, though nothing is wrong
-// with it.
+// Notes returns remarks about a valid document for its readers.
 func Notes(d *Document) []string {
 	s := &Stream{}
 	if kind, err := d.Kind(); err != nil || kind != KindStream || d.Decode(s) != nil {
@@ -242,12 +240,12 @@ func Notes(d *Document) []string {
 	if n == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%d of the locations are containers in a registry, which no plain HTTP client such as coreos-installer can fetch: "+
+	return []string{fmt.Sprintf("%d locations are containers in a registry, which no plain HTTP client such as coreos-installer can fetch: "+
 		"use ohp-assemble pull or stream get", n)}
 }
 
 func (c *checker) download(at string, d *Download) {
-	if d.OCI == nil || d.Location != docker+d.OCI.DigestRef { // which is in a container
+	if d.OCI == nil || d.Location != docker+d.OCI.DigestRef { // not in a container
 		c.urls(at, d)
 	}
 	if o := d.OCI; o != nil {
@@ -268,9 +266,8 @@ func (c *checker) urls(at string, d *Download) {
 	}
 }
 
-// installer reads a stream as coreos-installer does. That program insists on
-// every field that it knows, everywhere in the document, not only in what it is
-// to fetch. See its source.rs.
+// installer reads a stream as coreos-installer does. That program requires every
+// field that it knows, for all files of the document. See its source.rs.
 func (c *checker) installer(d *Document) error {
 	var s struct {
 		Architectures map[string]struct {
@@ -288,7 +285,7 @@ func (c *checker) installer(d *Document) error {
 				for artifact, f := range inOrder(files) {
 					if f.Location == nil || f.Signature == nil || *f.Signature == "" {
 						at := place([]string{"architectures", name, "artifacts", platform, "formats", format, artifact})
-						c.wrong(at, errors.New("coreos-installer needs location and signature, of every file of the stream"))
+						c.wrong(at, errors.New("missing location or signature, which coreos-installer needs for every file of the stream"))
 					}
 				}
 			}
@@ -297,7 +294,7 @@ func (c *checker) installer(d *Document) error {
 	return nil
 }
 
-// inOrder walks a map in the order of its keys.
+// inOrder yields a map in the order of its keys.
 func inOrder[V any](m map[string]V) func(yield func(string, V) bool) {
 	return func(yield func(string, V) bool) {
 		for _, key := range slices.Sorted(maps.Keys(m)) {

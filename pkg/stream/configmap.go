@@ -8,8 +8,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A ConfigMap is the one in which OpenShift's machine config operator looks for
-// the images of new machines: coreos-bootimages.
+// A ConfigMap is coreos-bootimages, in which OpenShift's machine config operator
+// finds the images of new machines.
 type ConfigMap struct {
 	APIVersion string            `json:"apiVersion" yaml:"apiVersion"`
 	Kind       string            `json:"kind" yaml:"kind"`
@@ -17,22 +17,21 @@ type ConfigMap struct {
 	Data       ConfigMapData     `json:"data" yaml:"data"`
 }
 
-// ConfigMapMetadata is where it is found.
+// ConfigMapMetadata names a ConfigMap.
 type ConfigMapMetadata struct {
 	Name      string `json:"name" yaml:"name"`
 	Namespace string `json:"namespace" yaml:"namespace"`
 }
 
-// ConfigMapData are the keys that are read.
+// ConfigMapData has the keys that the operator reads.
 type ConfigMapData struct {
 	ReleaseVersion string `json:"releaseVersion" yaml:"releaseVersion"`
 	Stream         string `json:"stream" yaml:"stream"`                       // stream.json
 	Streams        string `json:"streams,omitempty" yaml:"streams,omitempty"` // an object of several, by name
 }
 
-// NewConfigMap returns the ConfigMap of one or several streams, the first of
-// which is what a cluster takes that does not choose; version is that of the
-// cluster's release.
+// NewConfigMap returns the ConfigMap of one or several streams. The first stream is
+// the default of a cluster. version is the version of the cluster's release.
 func NewConfigMap(version string, streams ...*Document) (*ConfigMap, error) {
 	c := &ConfigMap{"v1", "ConfigMap", ConfigMapMetadata{"coreos-bootimages", "openshift-machine-config-operator"}, ConfigMapData{ReleaseVersion: version}}
 	byName := newObject()
@@ -56,7 +55,7 @@ func NewConfigMap(version string, streams ...*Document) (*ConfigMap, error) {
 	return c, nil
 }
 
-// YAML returns the ConfigMap as kubectl takes it.
+// YAML returns the ConfigMap in YAML, for kubectl.
 func (c *ConfigMap) YAML() ([]byte, error) {
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
@@ -65,8 +64,8 @@ func (c *ConfigMap) YAML() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// ParseConfigMap reads a ConfigMap in YAML or JSON, and the streams in it: the
-// first one is that of the key stream.
+// ParseConfigMap reads a ConfigMap in YAML or JSON, and returns its streams. The
+// first is that of the key stream.
 func ParseConfigMap(name string, text []byte) ([]*Document, error) {
 	if len(text) > MaxDocument {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, MaxDocument)
@@ -97,7 +96,7 @@ func ParseConfigMap(name string, text []byte) ([]*Document, error) {
 	return all, nil
 }
 
-// ParseAll reads a document, or those in a ConfigMap.
+// ParseAll reads a document, or the documents in a ConfigMap.
 func ParseAll(name string, text []byte) ([]*Document, error) {
 	d, err := Parse(name, text)
 	switch {

@@ -2,41 +2,37 @@ package stream
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
-// MaxDocument bounds every document that is read, in bytes. Those of Fedora
-// CoreOS are of some hundred KiB.
+// MaxDocument is the maximum size of a document in bytes. The documents of Fedora
+// CoreOS have some hundred KiB.
 const MaxDocument = 4 << 20
 
-// What else is bounded of a document: how deep its objects and arrays are
-// nested, and how many values there are, each of which takes memory.
+// Further limits of a document.
 const (
-	maxDepth  = 32
-	maxValues = 1 << 17
+	maxDepth  = 32      // of nested objects and arrays
+	maxValues = 1 << 17 // each takes memory
 )
 
-// A Document is JSON as it stands in a file: with its order, and with the
-// fields that this package has no name for. What is edited is a Document, so
-// that nothing which somebody else wrote into it is lost.
+// A Document is a JSON object as it is in a file: with the order of its fields,
+// and with fields that this package does not know. Editing a Document therefore
+// keeps the additions of other programs.
 type Document struct {
-	Name string // where it is from, for errors
+	Name string // of the file or the place, for errors
 
 	root   *object
-	indent string // of the file
+	indent string // of one level in the file
 }
 
-// An object is a JSON object in its order. Its values are those of
-// [encoding/json], but for objects, which are *object, and numbers, which are
+// An object is a JSON object with the order of its fields. Its values have the
+// types of [encoding/json], except that objects are *object and numbers are
 // [json.Number].
 type object struct {
 	keys   []string
@@ -52,7 +48,7 @@ func (o *object) set(key string, value any) {
 	o.values[key] = value
 }
 
-// MarshalJSON writes the object in its order.
+// MarshalJSON writes the fields in their order.
 func (o *object) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	write(&b, o)
@@ -86,8 +82,9 @@ func write(b *bytes.Buffer, v any) {
 	}
 }
 
-// Parse reads a document, which is an object. It refuses what two readers could
-// understand in two ways: a key that stands twice.
+// Parse reads a document. The document must be a JSON object of at most
+// [MaxDocument] bytes. A repeated key is an error, because readers disagree about
+// its meaning. name is the name of the document in errors.
 func Parse(name string, text []byte) (*Document, error) {
 	if len(text) > MaxDocument {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, MaxDocument)
@@ -98,7 +95,7 @@ func Parse(name string, text []byte) (*Document, error) {
 	v, err := p.value()
 	if err == nil {
 		if _, end := d.Token(); end != io.EOF {
-			err = errors.New("more follows the document")
+			err = errors.New("data after the end of the document")
 		}
 	}
 	if err != nil {
@@ -112,7 +109,7 @@ func Parse(name string, text []byte) (*Document, error) {
 	return &Document{name, root, indentOf(text)}, nil
 }
 
-// A parser reads JSON values and knows where it is.
+// A parser reads JSON values and records their path.
 type parser struct {
 	*json.Decoder
 	path   []string
@@ -137,7 +134,7 @@ func (p *parser) value() (any, error) {
 	return t, nil
 }
 
-// next is the next token, where there must be one.
+// next returns the next token. The end of the text is an error.
 func (p *parser) next() (json.Token, error) {
 	t, err := p.Token()
 	if err == io.EOF {
@@ -153,10 +150,10 @@ func (p *parser) object() (*object, error) {
 		if err != nil {
 			return nil, err
 		}
-		key := t.(string) // the decoder takes nothing else here
+		key := t.(string) // the decoder accepts only strings here
 		p.path = append(p.path, key)
 		if _, twice := o.values[key]; twice {
-			return nil, errors.New("stands there twice")
+			return nil, errors.New("repeated key")
 		}
 		v, err := p.value()
 		if err != nil {
@@ -184,7 +181,7 @@ func (p *parser) array() ([]any, error) {
 	return a, err
 }
 
-// place is a path as it stands in front of an error.
+// place formats a path as the prefix of an error.
 func place(path []string) string {
 	if len(path) == 0 {
 		return ""
@@ -192,7 +189,7 @@ func place(path []string) string {
 	return fmt.Sprintf("%.200s: ", strings.Join(path, "."))
 }
 
-// indentOf returns what a document's first line in an object begins with.
+// indentOf returns the indentation of the first field of a document.
 func indentOf(text []byte) string {
 	_, rest, ok := bytes.Cut(text, []byte("\n"))
 	n := len(rest) - len(bytes.TrimLeft(rest, " \t"))
@@ -202,19 +199,20 @@ func indentOf(text []byte) string {
 	return string(rest[:n])
 }
 
-// indent is that of the documents that are made here.
+// indent is the indentation of new documents.
 const indent = "    "
 
-// Marshal returns a document as it is written to a file.
+// Marshal returns the content of a file with the document v, one of the types of
+// this package.
 func Marshal(v any) []byte { return marshal(v, indent) }
 
-// Bytes returns the document as it is written to its file.
+// Bytes returns the content of the document's file.
 func (d *Document) Bytes() []byte { return marshal(d.root, d.indent) }
 
 func marshal(v any, indent string) []byte {
 	var b bytes.Buffer
 	if err := json.Indent(&b, compact(v), "", indent); err != nil {
-		panic(err) // what was just made
+		panic(err) // not JSON, although compact wrote it
 	}
 	b.WriteByte('\n')
 	return control.ReplaceAllFunc(b.Bytes(), func(c []byte) []byte {
@@ -223,23 +221,23 @@ func marshal(v any, indent string) []byte {
 	})
 }
 
-// control are the characters that control a terminal which JSON lets stand in
-// a string as they are.
+// control matches the control characters of terminals that JSON does not require to
+// be escaped.
 var control = regexp.MustCompile(`[\x7f-\x{9f}]`)
 
-// compact is json.Marshal that leaves the ampersands of URLs as they are.
+// compact is json.Marshal without the escapes for HTML: URLs have ampersands.
 func compact(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic(err) // a type of this package that JSON has no form for
+		panic(err) // a type of this package without a JSON form
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// NewDocument returns one of the types of this package as a document, if it is
-// not too large for one.
+// NewDocument returns one of the types of this package as a document. It fails if
+// the document exceeds the limits of [Parse].
 func NewDocument(name string, v any) (*Document, error) { return Parse(name, Marshal(v)) }
 
 // Decode reads the document into one of the types of this package.
@@ -254,10 +252,10 @@ func (d *Document) Decode(v any) error {
 	return nil
 }
 
-// A Kind is what a document is.
+// A Kind is the kind of a document, named by its usual file name.
 type Kind string
 
-// The kinds of documents, by the file that each usually is.
+// The kinds of documents.
 const (
 	KindMeta    Kind = "meta.json"
 	KindRelease Kind = "release.json"
@@ -265,7 +263,7 @@ const (
 	KindStream  Kind = "stream.json"
 )
 
-// Kind tells what the document is by the fields that only this kind has.
+// Kind tells the kind of the document by a field that only this kind has.
 func (d *Document) Kind() (Kind, error) {
 	for _, k := range []struct {
 		key  string
@@ -275,24 +273,23 @@ func (d *Document) Kind() (Kind, error) {
 			return k.kind, nil
 		}
 	}
-	return "", fmt.Errorf("%s: none of stream.json, release.json, releases.json and meta.json", d.Name)
+	return "", fmt.Errorf("%s: unknown document, must be stream.json, release.json, releases.json or meta.json", d.Name)
 }
 
-// Want sees that the document is of a kind.
+// Want returns an error if the document is not of a kind.
 func (d *Document) Want(kind Kind) error {
 	is, err := d.Kind()
 	if err == nil && is != kind {
-		err = fmt.Errorf("%s: this is a %s, not a %s", d.Name, is, kind)
+		err = fmt.Errorf("%s: got %s, want %s", d.Name, is, kind)
 	}
 	return err
 }
 
-// Set puts a value in a document; objects on the way to it are made where they
-// are missing.
+// Set sets the value at a path. It makes missing objects on the way.
 func (d *Document) Set(value any, path ...string) error {
 	o := d.root
 	for i, key := range path[:len(path)-1] {
-		if o.values[key] == nil { // null is as good as missing
+		if o.values[key] == nil { // null means missing
 			o.set(key, newObject())
 		}
 		next, ok := o.values[key].(*object)
@@ -303,166 +300,4 @@ func (d *Document) Set(value any, path ...string) error {
 	}
 	o.set(path[len(path)-1], value)
 	return nil
-}
-
-// keyOf names the field that tells the entries of an array apart, for arrays
-// whose entries are merged.
-var keyOf = map[string]string{"releases": "version", "commits": "architecture", "oci-images": "architecture"}
-
-// Merge returns the union of documents of one kind: of one release for several
-// architectures, of one stream, of the releases of an index. Where two of them
-// disagree, that is an error with both names; only in metadata the later one is
-// right. The order is that of the first document.
-func Merge(docs ...*Document) (*Document, error) {
-	first := docs[0]
-	kind, err := first.Kind()
-	if err != nil {
-		return nil, err
-	}
-	m := merger{origin: map[string]string{"": first.Name}}
-	root := clone(first.root).(*object)
-	for _, d := range docs[1:] {
-		if err := d.Want(kind); err != nil {
-			return nil, err
-		}
-		m.name = d.Name
-		more := clone(d.root).(*object)
-		if err := m.metadata(root, more); err != nil {
-			return nil, err
-		}
-		if _, err := m.merge(root, more); err != nil {
-			return nil, err
-		}
-	}
-	return &Document{first.Name, root, first.indent}, nil
-}
-
-// A merger knows which document each part of the union is from.
-type merger struct {
-	name   string            // of the document that is being merged
-	origin map[string]string // by path, of what is below it as well
-	path   []string
-}
-
-// key is the first n steps of the path, as a key of origin.
-func (m *merger) key(n int) string { return strings.Join(m.path[:n], "\x00") }
-
-// metadata gives both documents the metadata of the later one, so that they
-// agree.
-func (m *merger) metadata(have, more *object) error {
-	a, _ := have.values["metadata"].(*object)
-	b, _ := more.values["metadata"].(*object)
-	if a == nil || b == nil {
-		return nil
-	}
-	const key = "last-modified"
-	x, errX := parseTime(a.values[key])
-	y, errY := parseTime(b.values[key])
-	if err := cmp.Or(errX, errY); err != nil {
-		return fmt.Errorf("metadata.last-modified of %s or %s: %w", m.origin[""], m.name, err)
-	}
-	for _, key := range b.keys {
-		if _, ok := a.values[key]; !ok || y.After(x) {
-			a.set(key, b.values[key])
-		}
-	}
-	more.set("metadata", a)
-	return nil
-}
-
-func parseTime(v any) (time.Time, error) {
-	s, _ := v.(string)
-	return time.Parse(time.RFC3339, s)
-}
-
-// merge returns the union of two values. It changes the first one.
-func (m *merger) merge(have, more any) (any, error) {
-	switch have := have.(type) {
-	case *object:
-		if more, ok := more.(*object); ok {
-			return have, m.objects(have, more)
-		}
-	case []any:
-		key := keyOf[m.path[len(m.path)-1]]
-		if more, ok := more.([]any); ok && key != "" {
-			return m.arrays(have, more, key)
-		}
-	}
-	if a, b := compact(have), compact(more); !bytes.Equal(a, b) {
-		return nil, fmt.Errorf("%s%.100s in %s, %.100s in %s", place(m.path), a, m.from(), b, m.name)
-	}
-	return have, nil
-}
-
-func (m *merger) objects(have, more *object) error {
-	for _, key := range more.keys {
-		m.path = append(m.path, key)
-		v, ok := have.values[key]
-		if !ok {
-			m.origin[m.key(len(m.path))] = m.name
-			v = more.values[key]
-		}
-		v, err := m.merge(v, more.values[key])
-		if err != nil {
-			return err
-		}
-		have.set(key, v)
-		m.path = m.path[:len(m.path)-1]
-	}
-	return nil
-}
-
-func (m *merger) arrays(have, more []any, key string) ([]any, error) {
-	for _, v := range more {
-		id := idOf(v, key)
-		if id == "" {
-			return nil, fmt.Errorf("%sone has no %s in %s", place(m.path), key, m.name)
-		}
-		m.path = append(m.path, id)
-		at := slices.IndexFunc(have, func(h any) bool { return idOf(h, key) == id })
-		if at < 0 {
-			m.origin[m.key(len(m.path))] = m.name
-			have = append(have, v)
-		} else if _, err := m.merge(have[at], v); err != nil {
-			return nil, err
-		}
-		m.path = m.path[:len(m.path)-1]
-	}
-	return have, nil
-}
-
-func idOf(v any, key string) string {
-	if o, ok := v.(*object); ok {
-		id, _ := o.values[key].(string)
-		return id
-	}
-	return ""
-}
-
-// from returns the name of the document that what stands at the path is from.
-func (m *merger) from() string {
-	for n := len(m.path); ; n-- {
-		if name, ok := m.origin[m.key(n)]; ok {
-			return name
-		}
-	}
-}
-
-// clone copies a value as far as merging changes it.
-func clone(v any) any {
-	switch v := v.(type) {
-	case *object:
-		o := newObject()
-		for _, key := range v.keys {
-			o.set(key, clone(v.values[key]))
-		}
-		return o
-	case []any:
-		a := slices.Clone(v)
-		for i := range a {
-			a[i] = clone(a[i])
-		}
-		return a
-	}
-	return v
 }

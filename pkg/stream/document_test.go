@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// documented is NewDocument of what is not too large.
+// documented is [NewDocument] for a document that is not too large.
 func documented(t *testing.T, name string, v any) *Document {
 	t.Helper()
 	return parsed(t, name, string(Marshal(v)))
@@ -22,7 +22,7 @@ func parsed(t *testing.T, name, text string) *Document {
 	return d
 }
 
-// TestHostile: what is no document is an error with its place.
+// TestHostile rejects invalid documents, with the place of the error.
 func TestHostile(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 100000)
 	for text, want := range map[string]string{
@@ -30,9 +30,9 @@ func TestHostile(t *testing.T) {
 		"{":                            "x:1: unexpected EOF",
 		"[]":                           "x: not a JSON object",
 		"null":                         "x: not a JSON object",
-		`{"a": 1} {}`:                  "x:1: more follows",
+		`{"a": 1} {}`:                  "x:1: data after the end",
 		"{\"a\": {\n\"b\": tru}}":      "x:2: a.b: invalid character",
-		`{"a": [1, {"b": 2, "b": 3}]}`: "x:1: a.1.b: stands there twice",
+		`{"a": [1, {"b": 2, "b": 3}]}`: "x:1: a.1.b: repeated key",
 		deep:                           "nested deeper than 32",
 		strings.Repeat("[", 100000):    "nested deeper than 32",
 		`{"a": [` + strings.Repeat("{},", maxValues) + "{}]}": "x:1: a.131070: more than 131072 values",
@@ -86,8 +86,8 @@ func TestMerge(t *testing.T) {
 			`architectures.x86_64.artifacts.qemu.x-ours: [1,2] in a, [1] in c`},
 		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), parsed(t, "c", `{"architectures": []}`)}, `architectures: {"x86_64"`},
 		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), arch("b", "x86_64", "1")}, `metadata.last-modified of a or b: parsing time`},
-		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), parsed(t, "r", `{"release": "1", "architectures": {}}`)}, `r: this is a release.json, not a stream.json`},
-		{[]*Document{parsed(t, "n", `{}`)}, `n: none of stream.json`},
+		{[]*Document{arch("a", "x86_64", "1T00:00:00Z"), parsed(t, "r", `{"release": "1", "architectures": {}}`)}, `r: got release.json, want stream.json`},
+		{[]*Document{parsed(t, "n", `{}`)}, `n: unknown document`},
 		// an index: by version, and in it by architecture
 		{[]*Document{
 			parsed(t, "old", `{"releases": [{"version": "1", "commits": [{"architecture": "x86_64", "checksum": "a"}]}], "stream": "s"}`),
@@ -96,7 +96,7 @@ func TestMerge(t *testing.T) {
 		{[]*Document{
 			parsed(t, "old", `{"releases": [{"version": "1", "metadata": "u"}]}`), parsed(t, "mid", `{"releases": [{"version": "2", "metadata": "v"}]}`),
 			parsed(t, "new", `{"releases": [{"version": "2", "metadata": "w"}]}`)}, `releases.2.metadata: "v" in mid, "w" in new`},
-		{[]*Document{parsed(t, "old", `{"releases": []}`), parsed(t, "new", `{"releases": [{"x": "2"}]}`)}, `releases: one has no version in new`},
+		{[]*Document{parsed(t, "old", `{"releases": []}`), parsed(t, "new", `{"releases": [{"x": "2"}]}`)}, `releases: an entry has no version in new`},
 	} {
 		before := tc.docs[0].Bytes()
 		d, err := Merge(tc.docs...)
@@ -149,8 +149,8 @@ func TestSetImage(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	for _, tc := range []struct{ args, want string }{
-		{"azure x y", `cloud "azure" is not known, these are: aliyun, aws, gcp`}, {"aws us-east-1", "aws takes region, image, 1 values"},
-		{"aws us-east-1 i-1", `aws.image "i-1"`}, {"gcp p", "gcp takes project, name, family, 1"}, {"ibmcloud r o b u", `ibmcloud.url "u"`}, {"kubevirt i i:tag", "kubevirt.digest-ref"},
+		{"azure x y", `cloud "azure" is unknown, must be one of: aliyun, aws, gcp`}, {"aws us-east-1", "aws: want the values region, image, got 1"},
+		{"aws us-east-1 i-1", `aws.image: invalid value "i-1"`}, {"gcp p", "gcp: want the values project, name, family, got 1"}, {"ibmcloud r o b u", `ibmcloud.url: invalid value "u"`}, {"kubevirt i i:tag", "kubevirt.digest-ref"},
 	} {
 		args := strings.Fields(tc.args)
 		if _, err := NewImage(args[0], args[1:]...); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -162,9 +162,9 @@ func TestSetImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct{ doc, arch, want string }{
-		{`{"architectures": {"x86_64": {}}}`, "riscv64", "there is no riscv64"},
-		{`{"architectures": {"x86_64": {}}}`, "x86_64", "of which release is the image"},
-		{`{"buildid": ""}`, "x86_64", "this is a meta.json, not a stream.json"},
+		{`{"architectures": {"x86_64": {}}}`, "riscv64", "architectures: missing riscv64"},
+		{`{"architectures": {"x86_64": {}}}`, "x86_64", "unknown release of the image"},
+		{`{"buildid": ""}`, "x86_64", "got meta.json, want stream.json"},
 		{`{"architectures": []}`, "x86_64", "architectures: got array"},
 	} {
 		if err := parsed(t, "s", tc.doc).SetImage(tc.arch, "", image); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -176,8 +176,8 @@ func TestSetImage(t *testing.T) {
 	}
 }
 
-// TestConfigMap: several streams, a version that looks like a number, and what
-// is none.
+// TestConfigMap writes and reads several streams and a version that looks like a number,
+// and rejects other ConfigMaps.
 func TestConfigMap(t *testing.T) {
 	a, b := parsed(t, "a", `{"stream": "a", "architectures": {}, "x": 1}`), parsed(t, "b", `{"stream": "b", "architectures": {}}`)
 	c, err := NewConfigMap("4.20", b, a)
@@ -213,8 +213,7 @@ func TestConfigMap(t *testing.T) {
 	}
 }
 
-// FuzzParse: what is taken for a document can be written and read again, and
-// checked, merged with itself and edited, whatever is in it.
+// FuzzParse writes, reads, checks, merges and edits every text that is a document.
 func FuzzParse(f *testing.F) {
 	const sha = `"sha256": "379f1b10a1c750842d937eb3143098d3775d0b10bfad08e0aea86c892ef858df"`
 	const disk = `{"disk": {"location": "https://a.example/b", "signature": "", ` + sha + `}}`
@@ -253,7 +252,7 @@ func FuzzParse(f *testing.F) {
 				NewDocument("s", r.Current())
 				NewDocument("i", r.Index("u"))
 			}
-			if d.Decode(m) == nil && m.check() == nil {
+			if d.Decode(m) == nil && m.Check() == nil {
 				if where, err := HTTP("https://a.example"); err == nil {
 					if r, err := NewRelease(m, "s", where); err == nil {
 						NewDocument("r", r)

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// A Cloud is a cloud that a stream can name an image of. The path of an image
-// in [Images] is the cloud's name and, if it has any, its region.
+// A Cloud is a cloud whose images a stream lists. The path of an image in [Images]
+// is the name of the cloud, followed by the region if the cloud has regions.
 type Cloud struct {
 	Name   string
-	Values []string // names of the fields; region is the place, family may be left out
+	Values []string // names of the fields; region is part of the path, family is optional
 }
 
-// Clouds returns those that there are.
+// Clouds returns all clouds.
 func Clouds() []Cloud {
 	return []Cloud{
 		{"aliyun", []string{"region", "image"}},
@@ -26,13 +26,13 @@ func Clouds() []Cloud {
 	}
 }
 
-// An Image is what a cloud's entry in a stream is to say.
+// An Image is the entry of an image in a cloud.
 type Image struct {
 	cloud  Cloud
 	values []string
 }
 
-// How some values look; others may be anything.
+// valueForm has the form of some values. Other values are free.
 var valueForm = map[string]*regexp.Regexp{
 	"aws.image":           regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`),
 	"ibmcloud.url":        regexp.MustCompile(`^https?://.`),
@@ -52,21 +52,21 @@ func NewImage(cloud string, values ...string) (*Image, error) {
 			least--
 		}
 		if len(values) < least || len(values) > len(c.Values) {
-			return nil, fmt.Errorf("%s takes %s, %d values were given", cloud, strings.Join(c.Values, ", "), len(values))
+			return nil, fmt.Errorf("%s: want the values %s, got %d values", cloud, strings.Join(c.Values, ", "), len(values))
 		}
 		for i, v := range values {
 			field := cloud + "." + c.Values[i]
 			if form := valueForm[field]; v == "" || form != nil && !form.MatchString(v) {
-				return nil, fmt.Errorf("%s %q: it does not look like one", field, v)
+				return nil, fmt.Errorf("%s: invalid value %q", field, v)
 			}
 		}
 		return &Image{c, values}, nil
 	}
-	return nil, fmt.Errorf("cloud %q is not known, these are: %s", cloud, strings.Join(names, ", "))
+	return nil, fmt.Errorf("cloud %q is unknown, must be one of: %s", cloud, strings.Join(names, ", "))
 }
 
-// SetImage writes an image into a stream. Without a release it is that of the
-// files for the platform.
+// SetImage sets the image of a cloud in a stream. An empty release means the
+// release of the stream's files for the platform.
 func (d *Document) SetImage(arch, release string, image *Image) error {
 	if err := d.Want(KindStream); err != nil {
 		return err
@@ -76,11 +76,11 @@ func (d *Document) SetImage(arch, release string, image *Image) error {
 		return err
 	}
 	if _, ok := s.Architectures[arch]; !ok {
-		return fmt.Errorf("%s: architectures: there is no %s", d.Name, arch)
+		return fmt.Errorf("%s: architectures: missing %s", d.Name, arch)
 	}
 	if release == "" {
 		if release = s.Architectures[arch].Artifacts[image.cloud.Name].Release; release == "" {
-			return fmt.Errorf("%s: of which release is the image? architectures.%s.artifacts has no %s to tell", d.Name, arch, image.cloud.Name)
+			return fmt.Errorf("%s: unknown release of the image: architectures.%s.artifacts has no %s", d.Name, arch, image.cloud.Name)
 		}
 	}
 	path := []string{"architectures", arch, "images", image.cloud.Name}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Release is release.json: all that was made of one version.
+// Release is release.json: the images of one version for all architectures.
 type Release struct {
 	Release       string                 `json:"release" jsonschema:"required,minLength=1"`
 	Stream        string                 `json:"stream" jsonschema:"required,minLength=1"`
@@ -15,7 +15,7 @@ type Release struct {
 	Architectures map[string]ReleaseArch `json:"architectures" jsonschema:"required"`
 }
 
-// ReleaseArch is what a release has for one architecture.
+// ReleaseArch is the part of a release for one architecture.
 type ReleaseArch struct {
 	Commit               string             `json:"commit,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"` // of ostree
 	OciImage             *ContainerImage    `json:"oci-image,omitempty"`                                  // the operating system
@@ -23,8 +23,8 @@ type ReleaseArch struct {
 	RHELCoreOSExtensions *ReleaseExtensions `json:"rhel-coreos-extensions,omitempty"`
 }
 
-// Media is what a release has for a platform. Upstream has a type for each
-// platform that it knows, which differ in what images are.
+// Media is the part of a release for one platform. Upstream has a type for each
+// platform; the types differ in the form of the images.
 type Media struct {
 	Artifacts map[string]ImageFormat `json:"artifacts,omitempty"` // by format
 	Images    map[string]CloudImage  `json:"images,omitempty"`    // of aliyun, aws, ibmcloud and powervs, by region
@@ -39,7 +39,7 @@ type CloudImage struct {
 	Url    string `json:"url,omitempty"`
 }
 
-// A MediaImage is the one image of a platform.
+// A MediaImage is the only image of a platform.
 type MediaImage struct {
 	Project   string `json:"project,omitempty"` // gcp
 	Family    string `json:"family,omitempty"`
@@ -48,7 +48,7 @@ type MediaImage struct {
 	DigestRef string `json:"digest-ref,omitempty" jsonschema:"pattern=^.+@sha256:[0-9a-f]{64}$"`
 }
 
-// ReleaseExtensions is what only Red Hat's CoreOS has.
+// ReleaseExtensions has the images that only Red Hat's CoreOS has.
 type ReleaseExtensions struct {
 	AwsWinLi  *ReleaseWinLi `json:"aws-winli,omitempty"`
 	AzureDisk *AzureDisk    `json:"azure-disk,omitempty"`
@@ -61,7 +61,7 @@ type ReleaseWinLi struct {
 
 // Index is releases.json: the releases of a stream, the newest one last.
 type Index struct {
-	Note     string         `json:"note"` // to whom reads it
+	Note     string         `json:"note"` // for human readers
 	Releases []IndexRelease `json:"releases" jsonschema:"required"`
 	Metadata Metadata       `json:"metadata" jsonschema:"required"`
 	Stream   string         `json:"stream" jsonschema:"required,minLength=1"`
@@ -93,8 +93,8 @@ const (
 	indexNote = "An index of releases for tools that follow them. Images are found through stream metadata."
 )
 
-// NewRelease returns release.json of one build. What several builds made of a
-// release is [Merge]d.
+// NewRelease returns release.json of one build. [Merge] joins the documents of
+// several builds of a release.
 func NewRelease(m *Meta, stream string, where Projection) (*Release, error) {
 	arch := ReleaseArch{Media: map[string]Media{}}
 	for _, platform := range m.Platforms() {
@@ -106,7 +106,7 @@ func NewRelease(m *Meta, stream string, where Projection) (*Release, error) {
 		}
 	}
 	if !m.Imported || m.Container == nil {
-		arch.Commit = m.OSTreeCommit // otherwise the container is what the system updates from
+		arch.Commit = m.OSTreeCommit // otherwise the system updates from the container
 	}
 	if m.Container != nil {
 		arch.OciImage = &ContainerImage{Image: m.Container.tagged(m.BuildID), DigestRef: m.Container.pinned()}
@@ -115,13 +115,12 @@ func NewRelease(m *Meta, stream string, where Projection) (*Release, error) {
 	return &Release{m.BuildID, stream, Metadata{LastModified: m.OSTreeTimestamp}, map[string]ReleaseArch{m.BaseArch: arch}}, nil
 }
 
-// notMedia are the files of a build that are for no platform.
+// notMedia lists the files of a build that belong to no platform.
 var notMedia = []string{"ostree", "oci-manifest", "extensions-container", "legacy-oscontainer", "ignition-gpg-key", "dasd"}
 
-// metalParts are the files of a build that are for the platform metal, but
-// for its disk.
+// metalParts has the place in the platform metal of its files other than the disk.
 var metalParts = map[string]struct{ format, artifact string }{
-	"metal4k":        {"", "disk"}, // 4k. and its extension
+	"metal4k":        {"", "disk"}, // the format is 4k. and the suffix of the name
 	"iso":            {"installer.iso", "disk"},
 	"kernel":         {"installer-pxe", "kernel"},
 	"initramfs":      {"installer-pxe", "initramfs"},
@@ -171,18 +170,18 @@ func (r *ReleaseArch) add(m *Meta, stream, key string, where Projection) (err er
 	return nil
 }
 
-// formatOf returns what a file's name has after platform and architecture:
+// formatOf returns the part of a file name after platform and architecture:
 // qcow2.xz, tar.gz, ociarchive.
 func formatOf(file, platform, arch string) (string, error) {
 	sep := platform + "." + arch + "."
 	at := strings.LastIndex(file, sep)
 	if at < 0 || at+len(sep) == len(file) {
-		return "", fmt.Errorf("%q: its format is not known, the name has no %s", file, sep)
+		return "", fmt.Errorf("%q: unknown format, the name has no %s", file, sep)
 	}
 	return file[at+len(sep):], nil
 }
 
-// addClouds adds the images that the build put into clouds.
+// addClouds adds the images of a build that are in clouds.
 func (r *ReleaseArch) addClouds(m *Meta) {
 	for platform, uploads := range map[string][]CloudUpload{"aws": m.Amis, "aliyun": m.Aliyun, "ibmcloud": m.Ibmcloud, "powervs": m.PowerVS} {
 		if len(uploads) == 0 {
@@ -216,12 +215,12 @@ func (r *ReleaseArch) addClouds(m *Meta) {
 func regions(uploads []CloudUpload) map[string]CloudImage {
 	all := map[string]CloudImage{}
 	for _, u := range uploads {
-		all[u.Name+u.Region] = CloudImage{u.HVM + u.ID, u.Object, u.Bucket, u.URL} // of each pair one is empty
+		all[u.Name+u.Region] = CloudImage{u.HVM + u.ID, u.Object, u.Bucket, u.URL} // one of each pair is empty
 	}
 	return all
 }
 
-// Current returns the stream whose current release this is.
+// Current returns a stream with this release as its current one.
 func (r *Release) Current() *Stream {
 	s := &Stream{r.Stream, r.Metadata, map[string]Arch{}}
 	s.Metadata.Generator = generator
@@ -231,7 +230,7 @@ func (r *Release) Current() *Stream {
 	return s
 }
 
-// current is the architecture as part of a stream.
+// current returns the architecture's part of a stream.
 func (r ReleaseArch) current(release string) Arch {
 	a := Arch{Artifacts: map[string]PlatformArtifacts{}}
 	for platform, media := range r.Media {
@@ -285,7 +284,7 @@ func objects(images map[string]CloudImage, release string) *ReplicatedObject {
 	return r
 }
 
-// Index returns the index of this release alone; url is where release.json is.
+// Index returns an index with only this release. url is the location of release.json.
 func (r *Release) Index(url string) *Index {
 	e := IndexRelease{Version: r.Release, MetadataURL: url}
 	for _, name := range slices.Sorted(maps.Keys(r.Architectures)) {

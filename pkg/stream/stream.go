@@ -1,42 +1,44 @@
-// Package stream holds the documents that say which images there are of an
-// operating system, and what is made of what:
+// Package stream has the documents that list the images of an operating system.
+// Each is made from the one above it:
 //
 //	meta.json       one build of one architecture [Meta]
 //	  └ release.json    one version, all architectures [Release]: [NewRelease], [Merge]
-//	      ├ stream.json     what is current [Stream]: [Release.Current], [Merge]
-//	      │   └ ConfigMap       stream.json where OpenShift looks for it [ConfigMap]
-//	      └ releases.json   all versions there were [Index]: [Release.Index], [Merge]
+//	      ├ stream.json     the current release [Stream]: [Release.Current], [Merge]
+//	      │   └ ConfigMap       stream.json in the form for OpenShift [ConfigMap]
+//	      └ releases.json   all past releases [Index]: [Release.Index], [Merge]
 //
-// Their JSON is that of coreos-assembler (meta.json) and of stream-metadata-go
-// (the rest), so whatever reads those reads these. The Go names are upstream's
-// as well, where one package can have them all: what release.json has of its
-// own kind begins with Release, and upstream's Artifact is [Download].
+// [Make] does all steps from release.json on. The JSON is that of coreos-assembler
+// (meta.json) and of stream-metadata-go (the rest), so the readers of their
+// documents read these. The Go names are upstream's too, with two exceptions:
+// types that only release.json has begin with Release, and upstream's Artifact is
+// [Download]. The types are written here because the Go module proxy does not
+// serve stream-metadata-go.
+//
+// [Document] is for editing: it keeps fields that this package does not know.
+// [Check] finds the problems of a document.
 //
 // # Two projections
 //
-// Where the files of a build can be had is a matter of a [Projection].
+// A [Projection] decides the locations of the files of a build.
 //
-// [HTTP] is for files behind a web server, and what coreos-installer takes: a
-// location is an absolute URL without credentials whose last segment is the
-// file's name, and there is always a signature, which that program insists on
-// even where it is told not to look at it.
+// [HTTP] is for files on a web server, and for coreos-installer. A location is an
+// absolute URL without credentials; its last segment is the name of the file. There
+// is always a signature, because coreos-installer requires one even when it is told
+// to ignore signatures.
 //
-// [OCI] is for files in a registry. A file is published there as the one layer
-// of a manifest. The artifact has a field of its own,
+// [OCI] is for files in a registry. A file is published as the only layer of a
+// manifest. The artifact has an additional field, which other parsers ignore,
 //
 //	"oci": {"image": "registry/repository", "digest-ref": "registry/repository@sha256:..."}
 //
-// with the digest of that manifest; the layer's is sha256: with the sha256
-// beside it. The parsers that there are leave fields out that they do not know.
-// For them the location is the layer's address by the registry's own protocol:
-// a plain GET is all it takes where the registry serves strangers without a
-// token. Its last segment is a digest, so a file that is downloaded from it has
-// that for a name. Where a registry takes nothing but containers, the file is
-// in one, and the location is docker:// with the digest-ref: no plain GET can
-// fetch it, and [Notes] says so.
+// with the digest of that manifest. The digest of the layer is the sha256 of the
+// artifact. For other parsers, the location is the URL of the layer in the
+// registry's protocol: a plain GET fetches it if the registry allows anonymous
+// access without a token. A file downloaded from it is named by its digest.
 //
-// Whoever edits a document edits a [Document], which keeps what it does not
-// know; [Check] says what is wrong with one.
+// In a registry that accepts only containers, the file is inside one, and the
+// location is docker:// followed by the digest-ref. A plain GET cannot fetch it;
+// [Notes] mentions that.
 package stream
 
 import (
@@ -46,8 +48,8 @@ import (
 	"strings"
 )
 
-// Stream is stream.json: what there is at the moment. Architectures are named
-// as the machines call themselves: x86_64.
+// Stream is stream.json: the current images. Architectures have the names that uname
+// -m prints: x86_64.
 type Stream struct {
 	Stream        string          `json:"stream" jsonschema:"required,minLength=1"`
 	Metadata      Metadata        `json:"metadata" jsonschema:"required"`
@@ -57,10 +59,10 @@ type Stream struct {
 // Metadata is about a document itself.
 type Metadata struct {
 	LastModified string `json:"last-modified" jsonschema:"required,format=date-time"`
-	Generator    string `json:"generator,omitempty"` // what made it
+	Generator    string `json:"generator,omitempty"` // program that made the document
 }
 
-// Arch is what a stream has for one architecture.
+// Arch is the part of a stream for one architecture.
 type Arch struct {
 	Artifacts            map[string]PlatformArtifacts `json:"artifacts" jsonschema:"required"` // by platform
 	Images               Images                       `json:"images,omitzero"`
@@ -73,7 +75,7 @@ type PlatformArtifacts struct {
 	Formats map[string]ImageFormat `json:"formats" jsonschema:"required"` // by extension, see [formatOf]
 }
 
-// ImageFormat is an image in one format: a disk, or what boots over a network.
+// ImageFormat is an image in one format: a disk, or the files of a network boot.
 type ImageFormat struct {
 	Disk      *Download `json:"disk,omitempty"`
 	Kernel    *Download `json:"kernel,omitempty"`
@@ -84,7 +86,7 @@ type ImageFormat struct {
 // A Download is a file that can be fetched. The digests are hexadecimal.
 type Download struct {
 	Location           string  `json:"location" jsonschema:"required,pattern=^(https?|docker)://"`
-	Signature          string  `json:"signature"` // the address of a detached one; coreos-installer cannot do without
+	Signature          string  `json:"signature"` // URL of a detached signature, which coreos-installer requires
 	SHA256             string  `json:"sha256" jsonschema:"required,pattern=^[0-9a-f]{64}$"`
 	UncompressedSHA256 string  `json:"uncompressed-sha256,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
 	OCI                *OCIRef `json:"oci,omitempty"` // not upstream's, see the two projections
@@ -93,10 +95,10 @@ type Download struct {
 // An OCIRef is a file in a registry.
 type OCIRef struct {
 	Image     string `json:"image" jsonschema:"required,minLength=1"`                           // the repository
-	DigestRef string `json:"digest-ref" jsonschema:"required,pattern=^.+@sha256:[0-9a-f]{64}$"` // of the manifest whose one layer the file is, or is in
+	DigestRef string `json:"digest-ref" jsonschema:"required,pattern=^.+@sha256:[0-9a-f]{64}$"` // of the manifest; the file is its only layer, or in it
 }
 
-// Images are the images that a cloud has itself.
+// Images are the images that clouds have.
 type Images struct {
 	Aliyun   *ReplicatedImage  `json:"aliyun,omitempty"`
 	Aws      *ReplicatedImage  `json:"aws,omitempty"`
@@ -106,23 +108,23 @@ type Images struct {
 	PowerVS  *ReplicatedObject `json:"powervs,omitempty"`
 }
 
-// A ReplicatedImage is one that each region has a copy of.
+// A ReplicatedImage is an image with a copy in each region.
 type ReplicatedImage struct {
 	Regions map[string]SingleImage `json:"regions,omitempty"`
 }
 
-// A SingleImage is one in a region.
+// A SingleImage is the copy of an image in a region.
 type SingleImage struct {
 	Release string `json:"release" jsonschema:"required"`
 	Image   string `json:"image" jsonschema:"required,minLength=1"`
 }
 
-// A ReplicatedObject is one that each region's object storage has a copy of.
+// A ReplicatedObject is an object with a copy in each region's object storage.
 type ReplicatedObject struct {
 	Regions map[string]SingleObject `json:"regions,omitempty"`
 }
 
-// A SingleObject is one in a region's object storage.
+// A SingleObject is the copy of an object in a region.
 type SingleObject struct {
 	Release string `json:"release" jsonschema:"required"`
 	Object  string `json:"object" jsonschema:"required,minLength=1"`
@@ -140,12 +142,12 @@ type GcpImage struct {
 
 // A ContainerImage is a container in a registry.
 type ContainerImage struct {
-	Release   string `json:"release,omitempty"`                                                 // not in release.json, which is about one
+	Release   string `json:"release,omitempty"`                                                 // not in release.json, which is about one release
 	Image     string `json:"image" jsonschema:"required,minLength=1"`                           // by tag, to follow
 	DigestRef string `json:"digest-ref" jsonschema:"required,pattern=^.+@sha256:[0-9a-f]{64}$"` // by digest, to pin
 }
 
-// Extensions is what only Red Hat's CoreOS has.
+// Extensions has the images that only Red Hat's CoreOS has.
 type Extensions struct {
 	AwsWinLi    *ReplicatedImage `json:"aws-winli,omitempty"` // with a Windows license
 	AzureDisk   *AzureDisk       `json:"azure-disk,omitempty"`
@@ -163,7 +165,7 @@ type Marketplace struct {
 	Azure *AzureMarketplace `json:"azure,omitempty"`
 }
 
-// AzureMarketplace has the offers in Azure's, by what is paid for.
+// AzureMarketplace has the offers in Azure's market, by purchase plan.
 type AzureMarketplace struct {
 	NoPurchasePlan *AzureMarketplaceImages `json:"no-purchase-plan,omitempty"`
 	OCP            *AzureMarketplaceImages `json:"ocp,omitempty"`
@@ -188,15 +190,15 @@ type AzureMarketplaceImage struct {
 	Version   string `json:"version" jsonschema:"required"`
 }
 
-// The names of an image's files, in the order of [ImageFormat].
+// artifactNames are the names of an image's files, in the order of [ImageFormat].
 var artifactNames = []string{"disk", "kernel", "initramfs", "rootfs"}
 
-// artifacts are the files in the order of [artifactNames]; some are nil.
+// artifacts returns the files in the order of [artifactNames]. Some are nil.
 func (f ImageFormat) artifacts() []*Download {
 	return []*Download{f.Disk, f.Kernel, f.Initramfs, f.Rootfs}
 }
 
-// An Entry is a file of a stream, and what it is.
+// An Entry is a file of a stream with its place in the stream.
 type Entry struct {
 	Arch     string `json:"architecture"`
 	Platform string `json:"platform"`
@@ -224,12 +226,12 @@ func (s *Stream) Entries() (all []Entry) {
 	return all
 }
 
-// Find returns a file of the stream. A format or artifact that is not given is
-// the one that there is, if there is only one.
+// Find returns a file of the stream. An empty format or artifact means the only
+// one.
 func (s *Stream) Find(arch, platform, format, artifact string) (*Entry, error) {
 	found := s.Entries()
 	for _, step := range []struct {
-		what, want string
+		name, want string
 		of         func(Entry) string
 	}{
 		{"architecture", arch, func(e Entry) string { return e.Arch }},
@@ -247,7 +249,7 @@ func (s *Stream) Find(arch, platform, format, artifact string) (*Entry, error) {
 			step.want = there[0]
 		}
 		if !slices.Contains(there, step.want) {
-			return nil, fmt.Errorf("%s %q: there are %s", step.what, step.want, strings.Join(there, ", "))
+			return nil, fmt.Errorf("%s %q: must be one of: %s", step.name, step.want, strings.Join(there, ", "))
 		}
 		found = slices.DeleteFunc(found, func(e Entry) bool { return step.of(e) != step.want })
 	}

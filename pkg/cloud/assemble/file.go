@@ -86,7 +86,7 @@ func (f *File) Work() int64 {
 func (f *File) expected() cloud.File {
 	record := cloud.File{
 		Name: f.Name, Platform: f.Platform.ID, Type: f.Type,
-		VirtualSize: f.Disk.Size(), SectorSize: f.Platform.Sector, Secret: f.Secret,
+		VirtualSize: f.Disk.Size(), SectorSize: f.Platform.Sector, Secret: f.Secret, SkipCompression: f.Platform.Compression == filetype.None,
 	}
 	if f.plain != nil {
 		record.Size, record.Plain.Size = f.plain.Size(), f.plain.Size()

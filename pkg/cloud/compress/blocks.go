@@ -9,43 +9,43 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
-// A block is a piece of the file, compressed for itself.
+// A block is a piece of the file that is compressed independently.
 type block struct {
 	data []byte // nil if all bytes are zero; returned to the pool
 	n    int    // bytes of the file
 }
 
-// A packed block is what becomes of one.
+// A packed is a compressed block.
 type packed struct {
-	data []byte // not to be changed: blocks of zeros share it
-	n    int    // bytes of the file that are in it
+	data []byte // read only: blocks of zeros share it
+	n    int    // bytes before compression
 }
 
-// blocks cuts what is written to it into blocks of size bytes, compresses them
-// on all cores, and gives them to emit in order. It is an [io.WriteCloser].
+// blocks is an [io.WriteCloser] that cuts its input into blocks of size bytes,
+// compresses them on all cores, and calls emit for each in order.
 type blocks struct {
 	size int
 	emit func(packed) error
 
 	cur    block
 	todo   chan block
-	free   chan []byte // buffers: what is under way is bounded
+	free   chan []byte // unused buffers; their number bounds the memory
 	failed chan struct{}
 	done   chan struct{}
-	err    error // of emit, to be read when failed or done is closed
+	err    error // of emit; valid when failed or done is closed
 }
 
-// newBlocks returns a writer that must be closed. Each call of worker returns a
-// function for one goroutine that compresses a block; its result is its own.
+// newBlocks returns a writer that the caller must close. Each call of worker returns
+// a function for one goroutine that compresses a block into new memory.
 func newBlocks(size int, worker func() func([]byte) []byte, emit func(packed) error) *blocks {
-	buffers := 2*runtime.GOMAXPROCS(0) + 1 // one at work in each worker, one waiting for each, one being filled
+	buffers := 2*runtime.GOMAXPROCS(0) + 1 // for each worker one at work and one waiting, and one being filled
 	b := &blocks{
 		size: size, emit: emit,
 		todo: make(chan block), free: make(chan []byte, buffers),
 		failed: make(chan struct{}), done: make(chan struct{}),
 	}
 	for range buffers {
-		b.free <- nil // made when first needed
+		b.free <- nil // allocated at its first use
 	}
 	go b.run(worker)
 	return b
@@ -81,7 +81,7 @@ func (b *blocks) run(worker func() func([]byte) []byte) {
 	}
 }
 
-// queue yields what is sent to todo.
+// queue yields the blocks sent to todo.
 func (b *blocks) queue(yield func(block, error) bool) {
 	for {
 		select {
@@ -107,8 +107,8 @@ func (b *blocks) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// add adds bytes to the current block, which has room for them. A block needs
-// a buffer only from its first byte on that is not zero.
+// add adds bytes to the current block, which has room for them. A block gets a
+// buffer at its first byte that is not zero.
 func (b *blocks) add(part []byte) error {
 	if b.cur.data == nil && !allZeros(part) {
 		select {
@@ -130,7 +130,7 @@ func (b *blocks) add(part []byte) error {
 	return b.flush()
 }
 
-// flush sends the current block on.
+// flush sends the current block to the workers.
 func (b *blocks) flush() error {
 	select {
 	case b.todo <- b.cur:
@@ -141,7 +141,7 @@ func (b *blocks) flush() error {
 	}
 }
 
-// Close returns when all that was written is compressed and emitted.
+// Close compresses and emits the rest of the input.
 func (b *blocks) Close() error {
 	var err error
 	if b.cur.n > 0 {
@@ -155,7 +155,7 @@ func (b *blocks) Close() error {
 	return err
 }
 
-var zeros [32 << 10]byte // stays in the nearest cache of a core
+var zeros [32 << 10]byte // fits into the L1 cache of a core
 
 func allZeros(p []byte) bool {
 	for ; len(p) > len(zeros); p = p[len(zeros):] {

@@ -13,8 +13,8 @@
 //
 // Independent blocks cost less than one percent of size.
 //
-// [NewReader] tells the compression by the first bytes and decompresses a stream.
-// The input may be hostile:
+// [NewReader] tells the compression by the first bytes and decompresses a stream. A
+// zip archive must be a file. The input may be hostile:
 // all checksums are verified, and windows are limited to the defaults of the
 // formats' own tools. The caller must limit the size of the output.
 //
@@ -25,7 +25,7 @@
 // here adds the blocks that are compressed in parallel: the writers of these
 // libraries use one core, or compress the zeros of every hole anew. The .xz
 // container is written and read here because ulikunitz/xz gives no access to
-// single blocks, which is what parallel writing and reading take.
+// single blocks, which parallel writing and reading need.
 package compress
 
 import (
@@ -127,6 +127,10 @@ func (w *writer) Close() error {
 // unchanged, with [filetype.None]. The reader fails if the file is damaged,
 // truncated or followed by other data. It may read ahead of the content. The
 // caller must close it, which does not close r.
+//
+// A zip archive can be read only if r is an [*os.File], or has the methods
+// ReadAt and Size, as [bytes.Reader] and [io.SectionReader]; otherwise the error is
+// [ErrNotFile]. r must be at its beginning.
 func NewReader(r io.Reader) (io.ReadCloser, filetype.Compression, error) {
 	in := newSource(r, 256<<10)
 	head, err := in.Peek(filetype.MagicSize)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest/golden"
 )
 
@@ -13,7 +14,7 @@ import (
 // disk with its lowest and highest.
 func TestGolden(t *testing.T) {
 	sums := map[string]string{}
-	add := func(name string, kind Kind, level int, content []byte) {
+	add := func(name string, kind filetype.Compression, level int, content []byte) {
 		packed := pack(t, kind, Options{Level: level}, content)
 		sums[name] = golden.Sum(t, func(w io.Writer) error {
 			_, err := bytes.NewReader(packed).WriteTo(w)

@@ -10,12 +10,12 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// deflateBlock is how much is deflated for itself. Its first 32 KiB, of which
-// some compress worse for want of what was before them, are few enough.
+// deflateBlock is the size of a block. The first 32 KiB of a block compress worse,
+// because they lack the history before them; they are a small part of it.
 const deflateBlock = 1 << 20
 
-// deflateWriter writes one deflate stream (RFC 1951) of many blocks. Each is
-// flushed to a whole byte, so that they can be put one behind the other.
+// deflateWriter writes one deflate stream (RFC 1951) of many blocks. Each block ends
+// at a byte boundary, so that blocks can be concatenated.
 type deflateWriter struct {
 	*blocks
 	w io.Writer
@@ -34,18 +34,18 @@ func deflater(level int) func([]byte) []byte {
 	var buf bytes.Buffer
 	w, err := flate.NewWriter(&buf, level)
 	if err != nil {
-		panic("compress: internal error: " + err.Error()) // the level is checked
+		panic("compress: internal error: " + err.Error()) // the level was checked
 	}
 	return func(in []byte) []byte {
 		buf.Reset()
 		w.Reset(&buf)
-		w.Write(in) // to memory: cannot fail
+		w.Write(in) // to memory, so it cannot fail
 		w.Flush()
 		return bytes.Clone(buf.Bytes())
 	}
 }
 
-// Close ends the stream with the empty block that says it is the last one.
+// Close ends the stream with an empty block that is marked as the last.
 func (d *deflateWriter) Close() error {
 	if err := d.blocks.Close(); err != nil {
 		return err
@@ -54,15 +54,15 @@ func (d *deflateWriter) Close() error {
 	return err
 }
 
-// gzipWriter writes one member: importers of clouds read no more than the first.
+// gzipWriter writes one member, because some importers of clouds read only the first.
 type gzipWriter struct {
 	d   *deflateWriter
 	w   io.Writer
 	crc uint32
-	n   uint32 // modulo 2^32, as the format has it
+	n   uint32 // modulo 2^32, as the format requires
 }
 
-// newGzip writes the header: deflate, neither name nor time, from Unix.
+// newGzip writes the header: deflate, no name, no time, Unix.
 func newGzip(w io.Writer, o Options) (io.WriteCloser, error) {
 	if _, err := w.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3}); err != nil {
 		return nil, err

@@ -21,30 +21,30 @@ var xzMagic = filetype.Xz.Magic()
 // The .xz file format, version 1.2.1. Numbers of fixed size are little-endian.
 const (
 	xzEnd   = "YZ"
-	xzLZMA2 = 0x21 // the filter's ID
+	xzLZMA2 = 0x21 // ID of the filter
 	xzAlign = 4    // of blocks and of the index
 
 	// Block flags.
-	xzFilters     = 0x3f // number of filters less one, and what is reserved
+	xzFilters     = 0x3f // number of filters less one, and reserved bits
 	xzPackedKnown = 0x40 // the header has the size of the packed data
-	xzSizeKnown   = 0x80 // and that of what is in it
+	xzSizeKnown   = 0x80 // the header has the size of the uncompressed data
 
-	// xzDict is how far a match may reach back at the highest level that makes
-	// a difference: the encoder finds no more with a larger dictionary. That of
-	// the default, a quarter of it, is twice as fast for 0.3 % of size.
+	// xzDict is the dictionary of the highest levels: the encoder finds no more
+	// matches with a larger one. The default level has a quarter of it, and is
+	// twice as fast for 0.3 % of size.
 	xzDict = 1 << 20
-	// xzBlockSize is what a block holds: many times the dictionary.
+	// xzBlockSize is the size of a block, many times the dictionary.
 	xzBlockSize = 4 << 20
-	// xzWindow is the dictionary of xz -9, the largest that is read.
+	// xzWindow is the largest dictionary that the reader accepts, that of xz -9.
 	xzWindow = 64 << 20
 )
 
-// xzCheck is an ID of a block's check, which is in the header and the footer.
+// xzCheck is the ID of the blocks' checksum, in the header and the footer.
 type xzCheck byte
 
-const xzCRC64 xzCheck = 4 // what xz takes by default
+const xzCRC64 xzCheck = 4 // the default of xz
 
-// hash returns the check of an ID, as far as they are in use.
+// hash returns the hash function of an ID, for the IDs that are in use.
 func (c xzCheck) hash() (hash.Hash, error) {
 	switch c {
 	case 1:
@@ -54,12 +54,12 @@ func (c xzCheck) hash() (hash.Hash, error) {
 	case 10:
 		return sha256.New(), nil
 	}
-	return nil, fmt.Errorf("check %d is not supported, these are: CRC32, CRC64, SHA-256", c)
+	return nil, fmt.Errorf("check %d is not supported, must be CRC32, CRC64 or SHA-256", c)
 }
 
 var crc64Table = crc64.MakeTable(crc64.ECMA)
 
-// littleEndian turns a sum around: those of hash/crc32 and hash/crc64 are
+// littleEndian reverses the sums of hash/crc32 and hash/crc64, which are
 // big-endian.
 type littleEndian struct{ hash.Hash }
 
@@ -71,25 +71,25 @@ func (h littleEndian) Sum(b []byte) []byte {
 	return b
 }
 
-// xzRecord is what the index tells of a block.
+// xzRecord is the record of a block in the index.
 type xzRecord struct {
 	unpadded uint64 // bytes of header, data and check
-	size     uint64 // bytes of the file
+	size     uint64 // bytes before compression
 }
 
-// withCRC appends a structure's checksum to it.
+// withCRC appends the checksum of a structure.
 func withCRC(b []byte) []byte { return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b)) }
 
-// padded fills b up with zeros to n bytes beyond a multiple of four.
+// padded appends zeros up to a multiple of four bytes.
 func padded(b []byte) []byte { return append(b, make([]byte, -len(b)&(xzAlign-1))...) }
 
-// xzFlags are the stream flags, which header and footer share.
+// xzFlags returns the stream flags of header and footer.
 func xzFlags(c xzCheck) []byte { return []byte{0, byte(c)} }
 
 func xzHeader(c xzCheck) []byte { return append([]byte(xzMagic), withCRC(xzFlags(c))...) }
 
-// xzIndex returns the index: an indicator that this is no block, the number of
-// records, and these.
+// xzIndex returns the index: a zero byte, which no block begins with, the number of
+// records, and the records.
 func xzIndex(records []xzRecord) []byte {
 	b := binary.AppendUvarint([]byte{0}, uint64(len(records)))
 	for _, r := range records {
@@ -99,15 +99,15 @@ func xzIndex(records []xzRecord) []byte {
 	return withCRC(padded(b))
 }
 
-// xzFooter is found from the end of a file: it tells how long the index is.
+// xzFooter returns the footer, which has the length of the index.
 func xzFooter(c xzCheck, index int64) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(index/xzAlign-1))
 	b = append(b, xzFlags(c)...)
 	return append(append(binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(b)), b...), xzEnd...)
 }
 
-// xzBlockHeader returns the header of a block of one filter. Its sizes let a
-// reader hand whole blocks to several cores.
+// xzBlockHeader returns the header of a block with one filter. Because of its sizes,
+// a reader can distribute blocks to several cores.
 func xzBlockHeader(packed, size, dict int) []byte {
 	b := binary.AppendUvarint([]byte{0, xzPackedKnown | xzSizeKnown}, uint64(packed))
 	b = binary.AppendUvarint(b, uint64(size))
@@ -136,7 +136,7 @@ func newXz(w io.Writer, o Options) (io.WriteCloser, error) {
 	return x, nil
 }
 
-// xzPacker returns a function that makes a block: header, data, padding and check.
+// xzPacker returns a function that makes a block: header, data, padding, check.
 func xzPacker(level int) func([]byte) []byte {
 	dict := min(32<<10<<level, xzDict)
 	return func(in []byte) []byte {
@@ -149,14 +149,14 @@ func xzPacker(level int) func([]byte) []byte {
 			err = w.Close()
 		}
 		if err != nil {
-			panic("compress: internal error: " + err.Error()) // the options are good, and memory takes all
+			panic("compress: internal error: " + err.Error()) // the options are valid, and writing to memory cannot fail
 		}
 		out := append(xzBlockHeader(data.Len(), len(in), dict), data.Bytes()...)
 		return binary.LittleEndian.AppendUint64(padded(out), crc64.Checksum(in, crc64Table))
 	}
 }
 
-// xzUnpadded returns the length of a block that xzPacker made, but for its padding.
+// xzUnpadded returns the length of a block from xzPacker without its padding.
 func xzUnpadded(b []byte) uint64 {
 	packed, _ := binary.Uvarint(b[2:])
 	return (uint64(b[0])+1)*xzAlign + packed + crc64.Size

@@ -17,16 +17,16 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
-// xzSmall is the largest block that is unpacked in memory, on any core.
+// xzSmall is the largest block that is decompressed in memory and in parallel.
 const xzSmall = 8 << 20
 
-// xzReader reads streams that stand one behind the other. A goroutine takes
-// them apart; small blocks are then unpacked on all cores.
+// xzReader reads concatenated streams. One goroutine splits them into blocks; small
+// blocks are decompressed on all cores.
 type xzReader struct {
 	next func() (xzPart, error, bool)
 	stop func()
 	cur  []byte
-	err  error // behind cur
+	err  error // after cur
 }
 
 // xzPart is a small block, or content of a large one.
@@ -63,10 +63,10 @@ func (x *xzReader) Close() error {
 	return nil
 }
 
-// xzUnpacker returns a function for one goroutine that unpacks small blocks.
-// One of zeros is often followed by more that are the same.
+// xzUnpacker returns a function for one goroutine that decompresses small blocks. It
+// keeps the last block of zeros, because equal blocks often follow.
 func xzUnpacker() func(xzPart) xzPart {
-	var hollow, zero []byte // what a block of zeros was, and what was in it
+	var hollow, zero []byte // the last block of zeros, compressed and not
 	return func(p xzPart) xzPart {
 		switch {
 		case p.block == nil:
@@ -85,15 +85,15 @@ func xzUnpacker() func(xzPart) xzPart {
 	}
 }
 
-// xzStreams is a file that is taken apart.
+// xzStreams splits a file into blocks.
 type xzStreams struct {
 	in    source
 	check xzCheck
-	index xzSums // of the stream's blocks so far
+	index xzSums // of the blocks so far
 }
 
-// xzSums stands for an index of any length: the number of its records and
-// their hash.
+// xzSums represents an index of any length by the number of its records and their
+// hash.
 type xzSums struct {
 	n       uint64
 	records hash.Hash
@@ -108,10 +108,10 @@ func (s *xzSums) equal(t xzSums) bool {
 	return s.n == t.n && bytes.Equal(s.records.Sum(nil), t.records.Sum(nil))
 }
 
-// errStopped says that nobody wants more parts.
+// errStopped is the error of a reader that was closed early.
 var errStopped = errors.New("stopped")
 
-// parts yields what the file consists of.
+// parts yields the blocks of the file.
 func (x *xzStreams) parts(yield func(xzPart, error) bool) {
 	send := func(p xzPart) error {
 		if !yield(p, nil) {
@@ -182,13 +182,13 @@ func (x *xzStreams) header() error {
 	x.check = xzCheck(b[len(xzMagic)+1])
 	x.index = xzSums{records: sha256.New()}
 	if !bytes.Equal(b, xzHeader(x.check)) {
-		return errors.New("header: it is damaged, or not that of a stream")
+		return errors.New("damaged header of the stream")
 	}
 	_, err = x.check.hash()
 	return err
 }
 
-// end reads the index, whose indicator was read, and the footer.
+// end reads the index after its first byte, and the footer.
 func (x *xzStreams) end() error {
 	start := x.in.pos() - 1
 	crc := crc32.NewIEEE()
@@ -214,17 +214,17 @@ func (x *xzStreams) end() error {
 		return err
 	}
 	if n != index.n || !index.equal(x.index) || binary.LittleEndian.Uint32(sum) != crc.Sum32() {
-		return errors.New("index: it is damaged, or not that of the blocks")
+		return errors.New("index is damaged, or does not match the blocks")
 	}
 	size := x.in.pos() - start
 	footer, err := x.in.take(len(xzFooter(0, 0)))
 	if err == nil && (size > xzAlign<<32 || !bytes.Equal(footer, xzFooter(x.check, size))) {
-		err = errors.New("footer: it is damaged, or not that of the stream")
+		err = errors.New("footer is damaged, or does not match the stream")
 	}
 	return err
 }
 
-// summed adds up what is read.
+// summed computes the checksum of its input.
 type summed struct {
 	in  io.ByteReader
 	crc hash.Hash32
@@ -238,16 +238,16 @@ func (s *summed) ReadByte() (byte, error) {
 	return b, err
 }
 
-// xzBlock is what the header tells of a block.
+// xzBlock is the header of a block.
 type xzBlock struct {
-	length       int // of the header
+	length       int // bytes of the header
 	flags        byte
-	packed, size uint64 // if the flags say that they are known
+	packed, size uint64 // zero unless the flags say that they are known
 	dict         int64
 	sum          func() (hash.Hash, error)
 }
 
-// block reads a block, of which the first byte was read.
+// block reads a block after its first byte.
 func (x *xzStreams) block(words byte, send func(xzPart) error) (xzRecord, error) {
 	b := &xzBlock{length: (int(words) + 1) * xzAlign, sum: x.check.hash}
 	rest, err := x.in.take(b.length - 1)
@@ -257,7 +257,7 @@ func (x *xzStreams) block(words byte, send func(xzPart) error) (xzRecord, error)
 	head := append([]byte{words}, rest...)
 	n := len(head) - crc32.Size
 	if !bytes.Equal(head, withCRC(head[:n:n])) {
-		return xzRecord{}, errors.New("block: damaged header")
+		return xzRecord{}, errors.New("block has a damaged header")
 	}
 	if err := b.parse(bytes.NewReader(head[1:n])); err != nil {
 		return xzRecord{}, fmt.Errorf("block: header: %w", unexpectedEOF(err))
@@ -276,7 +276,7 @@ func (x *xzStreams) block(words byte, send func(xzPart) error) (xzRecord, error)
 	return xzRecord{uint64(b.length) + b.packed + uint64(sum.Size()), b.size}, send(xzPart{block: b, data: data})
 }
 
-// sender sends what is written to it.
+// sender is a writer that sends its input.
 type sender func(xzPart) error
 
 func (s sender) Write(p []byte) (int, error) {
@@ -309,20 +309,20 @@ func (b *xzBlock) parse(r *bytes.Reader) (err error) {
 		return err
 	}
 	if b.dict > xzWindow {
-		return fmt.Errorf("a dictionary of %d bytes, at most %d are supported", b.dict, xzWindow)
+		return fmt.Errorf("dictionary of %d bytes is not supported, at most %d bytes", b.dict, xzWindow)
 	}
 	if b.flags&xzSizeKnown != 0 {
-		b.dict = int64(min(uint64(b.dict), b.size)) // no more than there will be
+		b.dict = int64(min(uint64(b.dict), b.size)) // more is never used
 	}
 	b.dict = max(b.dict, lzma.MinDictCap)
 	padding, _ := io.ReadAll(r)
 	if !allZeros(padding) {
-		return errors.New("padding that is not zero")
+		return errors.New("padding is not zero")
 	}
 	return nil
 }
 
-// unpack reads the rest of a block, and writes what is in it.
+// unpack reads the rest of a block, and writes its uncompressed data.
 func (b *xzBlock) unpack(in source, out io.Writer) (xzRecord, error) {
 	start := in.pos()
 	data, err := lzma.Reader2Config{DictCap: int(b.dict)}.NewReader2(in.Reader)
@@ -335,7 +335,7 @@ func (b *xzBlock) unpack(in source, out io.Writer) (xzRecord, error) {
 	}
 	var content io.Reader = data
 	if b.flags&xzSizeKnown != 0 {
-		content = io.LimitReader(data, int64(min(b.size, 1<<62))+1) // one more tells that it is wrong
+		content = io.LimitReader(data, int64(min(b.size, 1<<62))+1) // one more byte shows that the size is wrong
 	}
 	n, err := io.CopyBuffer(io.MultiWriter(out, sum), content, make([]byte, 256<<10))
 	if err != nil {
@@ -343,7 +343,7 @@ func (b *xzBlock) unpack(in source, out io.Writer) (xzRecord, error) {
 	}
 	packed := uint64(in.pos() - start)
 	if b.flags&xzPackedKnown != 0 && b.packed != packed || b.flags&xzSizeKnown != 0 && b.size != uint64(n) {
-		return xzRecord{}, errors.New("block: it does not have the size of its header")
+		return xzRecord{}, errors.New("block does not have the size in its header")
 	}
 	tail := int(-packed & (xzAlign - 1)) // padding
 	rest, err := in.take(tail + sum.Size())
@@ -351,7 +351,7 @@ func (b *xzBlock) unpack(in source, out io.Writer) (xzRecord, error) {
 		return xzRecord{}, err
 	}
 	if !bytes.Equal(rest, sum.Sum(make([]byte, tail))) {
-		return xzRecord{}, errors.New("block: wrong check")
+		return xzRecord{}, errors.New("block has a wrong checksum")
 	}
 	return xzRecord{uint64(b.length) + packed + uint64(sum.Size()), uint64(n)}, nil
 }

@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// zstdBlock is what a frame holds: a quarter of the default level's window,
-	// which costs one percent of size and spares three quarters of the memory.
+	// zstdBlock is the size of a block: a quarter of the default level's window,
+	// which costs one percent of size and saves three quarters of the memory.
 	zstdBlock = 2 << 20
-	// zstdWindow is the largest that zstd -d takes without being told.
+	// zstdWindow is the largest window that zstd -d accepts by default.
 	zstdWindow = 128 << 20
 )
 
@@ -18,7 +18,7 @@ const (
 type zstdWriter struct {
 	*blocks
 	w     io.Writer
-	empty []byte // an empty frame, if there is nothing else
+	empty []byte // an empty frame, written if there is no other
 }
 
 func newZstd(w io.Writer, o Options) (io.WriteCloser, error) {
@@ -37,7 +37,7 @@ func zstandard(level int) func([]byte) []byte {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true),
 		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))
 	if err != nil {
-		panic("compress: internal error: " + err.Error()) // the options are good
+		panic("compress: internal error: " + err.Error()) // the options are valid
 	}
 	return func(in []byte) []byte { return w.EncodeAll(in, nil) }
 }
@@ -50,7 +50,7 @@ func (z *zstdWriter) Close() error {
 	return err
 }
 
-// readZstd reads all frames. One core does it at a gigabyte a second.
+// readZstd reads all frames. One core decompresses a gigabyte a second.
 func readZstd(in source) (io.ReadCloser, error) {
 	r, err := zstd.NewReader(in.Reader, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
 	if err != nil {

@@ -9,8 +9,8 @@
 //	raw, xz     .raw.xz                 ...raw.xz                   \xfd7zXZ\x00
 //	tar.gz      .tar.gz                 ...gce.tgz                  \x1f\x8b
 //
-// [ParseName], [ParseMediaType] and [Parse] read what [Type.Suffix],
-// [Type.MediaType] and [Type.String] write. The parsers accept formats that are
+// [ParseName], [ParseMediaType] and [Parse] are the inverse of [Type.Suffix],
+// [Type.MediaType] and [Type.String]. The parsers accept formats that are
 // not in the table: other programs publish more formats than this one writes.
 //
 // IANA has registered no media type for disk images. The prefix is the one of

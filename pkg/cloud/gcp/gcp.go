@@ -23,6 +23,7 @@ import (
 	"slices"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
@@ -100,7 +101,7 @@ func Write(w io.Writer, img *disk.Image, o Options) error {
 	if err := Check(img.Size()); err != nil {
 		return err
 	}
-	packed, err := compress.NewWriter(w, compress.Gzip, compress.Options{})
+	packed, err := compress.NewWriter(w, filetype.Gzip, compress.Options{})
 	if err != nil {
 		return fmt.Errorf("gcp: %w", err)
 	}

@@ -1,5 +1,5 @@
-// Package kubevirt lays out a disk in the form in which KubeVirt takes it from a
-// registry: a container image, called a containerDisk, with the disk as a file.
+// Package kubevirt lays out a disk as a containerDisk of KubeVirt: a container
+// image that has the disk as a file.
 //
 // The file is a tar archive of an OCI image layout with one image of one layer. The
 // layer is a tar archive as well, without compression:
@@ -47,8 +47,8 @@ type Options struct {
 	Layer   digest.Digest // of the layer, see [Layer]; computed if empty
 }
 
-// qemu is the user and group of QEMU in KubeVirt.
-const qemu = 107
+// User is the user and group of QEMU in KubeVirt.
+const User = 107
 
 // Format returns a file that holds the disk, itself an image.
 func Format(img *disk.Image, o Options) (*disk.Image, error) {
@@ -92,8 +92,8 @@ func Layer(img *disk.Image, o Options) (*disk.Image, error) {
 		return nil, fmt.Errorf("kubevirt: %w", err)
 	}
 	layer, err := archive.Format(
-		archive.File{Header: tar.Header{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o755, Uid: qemu, Gid: qemu, ModTime: modTime(o)}},
-		archive.File{Header: tar.Header{Name: "disk/" + o.Name, Mode: 0o444, Uid: qemu, Gid: qemu, ModTime: modTime(o)}, Content: file})
+		archive.File{Header: tar.Header{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o755, Uid: User, Gid: User, ModTime: modTime(o)}},
+		archive.File{Header: tar.Header{Name: "disk/" + o.Name, Mode: 0o444, Uid: User, Gid: User, ModTime: modTime(o)}, Content: file})
 	if err != nil {
 		return nil, fmt.Errorf("kubevirt: %w", err)
 	}

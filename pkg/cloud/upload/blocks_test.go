@@ -21,8 +21,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestBlocks: the blocks are those of the disk that are not zeros, and what a
-// plain reader makes of them.
+// TestBlocks compares the blocks with those that a simple reader finds.
 func TestBlocks(t *testing.T) {
 	for name, img := range disktest.Images(t, 512) {
 		t.Run(name, func(t *testing.T) {
@@ -62,8 +61,8 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// TestBlockChecksum: a block's checksum is what the command line of EBS's
-// documentation makes of it.
+// TestBlockChecksum compares a checksum with the output of the command line in EBS's
+// documentation.
 func TestBlockChecksum(t *testing.T) {
 	img := disktest.Images(t, 512)["odd"] // 33.5 KiB: a block that must be filled up with zeros
 	s, err := Blocks(img)
@@ -96,8 +95,8 @@ func TestBlockChecksum(t *testing.T) {
 	}
 }
 
-// ebs is an aws that keeps a snapshot in a file, and takes no block that has
-// not its checksum.
+// ebs is an aws command that keeps a snapshot in a file, and rejects a block with a wrong
+// checksum.
 const ebs = `#!/bin/sh
 set -e
 echo "$2" >>"$EBS/calls"
@@ -119,8 +118,7 @@ case "$1 $2" in
 esac
 `
 
-// TestDirect runs the commands for EBS's direct APIs as they stand, and finds
-// the disk in the snapshot.
+// TestDirect runs the commands for EBS's direct APIs, and finds the disk in the snapshot.
 func TestDirect(t *testing.T) {
 	for _, tool := range []string{"jq", "qemu-img", "openssl"} {
 		treetest.Tool(t, tool)
@@ -171,7 +169,7 @@ func TestDirect(t *testing.T) {
 				t.Fatal(err)
 			}
 			disktest.Compare(t, snapshot, "raw", img)
-			// A block that is not as it was is the end.
+			// A changed block is an error.
 			d.Snapshot.Blocks[0].Checksum[0]++
 			if err := os.WriteFile(filepath.Join(dir, FileName(m.File)), d.Marshal(), 0o644); err != nil {
 				t.Fatal(err)
@@ -185,7 +183,7 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestBlocksCores: nothing tells how many cores there were.
+// TestBlocksCores gets the same result for every number of cores.
 func TestBlocksCores(t *testing.T) {
 	img := disktest.Images(t, 512)["text and noise"]
 	var made [2]string
@@ -215,7 +213,7 @@ func TestBlocksErrors(t *testing.T) {
 		want    string
 	}{
 		{0, nil, "a disk of 0 bytes"},
-		{64<<40 + 512, nil, "must have 1 byte to 64 TiB"}, // "EBS: a snapshot has at most 64 TiB"
+		{64<<40 + 512, nil, "must be 1 byte to 64 TiB"}, // "EBS: a snapshot has at most 64 TiB"
 		{1 << 20, []disk.Extent{{Blob: broken{}}}, "a bad sector"},
 	} {
 		img, err := disk.New(tc.size, tc.extents...)

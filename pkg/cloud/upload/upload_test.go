@@ -98,7 +98,7 @@ func steps(d *Document) []Step {
 	return slices.Concat(d.Steps, d.Snapshot.Steps)
 }
 
-// TestGolden: the documents are those of testdata, and as the schema says.
+// TestGolden compares the documents with those in testdata, and with the schema.
 func TestGolden(t *testing.T) {
 	documents(t, func(t *testing.T, d *Document) {
 		got := d.Marshal()
@@ -121,8 +121,8 @@ func TestGolden(t *testing.T) {
 	})
 }
 
-// TestShell: a shell takes each line for the command that it is, whatever the
-// placeholders stand for.
+// TestShell runs each line in a shell, with special characters in the placeholders, and
+// compares the arguments.
 func TestShell(t *testing.T) {
 	documents(t, func(t *testing.T, d *Document) {
 		dir := t.TempDir()
@@ -162,8 +162,8 @@ func TestShell(t *testing.T) {
 	})
 }
 
-// TestPlaceholders: all that are used are listed, and nothing else looks like
-// something to be filled in.
+// TestPlaceholders compares the list of placeholders with those in the commands, and finds
+// no other text that looks like one.
 func TestPlaceholders(t *testing.T) {
 	used := map[string]bool{}
 	documents(t, func(t *testing.T, d *Document) {
@@ -202,7 +202,7 @@ func TestPlaceholders(t *testing.T) {
 	}
 }
 
-// TestRules holds what is refused against what the clouds say.
+// TestRules breaks each rule of the clouds' documentation.
 func TestRules(t *testing.T) {
 	long := strings.Repeat("a", 70)
 	for _, tc := range []struct {
@@ -277,8 +277,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestSettings: what a container chooses for AWS is what is asked of it, as
-// far as the architecture has a choice.
+// TestSettings compares the request to AWS with the container's settings.
 func TestSettings(t *testing.T) {
 	for _, tc := range []struct {
 		arch string
@@ -302,8 +301,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestAWS: the AWS CLI takes the requests, whose parameters it checks before it
-// would send them.
+// TestAWS passes the requests to the AWS CLI, which checks their parameters before it sends
+// them.
 func TestAWS(t *testing.T) {
 	d, err := of(image("aws", "x86_64"))
 	if err != nil {
@@ -331,7 +330,7 @@ func TestAWS(t *testing.T) {
 	for _, args := range calls {
 		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
 			t.Parallel()
-			if args[1] == "start-snapshot" { // whose example of an answer the CLI makes wrong; so it gets as far as calling nobody
+			if args[1] == "start-snapshot" { // the CLI fails to make an example of the answer; so it connects to a closed port
 				cmd := exec.Command(treetest.Tool(t, "aws"), append(args, "--region", "us-east-1", "--no-sign-request", "--endpoint-url", "http://127.0.0.1:1")...)
 				cmd.Env = append(os.Environ(), "AWS_MAX_ATTEMPTS=1")
 				if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), "Could not connect") {
@@ -344,8 +343,7 @@ func TestAWS(t *testing.T) {
 	}
 }
 
-// TestSchema: the schema that is shipped is that of the types, and does not let
-// everything pass.
+// TestSchema compares the schema with the Go types, and rejects invalid documents.
 func TestSchema(t *testing.T) {
 	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "upload.schema.json", Schema, &Document{}, "json", *update)
 	if n := bytes.Count(Schema, []byte(`"description"`)); n < 30 {

@@ -9,8 +9,9 @@
 // in byte order.
 //
 // Symbolic links and special files are an error. Owners, permissions and labels
-// are dropped, and a hard link becomes a copy, because FAT cannot store them. FAT12
-// is not supported. [Read] also reads the file systems of other programs.
+// are dropped, and a hard link becomes a copy, because FAT cannot store them.
+// [Read] also reads the file systems of other programs, FAT12 included, which
+// Format does not write.
 //
 // The files of the package:
 //

@@ -11,13 +11,15 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// maxRead is the largest number of clusters that [Read] accepts.
-const maxRead = 1 << 22
+const (
+	maxRead  = 1 << 22 // largest number of clusters that [Read] accepts
+	minFAT16 = 4085    // clusters; a file system with fewer is FAT12
+)
 
 // limits bound the tree that [Read] returns.
 var limits = walk.Limits{Names: 1 << 20, Path: walk.Default.Path, Bytes: 1 << 30}
 
-// Read returns the tree of a FAT16 or FAT32 file system, the reverse of
+// Read returns the tree of a FAT12, FAT16 or FAT32 file system, the reverse of
 // [Format]. Contents of files refer to r and are not read. Names are the long
 // names; modes are those that Linux shows. Each cluster has one owner, thus a
 // damaged or endless chain is an error.
@@ -72,7 +74,7 @@ func (rd *reader) open() error {
 	if err := rd.validate(int(p.NumFATs)); err != nil {
 		return fmt.Errorf("boot sector: %w", err)
 	}
-	rd.table = make([]byte, (rd.clusters+firstCluster)*int64(rd.bits)/8)
+	rd.table = make([]byte, ((rd.clusters+firstCluster)*int64(rd.bits)+7)/8)
 	if err := rootfs.ReadFull(rd.r, rd.table, rd.reserved*int64(rd.sectorSize)); err != nil {
 		return fmt.Errorf("FAT: %w", err)
 	}
@@ -91,14 +93,15 @@ func (rd *reader) validate(fats int) error {
 		return fmt.Errorf("%d copies of the FAT, must be %d", fats, numFATs)
 	}
 	rd.clusters = (rd.sectors - rd.dataStart()) / rd.perCluster
+	if rd.bits == 16 && rd.clusters < minFAT16 {
+		rd.bits = 12
+	}
 	room := rd.fatSectors*int64(rd.sectorSize)*8/int64(rd.bits) - firstCluster
 	switch {
 	case rd.clusters > room || rd.clusters <= 0:
 		return fmt.Errorf("%d clusters, its FAT has %d", rd.clusters, room)
 	case rd.clusters > maxRead:
 		return fmt.Errorf("%d clusters, limit is %d", rd.clusters, maxRead)
-	case rd.bits == 16 && rd.clusters < 4085:
-		return errors.New("FAT12 is not supported")
 	}
 	return nil
 }
@@ -167,17 +170,27 @@ func (rd *reader) chain(first uint32, size int64) ([]uint32, error) {
 			return nil, fmt.Errorf("cluster %#x has two owners", n)
 		}
 		chain = append(chain, n)
-		last := uint32(0xFFFFFF8)
-		if rd.bits == 16 {
-			n, last = uint32(order.Uint16(rd.table[2*n:])), 0xFFF8
-		} else {
-			n = order.Uint32(rd.table[4*n:]) & endOfChain
-		}
-		if n >= last {
+		var last bool
+		if n, last = rd.next(n); last {
 			break
 		}
 	}
 	return chain, nil
+}
+
+// next returns the cluster that follows n in its chain, or true if n is the last one.
+func (rd *reader) next(n uint32) (next uint32, last bool) {
+	switch rd.bits {
+	case 12:
+		at := n + n/2 // three bytes hold two entries
+		next = uint32(order.Uint16(rd.table[at:])) >> (n % 2 * 4) & 0xFFF
+		return next, next >= 0xFF8
+	case 16:
+		next = uint32(order.Uint16(rd.table[2*n:]))
+		return next, next >= 0xFFF8
+	}
+	next = order.Uint32(rd.table[4*n:]) & endOfChain
+	return next, next >= 0xFFFFFF8
 }
 
 // at returns the offset of a cluster, in bytes.

@@ -40,10 +40,10 @@ func TestRead(t *testing.T) {
 // TestReadTools reads file systems of mkfs.fat and mtools: a short name in lower
 // case, files in pieces, and deleted entries.
 func TestReadTools(t *testing.T) {
-	for _, bits := range []string{"16", "32"} {
+	for bits, clusterSectors := range map[string]string{"12": "64", "16": "4", "32": "1"} {
 		f := writeFile(t, mustFormat(t, rootfs.Dir(0o755), Options{Size: 64 * mib, Bits: 32}))
 		treetest.Tool(t, "mcopy")
-		treetest.Run(t, "mkfs.fat", "-F", bits, f.Name())
+		treetest.Run(t, "mkfs.fat", "-F", bits, "-s", clusterSectors, f.Name())
 		treetest.Run(t, "sh", "-ec", `cd "$(mktemp -d)"; export MTOOLS_SKIP_CHECK=1
 			for i in $(seq 40); do printf '%09000d' $i >"a long name of $i"; done
 			echo x >lower.txt; mkdir -p dir/sub; echo y >dir/sub/ü

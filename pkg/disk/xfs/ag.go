@@ -38,7 +38,8 @@ type groupTrees struct{ bno, cnt, ino, fino, rmap, ref treeRoot }
 func (w *writer) writeGroup(k uint64) {
 	g, a := w.geo, &w.groups[k]
 	if a.chunks > 0 {
-		w.emit(k*g.agBlocks+g.chunkStart(k), a.inodes)
+		a.inodes.pack()
+		w.emitBlob(k*g.agBlocks+g.chunkStart(k), a.inodes)
 	}
 	space := w.freeSpace(k)
 	trees := w.writeTrees(k, space)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -27,6 +28,29 @@ const (
 	minRemote  = 3072 // size of an attribute whose value gets blocks of its own
 	remoteRoom = blockSize - textHead
 )
+
+// An attrSet is the attributes of all inodes with the same map of xattrs, of which
+// a system has few.
+type attrSet struct {
+	attrs []attr
+	local []byte // in the form of an inode; nil if they are too large for it
+}
+
+// attrSets are sets by the address of the map.
+type attrSets map[uintptr]*attrSet
+
+// of returns the set of a map of xattrs.
+func (s attrSets) of(xattrs map[string]string) (*attrSet, error) {
+	key := reflect.ValueOf(xattrs).Pointer()
+	if s[key] == nil {
+		attrs, err := newAttrs(xattrs)
+		if err != nil {
+			return &attrSet{}, err
+		}
+		s[key] = &attrSet{attrs, localAttrs(attrs)}
+	}
+	return s[key], nil
+}
 
 // newAttrs converts attributes. They are in the order of their hashes.
 func newAttrs(xattrs map[string]string) ([]attr, error) {
@@ -125,8 +149,8 @@ func (w *writer) planAttrs(n *node) error {
 	if n.isSpecial() {
 		limit = forkRoom - 8
 	}
-	if local := localAttrs(n.attrs); local != nil && len(local) <= limit {
-		n.attrInline = local
+	if n.local != nil && len(n.local) <= limit {
+		n.attrInline = n.local
 		return nil
 	}
 	leaves := splitAttrs(n.attrs)

@@ -89,8 +89,8 @@ func (n *node) localDir() []byte {
 	if n.parent.ino > null32 {
 		large++
 	}
-	for _, name := range n.names {
-		if n.nodes[name].ino > null32 {
+	for _, child := range n.kids {
+		if child.ino > null32 {
 			large++
 		}
 	}
@@ -102,8 +102,8 @@ func (n *node) localDir() []byte {
 	}
 	b := number([]byte{byte(len(n.names)), byte(large)}, n.parent.ino)
 	at := dirHead + dotsSize // the offset that the entry would have in a block
-	for _, name := range n.names {
-		child := n.nodes[name]
+	for i, name := range n.names {
+		child := n.kids[i]
 		b = append(b, byte(len(name)))
 		b = be.AppendUint16(b, uint16(at))
 		b = append(b, name...)
@@ -145,8 +145,8 @@ func (n *node) dirData() *dirData {
 	d := &dirData{}
 	d.add(".", n.ino, 2)
 	d.add("..", n.parent.ino, 2)
-	for _, name := range n.names {
-		child := n.nodes[name]
+	for i, name := range n.names {
+		child := n.kids[i]
 		d.add(name, child.ino, fileType(child.in.Mode))
 	}
 	slices.SortFunc(d.leaves, func(a, b leafEntry) int {

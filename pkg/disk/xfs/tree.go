@@ -11,13 +11,13 @@ import (
 // A node is an inode with its number and its forks.
 type node struct {
 	in     *rootfs.Inode
-	path   string // its first name
-	parent *node
-	names  []string         // of a directory, in order
-	nodes  map[string]*node // of a directory
+	name   string   // its first name, "" for the root
+	parent *node    // the directory of that name; the root is its own
+	names  []string // of a directory, in order
+	kids   []*node  // of a directory, in the order of names
 	links  uint32
-	attrs  []attr
 	ino    uint64
+	*attrSet
 
 	data, attr fork
 	format     uint8  // of the data fork
@@ -48,12 +48,13 @@ func scan(root *rootfs.Inode) (*tree, error) {
 	}
 	t := &tree{}
 	known := map[*rootfs.Inode]*node{}
-	add := func(in *rootfs.Inode, path string, parent *node) (*node, error) {
-		n := &node{in: in, path: path, parent: parent}
+	sets := attrSets{}
+	add := func(in *rootfs.Inode, name string, parent *node) (*node, error) {
+		n := &node{in: in, name: name, parent: parent}
 		known[in] = n
 		t.nodes = append(t.nodes, n)
 		var err error
-		if n.attrs, err = newAttrs(in.Xattrs); err == nil {
+		if n.attrSet, err = sets.of(in.Xattrs); err == nil {
 			err = n.check()
 		}
 		if err != nil {
@@ -62,7 +63,7 @@ func scan(root *rootfs.Inode) (*tree, error) {
 		t.bytes += inodeSize + n.bound()
 		return n, nil
 	}
-	top, err := add(root, ".", nil)
+	top, err := add(root, "", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -73,19 +74,18 @@ func scan(root *rootfs.Inode) (*tree, error) {
 			continue
 		}
 		n.names = n.in.Names()
-		n.nodes = make(map[string]*node, len(n.names))
-		for _, name := range n.names {
-			path := strings.TrimPrefix(n.path+"/"+name, "./")
+		n.kids = make([]*node, len(n.names))
+		for i, name := range n.names {
 			if !rootfs.ValidName(name) || len(name) > maxName {
-				return nil, &rootfs.InodeError{Path: path, Inode: n.in.Children[name], Err: errors.New("invalid file name")}
+				return nil, &rootfs.InodeError{Path: n.path(name), Inode: n.in.Children[name], Err: errors.New("invalid file name")}
 			}
 			in := n.in.Children[name]
 			child := known[in]
 			if child != nil && in.IsDir() {
-				return nil, &rootfs.InodeError{Path: path, Inode: in, Err: fmt.Errorf("is a directory under two names, the other is %s", child.path)}
+				return nil, &rootfs.InodeError{Path: n.path(name), Inode: in, Err: fmt.Errorf("is a directory under two names, the other is %s", child.first())}
 			}
 			if child == nil {
-				if child, err = add(in, path, n); err != nil {
+				if child, err = add(in, name, n); err != nil {
 					return nil, err
 				}
 			}
@@ -95,7 +95,7 @@ func scan(root *rootfs.Inode) (*tree, error) {
 			} else if child.links++; child.links == 1<<31 {
 				return nil, child.fail(errors.New("too many hard links"))
 			}
-			n.nodes[name] = child
+			n.kids[i] = child
 		}
 	}
 	return t, nil
@@ -103,7 +103,23 @@ func scan(root *rootfs.Inode) (*tree, error) {
 
 // fail returns an error about the node.
 func (n *node) fail(err error) error {
-	return &rootfs.InodeError{Path: n.path, Inode: n.in, Err: err}
+	return &rootfs.InodeError{Path: n.first(), Inode: n.in, Err: err}
+}
+
+// first returns the first path of a node, "." for the root.
+func (n *node) first() string {
+	if n.name == "" {
+		return "."
+	}
+	return n.parent.path(n.name)
+}
+
+// path returns the path of a name in a directory.
+func (n *node) path(name string) string {
+	if n.name == "" {
+		return name
+	}
+	return n.first() + "/" + name
 }
 
 // check returns an error for an inode that XFS cannot hold.

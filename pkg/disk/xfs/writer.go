@@ -18,7 +18,7 @@ type group struct {
 	used    []run  // in the numbers of the group, ascending
 	pieces  uint64 // number of runs taken
 	chunks  uint64
-	inodes  []byte   // the chunks
+	inodes  *inodeTable
 	inoTree []uint64 // blocks of the tree of chunks, without its root
 	free    uint64   // unused inodes of chunks
 }
@@ -72,7 +72,7 @@ func (w *writer) number() error {
 func (w *writer) placeInodes(k, chunks uint64) error {
 	g, a := w.geo, &w.groups[k]
 	a.chunks, a.free = chunks, chunks*chunkInodes
-	a.inodes = make([]byte, chunks*chunkInodes*inodeSize)
+	a.inodes = newInodeTable(chunks)
 	a.at = g.chunkStart(k) + chunks*chunkBlocks
 	// Some blocks at the end are left for the trees, which are made last.
 	left := 24 + w.stride*g.length(k)/64
@@ -103,11 +103,11 @@ func (w *writer) inodeNumber(group, slot uint64) uint64 {
 	return group<<(w.geo.agLog+3) | w.geo.chunkStart(group)<<3 + slot
 }
 
-// inodeAt returns the bytes of an inode.
+// inodeAt returns the bytes of an inode, to be changed until the next call.
 func (w *writer) inodeAt(ino uint64) []byte {
 	group := ino >> (w.geo.agLog + 3)
 	slot := ino&(1<<(w.geo.agLog+3)-1) - w.geo.chunkStart(group)<<3
-	return w.groups[group].inodes[slot*inodeSize:][:inodeSize]
+	return w.groups[group].inodes.at(slot)
 }
 
 // take allocates blocks, in as few runs as possible.
@@ -171,8 +171,11 @@ func (w *writer) free() (n uint64) {
 }
 
 // emit adds bytes at a linear block.
-func (w *writer) emit(linear uint64, b []byte) {
-	w.pieces = append(w.pieces, disk.Extent{Off: int64(linear) * blockSize, Blob: bytes.NewReader(b)})
+func (w *writer) emit(linear uint64, b []byte) { w.emitBlob(linear, bytes.NewReader(b)) }
+
+// emitBlob adds content at a linear block.
+func (w *writer) emitBlob(linear uint64, b rootfs.Blob) {
+	w.pieces = append(w.pieces, disk.Extent{Off: int64(linear) * blockSize, Blob: b})
 }
 
 // layout places directories, attributes and links, and then the content of files.

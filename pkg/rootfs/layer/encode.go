@@ -10,14 +10,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
-// magic is at the beginning of an index in bytes. The last digit is the
-// version of the format, which is, in the order and notation of the code:
+// Format names the format of a serialized index and of the pack beside it. The
+// last digit is the version. A serialized index begins with the name:
 //
-//	magic | diffID | numbers | xattr sets | objects | entries | SHA-256 of all before
+//	Format | diffID | numbers | xattr sets | objects | entries | SHA-256 of all before
 //
-// Numbers are varints, strings have their length in front, and every different
-// set of xattrs is there once, in the form it has in objects.
-const magic = "ohpidx 2"
+// Numbers are varints, strings follow their length, and every distinct set of
+// xattrs occurs once, in the form of objects.
+const Format = "ohpidx 2"
 
 // Bytes returns the index as [Parse] reads it. Equal indexes give equal bytes.
 func (x *Index) Bytes() []byte {
@@ -32,7 +32,7 @@ func (x *Index) Bytes() []byte {
 	}
 	entries := e.b
 
-	e.b = append([]byte(magic), x.DiffID[:]...)
+	e.b = append([]byte(Format), x.DiffID[:]...)
 	e.int(x.TarSize)
 	e.int(x.PackSize)
 	e.uint(uint64(x.PackSum))
@@ -115,21 +115,49 @@ func (e *encoder) entry(n *Entry) {
 
 var errIndex = errors.New("index is damaged")
 
-// Parse reads what [Index.Bytes] returned. Strings and xattrs of the index
-// share one copy of b.
-func Parse(b []byte) (*Index, error) {
-	if len(b) < len(magic)+2*sha256.Size || string(b[:len(magic)]) != magic {
+// ParseHeader checks a serialized index and reads it without its objects and
+// entries.
+func ParseHeader(b []byte) (*Index, error) {
+	d, err := newDecoder(b)
+	if err != nil {
+		return nil, err
+	}
+	x := d.header()
+	if d.bad {
+		return nil, errIndex
+	}
+	return x, nil
+}
+
+// newDecoder checks the format and the checksum of a serialized index.
+func newDecoder(b []byte) (*decoder, error) {
+	if len(b) < len(Format)+2*sha256.Size || string(b[:len(Format)]) != Format {
 		return nil, fmt.Errorf("not an index of this version")
 	}
 	body, sum := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
 	if sha256.Sum256(body) != [sha256.Size]byte(sum) {
 		return nil, errIndex
 	}
-	d := &decoder{b: body[len(magic):], s: string(body[len(magic):])}
+	return &decoder{b: body[len(Format):]}, nil
+}
+
+func (d *decoder) header() *Index {
 	x := &Index{}
 	copy(x.DiffID[:], d.bytes(sha256.Size))
 	x.TarSize, x.PackSize, x.PackSum = d.int(), d.int(), uint32(d.uint())
 	x.Plain, x.Repo = d.byte() != 0, d.byte() != 0
+	return x
+}
+
+// Parse reads a serialized index. Strings and xattrs of the index share memory
+// with one copy of b.
+func Parse(b []byte) (*Index, error) {
+	d, err := newDecoder(b)
+	if err != nil {
+		return nil, err
+	}
+	x := d.header()
+	d.s = string(d.b)
 	if err := d.sets(); err != nil {
 		return nil, err
 	}
@@ -151,13 +179,13 @@ func Parse(b []byte) (*Index, error) {
 // zeros.
 type decoder struct {
 	b     []byte
-	s     string // the same bytes; both are cut at the front as they are read
+	s     string // the same bytes behind the header; both are cut at the front as they are read
 	bad   bool
 	raw   [][]byte
 	attrs []map[string]string
 }
 
-func (d *decoder) skip(n int) { d.b, d.s = d.b[n:], d.s[n:] }
+func (d *decoder) skip(n int) { d.b, d.s = d.b[n:], d.s[min(n, len(d.s)):] }
 
 func (d *decoder) bytes(n uint64) []byte {
 	if n > uint64(len(d.b)) {

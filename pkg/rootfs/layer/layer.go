@@ -5,8 +5,8 @@
 // [Index], which holds everything but the content:
 //
 //	tar    | header | content | header | header | content | ... | 0 | 0 |
-//	pack   | content, one behind the other, in the order of the tar; what
-//	         is 64 KiB or more begins at a multiple of 4 KiB, with zeros
+//	pack   | content, one behind the other, in the order of the tar; content
+//	         of 64 KiB or more begins at a multiple of 4 KiB, with zeros
 //	         before it, so that file systems can share the blocks
 //	index  | names, owners, modes, xattrs, and where the content is in both
 //
@@ -20,14 +20,14 @@
 // see [ScanPlain].
 //
 // All else becomes an [Entry], as it stands: whiteouts are entries whose names
-// begin with ".wh.", devices are entries; what they mean, and whether they are
-// welcome, is for whoever merges the layers. A leading "/" or "./" of a name is
+// begin with ".wh.", devices are entries; the package that merges the
+// layers decides about them. A leading "/" or "./" of a name is
 // dropped, as importers do.
 //
 // A layer is hostile. Names that lead out, sizes that are not there, xattrs
 // without end and checksums that are wrong are errors that name the entry; no
-// claim in a header makes Scan allocate. Sparse files are read as what they
-// expand to, which is bounded. Layers of format 0, which no tool makes any
+// claim in a header makes Scan allocate. Sparse files are read expanded, up to a
+// bound. Layers of format 0, which no tool makes any
 // more, are refused.
 package layer
 
@@ -38,13 +38,13 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
-// ErrChecksum is in the error for an object that is not what its name says.
+// ErrChecksum is in the error for an object whose checksum is not its name.
 var ErrChecksum = errors.New("checksum mismatch")
 
 // ErrHoles is in the error for more holes than [Limits] allow.
 var ErrHoles = errors.New("most of them holes")
 
-// An Index is what a layer holds besides the content of its files. Objects and
+// An Index is all of a layer except the content of its files. Objects and
 // entries are in the order of the tar.
 type Index struct {
 	DiffID   [32]byte // SHA-256 of the tar
@@ -96,7 +96,7 @@ type Content struct {
 // is the diffID of the last one of these; only they hold objects.
 const FinalDiffID = "ostree.final-diffid"
 
-// Limits bound what a layer may hold. The zero value of each means its default.
+// Limits bound the content of a layer. The zero value of each means its default.
 type Limits struct {
 	Tar     int64 // bytes of the tar, and of the pack; default 64 GiB
 	Holes   int64 // bytes of the holes in sparse files, which are nothing in the tar and zeros in the pack; default 64 GiB

@@ -100,7 +100,7 @@ func scan(t *testing.T, tarball []byte) (*Index, []byte) {
 	return x, pack.Bytes()
 }
 
-// checkContent compares a content in pack and tar with what it should be.
+// checkContent compares a content in pack and tar with the wanted one.
 func checkContent(t *testing.T, tarball, pack []byte, c Content, want string) {
 	t.Helper()
 	if got := pack[c.Off:][:c.Size]; string(got) != want {
@@ -537,7 +537,7 @@ func TestParseDamaged(t *testing.T) {
 	for range 20_000 {
 		bad := bytes.Clone(body[:len(body)-rng.IntN(len(body)/2)*rng.IntN(2)])
 		for range 1 + rng.IntN(4) {
-			if i := len(magic) + rng.IntN(len(bad)-len(magic)); rng.IntN(3) == 0 {
+			if i := len(Format) + rng.IntN(len(bad)-len(Format)); rng.IntN(3) == 0 {
 				bad[i] = 0xff
 			} else {
 				bad[i] ^= 1 << rng.IntN(8)
@@ -568,7 +568,7 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
-// TestMemory scans a layer whose one file is larger than what may be in
+// TestMemory scans a layer whose one file is larger than all that may be in
 // memory.
 func TestMemory(t *testing.T) {
 	const size = 1 << 30
@@ -608,7 +608,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestBombs reads what has no end, up to the real limits.
+// TestBombs reads endless layers, up to the real limits.
 func TestBombs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out a million headers")

@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	chunk    = 256 << 10 // what is read, hashed and written at once: it stays in the cache of a core
+	chunk    = 256 << 10 // bytes read, hashed and written at once: they stay in the cache of a core
 	large    = 64 << 10  // content of this size and more is aligned in the pack,
 	block    = 4 << 10   // to this
 	maxName  = 255
@@ -95,7 +95,7 @@ type scanner struct {
 	xattrs  map[ostree.Checksum]*xattrSet // by the checksum of their bytes
 	shared  map[ostree.Checksum][]byte
 	pending *pendingXattrs
-	meta    int64 // bytes of what limits.Meta bounds
+	meta    int64 // bytes that limits.Meta bounds
 	holes   int64 // bytes counted against limits.Holes
 }
 
@@ -238,7 +238,7 @@ func (s *scanner) metadata(id ostree.Checksum, typ ostree.ObjectType, h *tar.Hea
 	return nil
 }
 
-// verify compares what was hashed with the name of the object.
+// verify compares the hash of the content with the name of the object.
 func (s *scanner) verify(id ostree.Checksum) error {
 	var got ostree.Checksum
 	if s.sum.Sum(got[:0]); got != id {
@@ -406,7 +406,7 @@ func (s *scanner) isObject(name string) bool {
 	return err == nil && s.seen[objectName{id, typ}]
 }
 
-// What is in front of the name of an xattr in PAX records: that of star, which
+// Prefixes of the names of xattrs in PAX records: that of star, which
 // all tools write, and that of libarchive, which has names and values encoded.
 const (
 	starXattr       = "SCHILY.xattr."
@@ -583,8 +583,7 @@ func checkTarget(target string) error {
 	return nil
 }
 
-// quote returns a name as it is shown in errors: with what is not printable
-// escaped, and not too long.
+// quote returns a name for errors: shortened, with unprintable characters escaped.
 func quote(name string) string {
 	const most = 200
 	if len(name) > most {
@@ -604,7 +603,7 @@ type input struct {
 	rest  []byte // read and hashed, not yet handed out
 	off   int64  // bytes read from r
 	limit int64
-	err   error // what r said in the end
+	err   error // final error of r
 }
 
 func (in *input) Read(p []byte) (int, error) {
@@ -627,8 +626,8 @@ func (in *input) Read(p []byte) (int, error) {
 // at returns where in the tar the reader is.
 func (in *input) at() int64 { return in.off - int64(len(in.rest)) }
 
-// cause returns what was really wrong when the tar reader says err: it turns
-// every error into its own.
+// cause returns the real cause of an error of the tar reader, which replaces every
+// error by its own.
 func (in *input) cause(err error) error {
 	if in.err != nil && in.err != io.EOF {
 		return in.err

@@ -55,8 +55,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// lowest does what can not be avoided: inflate once, hash the blob, what it
-// inflates to, and the objects in there once, and write it once.
+// lowest does only the unavoidable work: it inflates the blob once, hashes the blob, its tar
+// and the objects in it once each, and writes the tar once.
 func lowest(b *testing.B, blob []byte, dir string) {
 	b.Helper()
 	blobSum, diffID, objects := sha256.New(), sha256.New(), sha256.New()
@@ -96,7 +96,7 @@ func lowest(b *testing.B, blob []byte, dir string) {
 }
 
 // BenchmarkPullCold compares the CPU time of a pull into an empty cache with
-// what can not be avoided.
+// the unavoidable work.
 func BenchmarkPullCold(b *testing.B) {
 	plain := synthetic()
 	for name, compress := range map[string]func([]byte) []byte{"gzip": gzipped, "zstd": zstded} {

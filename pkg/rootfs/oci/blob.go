@@ -1,11 +1,9 @@
 package oci
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sort"
 	"sync"
 
@@ -18,21 +16,20 @@ import (
 // A Layer is a layer in the cache.
 type Layer struct {
 	Digest    digest.Digest // of the blob
-	DiffID    digest.Digest // of what it inflates to
+	DiffID    digest.Digest // of the uncompressed tar
 	Size      int64         // of the blob
 	MediaType string
-	Index     *layer.Index
 
-	indexSize int64 // of its file
-
+	index  indexFile
+	header *layer.Index // without objects and entries
 	pack   *os.File
 	base   int64 // where the pack begins in that file
 	once   sync.Once
-	pieces []layer.Content // for Source
+	pieces []layer.Content // see Source
 }
 
-// Blob returns a piece of the pack: the content of an object or entry, whose
-// offset there and size the index has.
+// Blob returns a piece of the pack: the content of an object or entry, by its offset and size
+// in the index.
 func (l *Layer) Blob(off, size int64) rootfs.Blob {
 	if size == 0 {
 		return Blob{}
@@ -40,8 +37,8 @@ func (l *Layer) Blob(off, size int64) rootfs.Blob {
 	return Blob{l, off, size}
 }
 
-// A Blob is content of a layer. Blobs are equal when they are the same piece of
-// the same layer; the zero value is empty.
+// A Blob is content of a layer. Two blobs are equal if they are the same piece of the same
+// layer. The zero value is empty.
 type Blob struct {
 	Layer *Layer
 	Off   int64 // in the pack
@@ -73,12 +70,21 @@ func (b Blob) ReadAt(p []byte, off int64) (int, error) {
 	return n, eof
 }
 
-// Origin names the layer that the content came in.
+// Origin names the layer of the content.
 func (b Blob) Origin() string {
 	if b.Layer == nil {
 		return ""
 	}
 	return "layer " + b.Layer.Digest.String()
+}
+
+// Pack returns the digest of the layer that the content came in, and the offset
+// of the content in the layer's pack: [Layer.Blob] with it is the same content.
+func (b Blob) Pack() (layer string, off int64) {
+	if b.Layer == nil {
+		return "", 0
+	}
+	return b.Layer.Digest.String(), b.Off
 }
 
 // File returns the file that holds the content, and where it is in there, for
@@ -121,22 +127,4 @@ func (b Blob) Source() (layer string, off int64, ok bool) {
 		return "", 0, false
 	}
 	return b.Layer.Digest.String(), all[i].TarOff + b.Off - all[i].Off, true
-}
-
-// contents returns all pieces of the pack, in order.
-func (l *Layer) contents() []layer.Content {
-	l.once.Do(func() {
-		for _, o := range l.Index.Objects {
-			if o.Size > 0 {
-				l.pieces = append(l.pieces, o.Content)
-			}
-		}
-		for _, e := range l.Index.Entries {
-			if e.Size > 0 {
-				l.pieces = append(l.pieces, e.Content)
-			}
-		}
-		slices.SortFunc(l.pieces, func(a, b layer.Content) int { return cmp.Compare(a.Off, b.Off) })
-	})
-	return l.pieces
 }

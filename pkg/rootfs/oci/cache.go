@@ -5,24 +5,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// version is that of the layout of the cache and of what is in its files.
+// version is the version of the cache's layout and of the formats of its files.
 const version = "v1"
 
-// A cache is a directory, while a pull uses it.
+// A cache is a cache directory in use.
 type cache struct {
 	dir   string
-	inUse *os.File // locked shared by all who use the cache
+	inUse *os.File // locked, shared, by every process that uses the cache; nil when closed
 }
 
 func openCache(dir string) (*cache, error) {
@@ -30,7 +33,7 @@ func openCache(dir string) (*cache, error) {
 		return nil, errors.New("oci: no cache directory")
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
-	for _, d := range []string{"blobs", "layers", "diffs", "tmp"} {
+	for _, d := range []string{"blobs", "layers", "diffs", "imports", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o700); err != nil {
 			return nil, c.full(err)
 		}
@@ -49,14 +52,17 @@ func openCache(dir string) (*cache, error) {
 	return c, nil
 }
 
-func (c *cache) close() { c.inUse.Close() }
+func (c *cache) close() {
+	c.inUse.Close()
+	c.inUse = nil
+}
 
-// sweep removes what processes left that were killed. No other uses the cache.
+// sweep removes the files of killed processes. The caller uses the cache alone.
 func (c *cache) sweep() {
 	left, _ := filepath.Glob(filepath.Join(c.dir, "layers", "*.tmp"))
 	unpacked, _ := filepath.Glob(filepath.Join(c.tmp(), "*"))
 	for _, name := range append(left, unpacked...) {
-		_ = os.RemoveAll(name) // or it is in the way of no one
+		_ = os.RemoveAll(name) // a remaining file does no harm
 	}
 }
 
@@ -69,11 +75,11 @@ func (c *cache) layerPath(d digest.Digest, suffix string) string {
 	return filepath.Join(c.dir, "layers", d.Encoded()+suffix)
 }
 
-// diffPath returns the path of the note which blob a layer came from.
+// diffPath returns the path of the note with the digest of a layer's blob.
 func (c *cache) diffPath(d digest.Digest) string { return filepath.Join(c.dir, "diffs", d.Encoded()) }
 
-// full says where there is no space when there is none: the bare error names
-// a file that is already gone.
+// full adds the cache to the error of a full disk, which names only a file that is already
+// removed.
 func (c *cache) full(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return fmt.Errorf("cache %s is full: %w", c.dir, err)
@@ -81,7 +87,7 @@ func (c *cache) full(err error) error {
 	return err
 }
 
-// blob returns a manifest or config, or nil if it is not there or damaged.
+// blob returns a manifest or config, or nil if it is missing or damaged.
 func (c *cache) blob(d digest.Digest) ([]byte, error) {
 	b, err := os.ReadFile(c.blobPath(d))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && digest.FromBytes(b) != d {
@@ -91,24 +97,24 @@ func (c *cache) blob(d digest.Digest) ([]byte, error) {
 	return b, err
 }
 
-// touch notes that a file is used: access times are not to be relied on. Should
-// it fail, the file only seems older than it is.
+// touch records the use of a file, because access times are not reliable. If it fails, the
+// file merely seems older.
 func touch(name string) { _ = os.Chtimes(name, time.Now(), time.Now()) }
 
-// checkBlob checks a manifest or config against its digest, if it is known, and
-// returns that.
+// checkBlob compares a manifest or config with its digest, if that is not empty, and returns
+// the digest.
 func checkBlob(b []byte, want digest.Digest, limit int) (digest.Digest, error) {
 	if len(b) > limit {
 		return "", fmt.Errorf("more than %d bytes", limit)
 	}
 	d := digest.FromBytes(b)
 	if want != "" && d != want {
-		return "", failf(ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
+		return "", registry.Errorf(registry.ErrVerify, "digest mismatch: asked for %s, got %s", want, d)
 	}
 	return d, nil
 }
 
-// putBlob stores a manifest or config that was checked.
+// putBlob stores a verified manifest or config.
 func (c *cache) putBlob(b []byte, d digest.Digest) error {
 	if have, err := c.blob(d); have != nil || err != nil {
 		return err
@@ -116,8 +122,8 @@ func (c *cache) putBlob(b []byte, d digest.Digest) error {
 	return c.full(c.writeFile(c.blobPath(d), b))
 }
 
-// writeFile makes a file that appears when it is whole. Writers of the same
-// file do not meet: each has a name of its own until the end.
+// writeFile creates a file that appears when it is complete. Concurrent writers of the same
+// file have different temporary files.
 func (c *cache) writeFile(name string, b []byte) error {
 	f, err := os.CreateTemp(c.tmp(), "blob.")
 	if err != nil {
@@ -135,9 +141,9 @@ func (c *cache) writeFile(name string, b []byte) error {
 	return nil
 }
 
-// layer returns a layer from the cache, and fetches it first if need be. Only
-// one process at a time fetches a layer.
-func (c *cache) layer(ctx context.Context, src *source, want descriptor, o Options) (*Layer, error) {
+// layer returns a layer from the cache, and fetches it if necessary. Only one process at a
+// time fetches a layer.
+func (c *cache) layer(ctx context.Context, src *source, want Descriptor, o Options) (*Layer, error) {
 	if l, err := c.load(want); l != nil || err != nil {
 		return l, err
 	}
@@ -149,18 +155,11 @@ func (c *cache) layer(ctx context.Context, src *source, want descriptor, o Optio
 	if l, err := c.load(want); l != nil || err != nil {
 		return l, err
 	}
-	if err := c.store(ctx, src, want, o); err != nil {
-		return nil, c.full(err)
-	}
-	l, err := c.load(want)
-	if l == nil && err == nil {
-		err = fmt.Errorf("cache %s: what was just written is not there or damaged", c.dir)
-	}
-	return l, err
+	l, err := c.store(ctx, src, want, o)
+	return l, c.full(err)
 }
 
-// lock waits until no one else fetches the layer. The lock goes with the
-// process that has it.
+// lock waits until no other process fetches the layer. The lock ends with its process.
 func (c *cache) lock(ctx context.Context, d digest.Digest) (unlock func(), err error) {
 	for {
 		unlock, err := c.tryLock(d)
@@ -187,12 +186,11 @@ func (c *cache) tryLock(d digest.Digest) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// load opens a layer that the cache has, be it from another blob that inflates
-// to the same: a registry and a store on this machine compress differently. It
-// returns nil if there is none, or if what there is is damaged. That the layer
-// is another than the config says is an error, as it is when it has just been
-// fetched.
-func (c *cache) load(want descriptor) (*Layer, error) {
+// load opens a cached layer, perhaps from another blob with the same uncompressed content: a
+// registry and a store on this machine compress differently. It returns nil if the layer is
+// missing or damaged. A layer with another diffID than in the config is an error, as it is
+// right after it was fetched.
+func (c *cache) load(want Descriptor) (*Layer, error) {
 	if l, err := c.open(want.Digest, want); l != nil || err != nil {
 		return l, err
 	}
@@ -205,40 +203,59 @@ func (c *cache) load(want descriptor) (*Layer, error) {
 		return nil, nil
 	}
 	l, err := c.open(same, want)
-	if errors.Is(err, ErrVerify) {
+	if errors.Is(err, registry.ErrVerify) {
 		return nil, nil // the note is wrong, not the layer
 	}
 	return l, err
 }
 
-// open opens the layer that the cache has of a blob.
-func (c *cache) open(blob digest.Digest, want descriptor) (*Layer, error) {
-	b, err := os.ReadFile(c.layerPath(blob, ".index"))
+// open opens a layer of the cache by the digest of a blob. It returns nil for a
+// missing or damaged layer.
+func (c *cache) open(blob digest.Digest, want Descriptor) (*Layer, error) {
+	file, err := os.Open(c.layerPath(blob, ".index"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
-	index, err := layer.Parse(b)
-	if err != nil || !index.Suits(want.Plain) {
+	l, err := c.openPack(blob, file, want)
+	if l == nil {
+		file.Close()
+		return nil, err
+	}
+	touch(file.Name())
+	return l, nil
+}
+
+// openPack opens the pack that belongs to an index.
+func (c *cache) openPack(blob digest.Digest, file *os.File, want Descriptor) (*Layer, error) {
+	b, err := io.ReadAll(file)
+	if err != nil {
+		return nil, err
+	}
+	header, err := layer.ParseHeader(b)
+	if err != nil || !header.Suits(want.Plain) {
 		return nil, nil
 	}
 	pack, err := os.Open(c.layerPath(blob, ".pack"))
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
-	if !hold(pack) || !intact(pack, index) {
+	if !hold(pack) || !intact(pack, header) {
 		pack.Close()
 		return nil, nil
 	}
-	if err := checkDiffID(want, index); err != nil {
+	if err := checkDiffID(want, header); err != nil {
 		pack.Close()
 		return nil, err
 	}
-	touch(c.layerPath(blob, ".index"))
-	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, Index: index, indexSize: int64(len(b)), pack: pack}, nil
+	return newLayer(want, header, indexFile{file: file, size: int64(len(b))}, pack), nil
 }
 
-// hold keeps a pack from being pruned until it is closed. It reports whether
-// that came in time.
+func newLayer(want Descriptor, header *layer.Index, index indexFile, pack *os.File) *Layer {
+	return &Layer{Digest: want.Digest, DiffID: want.DiffID, Size: want.Size, MediaType: want.MediaType, index: index, header: header, pack: pack}
+}
+
+// hold protects a pack from pruning until it is closed. It returns false if the pack was
+// pruned before.
 func hold(pack *os.File) bool {
 	var info unix.Stat_t
 	return unix.Flock(int(pack.Fd()), unix.LOCK_SH) == nil && unix.Fstat(int(pack.Fd()), &info) == nil && info.Nlink > 0
@@ -251,8 +268,8 @@ func ignoreNotExist(err error) error {
 	return err
 }
 
-// intact reports whether a pack is the one that the index describes. It is read
-// for that: 0.1 s for a gigabyte, which is in memory then for who reads it next.
+// intact reports whether the index describes a pack. It reads the whole pack, which takes
+// 0.1 s for a gigabyte, and leaves it in the page cache.
 func intact(pack *os.File, index *layer.Index) bool {
 	info, err := pack.Stat()
 	if err != nil || info.Size() != index.PackSize {
@@ -262,39 +279,60 @@ func intact(pack *os.File, index *layer.Index) bool {
 	return err == nil && sum == index.PackSum
 }
 
-func checkDiffID(want descriptor, index *layer.Index) error {
+func checkDiffID(want Descriptor, index *layer.Index) error {
 	got := digest.NewDigestFromBytes(digest.SHA256, index.DiffID[:])
 	if got != want.DiffID {
-		return failf(ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
+		return registry.Errorf(registry.ErrDamaged, "diffID mismatch: the config says %s, the layer is %s", want.DiffID, got)
 	}
 	return nil
 }
 
-// store fetches a layer. The caller has its lock.
-func (c *cache) store(ctx context.Context, src *source, want descriptor, o Options) (err error) {
-	packTmp, indexTmp := c.layerPath(want.Digest, ".pack.tmp"), c.layerPath(want.Digest, ".index.tmp")
-	defer func() {
-		if err != nil {
-			remove(packTmp)
-			remove(indexTmp)
-		}
-	}()
-	pack, err := os.OpenFile(packTmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+// store fetches a layer and returns it open. The caller holds its lock. The pack is
+// not read again: its checksum was computed while it was written.
+func (c *cache) store(ctx context.Context, src *source, want Descriptor, o Options) (_ *Layer, err error) {
+	pack, err := create(c.layerPath(want.Digest, ".pack.tmp"))
 	if err != nil {
-		return err
+		return nil, err
+	}
+	defer func() { discard(pack, err) }()
+	if !hold(pack) {
+		return nil, fmt.Errorf("lock %s: the file is gone", pack.Name())
 	}
 	index, err := fetch(ctx, src, want, pack, o)
-	if err := cmp.Or(err, pack.Close()); err != nil {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	if err := os.WriteFile(indexTmp, index.Bytes(), 0o600); err != nil {
-		return err
+	file, err := create(c.layerPath(want.Digest, ".index.tmp"))
+	if err != nil {
+		return nil, err
 	}
-	if err := os.Rename(packTmp, c.layerPath(want.Digest, ".pack")); err != nil {
-		return err
+	defer func() { discard(file, err) }()
+	b := index.Bytes()
+	if _, err := file.Write(b); err != nil {
+		return nil, err
 	}
-	if err := os.Rename(indexTmp, c.layerPath(want.Digest, ".index")); err != nil {
-		return err
+	for _, f := range []*os.File{pack, file} { // the index last: it makes the entry valid
+		if err := os.Rename(f.Name(), strings.TrimSuffix(f.Name(), ".tmp")); err != nil {
+			return nil, err
+		}
 	}
-	return c.writeFile(c.diffPath(want.DiffID), []byte(want.Digest))
+	if err := c.writeFile(c.diffPath(want.DiffID), []byte(want.Digest)); err != nil {
+		return nil, err
+	}
+	header := *index
+	header.Objects, header.Entries = nil, nil
+	return newLayer(want, &header, indexFile{file: file, size: int64(len(b))}, pack), nil
+}
+
+// create makes an empty file to write and read.
+func create(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+}
+
+// discard closes and removes a temporary file after an error.
+func discard(f *os.File, err error) {
+	if err != nil {
+		f.Close()
+		remove(f.Name())
+	}
 }

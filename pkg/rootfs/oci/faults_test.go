@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -54,31 +55,31 @@ func TestFaults(t *testing.T) {
 		kind   error
 		want   string
 	}{
-		"flipped bit in the middle": {after: flip(func(n int) int { return n / 2 }), kind: ErrVerify, want: "digest mismatch: the blob is sha256:"},
-		"flipped bit at the start":  {after: flip(func(int) int { return 3 }), kind: ErrVerify, want: "digest mismatch"},
-		"flipped magic":             {after: flip(func(int) int { return 0 }), kind: ErrVerify, want: "digest mismatch"},
-		"flipped bit at the end":    {after: flip(func(n int) int { return n - 1 }), kind: ErrVerify, want: "digest mismatch"},
-		"truncated blob":            {after: spoil(func(b []byte) []byte { return b[:len(b)/2] }), kind: ErrVerify, want: "the manifest says"},
-		"empty blob":                {after: spoil(func(b []byte) []byte { return nil }), kind: ErrVerify, want: "blob has 0 bytes"},
-		"longer blob":               {after: spoil(func(b []byte) []byte { return append(b, 0) }), kind: ErrVerify, want: "blob has more than"},
-		"another blob":              {after: spoil(func(b []byte) []byte { return bytes.Repeat([]byte("x"), len(b)) }), kind: ErrVerify, want: "digest mismatch"},
-		"missing blob":              {after: func(m *testImage) { delete(m.blobs, m.manifest.Layers[0].Digest) }, kind: ErrNotFound},
+		"flipped bit in the middle": {after: flip(func(n int) int { return n / 2 }), kind: registry.ErrVerify, want: "digest mismatch: the blob is sha256:"},
+		"flipped bit at the start":  {after: flip(func(int) int { return 3 }), kind: registry.ErrVerify, want: "digest mismatch"},
+		"flipped magic":             {after: flip(func(int) int { return 0 }), kind: registry.ErrVerify, want: "digest mismatch"},
+		"flipped bit at the end":    {after: flip(func(n int) int { return n - 1 }), kind: registry.ErrVerify, want: "digest mismatch"},
+		"truncated blob":            {after: spoil(func(b []byte) []byte { return b[:len(b)/2] }), kind: registry.ErrVerify, want: "the manifest says"},
+		"empty blob":                {after: spoil(func(b []byte) []byte { return nil }), kind: registry.ErrVerify, want: "blob has 0 bytes"},
+		"longer blob":               {after: spoil(func(b []byte) []byte { return append(b, 0) }), kind: registry.ErrVerify, want: "blob has more than"},
+		"another blob":              {after: spoil(func(b []byte) []byte { return bytes.Repeat([]byte("x"), len(b)) }), kind: registry.ErrVerify, want: "digest mismatch"},
+		"missing blob":              {after: func(m *testImage) { delete(m.blobs, m.manifest.Layers[0].Digest) }, kind: registry.ErrNotFound},
 		"truncated gzip": {before: func(m *testImage) {
 			m.manifest.Layers[0] = m.put(imgspec.MediaTypeImageLayerGzip, gzipped(plain)[:100_000])
 		}, want: "inflating: unexpected EOF"},
 		"truncated tar": {layer: plain[:100_000], want: "etc/a: claims 300000 bytes, the layer ends after 99488"},
 		"10 TiB":        {layer: huge, want: "etc/a: claims 10 TiB (10995116277760 bytes)"},
 		"dotdot":        {layer: tarball(file{"../etc/passwd", ""}), want: "../etc/passwd: name leads out"},
-		"wrong object":  {layer: tarball(object("content", "contend")...), kind: ErrVerify, want: ".file: checksum mismatch: it is "},
+		"wrong object":  {layer: tarball(object("content", "contend")...), kind: registry.ErrVerify, want: ".file: checksum mismatch: it is "},
 		"xz":            {before: func(m *testImage) { m.manifest.Layers[0] = m.put(imgspec.MediaTypeImageLayer, []byte("\xfd7zXZ\x00")) }, want: "bzip2 or xz"},
 		"garbage behind gzip": {before: func(m *testImage) {
 			m.manifest.Layers[0] = m.put(imgspec.MediaTypeImageLayerGzip, append(gzipped(plain), "garbage"...))
 		}, want: "inflating: "},
-		"wrong diffID": {before: func(m *testImage) { m.config.RootFS.DiffIDs[0] = digest.FromString("x") }, kind: ErrVerify, want: "diffID mismatch: the config says " + digest.FromString("x").String()},
+		"wrong diffID": {before: func(m *testImage) { m.config.RootFS.DiffIDs[0] = digest.FromString("x") }, kind: registry.ErrVerify, want: "diffID mismatch: the config says " + digest.FromString("x").String()},
 		"no diffID":    {before: func(m *testImage) { m.config.RootFS.DiffIDs = nil }, want: "1 layers, but 0 diffIDs"},
-		"two diffIDs":  {before: func(m *testImage) { m.add(plain, gzipped(plain)); m.config.RootFS.DiffIDs[1] = digest.FromString("x") }, kind: ErrVerify, want: "two diffIDs"},
+		"two diffIDs":  {before: func(m *testImage) { m.add(plain, gzipped(plain)); m.config.RootFS.DiffIDs[1] = digest.FromString("x") }, kind: registry.ErrVerify, want: "two diffIDs"},
 		"other system": {before: func(m *testImage) { m.config.OS = "windows" }, want: `"windows", not linux`},
-		"other arch":   {before: func(m *testImage) { m.config.Architecture = "riscv64" }, kind: ErrNotFound, want: "image is for riscv64, not amd64"},
+		"other arch":   {before: func(m *testImage) { m.config.Architecture = "riscv64" }, kind: registry.ErrNotFound, want: "image is for riscv64, not amd64"},
 		"encrypted":    {before: func(m *testImage) { m.manifest.Layers[0].MediaType += "+encrypted" }, want: "encrypted layers are not supported"},
 		"foreign": {before: func(m *testImage) {
 			m.manifest.Layers[0].MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
@@ -86,12 +87,12 @@ func TestFaults(t *testing.T) {
 		"no layer":      {before: func(m *testImage) { m.manifest.Layers[0].MediaType = "text/plain" }, want: `type "text/plain"`},
 		"negative size": {before: func(m *testImage) { m.manifest.Layers[0].Size = -5 }, want: "size -5"},
 		"sha512":        {before: func(m *testImage) { m.manifest.Layers[0].Digest = digest.SHA512.FromString("x") }, want: "not a digest of the form sha256:HEX"},
-		"wrong config":  {after: func(m *testImage) { m.blobs[m.manifest.Config.Digest] = []byte("{}") }, kind: ErrVerify, want: "config: 2 bytes, the manifest says"},
+		"wrong config":  {after: func(m *testImage) { m.blobs[m.manifest.Config.Digest] = []byte("{}") }, kind: registry.ErrVerify, want: "config: 2 bytes, the manifest says"},
 		"flipped config": {after: func(m *testImage) {
 			b := bytes.Clone(m.blobs[m.manifest.Config.Digest])
 			b[20] ^= 1
 			m.blobs[m.manifest.Config.Digest] = b
-		}, kind: ErrVerify, want: "config: digest mismatch"},
+		}, kind: registry.ErrVerify, want: "config: digest mismatch"},
 		"config is none": {before: func(m *testImage) { m.config.OS = "" }, want: `operating system ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,7 +132,7 @@ func checkFault(t *testing.T, err, kind error, want string) {
 	if strings.Contains(err.Error(), "\n") {
 		t.Errorf("error has more than one line: %q", err)
 	}
-	for _, k := range []error{ErrVerify, ErrAccess, ErrNotFound} {
+	for _, k := range []error{registry.ErrVerify, registry.ErrAccess, registry.ErrNotFound} {
 		if errors.Is(err, k) != (k == kind) {
 			t.Errorf("%v: is %v: %v", err, k, errors.Is(err, k))
 		}
@@ -149,7 +150,7 @@ func TestFaultsWarm(t *testing.T) {
 	img.Close()
 	m.config.RootFS.DiffIDs[0] = digest.FromString("x")
 	_, err = Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
-	checkFault(t, err, ErrVerify, "diffID mismatch")
+	checkFault(t, err, registry.ErrVerify, "diffID mismatch")
 }
 
 func TestWrongManifest(t *testing.T) {
@@ -159,7 +160,7 @@ func TestWrongManifest(t *testing.T) {
 	m.blobs[want] = m.blobs[top]
 	for _, ref := range []string{"oci:" + m.layout(t, top) + "@" + want.String(), "dir:" + dirOf(t, m, top) + "@" + want.String(), serve(t, m, top).ref + "@" + want.String()} {
 		_, err := Pull(t.Context(), ref, options(t, t.TempDir()))
-		checkFault(t, err, ErrVerify, "digest mismatch: asked for "+want.String()+", got "+top.String())
+		checkFault(t, err, registry.ErrVerify, "digest mismatch: asked for "+want.String()+", got "+top.String())
 	}
 }
 
@@ -172,14 +173,14 @@ func TestNotFound(t *testing.T) {
 	gone.Close()
 	nothing := digest.FromString("nothing").String()
 	for ref, want := range map[string]error{
-		"oci:" + dir + "/none":                                   ErrNotFound,
-		"oci:" + dir + ":none":                                   ErrNotFound,
-		"oci:" + dir + "@" + nothing:                             ErrNotFound,
-		"oci-archive:" + dir + "/none":                           ErrNotFound,
-		"dir:" + dir + "/none":                                   ErrNotFound,
-		reg.ref + "none":                                         ErrNotFound,
-		reg.ref + "@" + nothing:                                  ErrNotFound,
-		strings.TrimSuffix(reg.ref, "os:stable") + "none:stable": ErrNotFound,
+		"oci:" + dir + "/none":                                   registry.ErrNotFound,
+		"oci:" + dir + ":none":                                   registry.ErrNotFound,
+		"oci:" + dir + "@" + nothing:                             registry.ErrNotFound,
+		"oci-archive:" + dir + "/none":                           registry.ErrNotFound,
+		"dir:" + dir + "/none":                                   registry.ErrNotFound,
+		reg.ref + "none":                                         registry.ErrNotFound,
+		reg.ref + "@" + nothing:                                  registry.ErrNotFound,
+		strings.TrimSuffix(reg.ref, "os:stable") + "none:stable": registry.ErrNotFound,
 		gone.ref: nil,
 	} {
 		_, err := Pull(t.Context(), ref, options(t, t.TempDir()))
@@ -187,14 +188,14 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// TestDamagedLayout: what is wrong with a layout is said with the whole path.
+// TestDamagedLayout: errors of a layout contain the whole path.
 func TestDamagedLayout(t *testing.T) {
 	pull := func(dir string) error {
 		_, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir()))
 		return err
 	}
 	none := filepath.Join(t.TempDir(), "none")
-	checkFault(t, pull(none), ErrNotFound, none+"/index.json: no such file or directory: this is no OCI layout")
+	checkFault(t, pull(none), registry.ErrNotFound, none+"/index.json: no such file or directory: not an OCI layout")
 
 	m := newImage(tarball(file{"etc/a", "a"}))
 	dir := m.layout(t, m.done())
@@ -202,7 +203,7 @@ func TestDamagedLayout(t *testing.T) {
 	if err := os.Remove(blob); err != nil {
 		t.Fatal(err)
 	}
-	checkFault(t, pull(dir), ErrNotFound, "open "+blob+": no such file")
+	checkFault(t, pull(dir), registry.ErrNotFound, "open "+blob+": no such file")
 
 	index := filepath.Join(dir, "index.json")
 	write(t, index, []byte(`{"schemaVersion": 2,`))
@@ -241,15 +242,15 @@ func TestAuth(t *testing.T) {
 	reg.auth = "user:secret"
 	o := options(t, t.TempDir())
 	_, err := Pull(t.Context(), reg.ref, o)
-	checkFault(t, err, ErrAccess, reg.ref)
+	checkFault(t, err, registry.ErrAccess, reg.ref)
 
 	login := func(userPassword string) {
 		host := strings.TrimPrefix(reg.URL, "http://")
-		write(t, o.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte(userPassword))))
+		write(t, o.Registry.AuthFile, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte(userPassword))))
 	}
 	login("user:wrong")
 	_, err = Pull(t.Context(), reg.ref, o)
-	checkFault(t, err, ErrAccess, reg.ref)
+	checkFault(t, err, registry.ErrAccess, reg.ref)
 	login("user:secret")
 	if _, err := Pull(t.Context(), reg.ref, o); err != nil {
 		t.Error(err)
@@ -266,18 +267,18 @@ func TestAuth(t *testing.T) {
 				return strings.HasPrefix(path, what)
 			}
 			_, err := Pull(t.Context(), reg.ref, o)
-			checkFault(t, err, ErrAccess, reg.ref)
+			checkFault(t, err, registry.ErrAccess, reg.ref)
 		}
 	}
 }
 
-// TestTLS refuses what it should not talk to unless told to.
+// TestTLS: a registry without a valid certificate is rejected by default.
 func TestTLS(t *testing.T) {
 	m := newImage(tarball(file{"etc/a", "a"}))
 	reg := serve(t, m, m.done())
 	o := options(t, t.TempDir())
 	yes := true
-	o.TLSVerify = &yes
+	o.Registry.TLSVerify = &yes
 	if _, err := Pull(t.Context(), reg.ref, o); err == nil {
 		t.Error("plain HTTP was accepted")
 	}
@@ -363,7 +364,7 @@ func TestFull(t *testing.T) {
 func TestInflateLimit(t *testing.T) {
 	p := newPipe()
 	go func() { p.closeWrite(p.readFrom(bytes.NewReader(make([]byte, 3*chunk)), 2*chunk)) }()
-	if _, err := layer.Scan(p, &bytes.Buffer{}, layer.Limits{}); err != nil && !strings.Contains(err.Error(), "honest") {
+	if _, err := layer.Scan(p, &bytes.Buffer{}, layer.Limits{}); err != nil && !strings.Contains(err.Error(), "legitimate") {
 		t.Error(err)
 	}
 	if err := p.closeRead(); err == nil || !strings.Contains(err.Error(), "inflates to more than") {
@@ -413,7 +414,7 @@ func TestManyNames(t *testing.T) {
 	o := options(t, t.TempDir())
 	_, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), o)
 	checkFault(t, err, nil, "layer sha256:")
-	checkFault(t, err, nil, "more than 20000 bytes of names")
+	checkFault(t, err, nil, "the names and attributes of all layers have more than 20000 bytes")
 	if _, err := Prune(o.Cache, PruneOptions{}); err != nil {
 		t.Error(err)
 	}
@@ -432,7 +433,7 @@ func TestMain(m *testing.M) {
 
 func pullMain(ref string) int {
 	no := false
-	img, err := Pull(context.Background(), ref, Options{Cache: os.Getenv("OHP_TEST_CACHE"), Arch: "amd64", TLSVerify: &no, RegistryConf: os.Getenv("OHP_TEST_CONF"), AuthFile: os.Getenv("OHP_TEST_CONF") + ".none"})
+	img, err := Pull(context.Background(), ref, Options{Cache: os.Getenv("OHP_TEST_CACHE"), Arch: "amd64", Registry: registry.Options{TLSVerify: &no, RegistryConf: os.Getenv("OHP_TEST_CONF"), AuthFile: os.Getenv("OHP_TEST_CONF") + ".none"}})
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -445,7 +446,7 @@ func pullMain(ref string) int {
 func pullProcess(t *testing.T, ref string, o Options) *exec.Cmd {
 	t.Helper()
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), "OHP_TEST_PULL="+ref, "OHP_TEST_CACHE="+o.Cache, "OHP_TEST_CONF="+o.RegistryConf)
+	c.Env = append(os.Environ(), "OHP_TEST_PULL="+ref, "OHP_TEST_CACHE="+o.Cache, "OHP_TEST_CONF="+o.Registry.RegistryConf)
 	c.Stdout, c.Stderr = &bytes.Buffer{}, os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -515,7 +516,7 @@ func TestKill(t *testing.T) {
 		if left, _ := filepath.Glob(o.Cache + "/v1/layers/*.tmp"); len(left) > 0 {
 			unfinished++
 		}
-		// Whatever is there under its own name is whole.
+		// Every file under its final name is complete.
 		for name, d := range snapshot(t, o.Cache) {
 			if want[name] != d {
 				t.Errorf("after %d: %s is %s, want %s", i, name, d, want[name])

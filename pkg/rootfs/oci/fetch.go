@@ -17,34 +17,33 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 const (
-	chunk  = 256 << 10 // what goes from the inflater to the scanner at once
-	chunks = 4         // how many of them there are
+	chunk  = 256 << 10 // bytes that the inflater hands to the scanner at once
+	chunks = 4         // number of these buffers
 )
 
-// Bounds of what a layer may inflate to: a gigabyte of zeros is no attack, a
-// terabyte of them is.
+// Limits of the size of an inflated layer. A gigabyte of zeros is legitimate, a terabyte is
+// an attack.
 const (
-	freely   = 4 << 30 // however small the blob is
-	maxRatio = 1100    // times its blob, beyond that; deflate does not reach it
+	freely   = 4 << 30 // bytes, even for the smallest blob
+	maxRatio = 1100    // times the blob's size, above that; deflate cannot reach it
 )
 
-// usualDisk bounds the holes of sparse files where no other limit is set. Holes
-// cost no space in the cache, but the time to hash them, and the disk has to
-// hold the files.
+// usualDisk is the default limit of the holes of sparse files. Holes take no space in the
+// cache, but time to hash, and the files must fit on the disk.
 const usualDisk = 16 << 30
 
-// holes returns how many bytes the holes of sparse files may have in blobs of a
-// size.
+// holes returns the limit of the bytes in holes of sparse files, for blobs of a size.
 func (o *Options) holes(blobs int64) int64 {
 	return cmp.Or(o.Limits.Holes, max(usualDisk, maxRatio*blobs))
 }
 
-// fetch reads the blob of a layer and writes its pack. One goroutine reads,
-// hashes and inflates the blob, another hashes and takes apart what comes out.
-func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o Options) (*layer.Index, error) {
+// fetch reads the blob of a layer and writes its pack. One goroutine reads, hashes and
+// inflates the blob, another one hashes and scans the tar.
+func fetch(ctx context.Context, src *source, want Descriptor, pack *os.File, o Options) (*layer.Index, error) {
 	o.Progress.Expect(want.Size)
 	body, err := src.blob(ctx, want.Digest, want.Size)
 	if err != nil {
@@ -64,8 +63,8 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 	index, scanErr := scan(pipe, pack, limits)
 	inflateErr := pipe.closeRead()
 
-	// What is wrong first is wrong with the blob: if it is not the one that
-	// was asked for, it does not matter where the inflater stumbled over it.
+	// An error of the blob comes first: a wrong blob is the cause of any error of the
+	// inflater.
 	if err := blob.verify(); err != nil {
 		return nil, err
 	}
@@ -73,7 +72,7 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 		return nil, inflateErr
 	}
 	if errors.Is(scanErr, layer.ErrChecksum) {
-		return nil, fault{scanErr, ErrDamaged}
+		return nil, registry.WithKind(registry.ErrDamaged, scanErr)
 	}
 	if scanErr != nil {
 		return nil, scanErr
@@ -81,15 +80,15 @@ func fetch(ctx context.Context, src *source, want descriptor, pack *os.File, o O
 	return index, checkDiffID(want, index)
 }
 
-// A blobReader hashes and counts a blob on its way.
+// A blobReader hashes and counts a blob while it is read.
 type blobReader struct {
 	ctx      context.Context
 	r        io.Reader
-	want     descriptor
+	want     Descriptor
 	sum      hash.Hash
 	n        int64
-	err      error // of r, but for the end
-	progress Progress
+	err      error // of r, except io.EOF
+	progress registry.Progress
 }
 
 func (b *blobReader) Read(p []byte) (int, error) {
@@ -105,7 +104,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	b.progress.Done(int64(n))
 	switch {
 	case b.n > b.want.Size:
-		b.err = failf(ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
+		b.err = registry.Errorf(registry.ErrVerify, "blob has more than the %d bytes that the manifest says", b.want.Size)
 		return 0, b.err
 	case err != nil && err != io.EOF:
 		b.err = fmt.Errorf("reading the blob at byte %d of %d: %w", b.n, b.want.Size, err)
@@ -114,7 +113,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// verify reads what is left of the blob and compares it with its digest.
+// verify reads the rest of the blob and compares the blob with its digest.
 func (b *blobReader) verify() error {
 	if b.err == nil {
 		_, _ = io.CopyBuffer(io.Discard, struct{ io.Reader }{b}, make([]byte, chunk))
@@ -123,16 +122,15 @@ func (b *blobReader) verify() error {
 	case b.err != nil:
 		return b.err
 	case b.n < b.want.Size:
-		return failf(ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
+		return registry.Errorf(registry.ErrVerify, "blob has %d bytes, the manifest says %d", b.n, b.want.Size)
 	case got != b.want.Digest:
-		return failf(ErrVerify, "digest mismatch: the blob is %s", got)
+		return registry.Errorf(registry.ErrVerify, "digest mismatch: the blob is %s", got)
 	}
 	return nil
 }
 
-// inflate writes to w what a blob inflates to. What it is compressed with is
-// seen from the blob: registries and tools that convert images are not careful
-// with media types.
+// inflate writes the inflated blob to w. It recognizes the compression by the content,
+// because registries and converters do not always set the right media type.
 func inflate(blob io.Reader, w *pipe, size int64) error {
 	in := bufio.NewReaderSize(blob, chunk)
 	head, err := in.Peek(4)
@@ -155,105 +153,13 @@ func inflate(blob io.Reader, w *pipe, size int64) error {
 		defer z.Close()
 		r = z
 	case bytes.HasPrefix(head, []byte("BZh")), bytes.HasPrefix(head, []byte("\xfd7zX")):
-		return errors.New("compressed with bzip2 or xz: layers are gzip, zstd or not compressed")
+		return errors.New("compressed with bzip2 or xz, must be gzip, zstd or not compressed")
 	}
 	return w.readFrom(r, max(freely, maxRatio*size))
 }
 
-// isZstd reports whether a blob begins with a frame of zstd, or with one that
-// its decoders skip.
+// isZstd reports whether a blob begins with a zstd frame or a skippable frame.
 func isZstd(head []byte) bool {
 	return len(head) == 4 && (bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
 		head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18}))
-}
-
-// A pipe hands large chunks from one goroutine to another.
-type pipe struct {
-	full, free chan []byte
-	rest, cur  []byte
-	done       chan struct{} // closed when the writer has ended
-	stop       chan struct{} // closed when the reader has ended
-	err        error         // of the writer; valid after done
-}
-
-var errStopped = errors.New("not read to the end")
-
-func newPipe() *pipe {
-	p := &pipe{full: make(chan []byte, chunks), free: make(chan []byte, chunks), done: make(chan struct{}), stop: make(chan struct{})}
-	for range chunks {
-		p.free <- make([]byte, chunk)
-	}
-	return p
-}
-
-// readFrom passes on what r has, up to a limit.
-func (p *pipe) readFrom(r io.Reader, limit int64) error {
-	for {
-		var buf []byte
-		select {
-		case <-p.stop:
-			return errStopped
-		case buf = <-p.free:
-		}
-		n, err := fill(r, buf[:chunk])
-		if limit -= int64(n); limit < 0 {
-			return errors.New("inflates to more than any honest layer of its size")
-		}
-		p.full <- buf[:n] // never blocks: there is room for all chunks
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("inflating: %w", err)
-		}
-	}
-}
-
-// fill reads until buf is full or r has an error. Unlike io.ReadFull it tells
-// the end of r from an inflater's complaint that its input ends too early.
-func fill(r io.Reader, buf []byte) (n int, err error) {
-	for n < len(buf) && err == nil {
-		var got int
-		got, err = r.Read(buf[n:])
-		n += got
-	}
-	return n, err
-}
-
-func (p *pipe) closeWrite(err error) {
-	p.err = err
-	close(p.done)
-	close(p.full)
-}
-
-// closeRead ends the reading, waits for the writer and returns what was wrong
-// with it, unless it is only that no one read on.
-func (p *pipe) closeRead() error {
-	close(p.stop)
-	<-p.done
-	if p.err == errStopped {
-		return nil
-	}
-	return p.err
-}
-
-// Read is of the reading goroutine.
-func (p *pipe) Read(b []byte) (int, error) {
-	for len(p.rest) == 0 {
-		if p.cur != nil {
-			p.free <- p.cur
-			p.cur = nil
-		}
-		buf, ok := <-p.full
-		if !ok {
-			if p.err != nil {
-				return 0, p.err
-			}
-			return 0, io.EOF
-		}
-		p.cur, p.rest = buf[:chunk], buf
-	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
 }

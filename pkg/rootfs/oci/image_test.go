@@ -28,6 +28,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A testImage is an image in the making.
@@ -71,8 +72,8 @@ func (m *testImage) done() digest.Digest {
 	return m.put(imgspec.MediaTypeImageManifest, mustJSON(m.manifest)).Digest
 }
 
-// layout writes the image as an OCI layout and returns its directory. What is
-// first in top is named "latest".
+// layout writes the image as an OCI layout and returns its directory. The first manifest is
+// named "latest".
 func (m *testImage) layout(t testing.TB, top ...digest.Digest) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -164,8 +165,8 @@ func noise(seed uint64, n int) string {
 	return string(b)
 }
 
-// A registry serves an image and can misbehave.
-type registry struct {
+// A fakeRegistry serves an image and can misbehave.
+type fakeRegistry struct {
 	*httptest.Server
 	image *testImage
 	top   digest.Digest
@@ -182,8 +183,8 @@ type registry struct {
 	most   atomic.Int64   // pieces after which the client hears nothing more; 0 for any number
 }
 
-func serve(t testing.TB, m *testImage, top digest.Digest) *registry {
-	r := &registry{image: m, top: top, gets: map[string]int{}}
+func serve(t testing.TB, m *testImage, top digest.Digest) *fakeRegistry {
+	r := &fakeRegistry{image: m, top: top, gets: map[string]int{}}
 	r.Server = httptest.NewServer(r)
 	r.Config.ErrorLog = nil
 	r.ref = "docker://" + strings.TrimPrefix(r.URL, "http://") + "/os:stable"
@@ -191,7 +192,7 @@ func serve(t testing.TB, m *testImage, top digest.Digest) *registry {
 	return r
 }
 
-func (s *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *fakeRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if user, password, _ := r.BasicAuth(); s.auth != "" && user+":"+password != s.auth {
 		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 		w.WriteHeader(http.StatusUnauthorized)
@@ -242,7 +243,7 @@ func (s *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // waitFor waits until so many pieces were sent, or until done.
-func (s *registry) waitFor(pieces int64, done <-chan struct{}) {
+func (s *fakeRegistry) waitFor(pieces int64, done <-chan struct{}) {
 	for s.pieces.Load() < pieces {
 		select {
 		case <-done:
@@ -253,7 +254,7 @@ func (s *registry) waitFor(pieces int64, done <-chan struct{}) {
 }
 
 // blobGets returns how many requests for layers there were.
-func (s *registry) blobGets() int {
+func (s *fakeRegistry) blobGets() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
@@ -270,7 +271,7 @@ func options(t testing.TB, cache string) Options {
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	write(t, conf, nil)
 	no := false
-	return Options{Cache: cache, Arch: "amd64", TLSVerify: &no, RegistryConf: conf, AuthFile: filepath.Join(filepath.Dir(conf), "auth.json")}
+	return Options{Cache: cache, Arch: "amd64", Registry: registry.Options{TLSVerify: &no, RegistryConf: conf, AuthFile: filepath.Join(filepath.Dir(conf), "auth.json")}}
 }
 
 // contents returns the files of an image.
@@ -278,14 +279,15 @@ func contents(t testing.TB, img *Image) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, l := range img.Layers {
-		for _, e := range l.Index.Entries {
+		index := indexOf(t, l)
+		for _, e := range index.Entries {
 			b, err := rootfs.ReadAll(l.Blob(e.Off, e.Size), 1<<30)
 			if err != nil {
 				t.Fatal(err)
 			}
 			all[e.Name] = string(b)
 		}
-		for _, o := range l.Index.Objects {
+		for _, o := range index.Objects {
 			b, err := rootfs.ReadAll(l.Blob(o.Off, o.Size), 1<<30)
 			if err != nil {
 				t.Fatal(err)
@@ -294,6 +296,15 @@ func contents(t testing.TB, img *Image) map[string]string {
 		}
 	}
 	return all
+}
+
+func indexOf(t testing.TB, l *Layer) *layer.Index {
+	t.Helper()
+	index, err := l.Index()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
 }
 
 // checkCache fails if anything unfinished is in a cache.

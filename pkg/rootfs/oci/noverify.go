@@ -19,4 +19,4 @@ func newJudge([]byte) (*judge, error) {
 	return nil, errors.New("this program was built without signature policies: build it with -tags containers_image_openpgp")
 }
 
-func (*judge) verify(context.Context, *source, *Image, bool) error { panic("no judge was made") }
+func (*judge) verify(context.Context, *source, *Manifest, bool) error { panic("no judge was made") }

@@ -58,15 +58,15 @@ func TestVector(t *testing.T) {
 		if hello, err := rootfs.ReadAll(repo.Files[id].Content, 100); err != nil || string(hello) != "hello world\n" {
 			t.Errorf("usr/bin/hello: %q, %v", hello, err)
 		}
-		if n := len(img.Layers[2].Index.Entries); n != 11 {
-			t.Errorf("derived layer has %d entries: %v", n, img.Layers[2].Index.Entries)
+		if derived := indexOf(t, img.Layers[2]).Entries; len(derived) != 11 {
+			t.Errorf("derived layer has %d entries: %v", len(derived), derived)
 		}
 	}
 }
 
 func addObjects(t *testing.T, repo *ostree.Repo, l *Layer) {
 	t.Helper()
-	for _, o := range l.Index.Objects {
+	for _, o := range indexOf(t, l).Objects {
 		content := l.Blob(o.Off, o.Size)
 		if o.Type == ostree.FileObject {
 			if err := repo.AddFile(o.ID, o.UID, o.GID, o.Mode, o.Target, o.Xattrs, content); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // TestDerived pulls a layer as one with objects, and as one that has only
@@ -38,7 +39,7 @@ func TestDerived(t *testing.T) {
 		if all[name] != "no object" || all["usr/a"] != "a" {
 			t.Errorf("final layer %s: %q", final, all)
 		}
-		if objects := len(img.Layers[0].Index.Objects); objects != 1 && final != "" || objects > 0 && final == "" {
+		if objects := len(indexOf(t, img.Layers[0]).Objects); objects != 1 && final != "" || objects > 0 && final == "" {
 			t.Errorf("final layer %s: %d objects", final, objects)
 		}
 	}
@@ -47,13 +48,13 @@ func TestDerived(t *testing.T) {
 // TestDamagedContainer tells damage in a container from damage on the way.
 func TestDamagedContainer(t *testing.T) {
 	m := newImage(tarball(object("content", "contend")...))
-	if _, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, t.TempDir())); !errors.Is(err, ErrDamaged) {
+	if _, err := Pull(t.Context(), "oci:"+m.layout(t, m.done()), options(t, t.TempDir())); !errors.Is(err, registry.ErrDamaged) {
 		t.Errorf("wrong object: %v", err)
 	}
 	m = newImage(tarball(file{"usr/a", "a"}))
 	top := m.done()
 	m.blobs[m.manifest.Layers[0].Digest][20] ^= 1
-	if _, err := Pull(t.Context(), "oci:"+m.layout(t, top), options(t, t.TempDir())); errors.Is(err, ErrDamaged) || !errors.Is(err, ErrVerify) {
+	if _, err := Pull(t.Context(), "oci:"+m.layout(t, top), options(t, t.TempDir())); errors.Is(err, registry.ErrDamaged) || !errors.Is(err, registry.ErrVerify) {
 		t.Errorf("wrong blob: %v", err)
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"go.podman.io/image/v5/manifest"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// A platform is an operating system with a kind of processor. The variant of the
-// oldest processors is empty: amd64/v1 is amd64.
+// A platform is an operating system with an architecture. The variant of the oldest
+// processors is empty: amd64/v1 is amd64.
 type platform struct{ os, arch, variant string }
 
-// newPlatform gives names one spelling, as containerd does.
+// newPlatform normalizes names as containerd does.
 func newPlatform(os, arch, variant string) platform {
 	if os == "" {
 		os = "linux"
@@ -37,7 +38,7 @@ func newPlatform(os, arch, variant string) platform {
 	return p
 }
 
-// parsePlatform reads ARCH or ARCH/VARIANT, a platform of Linux.
+// parsePlatform parses ARCH or ARCH/VARIANT as a platform of Linux.
 func parsePlatform(s string) platform {
 	arch, variant, _ := strings.Cut(s, "/")
 	return newPlatform("linux", arch, variant)
@@ -49,10 +50,10 @@ func platformName(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "/")
 }
 
-// rank returns how far an image is from the wanted platform: 0 is exactly that,
-// and a negative number means that the image may not run there. As in containerd,
-// a processor runs images of its own variant and of older ones. Which machine a
-// disk is for is not known, so without a variant only the oldest counts.
+// rank returns the distance of an image from the wanted platform: 0 for the same platform,
+// and a negative number for an image that may not run there. As in containerd, a processor
+// runs images of its own variant and of older ones. Because the machine is unknown, only the
+// oldest variant matches if no variant is wanted.
 func (p platform) rank(image platform) int {
 	if p.os != image.os || p.arch != image.arch {
 		return -1
@@ -75,8 +76,7 @@ func (p platform) rank(image platform) int {
 	return -1
 }
 
-// version returns the version that a variant is. It is negative for variants
-// without an order.
+// version returns the version number of a variant. It is negative for unordered variants.
 func (p platform) version() (major, minor int) {
 	variant := p.variant
 	switch {
@@ -100,16 +100,16 @@ func (p platform) version() (major, minor int) {
 	return int(x), int(y)
 }
 
-// A PlatformError is an [ErrNotFound]: the image is for other platforms.
+// A PlatformError is an [registry.ErrNotFound]: the image exists only for other platforms.
 type PlatformError struct {
-	Have []string // as linux/amd64/v3
+	Have []string // such as linux/amd64/v3
 	text string
 }
 
 func (e *PlatformError) Error() string        { return e.text }
-func (e *PlatformError) Is(target error) bool { return target == ErrNotFound }
+func (e *PlatformError) Is(target error) bool { return target == registry.ErrNotFound }
 
-// Arches returns the architectures of Linux that there are, as in [Options].
+// Arches returns the available architectures of Linux, as for [Options].
 func (e *PlatformError) Arches() (all []string) {
 	for _, name := range e.Have {
 		if arch, ok := strings.CutPrefix(name, "linux/"); ok {
@@ -119,9 +119,9 @@ func (e *PlatformError) Arches() (all []string) {
 	return all
 }
 
-// Fit reports whether an entry of an index may lead to an image for an
-// architecture, as [Options] have it, and how far from it the image is: the least
-// number is the best. An entry that names no platform is behind all that do.
+// Fit reports whether an entry of an index may lead to an image for an architecture, given as
+// in [Options]. The rank is the distance of the image: the smallest is the best. An entry
+// without a platform ranks behind all others.
 func Fit(d imgspec.Descriptor, arch string) (rank int, ok bool) {
 	if d.Platform == nil || !mayBeImage(d) {
 		return math.MaxInt, mayBeImage(d)
@@ -130,12 +130,12 @@ func Fit(d imgspec.Descriptor, arch string) (rank int, ok bool) {
 	return rank, rank >= 0
 }
 
-// Bounds of an index and the indexes in it.
+// Limits of an index and the indexes in it.
 const (
 	maxDepth   = 8
 	maxIndexed = 64       // indexes
 	maxNested  = 16 << 20 // bytes of them
-	maxTried   = 64       // manifests that are read because their entries do not tell enough
+	maxTried   = 64       // manifests that are read because their entries are incomplete
 )
 
 // A document is a manifest or an index.
@@ -146,10 +146,10 @@ type document struct {
 
 func (d document) mime() string { return manifest.GuessMIMEType(d.raw) }
 
-// An instance is a manifest that an index leads to.
+// An instance is a manifest below an index.
 type instance struct {
 	digest   digest.Digest
-	platform *platform // nil is not known: only the config tells
+	platform *platform // nil is unknown, it is in the config
 	rank     int
 	zstd     bool
 }
@@ -159,23 +159,22 @@ type walk struct {
 	src       *source
 	want      platform
 	found     []instance
-	others    []string   // platforms that there are beside it
-	artifacts int        // entries that are no images
+	others    []string   // other available platforms
+	artifacts int        // entries that are not images
 	indexes   []document // below the top one
-	fetched   int        // documents that entries call indexes
+	fetched   int        // documents with the type of an index
 	size      int        // of those
-	exact     bool       // one that was found has the very variant
-	all       bool       // that is not enough: all are to be found
+	exact     bool       // one of them has the exact variant
+	all       bool       // find all, even after an exact one
 	skipped   bool       // indexes were not fetched because of exact
 }
 
-// choose returns the manifest for a platform in an index, and the indexes that
-// lead to it.
+// choose returns the manifest for a platform in an index, and the indexes on the way to it.
 func (s *source) choose(ctx context.Context, index document, want platform) (document, []document, error) {
 	w := &walk{src: s, want: want}
 	m, err := w.choose(ctx, index)
 	if err == nil && isArtifact(m.raw) && w.skipped {
-		w = &walk{src: s, want: want, all: true} // the exact match was no image
+		w = &walk{src: s, want: want, all: true} // the exact match was not an image
 		m, err = w.choose(ctx, index)
 	}
 	return m, w.indexes, err
@@ -189,7 +188,7 @@ func (w *walk) choose(ctx context.Context, index document) (document, error) {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), order(b.zstd, a.zstd))
 	})
 	var artifact, best *document
-	rank := math.MaxInt // of best, which has its platform in its config
+	rank := math.MaxInt // of best, whose platform is in its config
 	for _, in := range w.found[:min(len(w.found), maxTried)] {
 		m, err := w.src.document(ctx, in.digest)
 		if err != nil {
@@ -223,7 +222,7 @@ func (w *walk) choose(ctx context.Context, index document) (document, error) {
 	case best != nil:
 		return *best, nil
 	case artifact != nil:
-		return *artifact, nil // the error is that of its config
+		return *artifact, nil // its config causes the error
 	}
 	return document{}, w.missing()
 }
@@ -239,8 +238,8 @@ func order(a, b bool) int {
 	return 1
 }
 
-// index reads the entries of an index. Those that name no platform have the one
-// of the index's own entry, if that names one.
+// index reads the entries of an index. Entries without a platform inherit that of the
+// index's own entry.
 func (w *walk) index(ctx context.Context, index document, inherited *imgspec.Platform, depth int) error {
 	if _, err := manifest.ListFromBlob(index.raw, index.mime()); err != nil {
 		return fmt.Errorf("index: %w", err)
@@ -252,8 +251,7 @@ func (w *walk) index(ctx context.Context, index document, inherited *imgspec.Pla
 	return w.list(ctx, x.Manifests, inherited, depth)
 }
 
-// list reads entries. Indexes among them come last, and are not fetched if there
-// is nothing better to be found in them.
+// list reads entries. Indexes among them come last, and are not fetched after an exact match.
 func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited *imgspec.Platform, depth int) error {
 	type nested struct {
 		instance
@@ -300,8 +298,8 @@ func (w *walk) list(ctx context.Context, entries []imgspec.Descriptor, inherited
 	return nil
 }
 
-// fetch reads an index in an index. A manifest whose entry calls it an index is
-// taken for what it is.
+// fetch reads an index in an index. If the document is a manifest in spite of its entry's type,
+// it is an instance.
 func (w *walk) fetch(ctx context.Context, in instance, inherited *imgspec.Platform, depth int) error {
 	if slices.ContainsFunc(w.indexes, func(x document) bool { return x.digest == in.digest }) {
 		return nil
@@ -328,8 +326,8 @@ func (w *walk) fetch(ctx context.Context, in instance, inherited *imgspec.Platfo
 	return w.index(ctx, x, inherited, depth)
 }
 
-// mayBeImage reports whether an entry of an index may lead to an image: it is not
-// an attestation, a delta or another artifact.
+// mayBeImage reports whether an entry of an index may lead to an image, and not to an
+// attestation, a delta or another artifact.
 func mayBeImage(d imgspec.Descriptor) bool {
 	switch {
 	case d.ArtifactType != "" && !isImageConfig(d.ArtifactType), d.Annotations["vnd.docker.reference.type"] != "":
@@ -347,7 +345,7 @@ func isImageConfig(mediaType string) bool {
 	return mediaType == imgspec.MediaTypeImageConfig || mediaType == manifest.DockerV2Schema2ConfigMediaType
 }
 
-// isArtifact reports whether a manifest is, by its types, not that of an image.
+// isArtifact reports whether a manifest has a type that is not that of an image.
 func isArtifact(raw []byte) bool {
 	var m imgspec.Manifest
 	if json.Unmarshal(raw, &m) != nil {
@@ -357,7 +355,7 @@ func isArtifact(raw []byte) bool {
 	return kind != "" && !isImageConfig(kind)
 }
 
-// document returns a manifest or an index by its digest.
+// document returns the manifest or index of a digest.
 func (s *source) document(ctx context.Context, d digest.Digest) (document, error) {
 	raw, err := s.cached(d)
 	if raw == nil && err == nil {
@@ -366,7 +364,7 @@ func (s *source) document(ctx context.Context, d digest.Digest) (document, error
 	if err != nil {
 		return document{}, err
 	}
-	_, err = checkBlob(raw, d, maxManifest)
+	_, err = checkBlob(raw, d, registry.MaxManifest)
 	return document{raw, d}, err
 }
 
@@ -387,9 +385,9 @@ func (s *source) platformOf(ctx context.Context, m document) (platform, error) {
 	return newPlatform(config.OS, config.Architecture, config.Variant), nil
 }
 
-// inLayout returns the digest of the image that is meant in an OCI layout, if
-// that lists several that a reference may mean. One image must be for the
-// platform: the order in a layout says nothing.
+// inLayout returns the digest of the image for a platform if several entries of an OCI layout
+// match the reference, otherwise "". Only one may be for the platform, because the order of
+// entries has no meaning.
 func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, error) {
 	if s.ref.transport != "oci" || s.ref.digest != "" {
 		return "", nil
@@ -408,23 +406,48 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 	if err := w.list(ctx, entries, nil, 0); err != nil {
 		return "", err
 	}
+	best, err := w.nearest(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch len(best) {
+	case 0:
+		return "", w.missing()
+	case 1:
+		for d := range best {
+			return d, nil
+		}
+	}
+	if s.ref.tag != "" {
+		return "", nil // the first one of that name, as in other tools
+	}
+	var names []string
+	for _, d := range entries {
+		names = append(names, cmp.Or(d.Annotations[imgspec.AnnotationRefName], "@"+d.Digest.String()))
+	}
+	return "", fmt.Errorf("the layout has several images for %s, add the name or digest of one: %s", want, strings.Join(names[:min(len(names), 10)], ", "))
+}
+
+// nearest returns the digests of the found images with the smallest rank. It reads the
+// config of an image without a platform.
+func (w *walk) nearest(ctx context.Context) (map[digest.Digest]bool, error) {
 	best := map[digest.Digest]bool{}
 	rank := math.MaxInt
 	for _, in := range w.found[:min(len(w.found), maxTried)] {
 		if in.platform == nil {
-			m, err := s.document(ctx, in.digest)
+			m, err := w.src.document(ctx, in.digest)
 			if err != nil {
-				return "", fmt.Errorf("manifest %s: %w", short(in.digest), err)
+				return nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
 			}
 			if isArtifact(m.raw) {
 				w.artifacts++
 				continue
 			}
-			p, err := s.platformOf(ctx, m)
+			p, err := w.src.platformOf(ctx, m)
 			if err != nil {
-				return "", fmt.Errorf("manifest %s: %w", short(in.digest), err)
+				return nil, fmt.Errorf("manifest %s: %w", short(in.digest), err)
 			}
-			if in.rank = want.rank(p); in.rank < 0 {
+			if in.rank = w.want.rank(p); in.rank < 0 {
 				w.others = append(w.others, p.String())
 				continue
 			}
@@ -437,25 +460,10 @@ func (s *source) inLayout(ctx context.Context, want platform) (digest.Digest, er
 			best[in.digest] = true
 		}
 	}
-	switch len(best) {
-	case 0:
-		return "", w.missing()
-	case 1:
-		for d := range best {
-			return d, nil
-		}
-	}
-	if s.ref.tag != "" {
-		return "", nil // the first one of that name is taken, as by others
-	}
-	var names []string
-	for _, d := range entries {
-		names = append(names, cmp.Or(d.Annotations[imgspec.AnnotationRefName], "@"+d.Digest.String()))
-	}
-	return "", fmt.Errorf("the layout has several images for %s: add the name or digest of one: %s", want, strings.Join(names[:min(len(names), 10)], ", "))
+	return best, nil
 }
 
-// missing is the error for an index without an image for the platform.
+// missing returns the error for an index without an image for the platform.
 func (w *walk) missing() error {
 	slices.Sort(w.others)
 	others := slices.Compact(w.others)

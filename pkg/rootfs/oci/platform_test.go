@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -158,7 +159,7 @@ func TestIndexes(t *testing.T) {
 		o.Arch = tc.arch
 		img, err := Pull(t.Context(), serve(t, m, tc.top.Digest).ref, o)
 		if strings.HasPrefix(tc.want, "no image") {
-			checkFault(t, err, ErrNotFound, tc.want)
+			checkFault(t, err, registry.ErrNotFound, tc.want)
 			continue
 		}
 		if err != nil {
@@ -242,7 +243,7 @@ func TestVariantOfOne(t *testing.T) {
 			img.Close()
 			continue
 		}
-		checkFault(t, err, ErrNotFound, want)
+		checkFault(t, err, registry.ErrNotFound, want)
 		var p *PlatformError
 		if !errors.As(err, &p) || !slices.Equal(p.Arches(), []string{"amd64/v3"}) {
 			t.Errorf("%v: %v", err, p)
@@ -269,14 +270,14 @@ func TestLayouts(t *testing.T) {
 		"none":                {[]imgspec.Descriptor{arm, v3}, "", "amd64", "no image for linux/amd64, there is linux/amd64/v3, linux/arm64/v8"},
 		"index":               {[]imgspec.Descriptor{m.index(base, arm), m.artifact("sbom", nil)}, "", "amd64", "base"},
 		"the same twice":      {[]imgspec.Descriptor{named("a", base), named("b", base)}, "", "amd64", "base"},
-		"ambiguous":           {[]imgspec.Descriptor{named("a", base), other}, "", "amd64", "several images for linux/amd64: add the name or digest of one: a, @" + other.Digest.String()},
+		"ambiguous":           {[]imgspec.Descriptor{named("a", base), other}, "", "amd64", "several images for linux/amd64, add the name or digest of one: a, @" + other.Digest.String()},
 		"index beside it":     {[]imgspec.Descriptor{named("a", base), named("b", m.index(other))}, "", "amd64", "name or digest of one: a, b"},
 		"by name":             {[]imgspec.Descriptor{named("a", base), named("b", other)}, "b", "amd64", "other"},
 		"index by name":       {[]imgspec.Descriptor{named("a", base), named("b", m.index(other, arm))}, "b", "amd64", "other"},
 		"a name for several":  {[]imgspec.Descriptor{named("a", arm), named("a", base), named("b", v3)}, "a", "amd64", "base"},
 		"the first of a name": {[]imgspec.Descriptor{named("a", other), named("a", base)}, "a", "amd64", "other"},
 		"no such name":        {[]imgspec.Descriptor{named("a", base), named("b", arm)}, "c", "amd64", "no descriptor found"},
-		"empty":               {nil, "", "amd64", "names no image"},
+		"empty":               {nil, "", "amd64", "lists no image"},
 	} {
 		dir := m.layout(t)
 		write(t, dir+"/index.json", mustJSON(imgspec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: tc.entries}))

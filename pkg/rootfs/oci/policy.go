@@ -8,6 +8,8 @@ import (
 
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A policy is a containers-policy.json(5), read for two questions that need no
@@ -123,13 +125,13 @@ func (p *policy) refuse(s subject, err error) error {
 	if p.apply(s).has("sigstoreSigned") {
 		err = fmt.Errorf("%w (sigstore signatures are read only where registries.d sets use-sigstore-attachments: true)", err)
 	}
-	return failf(ErrForbidden, "policy %s: %w", p.file, err)
+	return registry.Errorf(registry.ErrForbidden, "policy %s: %w", p.file, err)
 }
 
 // forbid returns an error if the policy rejects every image of a name.
 func (p *policy) forbid(s subject) error {
 	if p.apply(s).has(reject) {
-		return failf(ErrForbidden, "policy %s: rejects it", p.file)
+		return registry.Errorf(registry.ErrForbidden, "policy %s: rejects it", p.file)
 	}
 	return nil
 }

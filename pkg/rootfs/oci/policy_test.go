@@ -29,6 +29,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -112,12 +113,12 @@ func signRaw(t *testing.T, k crypto.Signer, payload []byte) []byte {
 }
 
 // attach makes the image of signatures, and has the registry serve it.
-func (s *registry) attach(d digest.Digest, payload, signature []byte) {
+func (s *fakeRegistry) attach(d digest.Digest, payload, signature []byte) {
 	s.attachWith(d, payload, map[string]string{sigstoreSignature: base64.StdEncoding.EncodeToString(signature)})
 }
 
 // attachWith is attach with the annotations of the signature.
-func (s *registry) attachWith(d digest.Digest, payload []byte, annotations map[string]string) {
+func (s *fakeRegistry) attachWith(d digest.Digest, payload []byte, annotations map[string]string) {
 	m := &testImage{blobs: s.image.blobs}
 	m.manifest = imgspec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest}
 	m.manifest.Config = m.put(imgspec.MediaTypeImageConfig, []byte("{}"))
@@ -137,7 +138,7 @@ func (s *registry) attachWith(d digest.Digest, payload []byte, annotations map[s
 }
 
 // lookaside stores a simple signature and returns the registries.d for it.
-func (s *registry) lookaside(t *testing.T, d digest.Digest, signature []byte) string {
+func (s *fakeRegistry) lookaside(t *testing.T, d digest.Digest, signature []byte) string {
 	t.Helper()
 	store, conf := t.TempDir(), t.TempDir()
 	if signature != nil {
@@ -161,7 +162,7 @@ func readAttachments(t *testing.T, registriesD string) {
 	write(t, name, append(old, "  use-sigstore-attachments: true\n"...))
 }
 
-func (s *registry) name() string {
+func (s *fakeRegistry) name() string {
 	return strings.TrimSuffix(strings.TrimPrefix(s.ref, "docker://"), ":stable")
 }
 
@@ -179,12 +180,12 @@ func writePolicy(t *testing.T, format string, args ...any) string {
 
 // checkRejected pulls and wants the policy to object: with nothing but the
 // manifest and signatures asked for, and nothing stored.
-func checkRejected(t *testing.T, reg *registry, ref string, o Options, want string) {
+func checkRejected(t *testing.T, reg *fakeRegistry, ref string, o Options, want string) {
 	t.Helper()
 	before := snapshot(t, o.Cache)
 	blobs := reg.blobGets()
 	_, err := Pull(t.Context(), ref, o)
-	checkFault(t, err, ErrAccess, want)
+	checkFault(t, err, registry.ErrAccess, want)
 	if got := snapshot(t, o.Cache); len(got) != len(before) {
 		t.Errorf("%d files in the cache, before there were %d", len(got), len(before))
 	}
@@ -278,7 +279,7 @@ func TestPolicyFile(t *testing.T) {
 	// A transparency log is required, and the image has no signature.
 	o.Policy = writePolicy(t, `{"default":[{"type":"sigstoreSigned","keyPath":"x","rekorPublicKeyPath":"y"}]}`)
 	_, err := Pull(t.Context(), ref, o)
-	checkFault(t, err, ErrAccess, "no signature exists")
+	checkFault(t, err, registry.ErrAccess, "no signature exists")
 }
 
 // TestSigned has signatures of both kinds, and all that can be wrong with them.
@@ -413,7 +414,7 @@ func TestSigned(t *testing.T) {
 	})
 }
 
-// checkSkopeo asks skopeo what a policy says of an image.
+// checkSkopeo returns the verdict of skopeo about an image.
 func checkSkopeo(t *testing.T, ref string, o Options, allowed bool) {
 	t.Helper()
 	t.Run("skopeo", func(t *testing.T) {
@@ -497,7 +498,7 @@ func TestSignedPKI(t *testing.T) {
 	}
 }
 
-// run runs a program and returns what it prints.
+// run runs a program and returns its output.
 func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -533,7 +534,7 @@ func TestSignedByGPG(t *testing.T) {
 		for name, want := range map[string]string{"example.org/os:1": "", "example.org/os:2": "is not accepted"} {
 			o := options(t, t.TempDir())
 			o.Policy = writePolicy(t, `{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":%q,"signedIdentity":{"type":"exactReference","dockerReference":%q}}]}`, key, name)
-			// What skopeo says is what we must say.
+			// Our verdict must be that of skopeo.
 			err := exec.Command(skopeo, "--policy", o.Policy, "copy", "dir:"+dst, "dir:"+t.TempDir()).Run()
 			if (err == nil) != (want == "") {
 				t.Errorf("%s: skopeo says %v", name, err)

@@ -16,23 +16,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Entry is something that a cache has.
+// An Entry is an item of a cache.
 type Entry struct {
-	Digest digest.Digest // of the blob
-	Kind   string        // "layer", "manifest" (or an index of them) or "config"
-	Size   int64         // in the cache, where layers are not compressed
-	Used   time.Time     // when it last was
+	Digest digest.Digest // of the blob; of the inputs of an import
+	Kind   string        // "layer", "manifest" (or index), "config" or "import"
+	Size   int64         // bytes in the cache, where layers are not compressed
+	Used   time.Time     // time of the last use
 }
 
-// Usage lists what a cache has, what was used last first. A cache that is not
-// there is empty.
+// Usage lists the entries of a cache, the last used ones first. A missing cache is empty.
 func Usage(dir string) ([]Entry, error) {
 	if dir == "" {
 		return nil, errors.New("oci: no cache directory")
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
 	byDigest := map[digest.Digest]*Entry{}
-	for _, sub := range []string{"blobs", "layers"} {
+	for _, sub := range []string{"blobs", "layers", "imports"} {
 		files, err := os.ReadDir(filepath.Join(c.dir, sub))
 		if ignoreNotExist(err) != nil {
 			return nil, err
@@ -42,7 +41,7 @@ func Usage(dir string) ([]Entry, error) {
 			d := digest.NewDigestFromEncoded(digest.SHA256, name)
 			info, err := f.Info()
 			if checkDigest("file", d) != nil || err != nil || suffix != "" && suffix != "pack" && suffix != "index" {
-				continue // is not ours, or is gone, or belongs to who is at it
+				continue // another program's file, or removed, or a file in work
 			}
 			e := byDigest[d]
 			if e == nil {
@@ -50,11 +49,14 @@ func Usage(dir string) ([]Entry, error) {
 				byDigest[d] = e
 			}
 			e.Size += info.Size()
-			if suffix != "pack" { // which is as old as the layer is here
+			if suffix != "pack" { // whose time is that of the download
 				e.Used = info.ModTime()
 			}
-			if sub == "blobs" {
+			switch sub {
+			case "blobs":
 				e.Kind = blobKind(filepath.Join(c.dir, sub, f.Name()))
+			case "imports":
+				e.Kind = "import"
 			}
 		}
 	}
@@ -66,7 +68,7 @@ func Usage(dir string) ([]Entry, error) {
 	return all, nil
 }
 
-// blobKind tells configs, which have a root file system, from manifests.
+// blobKind distinguishes configs, which have a root file system, from manifests.
 func blobKind(name string) string {
 	if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte(`"rootfs"`)) {
 		return "config"
@@ -74,26 +76,25 @@ func blobKind(name string) string {
 	return "manifest"
 }
 
-// PruneOptions say what may stay in a cache. With neither bound nothing may.
+// PruneOptions limit the entries of a cache. Without a limit no entry stays.
 type PruneOptions struct {
-	OlderThan time.Duration // what was not used for longer goes; 0 is no bound
-	KeepBytes int64         // what was used longest ago goes until no more is left; 0 is no bound
-	Now       time.Time     // what ages are counted from
+	OlderThan time.Duration // remove entries that were not used for longer; 0 is no limit
+	KeepBytes int64         // remove the least recently used entries down to this size; 0 is no limit
+	Now       time.Time     // the end of the ages
 }
 
 // ErrBusy is the error of [Prune] while an image is being pulled.
 var ErrBusy = errors.New("the cache is in use: an image is being pulled")
 
-// Prune removes entries from a cache, and returns how many bytes that freed.
-// What builds read from stays: the layers of images that are not closed, in
-// whatever process.
+// Prune removes entries from a cache and returns the number of freed bytes. The layers of
+// open images, in any process, stay.
 func Prune(dir string, o PruneOptions) (freed int64, err error) {
 	all, err := Usage(dir)
 	if err != nil || len(all) == 0 {
 		return 0, err
 	}
 	c := &cache{dir: filepath.Join(dir, version)}
-	// Who pulls counts on more than it has opened.
+	// A process that pulls relies on files that it has not opened yet.
 	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return 0, err
@@ -128,7 +129,7 @@ func Prune(dir string, o PruneOptions) (freed int64, err error) {
 	return freed, c.dropNotes()
 }
 
-// dropNotes removes the notes of layers that are gone.
+// dropNotes removes the notes about removed layers.
 func (c *cache) dropNotes() error {
 	names, err := filepath.Glob(filepath.Join(c.dir, "diffs", "*"))
 	if err != nil {
@@ -152,9 +153,13 @@ func (c *cache) dropNotes() error {
 	return nil
 }
 
-// drop removes an entry, unless a build reads from it.
+// drop removes an entry, unless an image with it is open.
 func (c *cache) drop(e Entry) (gone bool, err error) {
-	if e.Kind != "layer" {
+	switch e.Kind {
+	case "layer":
+	case "import":
+		return true, os.Remove(filepath.Join(c.dir, "imports", e.Digest.Encoded()))
+	default:
 		return true, os.Remove(c.blobPath(e.Digest))
 	}
 	pack, err := os.Open(c.layerPath(e.Digest, ".pack"))
@@ -166,7 +171,7 @@ func (c *cache) drop(e Entry) (gone bool, err error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	// Without its index a pack is nothing, so the index goes first.
+	// The index goes first, because a pack without an index is ignored.
 	for _, suffix := range []string{".index", ".pack"} {
 		if err := os.Remove(c.layerPath(e.Digest, suffix)); ignoreNotExist(err) != nil {
 			return false, err

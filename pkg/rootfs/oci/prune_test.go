@@ -145,7 +145,7 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// TestPruneInUse prunes what an image that is not closed reads from, and while
+// TestPruneInUse prunes the layers of an open image, and while
 // an image is being pulled.
 func TestPruneInUse(t *testing.T) {
 	m := newImage(tarball(file{"etc/a", noise(1, 1<<20)}))

@@ -22,6 +22,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 func TestParseReference(t *testing.T) {
@@ -191,7 +192,7 @@ func TestMultiArch(t *testing.T) {
 		}
 		o := options(t, t.TempDir())
 		o.Arch = "s390x"
-		if _, err := Pull(t.Context(), ref, o); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "no image for linux/s390x, there is linux/amd64, linux/arm64") {
+		if _, err := Pull(t.Context(), ref, o); !errors.Is(err, registry.ErrNotFound) || !strings.Contains(err.Error(), "no image for linux/s390x, there is linux/amd64, linux/arm64") {
 			t.Errorf("%s: %v", ref, err)
 		}
 	}
@@ -225,7 +226,7 @@ func TestWarm(t *testing.T) {
 		t.Errorf("%d requests for 2 layers", n)
 	}
 
-	// By tag, the registry is asked what it is; by digest it is not asked.
+	// For a tag the registry is asked; for a cached digest it is not.
 	img, err = Pull(t.Context(), reg.ref, options(t, cache))
 	if err != nil {
 		t.Fatal(err)
@@ -253,13 +254,13 @@ func TestWarm(t *testing.T) {
 	if _, err := Pull(t.Context(), "oci:"+dir, options(t, cache)); err != nil {
 		t.Error(err)
 	}
-	if _, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir())); !errors.Is(err, ErrNotFound) {
+	if _, err := Pull(t.Context(), "oci:"+dir, options(t, t.TempDir())); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("cold, without blobs: %v", err)
 	}
 }
 
-// TestSameLayers pulls an image that was compressed again: what its layers
-// inflate to is in the cache.
+// TestSameLayers pulls an image that was compressed again, with the same tars as in the
+// cache.
 func TestSameLayers(t *testing.T) {
 	tars := [][]byte{tarball(file{"etc/a", noise(3, 200_000)}), tarball(file{"etc/c", "c"})}
 	first, second := newImage(tars...), newImage()
@@ -474,7 +475,7 @@ func TestBlob(t *testing.T) {
 	}
 	defer img.Close()
 	l := img.Layers[0]
-	for _, e := range l.Index.Entries {
+	for _, e := range indexOf(t, l).Entries {
 		b := l.Blob(e.Off, e.Size)
 		if b != l.Blob(e.Off, e.Size) {
 			t.Errorf("%s: two blobs of the same content differ", e.Name)

@@ -8,15 +8,17 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A ref is a parsed reference.
 type ref struct {
 	transport string        // "docker", "oci", "oci-archive", "dir", "docker-archive" or "containers-storage"
 	name      string        // repository with its host, or path, or store and name
-	tag       string        // may be empty; in an archive of docker a whole name, or @ and a number
+	tag       string        // may be empty; in a docker-archive a whole name, or @ and a number
 	digest    digest.Digest // may be empty
-	short     string        // the name without a host that was given; then name is a guess
+	short     string        // the given name without a host; name is a guess then
 }
 
 func parseReference(s string) (ref, error) {
@@ -43,8 +45,8 @@ func parseReference(s string) (ref, error) {
 	return r, err
 }
 
-// qualify gives a short name its registry. What a short name means must not
-// depend on which of several registries has it, or has it first.
+// qualify adds the registry to a short name. The meaning of a short name must not depend on
+// the content of several registries.
 func (r ref) qualify(sys *types.SystemContext) (ref, error) {
 	if r.short == "" {
 		return r, nil
@@ -63,7 +65,7 @@ func (r ref) qualify(sys *types.SystemContext) (ref, error) {
 	}
 	switch len(registries) {
 	case 0:
-		return r, fmt.Errorf("%s: names no registry, and registries.conf has no alias and no registry to search: write %s if that is meant", r.short, r.name)
+		return r, fmt.Errorf("%s: names no registry, and registries.conf has no alias and no registry to search; the full name may be %s", r.short, r.name)
 	case 1:
 		named, err := reference.ParseNormalizedNamed(registries[0] + "/" + r.short)
 		if err != nil {
@@ -72,7 +74,7 @@ func (r ref) qualify(sys *types.SystemContext) (ref, error) {
 		r.name, r.short = named.Name(), ""
 		return r, nil
 	}
-	return r, fmt.Errorf("%s: names no registry, and registries.conf has several to search: write one of %s/%[1]s", r.short, strings.Join(registries, "/"+r.short+", "))
+	return r, fmt.Errorf("%s: names no registry, and registries.conf has several to search; use one of %s/%[1]s", r.short, strings.Join(registries, "/"+r.short+", "))
 }
 
 func parseDocker(s, rest string) (ref, error) {
@@ -93,16 +95,16 @@ func parseDocker(s, rest string) (ref, error) {
 	return r, checkDigest(s, r.digest)
 }
 
-// Named parses a reference to a registry as [Pull] does: a short name means what
-// registries.conf says, and what that blocks is refused. A digest takes the
-// place of the tag.
-func Named(s string, sys *types.SystemContext) (reference.Named, error) {
+// Named parses a reference to a registry as [Resolve] does: registries.conf defines
+// short names and may block others. A digest replaces the tag.
+func Named(s string, o registry.Options) (reference.Named, error) {
+	sys := o.System()
 	r, err := parseReference(s)
 	if err != nil {
 		return nil, err
 	}
 	if r.transport != "docker" {
-		return nil, fmt.Errorf("%s: is not in a registry", s)
+		return nil, fmt.Errorf("%s: not in a registry", s)
 	}
 	if r, err = r.qualify(sys); err != nil {
 		return nil, err
@@ -113,7 +115,7 @@ func Named(s string, sys *types.SystemContext) (reference.Named, error) {
 	return r.named()
 }
 
-// named returns what names the image in a registry.
+// named returns the name of the image in a registry.
 func (r ref) named() (reference.Named, error) {
 	named, err := reference.WithName(r.name)
 	if err != nil {
@@ -139,8 +141,7 @@ func parsePath(s, transport, rest string) (ref, error) {
 	return r, checkDigest(s, r.digest)
 }
 
-// parseLocal parses references in which a name of the kind that registries have
-// follows, or stands alone.
+// parseLocal parses references that end with a name of an image.
 func parseLocal(s, transport, rest string) (ref, error) {
 	r := ref{transport: transport, name: rest}
 	if i := strings.LastIndex(rest, "@sha"); i >= 0 && strings.Contains(rest[i:], ":") {
@@ -160,35 +161,34 @@ func parseLocal(s, transport, rest string) (ref, error) {
 	return r, checkDigest(s, r.digest)
 }
 
-// checkBlocked refuses an image whose name registries.conf blocks. The library
-// looks at the location only, and not at all at what is in the cache.
+// checkBlocked rejects an image whose name registries.conf blocks. The library compares only
+// the location, and not at all for cached images.
 func (r ref) checkBlocked(sys *types.SystemContext) error {
 	if r.transport != "docker" {
 		return nil
 	}
-	registry, err := sysregistriesv2.FindRegistry(sys, r.name)
+	conf, err := sysregistriesv2.FindRegistry(sys, r.name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r, err)
 	}
-	if registry != nil && registry.Blocked {
-		return failf(ErrForbidden, "%s: registries.conf blocks %s", r, registry.Prefix)
+	if conf != nil && conf.Blocked {
+		return registry.Errorf(registry.ErrForbidden, "%s: registries.conf blocks %s", r, conf.Prefix)
 	}
 	return nil
 }
 
-// checkDigest refuses digests of other kinds: one algorithm is enough, and the
-// cache has names for one.
+// checkDigest validates a digest that may be empty.
 func checkDigest(what string, d digest.Digest) error {
 	if d == "" {
 		return nil
 	}
-	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
-		return fmt.Errorf("%s: %q is not a digest of the form sha256:HEX", what, d)
+	if err := registry.CheckDigest(d); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
 
-// String returns the reference with its transport, as any of the tools reads it.
+// String returns the reference with its transport, as skopeo reads it.
 func (r ref) String() string {
 	s := r.transport + ":"
 	if r.transport == "docker" {

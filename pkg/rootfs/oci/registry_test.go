@@ -17,6 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // TestStalled has a registry that sends nothing more, in every place where it can.
@@ -48,7 +50,7 @@ func TestStalled(t *testing.T) {
 					return true
 				}
 				o := options(t, t.TempDir())
-				o.IdleTimeout = 150 * time.Millisecond
+				o.Registry.ReadTimeout = 150 * time.Millisecond
 				_, err := Pull(t.Context(), reg.ref, o)
 				checkFault(t, err, nil, "the registry has stalled: it sent nothing for 150ms")
 				checkCache(t, o.Cache)
@@ -121,12 +123,12 @@ func TestMirror(t *testing.T) {
 	} {
 		o := options(t, t.TempDir())
 		host, goneHost := strings.TrimPrefix(reg.URL, "http://"), strings.TrimPrefix(gone.URL, "http://")
-		write(t, o.RegistryConf, fmt.Appendf(nil, conf, host, goneHost))
+		write(t, o.Registry.RegistryConf, fmt.Appendf(nil, conf, host, goneHost))
 		for _, ref := range []string{"docker://vendor.example/os:stable", "vendor.example/os@" + top.String()} {
 			o.Cache = t.TempDir()
 			if name == "blocked" {
 				_, err := Pull(t.Context(), ref, o)
-				checkFault(t, err, ErrAccess, "blocks vendor.example")
+				checkFault(t, err, registry.ErrAccess, "blocks vendor.example")
 				continue
 			}
 			checkAllowed(t, ref, o)
@@ -138,14 +140,14 @@ func TestMirror(t *testing.T) {
 			o.Policy = ""
 		}
 		if name == "mirror" { // all that it pulled stays forbidden, once it is
-			write(t, o.RegistryConf, fmt.Appendf(nil, conf+"[[registry.mirror]]\nlocation=%[2]q\ninsecure=true\n", goneHost, goneHost))
+			write(t, o.Registry.RegistryConf, fmt.Appendf(nil, conf+"[[registry.mirror]]\nlocation=%[2]q\ninsecure=true\n", goneHost, goneHost))
 			sysregistriesv2.InvalidateCache()
 			_, err := Pull(t.Context(), "docker://vendor.example/os:stable", o)
 			checkFault(t, err, nil, "Mirrors also failed")
-			write(t, o.RegistryConf, []byte("[[registry]]\nlocation=\"vendor.example\"\nblocked=true\n"))
+			write(t, o.Registry.RegistryConf, []byte("[[registry]]\nlocation=\"vendor.example\"\nblocked=true\n"))
 			sysregistriesv2.InvalidateCache()
 			_, err = Pull(t.Context(), "vendor.example/os@"+top.String(), o)
-			checkFault(t, err, ErrAccess, "blocks vendor.example")
+			checkFault(t, err, registry.ErrAccess, "blocks vendor.example")
 		}
 	}
 }
@@ -160,12 +162,12 @@ func TestShortNames(t *testing.T) {
 		{"[aliases]\n\"my-os\"=\"HOST/os\"\n", "my-os:stable", ""},
 		{"[aliases]\n\"my-os\"=\"HOST/os\"\n", "my-os@" + top.String(), ""},
 		{"unqualified-search-registries=[\"HOST\"]\n", "os:stable", ""},
-		{"unqualified-search-registries=[\"HOST\",\"b.example\"]\n", "os:stable", "write one of HOST/os, b.example/os"},
-		{"", "os:stable", "write docker.io/library/os if"},
-		{"", "a/os:stable", "write docker.io/a/os if"},
+		{"unqualified-search-registries=[\"HOST\",\"b.example\"]\n", "os:stable", "use one of HOST/os, b.example/os"},
+		{"", "os:stable", "the full name may be docker.io/library/os"},
+		{"", "a/os:stable", "the full name may be docker.io/a/os"},
 	} {
 		o := options(t, t.TempDir())
-		write(t, o.RegistryConf, []byte(strings.ReplaceAll(tc.conf, "HOST", host)))
+		write(t, o.Registry.RegistryConf, []byte(strings.ReplaceAll(tc.conf, "HOST", host)))
 		img, err := Pull(t.Context(), tc.ref, o)
 		if tc.want != "" {
 			checkFault(t, err, nil, strings.ReplaceAll(tc.want, "HOST", host))
@@ -201,10 +203,10 @@ func TestCredentials(t *testing.T) {
 		"none":   `{}`,
 	} {
 		o := options(t, t.TempDir())
-		write(t, o.AuthFile, []byte(auth))
+		write(t, o.Registry.AuthFile, []byte(auth))
 		img, err := Pull(t.Context(), reg.ref, o)
 		if name == "wrong" || name == "none" {
-			if !errors.Is(err, ErrAccess) {
+			if !errors.Is(err, registry.ErrAccess) {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
@@ -226,25 +228,25 @@ func TestLogin(t *testing.T) {
 	host := strings.TrimPrefix(reg.URL, "http://")
 	file := `{"auths":{%q:{"auth":%q}}}`
 	for name, tc := range map[string]struct {
-		login Login
+		login registry.Login
 		file  string // user and password
 		ref   string
 		ok    bool
 	}{
-		"login":            {Login{Username: "user", Password: "secret"}, "user:guess", reg.ref, true},
-		"wrong login":      {Login{Username: "user", Password: "hunter2"}, "user:secret", reg.ref, false},
-		"user only":        {Login{Username: "user"}, "user:secret", reg.ref, false},
-		"of another host":  {Login{Username: "user", Password: "secret"}, "user:guess", "docker://vendor.example/os:stable", false},
-		"file for a place": {Login{Username: "user", Password: "hunter2"}, "user:secret", "docker://vendor.example/os:stable", true},
+		"login":            {registry.Login{Username: "user", Password: "secret"}, "user:guess", reg.ref, true},
+		"wrong login":      {registry.Login{Username: "user", Password: "hunter2"}, "user:secret", reg.ref, false},
+		"user only":        {registry.Login{Username: "user"}, "user:secret", reg.ref, false},
+		"of another host":  {registry.Login{Username: "user", Password: "secret"}, "user:guess", "docker://vendor.example/os:stable", false},
+		"file for a place": {registry.Login{Username: "user", Password: "hunter2"}, "user:secret", "docker://vendor.example/os:stable", true},
 	} {
 		o := options(t, t.TempDir())
-		o.Login = &tc.login
-		write(t, o.AuthFile, fmt.Appendf(nil, file, host, base64.StdEncoding.EncodeToString([]byte(tc.file))))
-		write(t, o.RegistryConf, fmt.Appendf(nil, "[[registry]]\nprefix=\"vendor.example\"\nlocation=%q\n", host))
+		o.Registry.Login = &tc.login
+		write(t, o.Registry.AuthFile, fmt.Appendf(nil, file, host, base64.StdEncoding.EncodeToString([]byte(tc.file))))
+		write(t, o.Registry.RegistryConf, fmt.Appendf(nil, "[[registry]]\nprefix=\"vendor.example\"\nlocation=%q\n", host))
 		img, err := Pull(t.Context(), tc.ref, o)
 		if tc.ok && err == nil {
 			img.Close()
-		} else if tc.ok || !errors.Is(err, ErrAccess) || strings.Contains(err.Error(), "hunter2") {
+		} else if tc.ok || !errors.Is(err, registry.ErrAccess) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -16,70 +16,67 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 const (
-	maxManifest = 4 << 20
-	maxConfig   = 8 << 20
-	maxLayers   = 4096
+	maxConfig = 8 << 20 // bytes
+	maxLayers = 4096
 )
 
-// A descriptor is a layer as the manifest and the config have it.
-type descriptor struct {
-	Digest, DiffID digest.Digest
-	Size           int64
-	MediaType      string
-	Plain          bool // nothing in it is an object
-}
-
-// resolve finds the manifest and the config of an image, and says which layers
-// it has.
-//
-// Until a policy, if there is one, allows the image, nothing of it is stored.
-func resolve(ctx context.Context, src *source, wanted platform) (*Image, []descriptor, error) {
-	allow, err := src.policy()
+// resolve finds the manifest and the config of an image. It stores nothing before
+// the policy accepts the image.
+func (s *source) resolve(ctx context.Context, wanted platform) (*Manifest, error) {
+	allow, err := s.policy()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if d, err := src.inLayout(ctx, wanted); err != nil {
-		return nil, nil, err
+	if d, err := s.inLayout(ctx, wanted); err != nil {
+		return nil, err
 	} else if d != "" {
-		src.ref.digest = d
+		s.ref.digest = d
 	}
-	raw, err := src.cached(src.ref.digest)
-	if raw == nil && err == nil {
-		raw, err = src.top(ctx)
-	}
+	named, err := s.named(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	top, err := checkBlob(raw, src.ref.digest, maxManifest)
-	if err != nil {
-		return nil, nil, fmt.Errorf("manifest: %w", err)
-	}
-	r := src.ref
-	r.digest = top
-	named := document{raw, top}
+	r := s.ref
+	r.digest = named.digest
 	chosen, between := named, []document(nil)
 	if manifest.MIMETypeIsMultiImage(named.mime()) {
-		if chosen, between, err = src.choose(ctx, named, wanted); err != nil {
-			return nil, nil, err
+		if chosen, between, err = s.choose(ctx, named, wanted); err != nil {
+			return nil, err
 		}
 	}
-	img := &Image{Reference: r.String(), Digest: chosen.digest, Manifest: chosen.raw, Arch: wanted.arch}
-	if err := allow(ctx, img, img.Digest != top); err != nil {
-		return nil, nil, err
+	m := &Manifest{Reference: r.String(), Digest: chosen.digest, Raw: chosen.raw, Arch: wanted.arch}
+	if err := allow(ctx, m, m.Digest != named.digest); err != nil {
+		return nil, err
 	}
-	for _, m := range append(between, named, chosen) {
-		if err := src.cache.putBlob(m.raw, m.digest); err != nil {
-			return nil, nil, fmt.Errorf("manifest: %w", err)
+	for _, d := range append(between, named, chosen) {
+		if err := s.cache.putBlob(d.raw, d.digest); err != nil {
+			return nil, fmt.Errorf("manifest: %w", err)
 		}
 	}
-	want, err := src.describe(ctx, img, wanted)
+	if err := s.describe(ctx, m, wanted); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", short(m.Digest), err)
+	}
+	return m, nil
+}
+
+// named returns the manifest or index that the reference names.
+func (s *source) named(ctx context.Context) (document, error) {
+	raw, err := s.cached(s.ref.digest)
+	if raw == nil && err == nil {
+		raw, err = s.top(ctx)
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("manifest %s: %w", short(img.Digest), err)
+		return document{}, err
 	}
-	return img, want, nil
+	d, err := checkBlob(raw, s.ref.digest, registry.MaxManifest)
+	if err != nil {
+		return document{}, fmt.Errorf("manifest: %w", err)
+	}
+	return document{raw, d}, nil
 }
 
 // cached returns a manifest or config from the cache, or nil.
@@ -90,61 +87,87 @@ func (s *source) cached(d digest.Digest) ([]byte, error) {
 	return s.cache.blob(d)
 }
 
-// describe reads manifest and config.
-func (s *source) describe(ctx context.Context, img *Image, wanted platform) ([]descriptor, error) {
-	mime := manifest.GuessMIMEType(img.Manifest)
-	switch mime {
-	case imgspec.MediaTypeImageManifest, manifest.DockerV2Schema2MediaType:
-	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
-		return nil, errors.New("docker schema 1 is not supported: convert the image with `skopeo copy --format oci`")
-	default:
-		return nil, fmt.Errorf("type %q is not that of an image", mime)
-	}
-	m, err := manifest.FromBlob(img.Manifest, mime)
+// describe fills in the fields of a manifest that come from its config.
+func (s *source) describe(ctx context.Context, m *Manifest, wanted platform) error {
+	parsed, err := parseManifest(m.Raw)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.enter(img.Digest); err != nil {
-		return nil, err
+	if err := s.enter(m.Digest); err != nil {
+		return err
 	}
-	if img.Config, err = s.config(ctx, m.ConfigInfo()); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+	if m.Config, err = s.config(ctx, parsed.ConfigInfo()); err != nil {
+		return fmt.Errorf("config: %w", err)
 	}
-	if err := s.cache.putBlob(img.Config, m.ConfigInfo().Digest); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+	if err := s.cache.putBlob(m.Config, parsed.ConfigInfo().Digest); err != nil {
+		return fmt.Errorf("config: %w", err)
 	}
-	var config struct {
-		imgspec.Image
-		Created json.RawMessage `json:"created"`
+	var config imageConfig
+	if err := json.Unmarshal(m.Config, &config); err != nil {
+		return fmt.Errorf("config: %w", err)
 	}
-	if err := json.Unmarshal(img.Config, &config); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+	if err := config.check(wanted); err != nil {
+		return err
 	}
-	if config.OS != "linux" {
-		return nil, fmt.Errorf("image is for the operating system %q, not linux", config.OS)
+	m.Labels = config.Config.Labels
+	if m.Created, err = config.created(); err != nil {
+		m.Notes = append(m.Notes, fmt.Sprintf("the container's config: %v", err))
 	}
-	has := newPlatform(config.OS, config.Architecture, config.Variant)
-	if has.arch != wanted.arch || wanted.variant != "" && wanted.rank(has) < 0 {
-		return nil, &PlatformError{[]string{has.String()}, fmt.Sprintf("image is for %s, not %s", platformName(has.arch, has.variant), platformName(wanted.arch, wanted.variant))}
-	}
-	img.Labels = config.Config.Labels
-	if created := string(config.Created); created != "" && created != "null" {
-		if json.Unmarshal(config.Created, &created) == nil {
-			img.Created, _ = time.Parse(time.RFC3339, created)
-		}
-		if img.Created.IsZero() {
-			img.Notes = append(img.Notes, fmt.Sprintf("the container's config: created: %.40q is not a time: 1970-01-01 is taken", created))
-		}
-	}
-	layers := m.LayerInfos()
+	layers := parsed.LayerInfos()
 	if s.ref.transport == "containers-storage" {
 		st, err := s.stored()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		layers = st.infos()
 	}
-	return descriptors(layers, config.RootFS.DiffIDs, img.Labels[layer.FinalDiffID])
+	m.Layers, err = descriptors(layers, config.RootFS.DiffIDs, m.Labels[layer.FinalDiffID])
+	return err
+}
+
+func parseManifest(raw []byte) (manifest.Manifest, error) {
+	mime := manifest.GuessMIMEType(raw)
+	switch mime {
+	case imgspec.MediaTypeImageManifest, manifest.DockerV2Schema2MediaType:
+		return manifest.FromBlob(raw, mime)
+	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
+		return nil, errors.New("docker schema 1 is not supported: convert the image with `skopeo copy --format oci`")
+	}
+	return nil, fmt.Errorf("type %q is not that of an image", mime)
+}
+
+// An imageConfig is the config of an image. A time that is not valid is no reason to
+// reject an image, so it is parsed later.
+type imageConfig struct {
+	imgspec.Image
+	Created json.RawMessage `json:"created"`
+}
+
+// check compares the config with the wanted platform.
+func (c *imageConfig) check(wanted platform) error {
+	if c.OS != "linux" {
+		return fmt.Errorf("image is for the operating system %q, not linux", c.OS)
+	}
+	has := newPlatform(c.OS, c.Architecture, c.Variant)
+	if has.arch != wanted.arch || wanted.variant != "" && wanted.rank(has) < 0 {
+		return &PlatformError{[]string{has.String()}, fmt.Sprintf("image is for %s, not %s", platformName(has.arch, has.variant), platformName(wanted.arch, wanted.variant))}
+	}
+	return nil
+}
+
+// created returns the time of the image, which is zero if it is absent or invalid.
+func (c *imageConfig) created() (t time.Time, err error) {
+	text := string(c.Created)
+	if text == "" || text == "null" {
+		return t, nil
+	}
+	if json.Unmarshal(c.Created, &text) == nil {
+		t, _ = time.Parse(time.RFC3339, text)
+	}
+	if t.IsZero() {
+		err = fmt.Errorf("created: %.40q is not a time, using 1970-01-01", text)
+	}
+	return t, err
 }
 
 // config returns the config that a manifest names.
@@ -168,7 +191,7 @@ func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error
 		return nil, err
 	}
 	if info.Size >= 0 && int64(len(raw)) != info.Size {
-		return nil, failf(ErrVerify, "%d bytes, the manifest says %d", len(raw), info.Size)
+		return nil, registry.Errorf(registry.ErrVerify, "%d bytes, the manifest says %d", len(raw), info.Size)
 	}
 	if _, err := checkBlob(raw, info.Digest, maxConfig); err != nil {
 		return nil, err
@@ -178,7 +201,7 @@ func (s *source) config(ctx context.Context, info types.BlobInfo) ([]byte, error
 
 // descriptors joins manifest and config to descriptions of the layers. Layers after
 // the final one, or all layers if there is none, are not part of a commit.
-func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest, final string) ([]descriptor, error) {
+func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest, final string) ([]Descriptor, error) {
 	if len(layers) != len(diffIDs) {
 		return nil, fmt.Errorf("%d layers, but %d diffIDs in the config", len(layers), len(diffIDs))
 	}
@@ -186,9 +209,9 @@ func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest, final str
 		return nil, fmt.Errorf("%d layers, limit is %d", len(layers), maxLayers)
 	}
 	last := slices.Index(diffIDs, digest.Digest(final))
-	all := make([]descriptor, len(layers))
+	all := make([]Descriptor, len(layers))
 	for i, l := range layers {
-		all[i] = descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType, i > last}
+		all[i] = Descriptor{l.Digest, diffIDs[i], l.Size, l.MediaType, i > last}
 		if err := all[i].check(); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
@@ -197,7 +220,7 @@ func descriptors(layers []manifest.LayerInfo, diffIDs []digest.Digest, final str
 }
 
 // check refuses a layer that is not worth asking for.
-func (d descriptor) check() error {
+func (d Descriptor) check() error {
 	if d.Digest == "" || d.DiffID == "" {
 		return errors.New("has no digest")
 	}

@@ -1,23 +1,17 @@
 package oci
 
 import (
-	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/docker/distribution/registry/api/errcode"
-	v2 "github.com/docker/distribution/registry/api/v2"
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/directory"
@@ -27,20 +21,22 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// A source is where an image comes from. It is opened when something is asked
-// of it, so what the cache has needs no network.
+// A source is the origin of an image. It connects on first use, so a cached image
+// needs no network.
 type source struct {
 	ref   ref
 	o     Options
-	cache *cache
+	cache *cache // locked from openCache to release
 
-	mu  sync.Mutex // guards src, and GetBlob where it must not be called twice at once
+	mu  sync.Mutex // guards src, and GetBlob where that is not thread-safe
 	src imageSource
 }
 
-// An imageSource is what is needed of a [types.ImageSource].
+// An imageSource has the methods of [types.ImageSource] that this package calls.
 type imageSource interface {
 	Close() error
 	GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error)
@@ -49,27 +45,40 @@ type imageSource interface {
 	HasThreadSafeGetBlob() bool
 }
 
-func newSource(r ref, o Options, c *cache) *source { return &source{ref: r, o: o, cache: c} }
+// openCache locks the cache, unless it is locked.
+func (s *source) openCache() (err error) {
+	if s.cache == nil || s.cache.inUse == nil {
+		s.cache, err = openCache(s.o.Cache)
+	}
+	return err
+}
 
-func (s *source) close() {
-	if s.src != nil {
-		s.src.Close()
+// release unlocks the cache. The connection stays open.
+func (s *source) release() {
+	if s.cache.inUse != nil {
+		s.cache.close()
 	}
 }
 
+func (s *source) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.src != nil {
+		s.src.Close()
+		s.src = nil
+	}
+	s.release()
+}
+
+// isArchive reports whether an open source has a temporary copy in the cache.
+func (s *source) isArchive() bool {
+	return s.ref.transport == "oci-archive" || s.ref.transport == "docker-archive"
+}
+
 func (s *source) system() *types.SystemContext {
-	sys := &types.SystemContext{
-		AuthFilePath:             s.o.AuthFile,
-		DockerAuthConfig:         s.o.Login,
-		DockerCertPath:           s.o.CertDir,
-		SystemRegistriesConfPath: s.o.RegistryConf,
-		RegistriesDirPath:        s.o.RegistriesD,
-		BigFilesTemporaryDir:     s.cache.tmp(),
-		DockerRegistryUserAgent:  "ohp-assemble",
-	}
-	if s.o.TLSVerify != nil {
-		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*s.o.TLSVerify)
-	}
+	sys := s.o.Registry.System()
+	sys.RegistriesDirPath = s.o.RegistriesD
+	sys.BigFilesTemporaryDir = s.cache.tmp()
 	return sys
 }
 
@@ -100,19 +109,19 @@ func (s *source) open(ctx context.Context) (imageSource, error) {
 	ctx, done := s.patience(ctx)
 	src, err := r.NewImageSource(ctx, s.system())
 	if err = done(err); err != nil {
-		return nil, CredentialsError(s.o.AuthFile, explain(err))
+		return nil, registry.CredentialsError(s.o.Registry.AuthFile, explain(err))
 	}
 	s.src = src
 	return src, nil
 }
 
-// readLayout reads the index of an OCI layout. Its errors name the file by its whole
-// path, unlike those of the library.
+// readLayout reads the index of an OCI layout. Its errors have the whole path of the
+// file, unlike those of the library.
 func readLayout(dir string) (index imgspec.Index, err error) {
 	name := filepath.Join(dir, "index.json")
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return index, fmt.Errorf("%w: this is no OCI layout", err)
+		return index, fmt.Errorf("%w: not an OCI layout", err)
 	}
 	if err != nil {
 		return index, err
@@ -122,12 +131,12 @@ func readLayout(dir string) (index imgspec.Index, err error) {
 		return index, fmt.Errorf("%s: damaged: %w", name, err)
 	}
 	if len(index.Manifests) == 0 {
-		return index, failf(ErrNotFound, "%s: names no image", name)
+		return index, registry.Errorf(registry.ErrNotFound, "%s: lists no image", name)
 	}
 	return index, nil
 }
 
-// located gives the files of an OCI layout their whole paths.
+// located puts the whole path of a file of an OCI layout into an error.
 func (s *source) located(err error) error {
 	var at *fs.PathError
 	if s.ref.transport == "oci" && errors.As(err, &at) && !filepath.IsAbs(at.Path) {
@@ -139,9 +148,9 @@ func (s *source) located(err error) error {
 // policy returns the check of an image against the policy, if there is one. The
 // check needs the manifest of the image. A policy that rejects every image of the
 // name is an error at once.
-func (s *source) policy() (func(ctx context.Context, img *Image, isInstance bool) error, error) {
+func (s *source) policy() (func(ctx context.Context, m *Manifest, isInstance bool) error, error) {
 	if s.o.Policy == "" {
-		return func(context.Context, *Image, bool) error { return nil }, nil
+		return func(context.Context, *Manifest, bool) error { return nil }, nil
 	}
 	text, err := os.ReadFile(s.o.Policy)
 	if err != nil {
@@ -162,15 +171,15 @@ func (s *source) policy() (func(ctx context.Context, img *Image, isInstance bool
 	if err := p.forbid(subj); err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, img *Image, isInstance bool) error {
-		if err := judge.verify(ctx, s, img, isInstance); err != nil {
+	return func(ctx context.Context, m *Manifest, isInstance bool) error {
+		if err := judge.verify(ctx, s, m, isInstance); err != nil {
 			return p.refuse(subj, explain(err))
 		}
 		return nil
 	}, nil
 }
 
-// subject returns what a policy knows the image by.
+// subject returns the names of the image that policies use.
 func (s *source) subject() (subject, error) {
 	if s.ref.transport == "containers-storage" {
 		st, err := s.stored()
@@ -190,7 +199,7 @@ func subjectOf(r types.ImageReference) subject {
 	return subject{r.Transport().Name(), append([]string{r.PolicyConfigurationIdentity()}, r.PolicyConfigurationNamespaces()...), r.DockerReference()}
 }
 
-// stored returns the image in the store that it is in.
+// stored returns the source of an image of containers-storage.
 func (s *source) stored() (*stored, error) {
 	src, err := s.open(context.Background())
 	if err != nil {
@@ -199,7 +208,7 @@ func (s *source) stored() (*stored, error) {
 	return src.(*stored), nil
 }
 
-// enter follows the list in a store to the image that a manifest of it is.
+// enter changes from a list of images in a store to the image of a manifest.
 func (s *source) enter(d digest.Digest) error {
 	if s.ref.transport != "containers-storage" {
 		return nil
@@ -211,8 +220,8 @@ func (s *source) enter(d digest.Digest) error {
 	return st.enter(d)
 }
 
-// reference returns what containers/image calls the image. A digest takes the
-// place of the tag; only in local images it is looked up here.
+// reference returns the reference of containers/image. A digest replaces the tag;
+// in local images this package looks it up.
 func (s *source) reference() (types.ImageReference, error) {
 	switch s.ref.transport {
 	case "oci":
@@ -237,7 +246,7 @@ func (s *source) reference() (types.ImageReference, error) {
 	return docker.NewReference(named)
 }
 
-// top fetches what the reference names: a manifest or an index.
+// top fetches the manifest or index that the reference names.
 func (s *source) top(ctx context.Context) ([]byte, error) {
 	src, err := s.open(ctx)
 	if err != nil {
@@ -247,7 +256,7 @@ func (s *source) top(ctx context.Context) ([]byte, error) {
 	raw, _, err := src.GetManifest(ctx, s.instance())
 	err = done(err)
 	if s.ref.digest != "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, failf(ErrNotFound, "no manifest has that digest")
+		return nil, registry.Errorf(registry.ErrNotFound, "no manifest has that digest")
 	}
 	if err != nil {
 		return nil, explain(s.located(err))
@@ -255,8 +264,8 @@ func (s *source) top(ctx context.Context) ([]byte, error) {
 	return raw, nil
 }
 
-// instance returns the digest in the form that sources of local images, whose
-// references have none, want to be told it.
+// instance returns the digest for sources of local images, whose references do not
+// contain it.
 func (s *source) instance() *digest.Digest {
 	if s.ref.digest == "" || s.ref.transport != "oci" && s.ref.transport != "oci-archive" {
 		return nil
@@ -264,7 +273,7 @@ func (s *source) instance() *digest.Digest {
 	return &s.ref.digest
 }
 
-// manifest fetches a manifest that an index names.
+// manifest fetches a manifest that an index lists.
 func (s *source) manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
 	src, err := s.open(ctx)
 	if err != nil {
@@ -278,8 +287,8 @@ func (s *source) manifest(ctx context.Context, d digest.Digest) ([]byte, error) 
 	return raw, nil
 }
 
-// blob opens a blob for reading. The error for a registry that hangs up comes
-// from the reader, which has then tried to go on where it was.
+// blob opens a blob for reading. The reader of a blob in a registry resumes after a
+// broken connection.
 func (s *source) blob(ctx context.Context, d digest.Digest, size int64) (io.ReadCloser, error) {
 	src, err := s.open(ctx)
 	if err != nil {
@@ -293,106 +302,32 @@ func (s *source) blob(ctx context.Context, d digest.Digest, size int64) (io.Read
 		r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: d, Size: size}, none.NoCache)
 		return r, explain(s.located(err))
 	}
-	return remoteBlob(ctx, src, types.BlobInfo{Digest: d, Size: size}, s.o.IdleTimeout)
+	return remoteBlob(ctx, src, types.BlobInfo{Digest: d, Size: size}, s.o.Registry.ReadTimeout)
 }
 
 // remoteBlob opens a blob in a registry.
 func remoteBlob(ctx context.Context, src imageSource, info types.BlobInfo, idle time.Duration) (io.ReadCloser, error) {
-	dog := watch(ctx, idle)
-	r, _, err := src.GetBlob(dog.ctx, info, none.NoCache)
-	dog.timer.Stop()
+	dog := registry.Watch(ctx, idle)
+	r, _, err := src.GetBlob(dog.Context(), info, none.NoCache)
 	if err != nil {
-		err = dog.explain(err)
-		dog.stop()
-		return nil, explain(err)
+		return nil, explain(dog.End(err))
 	}
-	return &watched{r, dog}, nil
+	return dog.Body(r), nil
 }
 
-// patience is for requests that are answered with little.
+// patience limits the time of a request with a small answer. The caller passes the
+// error of the request to the returned function, which explains a timeout.
 func (s *source) patience(ctx context.Context) (context.Context, func(error) error) {
-	return s.patienceFor(ctx, s.o.IdleTimeout)
+	return s.patienceFor(ctx, s.o.Registry.ReadTimeout)
 }
 
 func (s *source) patienceFor(ctx context.Context, limit time.Duration) (context.Context, func(error) error) {
 	if s.ref.transport != "docker" {
 		return ctx, func(err error) error { return err }
 	}
-	return patience(ctx, limit)
+	dog := registry.Watch(ctx, limit)
+	return dog.Context(), dog.End
 }
 
-// explain gives errors of containers/image the kind that they have.
-func explain(err error) error {
-	var unauthorized docker.ErrUnauthorizedForCredentials
-	var status docker.UnexpectedHTTPStatusError
-	var coder errcode.ErrorCoder
-	var noTag layout.ImageNotFoundError
-	var noArchiveTag archive.ImageNotFoundError
-	var noArchive archive.ArchiveFileNotFoundError
-	if err == nil {
-		return nil
-	}
-	if strings.Contains(err.Error(), "\n") {
-		err = flat{err} // it lists mirrors
-	}
-	switch {
-	case errors.As(err, &unauthorized):
-		return fault{err, ErrAccess}
-	case errors.As(err, &noTag), errors.As(err, &noArchiveTag), errors.As(err, &noArchive), errors.Is(err, fs.ErrNotExist):
-		return fault{err, ErrNotFound}
-	case errors.As(err, &status):
-		return fault{err, statusKind(status.StatusCode)}
-	case errors.As(err, &coder):
-		return fault{err, codeKind(coder.ErrorCode())}
-	}
-	// The library has no type for this one, and keeps that of the next to itself.
-	if text := err.Error(); strings.HasPrefix(text, "Tag ") && strings.HasSuffix(text, " not found") {
-		return fault{err, ErrNotFound}
-	}
-	for code, kind := range map[int]error{http.StatusUnauthorized: ErrAccess, http.StatusForbidden: ErrAccess, http.StatusNotFound: ErrNotFound} {
-		if strings.Contains(err.Error(), fmt.Sprintf("StatusCode: %d,", code)) {
-			return fault{err, kind}
-		}
-	}
-	return err
-}
-
-// CredentialsError names the file of credentials in an error that is about a
-// login in it, where the library does not. An empty name is one of the default
-// files.
-func CredentialsError(file string, err error) error {
-	if !errors.As(err, new(base64.CorruptInputError)) {
-		return err
-	}
-	return fmt.Errorf("%s: a login that is no base64: %w", cmp.Or(file, "one of the files of credentials, see containers-auth.json(5)"), err)
-}
-
-// flat is an error in one line.
-type flat struct{ error }
-
-func (f flat) Error() string { return strings.ReplaceAll(f.error.Error(), "\n", "; ") }
-func (f flat) Unwrap() error { return f.error }
-
-// errOther is the kind of errors that have none.
-var errOther = errors.New("failed")
-
-func statusKind(code int) error {
-	switch code {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return ErrAccess
-	case http.StatusNotFound:
-		return ErrNotFound
-	}
-	return errOther
-}
-
-func codeKind(code errcode.ErrorCode) error {
-	switch code {
-	case v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown, v2.ErrorCodeBlobUnknown:
-		return ErrNotFound
-	}
-	return statusKind(code.Descriptor().HTTPStatusCode)
-}
-
-// remove deletes a file that is of no more use. That it is gone is enough.
+// remove deletes a file that is not needed any more. A failure does no harm.
 func remove(name string) { _ = os.Remove(name) }

@@ -19,19 +19,21 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// Stores of podman, buildah and CRI-O. They are only read, without locks and
-// mounts, so what is taken from them is checked as if a registry had sent it:
+// Stores of podman, buildah and CRI-O. They are only read, without locks and mounts, so
+// their content is verified like that of a registry:
 //
 //	ROOT/DRIVER-images/images.json       names, top layer and digest of each image
 //	ROOT/DRIVER-images/ID/manifest, =…   its manifests, config and signatures; names in base64
 //	ROOT/DRIVER-layers/layers.json       parent, digest and size of each layer
-//	ROOT/DRIVER-layers/ID.tar-split.gz   what its tar was, without the content of files
+//	ROOT/DRIVER-layers/ID.tar-split.gz   its tar without the content of files
 //	ROOT/overlay/ID/diff, ROOT/vfs/dir/ID  that content
 //
-// A layer's tar is put together again, byte for byte. See containers-storage.conf(5)
-// and the format of tar-split.
+// The tar of a layer is assembled again, byte for byte. See containers-storage.conf(5) and
+// the format of tar-split.
 
 // A store is one directory of images.
 type store struct {
@@ -60,11 +62,11 @@ type stored struct {
 	stores []*store
 	store  *store
 	image  storedImage   // or a list of images, as podman manifest makes it
-	digest digest.Digest // of the manifest that is wanted; may be empty
+	digest digest.Digest // of the wanted manifest; may be empty
 	layers []storedLayer // lowest first
 }
 
-// splitStorage takes apart what follows "containers-storage:".
+// splitStorage parses a reference without its transport: [DRIVER@ROOT]NAME.
 func splitStorage(s string) (driver, root, name string, err error) {
 	if s, ok := strings.CutPrefix(s, "["); ok {
 		spec, name, ok := strings.Cut(s, "]")
@@ -75,14 +77,13 @@ func splitStorage(s string) (driver, root, name string, err error) {
 		if d, rest, ok := strings.Cut(spec, "@"); ok {
 			driver, spec = d, rest
 		}
-		root, _, _ = strings.Cut(spec, "+") // what is kept while machines run
+		root, _, _ = strings.Cut(spec, "+") // the folder for temporary data
 		return driver, root, name, nil
 	}
 	return "", "", s, nil
 }
 
-// openStorage finds an image in the stores of the user, or in the one that the
-// reference names.
+// openStorage finds an image in the store of the reference, or in those of the user.
 func openStorage(r ref, conf string) (*stored, error) {
 	driver, root, name, err := splitStorage(r.name)
 	if err != nil {
@@ -100,7 +101,7 @@ func openStorage(r ref, conf string) (*stored, error) {
 	for i, root := range roots {
 		st, err := openStore(driver, root)
 		if i > 0 && errors.Is(err, fs.ErrNotExist) {
-			continue // additional ones may be of another driver
+			continue // additional stores may have another driver
 		}
 		if err != nil && !(errors.Is(err, fs.ErrNotExist) && len(roots) > 1) {
 			return nil, err
@@ -118,10 +119,10 @@ func openStorage(r ref, conf string) (*stored, error) {
 	if name != "" && r.digest != "" {
 		name += " of that digest"
 	}
-	return nil, failf(ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
+	return nil, registry.Errorf(registry.ErrNotFound, "no image %s in %s: there is %s", cmp.Or(name, r.digest.String()), strings.Join(roots, ", "), imageNames(stores))
 }
 
-// imageNames lists what stores have, for who has misspelt a name.
+// imageNames lists the images of stores, for the error about an unknown name.
 func imageNames(stores []*store) string {
 	const most = 10
 	var all []string
@@ -181,8 +182,8 @@ func readJSON(name string, v any) error {
 	return nil
 }
 
-// find returns the image of a name, which may be the start of an ID. With a
-// digest the image must have that, whichever tag it has now.
+// find returns the image of a name or of the beginning of an ID. With a digest, the image must
+// have it, under any tag.
 func (st *store) find(name string, d digest.Digest) *storedImage {
 	var named reference.Named
 	if n, err := reference.ParseNormalizedNamed(name); err == nil {
@@ -206,7 +207,7 @@ func (st *store) find(name string, d digest.Digest) *storedImage {
 	return found
 }
 
-// sameName compares a name as users write it with one of a store.
+// sameName compares a name as users write it with a name of a store.
 func sameName(want reference.Named, has string, anyTag bool) bool {
 	n, err := reference.ParseNormalizedNamed(has)
 	if err != nil {
@@ -226,7 +227,7 @@ func (st *store) bigData(id, key string) string {
 	return filepath.Join(st.root, st.driver+"-images", id, key)
 }
 
-// findLayers follows the layers down from the top one. Some may be in another store.
+// findLayers lists the layers from the top one down. Some may be in another store.
 func (s *stored) findLayers() error {
 	s.layers = nil
 	for id := s.image.Layer; id != ""; {
@@ -241,7 +242,7 @@ func (s *stored) findLayers() error {
 		case l.store == nil:
 			return fmt.Errorf("store %s: layer %.12s is missing", s.store.root, id)
 		case l.ID != filepath.Base(l.ID) || len(s.layers) > maxLayers:
-			return fmt.Errorf("store %s: layer %q has no sound place", l.store.root, l.ID)
+			return fmt.Errorf("store %s: layer %q is not a valid ID, or the image has too many layers", l.store.root, l.ID)
 		case l.Digest == "":
 			return fmt.Errorf("store %s: layer %.12s was pulled in parts and has no digest: copy the image with skopeo, or pull it from its registry", l.store.root, id)
 		}
@@ -252,8 +253,8 @@ func (s *stored) findLayers() error {
 	return nil
 }
 
-// infos lists the layers as they are in the store, where they are not
-// compressed: their digests are not those of the manifest.
+// infos lists the layers in the store. They are not compressed, so their digests are not those
+// of the manifest.
 func (s *stored) infos() []manifest.LayerInfo {
 	all := make([]manifest.LayerInfo, len(s.layers))
 	for i, l := range s.layers {
@@ -262,13 +263,13 @@ func (s *stored) infos() []manifest.LayerInfo {
 	return all
 }
 
-// Close has nothing to close.
+// Close does nothing.
 func (s *stored) Close() error { return nil }
 
 // HasThreadSafeGetBlob reports that several layers can be read at once.
 func (s *stored) HasThreadSafeGetBlob() bool { return true }
 
-// GetManifest reads the manifest, or one that an index names.
+// GetManifest reads the manifest, or another one by digest.
 func (s *stored) GetManifest(_ context.Context, d *digest.Digest) ([]byte, string, error) {
 	if d == nil && s.digest != "" {
 		d = &s.digest
@@ -285,8 +286,8 @@ func (s *stored) GetManifest(_ context.Context, d *digest.Digest) ([]byte, strin
 	return b, manifest.GuessMIMEType(b), err
 }
 
-// holder returns the image that has a manifest: this one, or another one in the
-// stores if this is a list. The store is nil if none has it.
+// holder returns the image with a manifest: this one, or another one in the stores if this is
+// a list. The store is nil if there is none.
 func (s *stored) holder(d digest.Digest) (*store, storedImage) {
 	if s.store.hasManifest(s.image, d) {
 		return s.store, s.image
@@ -305,9 +306,9 @@ func (st *store) hasManifest(image storedImage, d digest.Digest) bool {
 	return st.manifestFile(image, d) != ""
 }
 
-// manifestFile returns where an image has a manifest of a digest, or "". A list
-// that was made here has one without the digest in its name, and the digest that
-// the store records is that of the list when it was empty.
+// manifestFile returns the path of an image's manifest by digest, or "". The manifest of a list
+// that was made on this machine has no digest in its name, and the store records the digest
+// of the empty list.
 func (st *store) manifestFile(image storedImage, d digest.Digest) string {
 	name := st.bigData(image.ID, "manifest-"+d.String())
 	if _, err := os.Stat(name); err == nil {
@@ -321,10 +322,10 @@ func (st *store) manifestFile(image storedImage, d digest.Digest) string {
 }
 
 func (s *stored) notHere(d digest.Digest) error {
-	return failf(ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
+	return registry.Errorf(registry.ErrNotFound, "the list %.12s has the image %s, which is not in the store: pull it with podman", s.image.ID, short(d))
 }
 
-// enter replaces a list by the image in it that has a manifest.
+// enter changes from a list to its image with a manifest.
 func (s *stored) enter(d digest.Digest) error {
 	st, image := s.holder(d)
 	if st == nil {
@@ -337,8 +338,7 @@ func (s *stored) enter(d digest.Digest) error {
 	return s.findLayers()
 }
 
-// GetSignatures reads the simple signatures, which lie in one file, one behind
-// the other.
+// GetSignatures reads the simple signatures, which are concatenated in one file.
 func (s *stored) GetSignatures(_ context.Context, d *digest.Digest) ([][]byte, error) {
 	var sizes struct {
 		Image     []int                   `json:"signature-sizes"`
@@ -361,7 +361,7 @@ func (s *stored) GetSignatures(_ context.Context, d *digest.Digest) ([][]byte, e
 	var all [][]byte
 	for _, n := range lengths {
 		if n < 0 || n > len(b) {
-			return nil, fmt.Errorf("image %.12s: signatures are cut off", s.image.ID)
+			return nil, fmt.Errorf("image %.12s: the file of signatures is too short", s.image.ID)
 		}
 		all, b = append(all, b[:n]), b[n:]
 	}
@@ -380,7 +380,7 @@ func (s *stored) GetBlob(_ context.Context, info types.BlobInfo, _ types.BlobInf
 	return f, -1, err
 }
 
-// subject returns what a policy knows the image by.
+// subject returns the names of the image that policies use.
 func (s *stored) subject() subject {
 	root, base := s.store.driver+"@"+s.store.root, "["+s.store.root+"]"
 	sub := subject{transport: "containers-storage"}
@@ -400,7 +400,7 @@ func (s *stored) subject() subject {
 	return sub
 }
 
-// A storageConf is what matters here of a storage.conf.
+// A storageConf has the used settings of a storage.conf.
 type storageConf struct {
 	driver string
 	roots  []string // the user's store first
@@ -419,7 +419,7 @@ func readStorageConf(file string) (storageConf, error) {
 			} `toml:"options"`
 		} `toml:"storage"`
 	}
-	// podman unshare makes users look like root, and tells.
+	// podman unshare makes users look like root, and sets this variable.
 	rootless := os.Geteuid() != 0 || os.Getenv("_CONTAINERS_ROOTLESS_UID") != ""
 	files, system := storageFiles(file, rootless)
 	for _, name := range files {
@@ -431,7 +431,7 @@ func readStorageConf(file string) (storageConf, error) {
 			return storageConf{}, fmt.Errorf("%s: %w", name, err)
 		}
 		if rootless && slices.Contains(system, name) {
-			conf.Storage.GraphRoot = conf.Storage.RootlessPath // the other is root's
+			conf.Storage.GraphRoot = conf.Storage.RootlessPath // the other one is root's
 		}
 		break
 	}
@@ -458,8 +458,8 @@ func readStorageConf(file string) (storageConf, error) {
 	return storageConf{conf.Storage.Driver, roots}, nil
 }
 
-// storageFiles lists where a storage.conf may be; the first that is there
-// counts. Those of the system are named again.
+// storageFiles lists the possible paths of a storage.conf, of which the first existing one
+// counts. Those of the system are also returned separately.
 func storageFiles(file string, rootless bool) (all, system []string) {
 	if file = cmp.Or(file, os.Getenv("CONTAINERS_STORAGE_CONF")); file != "" {
 		return []string{file}, nil

@@ -19,6 +19,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/vbatts/tar-split/tar/storage"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -60,7 +61,7 @@ func (s *testStore) save(t *testing.T) {
 	write(t, filepath.Join(s.root, s.driver+"-layers/layers.json"), mustJSON(s.layers))
 }
 
-// split notes what a tar is without its files, and stores those.
+// split stores the files of a tar, and the rest of it as tar-split does.
 func split(t *testing.T, tarball []byte, dir string) []byte {
 	t.Helper()
 	var lines bytes.Buffer
@@ -154,7 +155,7 @@ func TestStorage(t *testing.T) {
 			"[" + driver + "@" + st.root + "]localhost": true, "[" + driver + "@" + st.root + "]localhost/os:1": true, "[/other]": false} {
 			o.Policy = writePolicy(t, `{"default":[{"type":"insecureAcceptAnything"}],"transports":{"containers-storage":{%q:[{"type":"reject"}]}}}`, scope)
 			if _, err := Pull(t.Context(), "containers-storage:localhost/os:1", o); forbidden {
-				checkFault(t, err, ErrAccess, "rejects it")
+				checkFault(t, err, registry.ErrAccess, "rejects it")
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -187,12 +188,12 @@ func TestStorageFaults(t *testing.T) {
 		kind   error
 		want   string
 	}{
-		"no such image":  {ref: "localhost/none", kind: ErrNotFound, want: "there is localhost/os:1"},
-		"no such digest": {ref: "localhost/os:1@" + digest.FromString("x").String(), kind: ErrNotFound, want: "no image localhost/os:1"},
-		"no store":       {change: func(_ *testing.T, st *testStore, _ string) { os.RemoveAll(st.root) }, kind: ErrNotFound, want: "has no images of the driver overlay or vfs"},
+		"no such image":  {ref: "localhost/none", kind: registry.ErrNotFound, want: "there is localhost/os:1"},
+		"no such digest": {ref: "localhost/os:1@" + digest.FromString("x").String(), kind: registry.ErrNotFound, want: "no image localhost/os:1"},
+		"no store":       {change: func(_ *testing.T, st *testStore, _ string) { os.RemoveAll(st.root) }, kind: registry.ErrNotFound, want: "has no images of the driver overlay or vfs"},
 		"other driver":   {ref: "[btrfs@/x]os", want: `driver "btrfs" is not supported`},
-		"changed file":   {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/a", []byte("b")) }, kind: ErrVerify, want: `checksum failed for "etc/a"`},
-		"cut off file":   {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/b", []byte("b")) }, kind: ErrVerify, want: `checksum failed for "etc/b"`},
+		"changed file":   {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/a", []byte("b")) }, kind: registry.ErrVerify, want: `checksum failed for "etc/a"`},
+		"cut off file":   {change: func(t *testing.T, _ *testStore, dir string) { write(t, dir+"/etc/b", []byte("b")) }, kind: registry.ErrVerify, want: `checksum failed for "etc/b"`},
 		"missing file":   {change: func(t *testing.T, _ *testStore, dir string) { os.Remove(dir + "/etc/a") }, want: "etc/a: no such file", kind: nil},
 		"directory":      {change: func(t *testing.T, _ *testStore, dir string) { os.Remove(dir + "/etc/a"); os.Mkdir(dir+"/etc/a", 0o700) }, want: "etc/a: not a regular file"},
 		"link out": {change: func(t *testing.T, _ *testStore, dir string) {
@@ -208,10 +209,10 @@ func TestStorageFaults(t *testing.T) {
 		"composefs": {change: func(t *testing.T, st *testStore, dir string) {
 			write(t, filepath.Join(filepath.Dir(dir), "composefs-data/composefs.blob"), nil)
 		}, want: "is kept for composefs"},
-		"endless": {change: func(t *testing.T, st *testStore, _ string) { st.layers[0]["parent"] = st.layers[0]["id"]; st.save(t) }, want: "no sound place"},
+		"endless": {change: func(t *testing.T, st *testStore, _ string) { st.layers[0]["parent"] = st.layers[0]["id"]; st.save(t) }, want: "not a valid ID"},
 		"odd note": {change: func(t *testing.T, st *testStore, _ string) {
 			write(t, filepath.Join(st.root, "overlay-layers", st.layers[0]["id"].(string)+".tar-split.gz"), gzipped([]byte(`{"type":3}`)))
-		}, kind: ErrVerify, want: "blob has 0 bytes"},
+		}, kind: registry.ErrVerify, want: "blob has 0 bytes"},
 		"cut off note": {change: func(t *testing.T, st *testStore, _ string) {
 			write(t, filepath.Join(st.root, "overlay-layers", st.layers[0]["id"].(string)+".tar-split.gz"), gzipped([]byte(`{"type":2,"payload":"YQ==`)))
 		}, want: "unexpected EOF"},
@@ -255,7 +256,7 @@ func TestStorageUnreadable(t *testing.T) {
 	checkFault(t, err, nil, "podman unshare")
 }
 
-// TestBuildah pulls what buildah has built.
+// TestBuildah pulls images that buildah has built.
 func TestBuildah(t *testing.T) {
 	buildah, skopeo := treetest.Tool(t, "buildah"), treetest.Tool(t, "skopeo")
 	treetest.Root(t)
@@ -283,7 +284,7 @@ func TestBuildah(t *testing.T) {
 		do("add", up, dir+"/c", "/etc/c")
 		do("commit", "-q", up, "localhost/os:2")
 		files["etc/c"] = "c"
-		// What skopeo reads from the store is what we must read.
+		// The result must be that of skopeo.
 		run(t, nil, skopeo, append(append([]string{"--insecure-policy", "copy"}, "--dest-oci-accept-uncompressed-layers"), fmt.Sprintf("containers-storage:[%s@%s+%s]localhost/os:2", driver, dir+"/root", dir+"/run"), "oci:"+dir+"/copy")...)
 		o := options(t, t.TempDir())
 		ours, err := Pull(t.Context(), fmt.Sprintf("containers-storage:[%s@%s]localhost/os:2", driver, dir+"/root"), o)
@@ -376,15 +377,15 @@ func TestDockerArchive(t *testing.T) {
 		again.Close()
 		checkCache(t, o.Cache)
 	}
-	for ref, kind := range map[string]error{both + ":localhost/os:3": ErrNotFound, single + ".none": ErrNotFound, both: nil} {
+	for ref, kind := range map[string]error{both + ":localhost/os:3": registry.ErrNotFound, single + ".none": registry.ErrNotFound, both: nil} {
 		_, err := Pull(t.Context(), "docker-archive:"+ref, options(t, t.TempDir()))
 		checkFault(t, err, kind, "docker-archive:")
 	}
 	_, err := Pull(t.Context(), "docker-archive:"+single+"@"+digest.FromString("x").String(), options(t, t.TempDir()))
-	checkFault(t, err, ErrVerify, "digest mismatch")
+	checkFault(t, err, registry.ErrVerify, "digest mismatch")
 	one.config.RootFS.DiffIDs[0] = digest.FromString("x")
 	_, err = Pull(t.Context(), "docker-archive:"+dockerArchive(t, []string{""}, one), options(t, t.TempDir()))
-	checkFault(t, err, ErrVerify, "")
+	checkFault(t, err, registry.ErrVerify, "")
 }
 
 func TestStorageConf(t *testing.T) {
@@ -393,7 +394,7 @@ func TestStorageConf(t *testing.T) {
 		t.Setenv(name, "")
 	}
 	t.Setenv("HOME", home)
-	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // what podman unshare sets
+	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // set by podman unshare
 	user := filepath.Join(home, ".config/containers/storage.conf")
 	explicit := filepath.Join(t.TempDir(), "storage.conf")
 	for _, tc := range []struct{ user, explicit, driver, root string }{
@@ -450,12 +451,12 @@ func TestStorageList(t *testing.T) {
 			img.Close()
 		}
 		_, err := Pull(t.Context(), ref+"@"+absent.Digest.String(), o)
-		checkFault(t, err, ErrNotFound, "no image localhost/list:1 of that digest in")
+		checkFault(t, err, registry.ErrNotFound, "no image localhost/list:1 of that digest in")
 		o.Arch = "arm64"
 		_, err = Pull(t.Context(), ref, o)
-		checkFault(t, err, ErrNotFound, "which is not in the store")
+		checkFault(t, err, registry.ErrNotFound, "which is not in the store")
 		o.Arch = "riscv64"
 		_, err = Pull(t.Context(), ref, o)
-		checkFault(t, err, ErrNotFound, "no image for linux/riscv64, there is linux/amd64, linux/arm64/v8")
+		checkFault(t, err, registry.ErrNotFound, "no image for linux/riscv64, there is linux/amd64, linux/arm64/v8")
 	}
 }

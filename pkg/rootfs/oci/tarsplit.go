@@ -12,6 +12,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/vbatts/tar-split/tar/asm"
 	"github.com/vbatts/tar-split/tar/storage"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // maxSplit bounds the notes of tar-split about a layer, uncompressed. There are some
@@ -61,7 +63,7 @@ func (r *splitReader) Read(p []byte) (int, error) {
 	case err == nil || err == io.EOF:
 		return n, err
 	case strings.HasPrefix(err.Error(), "file integrity checksum failed"): // the library has no type for it
-		err = fault{err, ErrVerify}
+		err = registry.WithKind(registry.ErrVerify, err)
 	}
 	return n, r.layer.readable(err)
 }

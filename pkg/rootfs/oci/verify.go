@@ -10,6 +10,8 @@ import (
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // HasPolicies reports whether the program was built with the code for
@@ -31,7 +33,7 @@ func newJudge(text []byte) (*judge, error) {
 
 // verify checks an image whose manifest is known. isInstance says that the
 // reference names an index with the image in it.
-func (j *judge) verify(ctx context.Context, s *source, img *Image, isInstance bool) error {
+func (j *judge) verify(ctx context.Context, s *source, m *Manifest, isInstance bool) error {
 	policy, err := signature.NewPolicyContext(j.policy)
 	if err != nil {
 		return err
@@ -43,28 +45,28 @@ func (j *judge) verify(ctx context.Context, s *source, img *Image, isInstance bo
 	}
 	instance := s.instance()
 	if isInstance {
-		instance = &img.Digest
+		instance = &m.Digest
 	}
 	var unparsed types.UnparsedImage
 	switch src := src.(type) {
 	case *stored:
-		unparsed = storedImageOf{src, img}
+		unparsed = storedImageOf{src, m}
 	case types.ImageSource:
 		unparsed = image.UnparsedInstance(src, instance)
 	}
-	ctx, done := s.patienceFor(ctx, s.o.IdleTimeout*signatureRequests)
+	ctx, done := s.patienceFor(ctx, s.o.Registry.ReadTimeout*signatureRequests)
 	_, err = policy.IsRunningImageAllowed(ctx, unparsed)
 	if err == nil {
-		err = sameManifest(ctx, unparsed, img)
+		err = sameManifest(ctx, unparsed, m)
 	}
 	return done(err)
 }
 
 // sameManifest compares the manifest that was judged with the one that is used.
-func sameManifest(ctx context.Context, unparsed types.UnparsedImage, img *Image) error {
+func sameManifest(ctx context.Context, unparsed types.UnparsedImage, m *Manifest) error {
 	judged, _, err := unparsed.Manifest(ctx)
-	if err == nil && !bytes.Equal(judged, img.Manifest) {
-		err = failf(ErrVerify, "the manifest changed during the verification")
+	if err == nil && !bytes.Equal(judged, m.Raw) {
+		err = registry.Errorf(registry.ErrVerify, "the manifest changed during the verification")
 	}
 	return err
 }
@@ -72,17 +74,17 @@ func sameManifest(ctx context.Context, unparsed types.UnparsedImage, img *Image)
 // storedImageOf is an image in a store as policies see it.
 type storedImageOf struct {
 	*stored
-	img *Image
+	m *Manifest
 }
 
 func (s storedImageOf) Reference() types.ImageReference { return storedReference{s: s.stored} }
 
 func (s storedImageOf) Manifest(context.Context) ([]byte, string, error) {
-	return s.img.Manifest, "", nil
+	return s.m.Raw, "", nil
 }
 
 func (s storedImageOf) Signatures(ctx context.Context) ([][]byte, error) {
-	return s.GetSignatures(ctx, &s.img.Digest)
+	return s.GetSignatures(ctx, &s.m.Digest)
 }
 
 // storedReference names an image in a store. Policies call no other methods of the

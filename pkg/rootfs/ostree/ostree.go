@@ -1,5 +1,5 @@
-// Package ostree is the object model of OSTree: what a file, a directory and
-// a commit are called, and how they are written.
+// Package ostree is the object model of OSTree: the names and the serialized
+// forms of files, directories and commits.
 //
 // An object is named by the SHA-256 of its bytes. A commit names a directory
 // tree and its metadata, a tree names its files, subdirectories and their
@@ -111,8 +111,8 @@ func ParseObjectPath(p string) (Checksum, ObjectType, error) {
 // An Xattr is one extended attribute. The name has no NUL.
 type Xattr struct{ Name, Value string }
 
-// Limits of extended attributes: what Linux stores in one, and what importers
-// of containers accept in one object.
+// Limits of extended attributes: of Linux for one attribute, and of importers of
+// containers for all attributes of an object.
 const (
 	maxXattrName  = 255
 	maxXattrValue = 1<<16 - 1
@@ -185,8 +185,8 @@ func XattrsOf(m map[string]string) []byte {
 
 var fileKinds = []gvariant.Kind{gvariant.U32, gvariant.U32, gvariant.U32, gvariant.U32, gvariant.Bytes, gvariant.Bytes}
 
-// FileHeader returns what is hashed in front of the content of a file object:
-// the checksum of the object is that of header and content. The mode is a raw
+// FileHeader returns the header of a file object: the checksum of the object is
+// that of header and content. The mode is a raw
 // st_mode, the target is that of a symbolic link, and xattrs are as in objects.
 func FileHeader(uid, gid, mode uint32, target string, xattrs []byte) []byte {
 	v := gvariant.Tuple(fileKinds, be32(uid), be32(gid), be32(mode), be32(0), gvariant.String(target), xattrs)

@@ -17,7 +17,7 @@ func mustParse(t testing.TB, s string) Checksum {
 	return c
 }
 
-// coreFiles are the file objects of testdata/core: what went in, and the
+// coreFiles are the file objects of testdata/core: their input, and the
 // checksum that ostree 2022.7 and 2026.4 gave it.
 var coreFiles = []struct {
 	id             string

@@ -51,6 +51,14 @@ func NewRepo() *Repo {
 	}
 }
 
+// Grow makes room for a number of files.
+func (r *Repo) Grow(files int) {
+	if len(r.Files) == 0 {
+		r.Files = make(map[Checksum]*rootfs.Inode, files)
+		r.IDs = make(map[*rootfs.Inode]Checksum, files)
+	}
+}
+
 // AddMetadata stores a commit, dirtree or dirmeta and returns its name.
 func (r *Repo) AddMetadata(t ObjectType, object []byte) Checksum {
 	id := Sum(object)
@@ -111,7 +119,7 @@ func (r *Repo) Commit(id Checksum) (*Commit, error) {
 	return c, nil
 }
 
-// Limits of what a commit expands to. A tree may name the same subtree many
+// Limits of the tree that a commit expands to. A tree may name the same subtree many
 // times, so a few kilobytes of objects can stand for any number of files.
 var (
 	maxDepth = 256 // directories, as in ostree

@@ -57,7 +57,7 @@ func TestCore(t *testing.T) {
 	}
 }
 
-// TestCommitWithDigest reads a commit that says what its composefs image is.
+// TestCommitWithDigest reads a commit that states the digest of its composefs image.
 func TestCommitWithDigest(t *testing.T) {
 	b, err := os.ReadFile("testdata/core/commit-with-digest.bin")
 	if err != nil {
@@ -112,7 +112,7 @@ func TestBare(t *testing.T) {
 	}
 }
 
-// listing is what "ostree ls -RC" prints.
+// listing is the output of "ostree ls -RC".
 func listing(t *testing.T, r *ostree.Repo, commit ostree.Checksum) string {
 	root, err := r.Tree(commit)
 	if err != nil {

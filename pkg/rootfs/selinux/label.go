@@ -14,9 +14,9 @@ import (
 const Xattr = "security.selinux"
 
 // Label returns a copy of a tree that is to stand at an absolute path, every
-// inode of it with the context of its path. What the policy has no context
-// for keeps the one it has; what has none gets its directory's, as from the
-// kernel when a file is made. An inode under several names, which stays one,
+// inode of it with the context of its path. An inode without a context in the
+// policy keeps its own; one without any gets its directory's, as the kernel does
+// when a file is made. An inode under several names, which stays one,
 // gets the context of the first.
 func (p *Policy) Label(tree *rootfs.Inode, at string) *rootfs.Inode {
 	if p == nil {

@@ -33,7 +33,7 @@ func TestMatchpathcon(t *testing.T) {
 	}
 }
 
-// TestLookupsOfLibselinux asks it what TestLookup knows. Where the text in front
+// TestLookupsOfLibselinux asks it about the paths of TestLookup. Where the text in front
 // of an expression ends, which no policy lets matter, is not the same in all versions.
 func TestLookupsOfLibselinux(t *testing.T) {
 	treetest.Tool(t, "matchpathcon")
@@ -94,8 +94,7 @@ func machineFiles(t *testing.T) (paths []string) {
 // longer, shorter, moved by a substitution, with a letter changed.
 func madeUp(t *testing.T, files map[string]string, r *rand.Rand, n int) map[string][]string {
 	t.Helper()
-	var expressions []*syntax.Regexp
-	var prefixes []string
+	var texts, prefixes []string
 	for name, text := range files {
 		for line := range strings.Lines(text) {
 			fields := strings.Fields(line)
@@ -104,16 +103,22 @@ func madeUp(t *testing.T, files map[string]string, r *rand.Rand, n int) map[stri
 			}
 			if strings.Contains(name, "subs") {
 				prefixes = append(prefixes, fields[0])
-			} else if re, err := syntax.Parse(fields[0], syntax.Perl); err != nil {
-				t.Fatal(err)
 			} else {
-				expressions = append(expressions, re)
+				texts = append(texts, fields[0])
 			}
 		}
 	}
 	// Files come in the order of a map, the same seed is to give the same paths.
-	slices.SortFunc(expressions, func(a, b *syntax.Regexp) int { return strings.Compare(a.String(), b.String()) })
+	slices.Sort(texts)
 	slices.Sort(prefixes)
+	var expressions []*syntax.Regexp
+	for _, text := range texts {
+		re, err := syntax.Parse(text, syntax.Perl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expressions = append(expressions, re)
+	}
 	kinds := []string{"file", "dir", "lnk_file", "chr_file", "blk_file", "sock_file", "pipe"}
 	paths := map[string][]string{}
 	for range n {

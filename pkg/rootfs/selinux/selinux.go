@@ -1,4 +1,4 @@
-// Package selinux labels trees as the policy inside them says.
+// Package selinux labels a tree by the SELinux policy in it.
 //
 // It reads the text form of a policy's file contexts and finds the context of
 // a path as libselinux does. A policy is these files, below etc/selinux or
@@ -12,8 +12,8 @@
 //	                    file_contexts.subs       the same, applied before
 //
 // The compiled file_contexts.bin is not read: it is made from the text. The
-// expressions of policies are PCRE, those here RE2; what RE2 lacks (look-around,
-// back-references, possessive quantifiers) is refused when a policy is loaded.
+// expressions of policies are PCRE, those here RE2; constructs that RE2 lacks (look-around,
+// back-references, possessive quantifiers) are refused when a policy is loaded.
 //
 // See selabel_file(5) and file_contexts(5).
 package selinux
@@ -38,9 +38,9 @@ const maxFile = 16 << 20
 // at once. A nil Policy has no context for any path.
 type Policy struct {
 	subs, subsDist []substitution
-	specs          int                // how many there are
-	literals       map[string][]*spec // by path, in order of the files
-	regexps        map[string][]*spec // by stem, in order of the files
+	specs          int                   // number of specifications
+	literals       map[string][]*spec    // by path, in the order of the files
+	regexps        map[string]*automaton // by stem
 }
 
 // Unused is the error of a tree that uses no policy. It says why.
@@ -97,7 +97,7 @@ func Find(root *rootfs.Inode) (string, error) {
 
 // load reads a file_contexts file and those that go with it.
 func load(root *rootfs.Inode, name string) (*Policy, error) {
-	p := &Policy{literals: map[string][]*spec{}, regexps: map[string][]*spec{}}
+	p := &Policy{literals: map[string][]*spec{}, regexps: map[string]*automaton{}}
 	for i, suffix := range []string{"", ".homedirs", ".local"} {
 		text, err := readFile(root, name+suffix)
 		if err != nil {
@@ -144,7 +144,10 @@ func (p *Policy) addSpecs(name string, text []byte) error {
 			p.literals[s.literal] = append(p.literals[s.literal], s)
 			return nil
 		}
-		p.regexps[s.stem] = append(p.regexps[s.stem], s)
+		if p.regexps[s.stem] == nil {
+			p.regexps[s.stem] = &automaton{}
+		}
+		p.regexps[s.stem].specs = append(p.regexps[s.stem].specs, s)
 		return nil
 	})
 }
@@ -240,19 +243,14 @@ func (p *Policy) lastMatch(name string, kind uint32) *spec {
 		}
 		stems = append(stems, name[:end])
 	}
-	// The deepest stem first: what is found there is seldom beaten, and
-	// whatever is weaker need not be tried.
-	sub := newSubject(name)
 	var best *spec
-	for _, stem := range slices.Backward(stems) {
-		for _, s := range slices.Backward(p.regexps[stem]) {
-			if best != nil && s.order < best.order {
-				break
-			}
-			if s.fits(kind) && s.match(sub) {
-				best = s
-				break
-			}
+	for _, stem := range stems {
+		a := p.regexps[stem]
+		if a == nil {
+			continue
+		}
+		if s := a.last(name, kind); s != nil && (best == nil || s.order > best.order) {
+			best = s
 		}
 	}
 	return best

@@ -80,7 +80,7 @@ var allFiles = map[string]string{
 	"file_contexts.subs":      "/sub /dist\n",
 }
 
-// lookups have what it says of paths.
+// lookups are its answers about paths.
 var lookups = []struct {
 	name string
 	kind uint32

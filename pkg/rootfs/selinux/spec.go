@@ -11,7 +11,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// blanks is what isspace(3) accepts.
+// blanks are the characters that isspace(3) accepts.
 const blanks = " \t\n\v\f\r"
 
 func isBlank(r rune) bool { return strings.ContainsRune(blanks, r) }
@@ -41,6 +41,7 @@ type spec struct {
 	stem   string // leading directories, which the path must have too
 	prefix string // all plain text the expression begins with
 	source string
+	start  uint32 // of its program in an automaton
 	once   sync.Once
 	re     *regexp.Regexp
 }
@@ -99,7 +100,7 @@ func (s *spec) setExpression(expression string) error {
 }
 
 // cutPlain returns the text that an expression begins with, escapes undone,
-// and what follows from the first character with a meaning on.
+// and the rest from the first character with a meaning on.
 func cutPlain(expression string) (text, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(expression); i++ {

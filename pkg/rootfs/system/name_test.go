@@ -31,7 +31,7 @@ func TestHostileLabels(t *testing.T) {
 	for label, want := range map[string]string{
 		"fedora-coreos": "fedora-coreos", "../../X": "x", "..": "os", "": "os", "a..b": "a-b", "x+": "x", "@": "os",
 	} {
-		image := &oci.Image{Reference: "oci:layout@" + id.String(), Digest: id, Labels: map[string]string{"com.coreos.osname": label}}
+		image := &oci.Image{Manifest: &oci.Manifest{Reference: "oci:layout@" + id.String(), Digest: id, Labels: map[string]string{"com.coreos.osname": label}}}
 		if got := DefaultOrigin(image); got != "ostree-unverified-registry:localhost/"+want+"@"+id.String() {
 			t.Errorf("%q: %s", label, got)
 		}
@@ -46,7 +46,7 @@ func TestDefaultOrigin(t *testing.T) {
 		"docker://example.com:5000/os@" + id.String():        "ostree-unverified-registry:example.com:5000/os@" + id.String(),
 		"oci:/home/me/os@" + id.String():                     "ostree-unverified-registry:localhost/os@" + id.String(),
 	} {
-		if got := DefaultOrigin(&oci.Image{Reference: reference, Digest: id}); got != want {
+		if got := DefaultOrigin(&oci.Image{Manifest: &oci.Manifest{Reference: reference, Digest: id}}); got != want {
 			t.Errorf("%s: %s, want %s", reference, got, want)
 		}
 	}

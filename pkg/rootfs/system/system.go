@@ -136,7 +136,7 @@ func New(img *oci.Image, o Options) (*System, error) {
 
 // ContainerImage returns a pulled image in the form that container.Import reads.
 func ContainerImage(img *oci.Image) *container.Image {
-	pulled := &container.Image{Digest: img.Digest.String(), Manifest: img.Manifest, Config: img.Config}
+	pulled := &container.Image{Digest: img.Digest.String(), Manifest: img.Raw, Config: img.Config, Cache: img.Imports()}
 	for _, l := range img.Layers {
 		pulled.Layers = append(pulled.Layers, container.Layer{
 			Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob,
@@ -164,7 +164,7 @@ func describe(img *oci.Image, o Options, config *coreos.Config) *System {
 // deploy checks the commit of a container out.
 func (s *System) deploy(tree *container.Tree, reference string) (*deploy.Deployment, error) {
 	return deploy.New(tree.Repo, deploy.Options{
-		Commit: tree.Deployed, System: tree.Root, Stateroot: s.Stateroot, Origin: s.Origin, BLSAppend: s.Config.BLSAppend, Time: s.Time,
+		Commit: tree.Deployed, System: tree.Root, Composefs: tree.Composefs, Stateroot: s.Stateroot, Origin: s.Origin, BLSAppend: s.Config.BLSAppend, Time: s.Time,
 		Aleph: deploy.Aleph{
 			Ref: s.Origin, Version: s.Version, Commit: tree.Deployed.String(),
 			Image: deploy.AlephImage{Name: reference, Digest: s.Container.Digest.String(), Labels: s.Container.Labels},

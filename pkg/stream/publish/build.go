@@ -1,11 +1,11 @@
 package publish
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,76 +16,71 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	folder "github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
-// A build is a folder that build has made.
+// A build is the folder of a build for one architecture.
 type build struct {
 	dir    string
 	meta   *stream.Meta
-	arch   string              // as Go calls it
-	system *imgspec.Descriptor // the operating system's manifest, if it is in the repository
+	files  folder.Build        // records of the images
+	arch   string              // as Go names it
+	system *imgspec.Descriptor // the operating system's container, if the repository has it
 
 	repository string // the name of that repository
 }
 
-// An item is one file with a manifest of its own: a disk, or a document.
+// file returns the record of the image of a platform.
+func (b *build) file(platform string) cloud.File {
+	f, _ := b.files.File(platform)
+	return f
+}
+
+// version returns the version of the operating system.
+func (p *publication) version() string { return p.builds[0].meta.OSTreeVersion }
+
+// An item is one file with a manifest of its own: an image or a document.
 type item struct {
 	build     *build // nil for a document of all builds
 	platform  string // empty for a document
 	mediaType string
-	file      blob
-	made      bool // for the form that the publication is in
-	container bool // the manifest is that of the archive, in every form
+	title     string             // name of the file; empty for a container, whose layer has it
+	file      registry.Blob      // without content for a container
+	container *registry.Manifest // of an image that is a container in every form
 
-	annotations map[string]string
-	manifest    // as the form has it
+	annotations map[string]string // its own, see publication.annotations
 }
 
-// notDisks are entries of meta.json that are not an image of a disk.
+func (it *item) isContainer() bool { return it.container != nil }
+
+// notDisks are entries of meta.json that are not disk images.
 var notDisks = []string{"ostree", "oci-manifest", "ignition-gpg-key"}
 
-// kubevirt is the platform whose image is a container, in an archive.
-const kubevirt = "kubevirt"
+// kubevirtPlatform is the platform whose image is a container in an OCI archive.
+const kubevirtPlatform = "kubevirt"
 
-// read reads what is to be published.
+// read reads the builds in a folder.
 func (p *publication) read(dir string) error {
-	builds, err := stream.ReadBuilds(os.DirFS(dir))
-	if errors.Is(err, stream.ErrNoBuild) {
-		err = fmt.Errorf("%w: it is no output of build", err)
+	builds, err := folder.Open(os.DirFS(dir))
+	if errors.Is(err, folder.ErrNoBuild) {
+		err = fmt.Errorf("%w: not the output folder of build", err)
 	}
 	if err != nil {
 		return err
 	}
 	for _, b := range builds {
-		p.builds = append(p.builds, &build{dir: filepath.Join(dir, b.Dir), meta: b.Meta, arch: rootfs.GoArch(b.BaseArch)})
+		p.builds = append(p.builds, &build{dir: filepath.Join(dir, b.Dir), meta: b.Meta, files: b, arch: rootfs.GoArch(b.BaseArch)})
 	}
-	slices.SortStableFunc(p.builds, func(a, b *build) int { return cmp.Compare(a.arch, b.arch) })
-	for i, b := range p.builds[1:] {
-		if a := p.builds[i]; a.arch == b.arch {
-			return fmt.Errorf("%s and %s are of one architecture, %s", a.dir, b.dir, b.arch)
-		} else if a.meta.OSTreeVersion != b.meta.OSTreeVersion {
-			return fmt.Errorf("%s is version %q, %s is %q", a.dir, a.meta.OSTreeVersion, b.dir, b.meta.OSTreeVersion)
-		}
+	if err := p.sortBuilds(); err != nil {
+		return err
 	}
-	for _, b := range p.builds {
-		if err := p.disks(b); err != nil {
-			return err
-		}
-	}
-	if len(p.items) == 0 {
-		return errors.New("there are no images of disks in it")
-	}
-	for _, b := range p.builds {
-		text, err := os.ReadFile(filepath.Join(b.dir, stream.MetaFile))
-		if err != nil {
-			return err
-		}
-		p.document(b, Document{"meta." + b.meta.BaseArch + ".json", stream.MetaType, text})
-	}
-	for _, d := range p.o.Documents {
-		p.document(nil, d)
+	if err := p.readItems(); err != nil {
+		return err
 	}
 	if err := p.checkSecrets(); err != nil {
 		return err
@@ -93,18 +88,53 @@ func (p *publication) read(dir string) error {
 	return p.name()
 }
 
-// checkSecrets refuses images with a config in them, unless that is what is
-// wanted: whoever may read the repository would read the config, too.
-func (p *publication) checkSecrets() error {
-	for _, it := range p.items {
-		if it.platform != "" && it.build.meta.Images[it.platform].Ignition && !p.o.Secrets {
-			return fmt.Errorf("%s: %w", it.file.name, ErrSecret)
+// sortBuilds sorts the builds by architecture. They must be of one version.
+func (p *publication) sortBuilds() error {
+	slices.SortStableFunc(p.builds, func(a, b *build) int { return cmp.Compare(a.arch, b.arch) })
+	for i, b := range p.builds[1:] {
+		if a := p.builds[i]; a.arch == b.arch {
+			return fmt.Errorf("%s and %s have the same architecture, %s", a.dir, b.dir, b.arch)
+		} else if a.meta.OSTreeVersion != b.meta.OSTreeVersion {
+			return fmt.Errorf("%s is version %q, %s is %q", a.dir, a.meta.OSTreeVersion, b.dir, b.meta.OSTreeVersion)
 		}
 	}
 	return nil
 }
 
-// name gives what is published a tag, if it has none.
+func (p *publication) readItems() error {
+	for _, b := range p.builds {
+		if err := p.disks(b); err != nil {
+			return err
+		}
+	}
+	if len(p.items) == 0 {
+		return errors.New("contains no disk images")
+	}
+	for _, b := range p.builds {
+		text, err := os.ReadFile(filepath.Join(b.dir, folder.MetaFile))
+		if err != nil {
+			return err
+		}
+		p.items = append(p.items, newDocument(b, Document{"meta." + b.meta.BaseArch + ".json", stream.MetaType, text}))
+	}
+	for _, d := range p.o.Documents {
+		p.items = append(p.items, newDocument(nil, d))
+	}
+	return nil
+}
+
+// checkSecrets rejects images with an embedded Ignition config, unless the options allow
+// them: everybody who can read the repository can read the config.
+func (p *publication) checkSecrets() error {
+	for _, it := range p.items {
+		if it.platform != "" && it.build.file(it.platform).Secret && !p.o.Secrets {
+			return fmt.Errorf("%s: %w", it.file.Name, ErrSecret)
+		}
+	}
+	return nil
+}
+
+// name chooses a tag, if the reference has none.
 func (p *publication) name() (err error) {
 	if reference.IsNameOnly(p.named) {
 		p.named, err = reference.WithTag(p.named, tagName(p.builds[0].meta.OSTreeVersion+"-images"))
@@ -112,7 +142,7 @@ func (p *publication) name() (err error) {
 	return err
 }
 
-// tagName makes a version a tag.
+// tagName replaces the characters that tags do not allow.
 func tagName(s string) string {
 	return strings.TrimLeft(strings.Map(func(r rune) rune {
 		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)) {
@@ -131,7 +161,7 @@ func (p *publication) disks(b *build) error {
 			continue
 		}
 		add := newDisk
-		if platform == kubevirt {
+		if platform == kubevirtPlatform {
 			add = newContainerDisk
 		}
 		it, err := add(b, platform)
@@ -140,8 +170,8 @@ func (p *publication) disks(b *build) error {
 		}
 		p.items = append(p.items, it)
 	}
-	// Who looks at nothing but the architecture should not find it first.
-	slices.SortStableFunc(p.items, func(x, y *item) int { return cmp.Compare(count(x.container), count(y.container)) })
+	// A client that compares only the architecture should find a disk first.
+	slices.SortStableFunc(p.items, func(x, y *item) int { return cmp.Compare(count(x.isContainer()), count(y.isContainer())) })
 	return nil
 }
 
@@ -154,9 +184,8 @@ func count(b bool) int {
 
 // newDisk returns the image for one platform.
 func newDisk(b *build, platform string) (*item, error) {
-	a := b.meta.Images[platform]
-	format, compression := a.Format, a.Compression
-	path := filepath.Join(b.dir, a.Path)
+	record := b.file(platform)
+	path := filepath.Join(b.dir, record.Name)
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -164,38 +193,57 @@ func newDisk(b *build, platform string) (*item, error) {
 	defer f.Close()
 	if info, err := f.Stat(); err != nil {
 		return nil, err
-	} else if info.Size() != a.Size {
-		return nil, fmt.Errorf("%s: %w: it has %s, not %s", path, ErrFile, rootfs.Bytes(info.Size()), rootfs.Bytes(a.Size))
+	} else if info.Size() != record.Size {
+		return nil, fmt.Errorf("%s: %w: has %s, want %s", path, ErrFile, rootfs.Bytes(info.Size()), rootfs.Bytes(record.Size))
 	}
-	if err := checkMagic(f, cmp.Or(compression, format)); err != nil {
+	if err := checkMagic(f, record.Type); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrFile, err)
 	}
 	it := &item{
-		build: b, platform: platform, mediaType: stream.MediaType(format, compression),
-		annotations: common(b, a.Path),
-		file: blob{name: a.Path, path: path, desc: imgspec.Descriptor{
-			Digest: digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(a.SHA256)), Size: a.Size,
-		}},
+		build: b, platform: platform, mediaType: record.Type.MediaType(), title: record.Name,
+		file: registry.Blob{
+			Name: record.Name, Size: record.Size, Source: fileSource{path, 0, record.Size},
+			Digest: digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(record.SHA256)),
+		},
 	}
-	it.annotations[stream.AnnotationPlatform] = platform
-	it.annotations[stream.AnnotationUncompressed] = strings.ToLower(cmp.Or(a.UncompressedSHA256, a.SHA256))
-	it.annotations[stream.AnnotationDiskType] = format
-	if slices.Contains(machines, platform) {
-		it.annotations[stream.AnnotationDiskType] = platform
-	}
-	if a.VirtualSize > 0 {
-		it.annotations[stream.AnnotationVirtualSize] = strconv.FormatInt(a.VirtualSize, 10)
-		it.annotations[stream.AnnotationSectorSize] = strconv.Itoa(cmp.Or(a.SectorSize, 512))
-	}
+	it.describe(record)
 	return it, nil
 }
 
-// machines are the platforms that podman machine knows.
+// describe sets the annotations of a disk image.
+func (it *item) describe(f cloud.File) {
+	it.annotations = map[string]string{stream.AnnotationPlatform: it.platform}
+	it.annotations[stream.AnnotationUncompressed] = strings.ToLower(f.Plain.SHA256)
+	it.annotations[stream.AnnotationDiskType] = string(f.Type.Format)
+	if slices.Contains(machines, it.platform) {
+		it.annotations[stream.AnnotationDiskType] = it.platform
+	}
+	if f.VirtualSize > 0 {
+		it.annotations[stream.AnnotationVirtualSize] = strconv.FormatInt(f.VirtualSize, 10)
+		it.annotations[stream.AnnotationSectorSize] = strconv.Itoa(cmp.Or(f.SectorSize, 512))
+	}
+}
+
+// machines are the platforms of podman machine.
 var machines = []string{"qemu", "applehv", "hyperv"}
 
-// common returns the annotations that everything has.
-func common(b *build, title string) map[string]string {
-	a := map[string]string{imgspec.AnnotationTitle: title, imgspec.AnnotationVersion: b.meta.OSTreeVersion}
+// annotations returns the annotations of an item, or with an empty item those of an
+// index. A document of all builds has those that the builds have in common.
+func (p *publication) annotations(it *item) map[string]string {
+	a := cmp.Or(it.build, p.builds[0]).annotations()
+	if it.title != "" {
+		a[imgspec.AnnotationTitle] = it.title
+	}
+	if it.build == nil && len(p.builds) > 1 {
+		delete(a, imgspec.AnnotationBaseImageDigest)
+	}
+	maps.Copy(a, it.annotations)
+	return a
+}
+
+// annotations returns the annotations of everything of a build.
+func (b *build) annotations() map[string]string {
+	a := map[string]string{imgspec.AnnotationVersion: b.meta.OSTreeVersion}
 	set := func(key, value string) {
 		if value != "" {
 			a[key] = value
@@ -204,7 +252,7 @@ func common(b *build, title string) map[string]string {
 	set(imgspec.AnnotationCreated, b.meta.OSTreeTimestamp)
 	if c := b.meta.Container; c != nil {
 		set(imgspec.AnnotationBaseImageDigest, c.Digest)
-		// What is not in a registry has a name that means nothing elsewhere.
+		// The name of a container outside of a registry means nothing on other machines.
 		name := cmp.Or(b.repository, c.Image)
 		if _, err := reference.ParseNormalizedNamed(name); err == nil {
 			set(imgspec.AnnotationBaseImageName, name)
@@ -213,35 +261,21 @@ func common(b *build, title string) map[string]string {
 	return a
 }
 
-// document adds a small file. One of all builds has what they have in common.
-func (p *publication) document(b *build, d Document) *item {
-	annotations := common(cmp.Or(b, p.builds[0]), d.Title)
-	if b == nil && len(p.builds) > 1 {
-		delete(annotations, imgspec.AnnotationBaseImageDigest)
-	}
-	it := &item{
-		build: b, mediaType: d.MediaType, annotations: annotations,
-		file: bytesBlob(d.Title, d.Bytes),
-	}
-	p.items = append(p.items, it)
-	return it
+// newDocument returns a document of one build, or with nil of all builds.
+func newDocument(b *build, d Document) *item {
+	return &item{build: b, mediaType: d.MediaType, title: d.Title, file: registry.NewBlob(d.Title, d.Bytes)}
 }
 
-// magics are what files of some formats begin with.
-var magics = map[string]string{
-	"gzip": "\x1f\x8b", "xz": "\xfd7zXZ\x00", "zstd": "\x28\xb5\x2f\xfd", "zip": "PK\x03\x04",
-	"tar.gz": "\x1f\x8b", "qcow2": "QFI\xfb", "vmdk": "KDMV", "vhdx": "vhdxfile",
-}
-
-// checkMagic sees that a file is what its media type will say. Readers go by that.
-func checkMagic(r io.ReaderAt, format string) error {
-	if format == "" {
-		return errors.New("neither meta.json nor the file's name tells a format")
+// checkMagic compares the beginning of a file with its type, because readers rely on the
+// media type.
+func checkMagic(r io.ReaderAt, t filetype.Type) error {
+	if t == (filetype.Type{}) {
+		return errors.New("unknown format: meta.json lacks it, and the name of the file has no known suffix")
 	}
-	want := magics[format]
+	want := t.Magic()
 	head := make([]byte, len(want))
-	if n, _ := r.ReadAt(head, 0); n < len(head) || !bytes.Equal(head, []byte(want)) {
-		return fmt.Errorf("it does not begin as %s does", format)
+	if n, _ := r.ReadAt(head, 0); n < len(head) || string(head) != want {
+		return fmt.Errorf("does not begin with the magic number of %s", t)
 	}
 	return nil
 }

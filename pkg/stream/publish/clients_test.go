@@ -17,10 +17,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // orasVersion is built where no oras is installed.

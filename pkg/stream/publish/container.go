@@ -3,7 +3,9 @@ package publish
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -12,92 +14,95 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/kubevirt"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// tarHeader is where the file begins in the layer of a container: after its own
-// header and that of its folder.
+// tarHeader is the offset of the file in the layer of a container: behind its header and
+// that of its folder.
 const tarHeader = 2 * 512
 
-// qemuUser is the user that KubeVirt runs virtual machines as.
-const qemuUser = 107
-
-// renderContainer makes an item a plain container of one layer, in which the
-// file is /disk/NAME. KubeVirt takes disks from such a one, and every registry
-// takes containers.
-func (p *publication) renderContainer(it *item, annotations map[string]string) error {
-	layer, err := wrapTar(it.file, annotations[imgspec.AnnotationCreated])
+// renderContainer returns a plain container of one layer with the file /disk/NAME.
+// KubeVirt reads disks from such containers, and every registry takes containers.
+func (p *Plan) renderContainer(it *item, annotations map[string]string) (registry.Manifest, error) {
+	created, _ := time.Parse(time.RFC3339, annotations[imgspec.AnnotationCreated])
+	layer, err := wrapTar(it.file, created)
 	if err != nil {
-		return fmt.Errorf("%s: %w", it.file.name, err)
-	}
-	layer.desc.MediaType = imgspec.MediaTypeImageLayer
-	arch := p.builds[0].arch
-	if it.build != nil {
-		arch = it.build.arch
+		return registry.Manifest{}, fmt.Errorf("%s: %w", it.file.Name, err)
 	}
 	image := imgspec.Image{
-		Platform: imgspec.Platform{OS: "linux", Architecture: arch},
+		Platform: imgspec.Platform{OS: "linux", Architecture: cmp.Or(it.build, p.pub.builds[0]).arch},
 		Config:   imgspec.ImageConfig{Labels: annotations, Entrypoint: []string{"no-entrypoint"}},
-		RootFS:   imgspec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.desc.Digest}},
+		RootFS:   imgspec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
 	}
-	if t, err := time.Parse(time.RFC3339, annotations[imgspec.AnnotationCreated]); err == nil {
-		image.Created = &t
+	if !created.IsZero() {
+		image.Created = &created
 	}
-	config := bytesBlob(it.file.name+" (config)", newManifest("", image).raw)
-	config.desc.MediaType = imgspec.MediaTypeImageConfig
+	config := registry.NewBlob(it.file.Name+" (config)", registry.NewManifest("", image).Raw)
 	m := imgspec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest,
-		Config: config.desc, Layers: []imgspec.Descriptor{layer.desc}, Annotations: annotations,
+		Config: config.Descriptor(imgspec.MediaTypeImageConfig), Layers: []imgspec.Descriptor{layer.Descriptor(imgspec.MediaTypeImageLayer)},
+		Annotations: annotations,
 	}
-	it.manifest = newManifest(m.MediaType, m, config, layer)
-	return nil
+	return registry.NewManifest(m.MediaType, m, config, layer), nil
 }
 
-// wrapTar returns the tarball that a file is in. The file is read once for its
-// digest, and checked on the way.
-func wrapTar(file blob, created string) (blob, error) {
-	var head bytes.Buffer
-	when, _ := time.Parse(time.RFC3339, created)
-	w := tar.NewWriter(&head)
-	dir := tar.Header{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o555, Uid: qemuUser, Gid: qemuUser, ModTime: when}
-	reg := tar.Header{Typeflag: tar.TypeReg, Name: "disk/" + file.name, Mode: 0o444, Size: file.desc.Size, Uid: qemuUser, Gid: qemuUser, ModTime: when}
-	for _, h := range []*tar.Header{&dir, &reg} {
-		if when.IsZero() {
-			h.ModTime = time.Unix(0, 0)
-		}
-		if err := w.WriteHeader(h); err != nil {
-			return blob{}, err
-		}
-	}
-	if head.Len() != tarHeader {
-		return blob{}, fmt.Errorf("the name does not fit into the header of a tarball")
-	}
-	end := (tarHeader + file.desc.Size + 511) &^ 511
-	wrap, err := disk.New(end+2*512, disk.Extent{Blob: bytes.NewReader(head.Bytes())})
+// wrapTar returns the tar archive of a file. It reads the file once, for the digest of the
+// archive, and verifies it.
+func wrapTar(file registry.Blob, created time.Time) (registry.Blob, error) {
+	head, err := tarHeaders(file, created)
 	if err != nil {
-		return blob{}, err
+		return registry.Blob{}, err
 	}
-	layer := file
-	layer.wrap = wrap
-	content, err := layer.open()
+	end := (tarHeader + file.Size + 511) &^ 511
+	frame, err := disk.New(end+2*512, disk.Extent{Blob: bytes.NewReader(head)})
 	if err != nil {
-		return blob{}, err
+		return registry.Blob{}, err
+	}
+	layer := registry.Blob{Name: file.Name, Size: frame.Size(), Source: tarSource{frame, file.Source, file.Size}}
+	content, err := layer.Source.Open()
+	if err != nil {
+		return registry.Blob{}, err
 	}
 	defer content.Close()
 	whole, inner := sha256.New(), sha256.New()
-	if _, err := io.Copy(whole, io.NewSectionReader(content, 0, tarHeader)); err != nil {
-		return blob{}, err
+	rest := tarHeader + file.Size
+	_, err = io.Copy(whole, io.NewSectionReader(content, 0, tarHeader))
+	if err == nil {
+		_, err = io.Copy(io.MultiWriter(whole, inner), io.NewSectionReader(content, tarHeader, file.Size))
 	}
-	if _, err := io.Copy(io.MultiWriter(whole, inner), io.NewSectionReader(content, tarHeader, file.desc.Size)); err != nil {
-		return blob{}, err
+	if err == nil {
+		_, err = io.Copy(whole, io.NewSectionReader(content, rest, layer.Size-rest))
 	}
-	if got := digest.NewDigest(digest.SHA256, inner); got != file.desc.Digest {
-		return blob{}, fmt.Errorf("%w: it is %s", ErrFile, got)
+	if err != nil {
+		return registry.Blob{}, err
 	}
-	rest := tarHeader + file.desc.Size
-	if _, err := io.Copy(whole, io.NewSectionReader(content, rest, wrap.Size()-rest)); err != nil {
-		return blob{}, err
+	if got := digest.NewDigest(digest.SHA256, inner); got != file.Digest {
+		return registry.Blob{}, fmt.Errorf("%w: it is %s", ErrFile, got)
 	}
-	layer.desc = imgspec.Descriptor{Digest: digest.NewDigest(digest.SHA256, whole), Size: wrap.Size()}
+	layer.Digest = digest.NewDigest(digest.SHA256, whole)
 	return layer, nil
+}
+
+// tarHeaders returns the headers of the folder disk and of the file in it.
+func tarHeaders(file registry.Blob, created time.Time) ([]byte, error) {
+	if created.IsZero() {
+		created = time.Unix(0, 0)
+	}
+	var head bytes.Buffer
+	w := tar.NewWriter(&head)
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "disk/", Mode: 0o555},
+		{Typeflag: tar.TypeReg, Name: "disk/" + file.Name, Mode: 0o444, Size: file.Size},
+	} {
+		h.Uid, h.Gid, h.ModTime = kubevirt.User, kubevirt.User, created
+		if err := w.WriteHeader(&h); err != nil {
+			return nil, err
+		}
+	}
+	if head.Len() != tarHeader {
+		return nil, errors.New("the name does not fit into a tar header")
+	}
+	return head.Bytes(), nil
 }

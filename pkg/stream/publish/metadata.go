@@ -5,26 +5,23 @@ import (
 	"maps"
 	"slices"
 
-	"go.podman.io/image/v5/docker/reference"
-
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
-// Titles of what tells about all images.
+// Titles of the documents about all images.
 const (
 	streamTitle  = "stream.json"
 	releaseTitle = "release.json"
 )
 
-// metadata returns the release that the images are, and the stream whose
-// current one it is. They name the manifests, so they are made of the form in
-// which those are, and the manifests know nothing of them.
-func (p *publication) metadata() ([]Document, error) {
-	repository := reference.TrimNamed(p.named).String()
+// metadata returns the metadata of the images' release, and of the stream whose current
+// release it is. They contain the digests of the manifests, so they depend on the form.
+func (p *Plan) metadata() ([]Document, error) {
+	repository := p.pub.repository()
 	files := map[string]stream.Published{}
-	for _, it := range p.items {
-		if it.platform != "" && !it.container {
-			files[it.file.desc.Digest.Encoded()] = stream.Published{Manifest: it.desc.Digest, Container: p.form == Container}
+	for _, e := range p.entries {
+		if e.platform != "" && !e.isContainer() {
+			files[e.file.Digest.Encoded()] = stream.Published{Manifest: e.Descriptor.Digest, Container: p.form == Container}
 		}
 	}
 	where, err := stream.OCI(repository, files)
@@ -32,19 +29,8 @@ func (p *publication) metadata() ([]Document, error) {
 		return nil, err
 	}
 	var releases []*stream.Document
-	for _, b := range p.builds {
-		m := *b.meta
-		m.Images = maps.Clone(m.Images)
-		maps.DeleteFunc(m.Images, func(platform string, _ stream.Artifact) bool {
-			return platform == kubevirt || slices.Contains(notDisks, platform)
-		})
-		if it := p.find(b, kubevirt); it != nil {
-			m.KubeVirt = &stream.Container{Image: repository, Digest: it.desc.Digest.String(), Tags: []string{p.tag() + "-" + containerDisk}}
-		}
-		if m.Container != nil && b.repository != "" && b.repository != m.Container.Image {
-			m.Container = &stream.Container{Image: b.repository, Digest: m.Container.Digest} // tags are those of elsewhere
-		}
-		r, err := stream.NewRelease(&m, p.o.Stream, where)
+	for _, b := range p.pub.builds {
+		r, err := stream.NewRelease(p.releaseMeta(b), p.pub.o.Stream, where)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", b.dir, err)
 		}
@@ -66,4 +52,21 @@ func (p *publication) metadata() ([]Document, error) {
 		{streamTitle, stream.StreamType, stream.Marshal(r.Current())},
 		{releaseTitle, stream.ReleaseType, merged.Bytes()},
 	}, nil
+}
+
+// releaseMeta returns the meta.json of a build as input for a release: with disks only, and
+// with the containers of this repository.
+func (p *Plan) releaseMeta(b *build) *stream.Meta {
+	m := *b.meta
+	m.Images = maps.Clone(m.Images)
+	maps.DeleteFunc(m.Images, func(platform string, _ stream.Artifact) bool {
+		return platform == kubevirtPlatform || slices.Contains(notDisks, platform)
+	})
+	if e := p.find(b, kubevirtPlatform); e != nil {
+		m.KubeVirt = &stream.Container{Image: p.pub.repository(), Digest: e.Descriptor.Digest.String(), Tags: []string{p.pub.tag() + "-" + containerDisk}}
+	}
+	if m.Container != nil && b.repository != "" && b.repository != m.Container.Image {
+		m.Container = &stream.Container{Image: b.repository, Digest: m.Container.Digest} // the tags belong to the other repository
+	}
+	return &m
 }

@@ -20,8 +20,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
+	folder "github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // system is a container's manifest that builds are made of.
@@ -30,8 +32,9 @@ var system = []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.m
 // An image is a file for a test's build.
 type image struct {
 	platform, path string
-	stream.Artifact
-	content []byte
+	details        string // in images.json; empty for none
+	uncompressed   string // SHA-256, if the file is compressed
+	content        []byte
 }
 
 // noise returns bytes that begin as a format does.
@@ -49,11 +52,11 @@ func sum(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:
 func images(arch string, size int) []image {
 	gz := noise("\x1f\x8b", size)
 	return []image{
-		{platform: "metal", path: "os-1-metal." + arch + ".raw.gz", content: gz, Artifact: stream.Artifact{
-			Detail: stream.Detail{Format: "raw", Compression: "gzip", VirtualSize: 1 << 30}, UncompressedSHA256: strings.Repeat("ab", 32), UncompressedSize: 1 << 30}},
-		{platform: "qemu", path: "os-1-qemu." + arch + ".qcow2", content: noise("QFI\xfb", size+1), Artifact: stream.Artifact{Detail: stream.Detail{Format: "qcow2", VirtualSize: 10 << 30}}},
-		{platform: "applehv", path: "os-1-applehv." + arch + ".raw.gz", content: gz, Artifact: stream.Artifact{Detail: stream.Detail{Format: "raw", Compression: "gzip"}}},
-		{platform: "metal4k", path: "os-1-metal4k." + arch + ".raw", content: noise("", size/2), Artifact: stream.Artifact{Detail: stream.Detail{Format: "raw", VirtualSize: 1 << 30, SectorSize: 4096}}},
+		{platform: "metal", path: "os-1-metal." + arch + ".raw.gz", content: gz,
+			details: `{"format": "raw", "compression": "gzip", "virtual-size": 1073741824}`, uncompressed: strings.Repeat("ab", 32)},
+		{platform: "qemu", path: "os-1-qemu." + arch + ".qcow2", content: noise("QFI\xfb", size+1), details: `{"format": "qcow2", "virtual-size": 10737418240}`},
+		{platform: "applehv", path: "os-1-applehv." + arch + ".raw.gz", content: gz, details: `{"format": "raw", "compression": "gzip"}`},
+		{platform: "metal4k", path: "os-1-metal4k." + arch + ".raw", content: noise("", size/2), details: `{"format": "raw", "virtual-size": 1073741824, "sector-size": 4096}`},
 		{platform: "live-kernel", path: "os-1-live-kernel-" + arch, content: noise("MZ", 1000)},
 		{platform: "live-initramfs", path: "os-1-live-initramfs." + arch + ".img", content: noise("070701", 2000)},
 		{platform: "live-rootfs", path: "os-1-live-rootfs." + arch + ".img", content: noise("070701", 3000)},
@@ -70,14 +73,16 @@ func makeBuild(t testing.TB, dir, arch string, images []image, container *stream
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	details := map[string]json.RawMessage{}
 	for _, i := range images {
-		a := i.Artifact
-		a.Path, a.SHA256, a.Size = i.path, sum(i.content), int64(len(i.content))
-		m.Images[i.platform] = a
+		a := stream.Artifact{Path: i.path, SHA256: sum(i.content), Size: int64(len(i.content)), UncompressedSHA256: i.uncompressed}
+		if m.Images[i.platform] = a; i.details != "" {
+			details[i.path] = json.RawMessage(i.details)
+		}
 		write(t, filepath.Join(dir, i.path), i.content)
 	}
-	write(t, filepath.Join(dir, stream.MetaFile), stream.Marshal(m))
-	write(t, filepath.Join(dir, stream.DetailsFile), stream.Marshal(m.Details()))
+	write(t, filepath.Join(dir, folder.MetaFile), stream.Marshal(m))
+	write(t, filepath.Join(dir, folder.ImagesFile), stream.Marshal(details))
 }
 
 func write(t testing.TB, name string, b []byte) {
@@ -87,7 +92,7 @@ func write(t testing.TB, name string, b []byte) {
 	}
 }
 
-// container is what builds of a test are made of, if it is in a registry.
+// container is the container of a test's builds in a registry.
 func container(host string) *stream.Container {
 	return &stream.Container{Image: host + "/os", Digest: digest.FromBytes(system).String()}
 }
@@ -136,16 +141,23 @@ func TestLayout(t *testing.T) {
 	}
 	o := options(t)
 	o.Documents = []Document{{"stream.json", stream.StreamType, []byte(`{"stream":"stable"}`)}}
-	var planned *Result
-	o.Planned = func(r *Result) {
-		if n := reg.count("POST "); n != 0 {
-			t.Errorf("%d uploads had begun before the digests were told", n)
-		}
-		planned = r
+	plan, err := NewPlan(t.Context(), dir, reg.host+"/os", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := reg.count("POST ") + reg.count("PUT "); n != 0 {
+		t.Errorf("the plan sent %d requests that write", n)
 	}
 	got := publish(t, dir, reg.host+"/os", o)
-	if got.Tag != "43.1_x-images" || got.Form != Artifact || got.Rung != 1 || planned.Digest != got.Digest {
+	if got.Tag != "43.1_x-images" || got.Form != Artifact {
 		t.Errorf("%+v", got)
+	}
+	planned := plan.Result
+	for i := range got.Entries {
+		planned.Entries[i].Transfer = got.Entries[i].Transfer
+	}
+	if diff := cmp.Diff(*got, planned); diff != "" {
+		t.Errorf("the plan has other digests: %s", diff)
 	}
 	x := reg.index(t, "os", got.Tag)
 	if x.ArtifactType != stream.IndexType || x.Annotations[imgspec.AnnotationCreated] != "2026-01-02T03:04:05Z" {
@@ -159,7 +171,7 @@ func TestLayout(t *testing.T) {
 			if p == "qemu" {
 				disk = "qemu"
 			}
-			want = append(want, strings.Join([]string{"linux", arch, p, stream.MediaTypePrefix + typ, disk}, " "))
+			want = append(want, strings.Join([]string{"linux", arch, p, filetype.MediaTypePrefix + typ, disk}, " "))
 		}
 	}
 	for _, d := range []string{"application/vnd.ohp.build.v1+json", "application/vnd.ohp.build.v1+json", "application/vnd.ohp.stream.v1+json"} {
@@ -203,7 +215,6 @@ func TestLayout(t *testing.T) {
 	}
 	// Blobs that are the same in both architectures were sent once, and a second
 	// run sends nothing.
-	o.Planned = nil
 	posts := reg.count("POST ")
 	if want := len(slices.Compact(slices.Sorted(blobDigests(got)))) + 1; posts != want {
 		t.Errorf("%d uploads, there are %d blobs", posts, want)
@@ -213,7 +224,7 @@ func TestLayout(t *testing.T) {
 		t.Errorf("the second run sent blobs, or another index")
 	}
 	for _, e := range again.Entries {
-		if e.Blobs != "there" {
+		if e.Transfer != registry.Present {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -245,13 +256,13 @@ func TestElsewhere(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	// What another repository has is not sent, from where it is named.
+	// Blobs of the repository in MountFrom are mounted, not sent.
 	o := options(t)
 	o.MountFrom = reg.host + "/disks"
 	posts := reg.count("PATCH ")
 	for _, e := range publish(t, dir, reg.host+"/prod:1", o).Entries {
-		if e.Blobs != "mounted" {
-			t.Errorf("%s: %s", e.File, e.Blobs)
+		if e.Transfer != registry.Mounted {
+			t.Errorf("%s: %s", e.File, e.Transfer)
 		}
 	}
 	if n := reg.count("PATCH ") - posts; n != 0 {
@@ -259,7 +270,7 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// TestChanged has files that are not what meta.json says.
+// TestChanged has files that do not match meta.json.
 func TestChanged(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
 		"bit":       func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
@@ -277,7 +288,7 @@ func TestChanged(t *testing.T) {
 			o.As = name
 		}
 		_, err := Publish(t.Context(), dir, reg.host+"/os:1", o)
-		if err == nil || !strings.Contains(err.Error(), ErrFile.Error()) || !strings.Contains(err.Error(), i[1].path) {
+		if err == nil || !errors.Is(err, ErrFile) || !strings.Contains(err.Error(), i[1].path) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(reg.tags) != 0 {
@@ -331,7 +342,7 @@ func TestSecret(t *testing.T) {
 	reg := newFake(t)
 	dir := t.TempDir()
 	disks := images("x86_64", 3000)
-	disks[1].Ignition = true
+	disks[1].details = `{"format": "qcow2", "ignition": true}`
 	makeBuild(t, dir, "x86_64", disks, nil)
 	o := options(t)
 	if _, err := Publish(t.Context(), dir, reg.host+"/os:1", o); !errors.Is(err, ErrSecret) || !strings.Contains(err.Error(), disks[1].path) || len(reg.log) != 0 {
@@ -403,20 +414,20 @@ func TestLost(t *testing.T) {
 	makeBuild(t, filepath.Join(all, "x86_64"), "x86_64", images("x86_64", 5000)[:2], nil)
 	makeBuild(t, filepath.Join(all, "aarch64"), "aarch64", images("aarch64", 5000)[:2], nil)
 	publish(t, all, reg.host+"/ma:1", o)
-	// Fewer platforms are lost as well, unless that is what is wanted.
+	// A missing platform is an error as well, unless Replace is set.
 	makeBuild(t, all+"/x86_64", "x86_64", images("x86_64", 5000)[:1], nil)
 	if _, err := Publish(t.Context(), all, reg.host+"/ma:1", o); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "qemu/amd64 of") {
 		t.Error(err)
 	}
 	o.Replace = true
 	publish(t, all, reg.host+"/ma:1", o)
-	// Another version replaces what there is.
+	// Another version replaces the images.
 	o.Replace = false
-	text, err := os.ReadFile(filepath.Join(arm, stream.MetaFile))
+	text, err := os.ReadFile(filepath.Join(arm, folder.MetaFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(arm, stream.MetaFile), bytes.Replace(text, []byte("43.1+x"), []byte("43.2"), 1))
+	write(t, filepath.Join(arm, folder.MetaFile), bytes.Replace(text, []byte("43.1+x"), []byte("43.2"), 1))
 	publish(t, arm, reg.host+"/ma:1", o)
 }
 
@@ -472,8 +483,8 @@ func TestLocation(t *testing.T) {
 	for to, from := range map[string]string{"one": "vendor.example/team/disks", "two": reg.host + "/real/disks", "three": "real/disks"} {
 		o.MountFrom = from
 		for _, e := range publish(t, dir, "vendor.example/team/"+to+":1", o).Entries {
-			if e.Blobs != "mounted" {
-				t.Errorf("%s: %s: %s", from, e.File, e.Blobs)
+			if e.Transfer != registry.Mounted {
+				t.Errorf("%s: %s: %s", from, e.File, e.Transfer)
 			}
 		}
 	}
@@ -481,7 +492,7 @@ func TestLocation(t *testing.T) {
 		t.Errorf("the mirror was asked for %q", mirror.log)
 	}
 	o.MountFrom = ""
-	if _, err := Publish(t.Context(), dir, "other.example/os:1", o); !errors.Is(err, oci.ErrAccess) || !strings.Contains(err.Error(), "blocks *.example") {
+	if _, err := Publish(t.Context(), dir, "other.example/os:1", o); !errors.Is(err, registry.ErrAccess) || !strings.Contains(err.Error(), "blocks *.example") {
 		t.Error(err)
 	}
 }

@@ -21,9 +21,9 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry/registrytest"
 )
 
 // registries are Debian's, and distribution 3, which is this program.
@@ -113,7 +113,7 @@ func TestRealRegistries(t *testing.T) {
 		}
 		// A mirror takes the whole index with everything in it.
 		skopeo("copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os:auto", "docker://"+reg.Host+"/mirror:auto")
-		// What a machine of that architecture finds in the view for cosa import is the container.
+		// A machine of that architecture finds the container in the view for cosa import.
 		var config imgspec.Image
 		text := skopeo("inspect", "--config", "--override-arch", "amd64", "--override-os", "linux", "--tls-verify=false", "--authfile", o.Registry.AuthFile, "docker://"+reg.Host+"/os:auto-fcos")
 		if json.Unmarshal([]byte(text), &config); len(config.RootFS.DiffIDs) != 1 {

@@ -19,7 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A fake is a registry of the distribution specification in memory, which can be
@@ -235,7 +235,7 @@ func (f *fake) manifest(w http.ResponseWriter, r *http.Request, repo, name strin
 	w.WriteHeader(http.StatusCreated)
 }
 
-// missing returns what a manifest names that is not there.
+// missing returns a digest in a manifest that the registry lacks.
 func (f *fake) missing(repo string, b []byte) string {
 	var m struct {
 		Config            *imgspec.Descriptor

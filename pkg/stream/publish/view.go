@@ -1,65 +1,58 @@
 package publish
 
 import (
-	"archive/tar"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
-	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
-// A View is the same blobs as one consumer looks for them, under tags of its own.
+// A View lists the same blobs in the shape that one other program expects, under tags of
+// its own.
 type View struct {
 	Name string // the tag is TAG-NAME
-	For  string // who reads it
+	For  string // the program
 
-	// make returns what gets a tag, or why there is nothing.
-	make func(p *publication) ([]*top, error)
+	// tags returns the tags of the view, or the reason why it has none.
+	tags func(p *Plan) ([]tag, error)
 }
 
-// Views is the table of all views. None is made unless it is asked for.
+// Views is the table of all views. A plan has those that the options name.
 var Views = []View{
-	{"podman-machine", "podman machine init --image docker://...", (*publication).podmanMachine},
-	{"fcos", "cosa import", (*publication).fcos},
-	{containerDisk, "KubeVirt and CDI; made of every build for kubevirt", (*publication).containerDisk},
-	{"ironic", "Ironic, oci:// as image_source", (*publication).ironic},
-	{"tink", "Tinkerbell's oci2disk: TAG-tink-ARCH, and the ending that it knows compression by", (*publication).tink},
+	{"podman-machine", "podman machine init --image docker://...", (*Plan).podmanMachine},
+	{"fcos", "cosa import", (*Plan).fcos},
+	{containerDisk, "KubeVirt and CDI; made for every build with the platform kubevirt", (*Plan).containerDisk},
+	{"ironic", "Ironic, oci:// as image_source", (*Plan).ironic},
+	{"tink", "Tinkerbell's oci2disk: TAG-tink-ARCH with a suffix for the compression", (*Plan).tink},
 }
 
-// containerDisk is the view that a build for KubeVirt has without being asked.
+// containerDisk is the view that every build for KubeVirt has.
 const containerDisk = "containerdisk"
 
-// allViews is the name of all that apply.
+// allViews is the name of all views that apply.
 const allViews = "all"
 
-// views adds the views that are wanted.
-func (p *publication) views() error {
-	all := slices.Contains(p.o.Views, allViews)
+// addViews adds the tags of the views that the options name.
+func (p *Plan) addViews() error {
+	all := slices.Contains(p.pub.o.Views, allViews)
 	for _, v := range Views {
-		named := slices.Contains(p.o.Views, v.Name)
+		named := slices.Contains(p.pub.o.Views, v.Name)
 		if !named && !all {
-			if v.Name != containerDisk || !slices.ContainsFunc(p.items, func(it *item) bool { return it.container }) {
+			if v.Name != containerDisk || !slices.ContainsFunc(p.entries, func(e *entry) bool { return e.isContainer() }) {
 				continue
 			}
-			p.note("the image for kubevirt is a container: there is a view for it, %s-%s", p.tag(), v.Name)
+			p.note("the image for kubevirt is a container: there is a view for it, %s-%s", p.pub.tag(), v.Name)
 		}
-		tops, err := v.make(p)
-		if err == nil && len(tops) == 0 {
-			err = errors.New("the build has nothing for it")
+		tags, err := v.tags(p)
+		if err == nil && len(tags) == 0 {
+			err = errors.New("the build has no image for it")
 		}
 		if err != nil && named {
 			return fmt.Errorf("view %s: %w", v.Name, err)
@@ -67,30 +60,39 @@ func (p *publication) views() error {
 		if err != nil {
 			p.note("no view %s: %v", v.Name, err)
 		}
-		for _, t := range tops {
+		for _, t := range tags {
 			t.use = v.Name
-			p.tops = append(p.tops, t)
+			p.tags = append(p.tags, t)
 		}
 	}
 	return nil
 }
 
+func (p *Plan) note(format string, args ...any) {
+	p.notes = append(p.notes, fmt.Sprintf(format, args...))
+}
+
 var (
-	errNoType = errors.New("the registry takes no artifactType, which tells it from a container")
+	errNoType = errors.New("the registry does not take artifactType, which the view needs to distinguish disks from containers")
 	errInTar  = errors.New("in this registry the files are in containers")
 )
 
-// list returns an index under TAG-NAME, or nothing.
-func (p *publication) list(name, artifactType string, list []imgspec.Descriptor) []*top {
+// newTag returns the tag TAG-NAME.
+func (p *Plan) newTag(name string, m registry.Manifest) tag {
+	return tag{Tag: registry.Tag{Name: p.pub.tag() + "-" + name, Manifest: m}}
+}
+
+// list returns the tag of an index, or nothing for an empty list.
+func (p *Plan) list(name, artifactType string, list []imgspec.Descriptor) []tag {
 	if len(list) == 0 {
 		return nil
 	}
-	return []*top{{tag: p.tag() + "-" + name, manifest: p.index(artifactType, list)}}
+	return []tag{p.newTag(name, p.index(artifactType, list))}
 }
 
-// entry returns an item's entry in the index of a view.
-func entry(it *item, os, arch, diskType string) imgspec.Descriptor {
-	d := it.desc
+// viewEntry returns the descriptor of an image for the index of a view.
+func viewEntry(e *entry, os, arch, diskType string) imgspec.Descriptor {
+	d := e.Descriptor
 	d.Platform = &imgspec.Platform{OS: os, Architecture: arch}
 	d.Annotations = maps.Clone(d.Annotations)
 	d.Annotations[stream.AnnotationDiskType] = diskType
@@ -98,240 +100,127 @@ func entry(it *item, os, arch, diskType string) imgspec.Descriptor {
 }
 
 // find returns the image of a build for a platform.
-func (p *publication) find(b *build, platform string) *item {
-	for _, it := range p.items {
-		if it.build == b && it.platform == platform {
-			return it
+func (p *Plan) find(b *build, platform string) *entry {
+	for _, e := range p.entries {
+		if e.build == b && e.platform == platform {
+			return e
 		}
 	}
 	return nil
 }
 
-// pxe lists what a machine boots from the network.
-func (p *publication) pxe() error {
+// addPXE adds the tag of the files that a machine boots from the network.
+func (p *Plan) addPXE() {
 	var list []imgspec.Descriptor
-	for _, b := range p.builds {
+	for _, b := range p.pub.builds {
 		kernel, initramfs, rootfs := p.find(b, "live-kernel"), p.find(b, "live-initramfs"), p.find(b, "live-rootfs")
 		if kernel != nil && initramfs != nil && rootfs != nil {
-			list = append(list, kernel.desc, initramfs.desc, rootfs.desc)
+			list = append(list, kernel.Descriptor, initramfs.Descriptor, rootfs.Descriptor)
 		}
 	}
 	for _, t := range p.list("pxe", stream.PXEType, list) {
 		t.use = "pxe"
-		p.tops = append(p.tops, t)
+		p.tags = append(p.tags, t)
 	}
-	return nil
 }
 
-// podmanMachine calls architectures as uname(1) does.
-func (p *publication) podmanMachine() ([]*top, error) {
+// podmanMachine has the architectures of uname(1).
+func (p *Plan) podmanMachine() ([]tag, error) {
 	if p.form == Container {
 		return nil, errInTar
 	}
 	var list []imgspec.Descriptor
-	for _, it := range p.items {
+	for _, it := range p.entries {
 		if slices.Contains(machines, it.platform) {
-			list = append(list, entry(it, "linux", it.build.meta.BaseArch, it.platform))
+			list = append(list, viewEntry(it, "linux", it.build.meta.BaseArch, it.platform))
 		}
 	}
 	return p.list("podman-machine", "", list), nil
 }
 
-// fcos has the operating system's containers, and disks whose platform.os is the
+// fcos has the operating systems' containers, and disks with platform.os set to the
 // platform.
-func (p *publication) fcos() ([]*top, error) {
-	if p.form.rung() > ArtifactTag.rung() {
+func (p *Plan) fcos() ([]tag, error) {
+	if !p.form.isArtifact() {
 		return nil, errNoType
 	}
 	var list []imgspec.Descriptor
-	for _, b := range p.builds {
+	for _, b := range p.pub.builds {
 		if b.system == nil {
-			return nil, errors.New("it lists the operating system's container, which is not in this repository")
+			return nil, errors.New("the view lists the operating system's container, which is not in this repository")
 		}
 		d := *b.system
 		d.Platform = &imgspec.Platform{OS: "linux", Architecture: b.arch}
 		list = append(list, d)
 	}
-	for _, it := range p.items {
-		if it.platform != "" && !it.container {
-			list = append(list, entry(it, it.platform, it.build.arch, it.annotations[stream.AnnotationDiskType]))
+	for _, it := range p.entries {
+		if it.platform != "" && !it.isContainer() {
+			list = append(list, viewEntry(it, it.platform, it.build.arch, it.annotations[stream.AnnotationDiskType]))
 		}
 	}
 	return p.list("fcos", "", list), nil
 }
 
-// ironic has one image of each type: what it is to take for OpenStack, or else
-// for QEMU, and the one for metal.
-func (p *publication) ironic() ([]*top, error) {
-	if p.form.rung() > ArtifactTag.rung() {
+// ironic has one image of each type: the one for OpenStack, or else for QEMU, and the one
+// for metal.
+func (p *Plan) ironic() ([]tag, error) {
+	if !p.form.isArtifact() {
 		return nil, errNoType
 	}
 	var list []imgspec.Descriptor
-	for _, b := range p.builds {
-		if it := cmp.Or(p.find(b, "openstack"), p.find(b, "qemu")); it != nil && it.mediaType == stream.MediaType("qcow2", "") {
-			list = append(list, entry(it, "linux", b.arch, "qcow2"))
+	for _, b := range p.pub.builds {
+		if it := cmp.Or(p.find(b, "openstack"), p.find(b, "qemu")); it != nil && it.mediaType == (filetype.Type{Format: filetype.QCOW2}).MediaType() {
+			list = append(list, viewEntry(it, "linux", b.arch, "qcow2"))
 		}
-		if it := p.find(b, "metal"); it != nil && (it.mediaType == stream.MediaType("raw", "") || it.mediaType == stream.MediaType("raw", "gzip")) {
-			list = append(list, entry(it, "linux", b.arch, "raw"))
+		if it := p.find(b, "metal"); it != nil && (it.mediaType == rawType(filetype.None) || it.mediaType == rawType(filetype.Gzip)) {
+			list = append(list, viewEntry(it, "linux", b.arch, "raw"))
 		}
 	}
 	return p.list("ironic", "", list), nil
 }
 
-// tinkEndings are how oci2disk tells compressions apart: by the reference.
-var tinkEndings = map[string]string{
-	stream.MediaType("raw", ""): "", stream.MediaType("raw", "gzip"): ".gz",
-	stream.MediaType("raw", "xz"): ".xz", stream.MediaType("raw", "zstd"): ".zs",
+// tinkSuffixes are the suffixes of references by which oci2disk recognizes compressions.
+var tinkSuffixes = map[string]string{
+	rawType(filetype.None): "", rawType(filetype.Gzip): ".gz", rawType(filetype.Xz): ".xz", rawType(filetype.Zstd): ".zs",
 }
 
-// tink has a manifest for each architecture: all layers that are below what a
-// reference names are written to the disk.
-func (p *publication) tink() (tops []*top, err error) {
+// rawType returns the media type of a raw disk.
+func rawType(c filetype.Compression) string {
+	return filetype.Type{Format: filetype.Raw, Compression: c}.MediaType()
+}
+
+// tink has a manifest for each architecture, because oci2disk writes all layers below a
+// reference to the disk.
+func (p *Plan) tink() (tags []tag, err error) {
 	if p.form == Container {
 		return nil, errInTar
 	}
-	for _, b := range p.builds {
+	for _, b := range p.pub.builds {
 		it := p.find(b, "metal")
 		if it == nil {
 			continue
 		}
-		ending, known := tinkEndings[it.mediaType]
+		suffix, known := tinkSuffixes[it.mediaType]
 		if !known {
 			continue
 		}
-		layer, config := it.file, emptyConfig
-		layer.desc.MediaType, config.desc.MediaType = imgspec.MediaTypeImageLayer, imgspec.MediaTypeImageConfig
-		layer.desc.Annotations = map[string]string{imgspec.AnnotationTitle: it.file.name}
-		annotations := maps.Clone(it.annotations)
+		annotations := p.pub.annotations(it.item)
 		annotations[stream.AnnotationForm] = p.form.mark()
-		m := imgspec.Manifest{
-			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest,
-			Config: config.desc, Layers: []imgspec.Descriptor{layer.desc}, Annotations: annotations,
-		}
-		tops = append(tops, &top{tag: p.tag() + "-tink-" + b.arch + ending, manifest: newManifest(m.MediaType, m, config, layer)})
+		m := oneFile(imgspec.Manifest{Annotations: annotations}, emptyConfig, imgspec.MediaTypeImageConfig, it.file, imgspec.MediaTypeImageLayer)
+		tags = append(tags, p.newTag("tink-"+b.arch+suffix, m))
 	}
-	return tops, nil
+	return tags, nil
 }
 
-// containerDisk lists the containers that builds have for KubeVirt.
-func (p *publication) containerDisk() ([]*top, error) {
+// containerDisk has the containers of the builds for KubeVirt.
+func (p *Plan) containerDisk() ([]tag, error) {
 	var list []imgspec.Descriptor
-	for _, it := range p.items {
-		if it.container {
-			d := it.desc
+	for _, it := range p.entries {
+		if it.isContainer() {
+			d := it.Descriptor
 			d.Annotations = nil
 			list = append(list, d)
 		}
 	}
 	return p.list(containerDisk, "", list), nil
-}
-
-// newContainerDisk returns the container that a build has for KubeVirt. Its
-// manifest stays as it is; the entry in the index says what it is for.
-func newContainerDisk(b *build, platform string) (*item, error) {
-	a := b.meta.Images[platform]
-	m, err := readArchive(filepath.Join(b.dir, a.Path), a)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", a.Path, err)
-	}
-	it := &item{
-		build: b, platform: platform, mediaType: m.desc.MediaType, container: true, manifest: m,
-		file: blob{name: a.Path}, annotations: common(b, ""),
-	}
-	delete(it.annotations, imgspec.AnnotationTitle) // the layer knows the name of the file
-	it.annotations[stream.AnnotationPlatform] = platform
-	return it, nil
-}
-
-// readArchive returns the one image of an OCI archive.
-func readArchive(path string, a stream.Artifact) (manifest, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return manifest{}, err
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return manifest{}, err
-	}
-	if hex.EncodeToString(sum.Sum(nil)) != strings.ToLower(a.SHA256) {
-		return manifest{}, fmt.Errorf("%w: its SHA-256 is %x", ErrFile, sum.Sum(nil))
-	}
-	files, err := archived(f)
-	if err != nil {
-		return manifest{}, err
-	}
-	read := func(name string, v any) ([]byte, error) {
-		part, ok := files[name]
-		if !ok || part.Size() > maxManifest {
-			return nil, fmt.Errorf("has no %s, or a very large one", name)
-		}
-		text, err := io.ReadAll(part)
-		if err == nil {
-			err = json.Unmarshal(text, v)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		return text, nil
-	}
-	var index imgspec.Index
-	if _, err := read(imgspec.ImageIndexFile, &index); err != nil {
-		return manifest{}, err
-	}
-	if len(index.Manifests) != 1 {
-		return manifest{}, fmt.Errorf("%d images, not one", len(index.Manifests))
-	}
-	var m imgspec.Manifest
-	text, err := read(blobName(index.Manifests[0].Digest), &m)
-	if err != nil {
-		return manifest{}, err
-	}
-	if got := digest.FromBytes(text); got != index.Manifests[0].Digest {
-		return manifest{}, fmt.Errorf("%w: manifest %s is %s", ErrFile, index.Manifests[0].Digest, got)
-	}
-	var blobs []blob
-	for _, d := range append([]imgspec.Descriptor{m.Config}, m.Layers...) {
-		part, ok := files[blobName(d.Digest)]
-		if !ok || part.Size() != d.Size {
-			return manifest{}, fmt.Errorf("blob %s is missing, or has not its size", d.Digest)
-		}
-		_, from, _ := part.Outer()
-		blobs = append(blobs, blob{name: a.Path, path: path, from: from, desc: imgspec.Descriptor{Digest: d.Digest, Size: d.Size}})
-	}
-	desc := imgspec.Descriptor{MediaType: cmp.Or(m.MediaType, imgspec.MediaTypeImageManifest), Digest: index.Manifests[0].Digest, Size: int64(len(text))}
-	return manifest{desc, text, blobs}, nil
-}
-
-func blobName(d digest.Digest) string { return "blobs/" + strings.Replace(d.String(), ":", "/", 1) }
-
-// maxArchived bounds how many files an archive may have.
-const maxArchived = 10000
-
-// archived returns where the files of a tarball are in it.
-func archived(f *os.File) (map[string]*io.SectionReader, error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	files := map[string]*io.SectionReader{}
-	r := tar.NewReader(f)
-	for {
-		h, err := r.Next()
-		if err == io.EOF {
-			return files, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		at, err := f.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return nil, err
-		}
-		if len(files) >= maxArchived {
-			return nil, fmt.Errorf("more than %d files", maxArchived)
-		}
-		if h.Typeflag == tar.TypeReg {
-			files[strings.TrimPrefix(h.Name, "./")] = io.NewSectionReader(f, at, h.Size)
-		}
-	}
 }

@@ -189,7 +189,7 @@ func TestViews(t *testing.T) {
 	if x := reg.index(t, "os", "1-containerdisk"); len(x.Manifests) != 2 {
 		t.Errorf("containerdisk: %+v", x)
 	}
-	// Whoever is given the images' tag finds no container before the artifacts.
+	// In the images' index, containers come after the artifacts.
 	var containers, last int
 	for i, d := range reg.index(t, "os", "1").Manifests {
 		if d.ArtifactType == "" {
@@ -232,7 +232,7 @@ func TestViewsThatDoNotApply(t *testing.T) {
 	}
 }
 
-// TestArchive has OCI archives that are damaged, or are not what they should be.
+// TestArchive has damaged and wrong OCI archives.
 func TestArchive(t *testing.T) {
 	good, _ := archive([]byte("layer"))
 	for name, b := range map[string][]byte{

@@ -14,28 +14,29 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 const (
 	maxDepth     = 8  // of indexes in an index
-	maxReferrers = 16 // manifests that are read of those that refer to one
+	maxReferrers = 16 // indexes and documents that are read of those that refer to a manifest
 	maxListed    = 40 // entries in an error
 )
 
-// An entry is an image that a repository offers. What is not known of it is
-// empty.
+// An entry is an image in a repository. Unknown fields are empty.
 type entry struct {
 	platform, arch string
 	variant        string // of the architecture
 	format         string // with its compression: raw.gzip
 	digest         digest.Digest
-	size           int64 // of the manifest; 0 is not known
+	size           int64 // of the manifest; 0 is unknown
 	annotations    map[string]string
-	alone          bool // it is what the reference names
-	first          bool // the image is the first layer, if there are several
+	alone          bool // the reference names the image itself
+	first          bool // the image is the first one of several layers
 }
 
 func (e entry) String() string {
@@ -46,8 +47,8 @@ func (e entry) String() string {
 	return cmp.Or(e.platform, "?") + "/" + arch + "/" + cmp.Or(e.format, "?")
 }
 
-// rank orders entries of one architecture by how well their variant fits. None is
-// refused for it: the image is not run here.
+// rank orders the entries of an architecture by the distance of their variants. No variant
+// is rejected, because the image does not run here.
 func (e entry) rank(arch string) int {
 	if e.arch == "" {
 		return 0
@@ -59,8 +60,8 @@ func (e entry) rank(arch string) int {
 	return rank
 }
 
-// matches reports whether an entry may be what is wanted, by either of its names.
-// The format shows later where the entry does not say it.
+// matches reports whether an entry matches the options by one of its names. An entry
+// without a format matches; the manifest contains the format.
 func (e entry) matches(o Options) bool {
 	arch, _, _ := strings.Cut(o.Arch, "/")
 	arch = rootfs.GoArch(arch)
@@ -75,7 +76,7 @@ func (e entry) matches(o Options) bool {
 	return false
 }
 
-// list shows what there is.
+// list returns entries for people.
 func list(entries []entry) string {
 	var all []string
 	for _, e := range entries {
@@ -89,8 +90,8 @@ func list(entries []entry) string {
 	return cmp.Or(strings.Join(all, ", "), "none")
 }
 
-// entries lists the images that are in what a reference names, or belong to it.
-func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry, error) {
+// entries lists the images of a document and those that refer to it.
+func (r *repo) entries(ctx context.Context, doc *registry.Document, arch string) ([]entry, error) {
 	for range maxDepth {
 		if doc.Manifests == nil {
 			return r.ofManifest(ctx, doc)
@@ -104,17 +105,17 @@ func (r *repo) entries(ctx context.Context, doc *manifest, arch string) ([]entry
 		}
 		next := container(doc.Manifests, arch)
 		if next == "" {
-			return nil, fmt.Errorf("an index without disk images, nor a container for %s that could have some", arch)
+			return nil, fmt.Errorf("an index without disk images and without a container for %s", arch)
 		}
-		if doc, err = r.manifest(ctx, next.String()); err != nil {
+		if doc, err = r.Manifest(ctx, next.String()); err != nil {
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("indexes in an index, more than %d deep", maxDepth)
 }
 
-// container returns the best entry of an index for an architecture, or "". A
-// variant above the architecture is acceptable, because it is not run here.
+// container returns the best entry of an index for an architecture, or "". A higher variant
+// is acceptable, because the container does not run here.
 func container(entries []imgspec.Descriptor, arch string) (found digest.Digest) {
 	best := math.MaxInt
 	name, _, _ := strings.Cut(arch, "/")
@@ -131,10 +132,10 @@ func container(entries []imgspec.Descriptor, arch string) (found digest.Digest) 
 }
 
 // ofIndex lists the disks in an index.
-func ofIndex(doc *manifest) (disks []entry, err error) {
+func ofIndex(doc *registry.Document) (disks []entry, err error) {
 	for _, d := range doc.Manifests {
-		if err := checkDigest(d.Digest); err != nil {
-			return nil, fmt.Errorf("index %s: %w", doc.digest, err)
+		if err := registry.CheckDigest(d.Digest); err != nil {
+			return nil, fmt.Errorf("index %s: %w", doc.Digest, err)
 		}
 		e := entryOf(d)
 		if e.format != "" || d.Annotations[stream.AnnotationPlatform] != "" || d.Annotations[stream.AnnotationDiskType] != "" {
@@ -144,7 +145,7 @@ func ofIndex(doc *manifest) (disks []entry, err error) {
 	return disks, nil
 }
 
-// entryOf reads a descriptor as each of the producers writes it.
+// entryOf reads a descriptor in the styles of all producers.
 func entryOf(d imgspec.Descriptor) entry {
 	e := entry{digest: d.Digest, size: d.Size, annotations: d.Annotations, format: formatOfType(cmp.Or(d.ArtifactType, d.Annotations[stream.AnnotationFileType]))}
 	e.platform = cmp.Or(d.Annotations[stream.AnnotationPlatform], d.Annotations[stream.AnnotationDiskType])
@@ -160,78 +161,55 @@ func entryOf(d imgspec.Descriptor) entry {
 	return e
 }
 
-// ofManifest lists what a manifest of one thing is, or has belonging to it.
-func (r *repo) ofManifest(ctx context.Context, doc *manifest) ([]entry, error) {
-	if doc.kind() == stream.StreamType {
+// ofManifest lists the image of a manifest, or those that refer to it.
+func (r *repo) ofManifest(ctx context.Context, doc *registry.Document) ([]entry, error) {
+	if typeOf(doc) == stream.StreamType {
 		return r.ofStream(ctx, doc)
 	}
-	e := entryOf(imgspec.Descriptor{Digest: doc.digest, Size: doc.size, Annotations: doc.Annotations, ArtifactType: doc.kind()})
+	e := entryOf(imgspec.Descriptor{Digest: doc.Digest, Size: doc.Size, Annotations: doc.Annotations, ArtifactType: typeOf(doc)})
 	e.alone = true
 	titled := len(doc.Layers) > 0 && doc.Layers[0].Annotations[imgspec.AnnotationTitle] != ""
 	if e.format != "" || e.platform != "" || titled {
 		return []entry{e}, nil
 	}
 	if !isContainer(doc) {
-		return nil, fmt.Errorf("manifest %s: type %q is none of a disk image", doc.digest, doc.kind())
+		return nil, fmt.Errorf("manifest %s: type %q is not that of a disk image", doc.Digest, typeOf(doc))
 	}
 	all, err := r.ofReferrers(ctx, doc)
 	if err != nil || len(all) > 0 {
 		return all, err
 	}
 	if len(doc.Layers) != 1 {
-		return nil, fmt.Errorf("manifest %s: a container image of %d layers, and no disk image refers to it: %w", doc.digest, len(doc.Layers), oci.ErrNotFound)
+		return nil, fmt.Errorf("manifest %s: a container image of %d layers, and no disk image refers to it: %w", doc.Digest, len(doc.Layers), registry.ErrNotFound)
 	}
 	return []entry{e}, nil
 }
 
-// kind returns the type of what a manifest describes.
-func (m *manifest) kind() string {
-	return cmp.Or(m.ArtifactType, m.Annotations[stream.AnnotationFileType], m.Config.MediaType)
-}
-
-// isContainer reports whether a manifest is one of a container image.
-func isContainer(m *manifest) bool {
-	return m.ArtifactType == "" && (m.Config.MediaType == imgspec.MediaTypeImageConfig || m.Config.MediaType == "application/vnd.docker.container.image.v1+json")
-}
-
-// labels returns the labels of a container image.
-func (r *repo) labels(ctx context.Context, m *manifest) (map[string]string, error) {
-	raw, err := r.content(ctx, m.Config)
-	if err != nil {
-		return nil, err
-	}
-	var config imgspec.Image
-	if err := json.Unmarshal(raw, &config); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
-	}
-	return config.Config.Labels, nil
-}
-
-// ofReferrers lists the images that refer to a manifest: on their own, in an
-// index, or in stream metadata.
-func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err error) {
+// ofReferrers lists the images that refer to a manifest: directly, in an index, or in stream
+// metadata.
+func (r *repo) ofReferrers(ctx context.Context, doc *registry.Document) (all []entry, err error) {
 	refs, err := r.referrers(ctx, doc)
 	if err != nil {
 		return nil, err
 	}
 	read := 0
 	for _, d := range refs {
-		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, stream.MediaTypePrefix))
-		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list types of configs
+		index := d.MediaType == imgspec.MediaTypeImageIndex && (d.ArtifactType == stream.IndexType || strings.HasPrefix(d.ArtifactType, filetype.MediaTypePrefix))
+		disk := formatOfType(d.ArtifactType) != "" || d.Annotations[stream.AnnotationPlatform] != "" // some registries list the types of configs
 		if !index && d.ArtifactType != stream.StreamType && !disk {
-			continue // a signature, or the like
+			continue // a signature or another artifact
 		}
-		if err := checkDigest(d.Digest); err != nil {
-			return nil, fmt.Errorf("referrers of %s: %w", doc.digest, err)
+		if err := registry.CheckDigest(d.Digest); err != nil {
+			return nil, fmt.Errorf("referrers of %s: %w", doc.Digest, err)
 		}
 		if !index && d.ArtifactType != stream.StreamType {
 			all = append(all, entryOf(d))
 			continue
 		}
 		if read++; read > maxReferrers {
-			return nil, fmt.Errorf("more than %d indexes refer to %s", maxReferrers, doc.digest)
+			return nil, fmt.Errorf("more than %d indexes refer to %s", maxReferrers, doc.Digest)
 		}
-		ref, err := r.manifest(ctx, d.Digest.String())
+		ref, err := r.Manifest(ctx, d.Digest.String())
 		if err != nil {
 			return nil, err
 		}
@@ -249,10 +227,10 @@ func (r *repo) ofReferrers(ctx context.Context, doc *manifest) (all []entry, err
 	return all, nil
 }
 
-// ofStream lists what stream metadata names by digest. It is looked for in the
-// repository where the metadata is: a mirror has both.
-func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err error) {
-	m, err := r.imageOf(ctx, doc, entry{digest: doc.digest}, Options{})
+// ofStream lists the images in stream metadata that have a digest. They are expected in the
+// repository of the metadata: a mirror has both.
+func (r *repo) ofStream(ctx context.Context, doc *registry.Document) (all []entry, err error) {
+	m, err := r.imageOf(ctx, doc, entry{digest: doc.Digest}, Options{})
 	if err != nil {
 		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
@@ -260,66 +238,52 @@ func (r *repo) ofStream(ctx context.Context, doc *manifest) (all []entry, err er
 	if err != nil {
 		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
-	var meta struct {
-		Architectures map[string]struct {
-			Artifacts map[string]struct {
-				Formats map[string]map[string]struct {
-					OCI struct {
-						DigestRef string `json:"digest-ref"`
-					} `json:"oci"`
-				} `json:"formats"`
-			} `json:"artifacts"`
-			Images struct {
-				KubeVirt struct {
-					DigestRef string `json:"digest-ref"`
-				} `json:"kubevirt"`
-			} `json:"images"`
-		} `json:"architectures"`
-	}
+	var meta stream.Stream
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		return nil, fmt.Errorf("stream metadata: %w", err)
 	}
-	for _, arch := range slices.Sorted(maps.Keys(meta.Architectures)) {
-		artifacts := meta.Architectures[arch].Artifacts
-		for _, platform := range slices.Sorted(maps.Keys(artifacts)) {
-			formats := artifacts[platform].Formats
-			for _, format := range slices.Sorted(maps.Keys(formats)) {
-				for _, part := range slices.Sorted(maps.Keys(formats[format])) {
-					e := entry{platform: platform, arch: rootfs.GoArch(arch), format: normal(format)}
-					if part != "disk" {
-						e.format = part
-					}
-					if e.digest = pinned(formats[format][part].OCI.DigestRef); e.digest != "" { // or it is on a web server
-						all = append(all, e.asFile())
-					}
-				}
-			}
+	for _, e := range meta.Entries() {
+		if e.OCI == nil {
+			continue // on a web server
 		}
-		if at := pinned(meta.Architectures[arch].Images.KubeVirt.DigestRef); at != "" {
+		format := normal(e.Format)
+		if e.Artifact != "disk" {
+			format = e.Artifact
+		}
+		if at := pinned(e.OCI.DigestRef); at != "" {
+			all = append(all, entry{platform: e.Platform, arch: rootfs.GoArch(e.Arch), format: format, digest: at}.asFile())
+		}
+	}
+	for _, arch := range slices.Sorted(maps.Keys(meta.Architectures)) {
+		image := meta.Architectures[arch].Images.KubeVirt
+		if image == nil {
+			continue
+		}
+		if at := pinned(image.DigestRef); at != "" {
 			all = append(all, entry{platform: "kubevirt", arch: rootfs.GoArch(arch), digest: at})
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("stream metadata: names no image by digest")
+		return nil, errors.New("stream metadata: contains no image with a digest")
 	}
 	return all, nil
 }
 
-// pinned returns the digest of a reference, if it has one.
+// pinned returns the digest of a reference, or "".
 func pinned(ref string) digest.Digest {
 	_, at, _ := strings.Cut(ref, "@")
-	if checkDigest(digest.Digest(at)) != nil {
+	if registry.CheckDigest(digest.Digest(at)) != nil {
 		return ""
 	}
 	return digest.Digest(at)
 }
 
-// liveParts are what a machine boots from a network or from a disc. They, and
-// disks with large sectors, are files of metal in streams; file names have a
-// platform for each.
+// liveParts are the files that a machine boots from a network or an optical disc. In
+// streams, these and the disks with large sectors are files of metal; in file names each
+// has its own platform.
 var liveParts = []string{"kernel", "initramfs", "rootfs", "iso"}
 
-// asFile gives an entry of a stream the platform that its file has.
+// asFile returns an entry of a stream with the platform of its file name.
 func (e entry) asFile() entry {
 	if e.platform == "metal" && slices.Contains(liveParts, e.format) {
 		e.platform = "live-" + e.format
@@ -330,51 +294,10 @@ func (e entry) asFile() entry {
 	return e
 }
 
-// asStream is the reverse.
+// asStream is the inverse of asFile.
 func (e entry) asStream() entry {
 	if part, ok := strings.CutPrefix(e.platform, "live-"); ok && slices.Contains(liveParts, part) {
 		e.platform, e.format = "metal", cmp.Or(e.format, part)
 	}
 	return e
-}
-
-// formatOfType returns the format that a media type names.
-func formatOfType(mediaType string) string {
-	format, ok := strings.CutPrefix(mediaType, stream.MediaTypePrefix)
-	if !ok {
-		return ""
-	}
-	return normal(format)
-}
-
-// formatOfName returns the format that the name of a file tells.
-func formatOfName(name string) string {
-	words := strings.Split(name, ".")
-	n := 1
-	if compression(name) != "" && !strings.HasSuffix(name, ".tgz") {
-		n = 2
-	}
-	if len(words) <= n {
-		return ""
-	}
-	return normal(strings.Join(words[len(words)-n:], "."))
-}
-
-// normal gives formats one name: compressions that of media types, and
-// Google's archive that of its file.
-func normal(format string) string {
-	if slices.Contains([]string{"gce.tgz", "tgz", "tar.gzip"}, format) {
-		return "tar.gz"
-	}
-	name, packed, ok := strings.Cut(format, ".")
-	if long := compressions[packed]; ok && long != "" && format != "tar.gz" {
-		return name + "." + long
-	}
-	return format
-}
-
-// sameFormat reports whether an image is of a format: raw is raw.gzip as well.
-func sameFormat(have, want string) bool {
-	name, _, _ := strings.Cut(have, ".")
-	return have == normal(want) || name == want
 }

@@ -21,20 +21,21 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 // isBlob reports whether a request is one for content.
 func isBlob(req *http.Request) bool { return strings.Contains(req.URL.Path, "/blobs/sha256:") }
 
-// TestCut cuts a download at twenty points: the connection, which the same run
-// mends, and the run, which the next one goes on from.
+// TestCut interrupts a download at twenty points: the connection, after which the same run
+// resumes, and the run, after which the next one resumes.
 func TestCut(t *testing.T) {
 	r := serve(t)
 	content := diskOf(3, 3<<20)
 	packed := zstded(content)
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
 	r.artifactOf(func(m *imgspec.Manifest) {
 		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(content)}
 	}, "disk.raw.zst", packed, "zst")
@@ -97,7 +98,7 @@ func TestCut(t *testing.T) {
 			}
 			from := 0
 			fmt.Sscanf(ranges[len(ranges)-1], "bytes=%d-", &from)
-			// Only a hole at the end of what was kept, and what was in a buffer, is fetched again.
+			// Only a hole at the end of the partial file, and one buffer, are fetched again.
 			if !whole && from != at || len(ranges) != 2 || from > at {
 				t.Errorf("cut at %d, whole run %v: went on with %q", at, whole, ranges)
 			}
@@ -105,12 +106,12 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestNeverWhole has a registry that cuts every connection after some bytes:
-// what gets on gets there, what does not ends.
+// TestNeverWhole has a registry that cuts every connection after some bytes. A download that
+// makes progress completes; one without progress fails.
 func TestNeverWhole(t *testing.T) {
 	r := serve(t)
 	content := noise(4, 5<<20)
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
 	for after, want := range map[int]string{1500 << 10: "", 100: "after 500 of 5242880 bytes: unexpected EOF"} {
 		r.failing(func(w http.ResponseWriter, req *http.Request, n int) bool {
 			if isBlob(req) {
@@ -173,7 +174,7 @@ func TestStorm(t *testing.T) {
 			return isBlob(req)
 		})
 		_, err := get(t, temp(t), r.name+":one", options(t))
-		if err == nil || n.Load() != 1 || errors.Is(err, oci.ErrAccess) != (status == 401 || status == 403) || errors.Is(err, oci.ErrNotFound) != (status == 404) {
+		if err == nil || n.Load() != 1 || errors.Is(err, registry.ErrAccess) != (status == 401 || status == 403) || errors.Is(err, registry.ErrNotFound) != (status == 404) {
 			t.Errorf("status %d: %v after %d requests", status, err, n.Load())
 		}
 	}
@@ -242,7 +243,7 @@ func TestWrongBlobs(t *testing.T) {
 					}
 					continue
 				}
-				if !errors.Is(err, oci.ErrVerify) {
+				if !errors.Is(err, registry.ErrVerify) {
 					t.Errorf("%s, chunked %v: %v", name, chunked, err)
 				}
 				if info, _ := part.Stat(); info.Size() != 0 {
@@ -261,7 +262,7 @@ func TestWrongBlobs(t *testing.T) {
 		w.Write(bytes.Replace(real.Body.Bytes(), []byte("disk.raw"), []byte("dusk.raw"), 1))
 		return true
 	})
-	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, oci.ErrVerify) {
+	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, registry.ErrVerify) {
 		t.Error(err)
 	}
 }
@@ -270,7 +271,7 @@ func TestWrongBlobs(t *testing.T) {
 func TestRanges(t *testing.T) {
 	r := serve(t)
 	content := noise(5, 1<<20)
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
 	for name, answer := range map[string]func(w http.ResponseWriter, from int){
 		"none": func(w http.ResponseWriter, from int) { w.Write(content) },
 		"416":  func(w http.ResponseWriter, from int) { w.WriteHeader(416) },
@@ -323,7 +324,7 @@ func TestRanges(t *testing.T) {
 		})
 		got, err := get(t, temp(t), r.name+":raw", options(t))
 		if lies := name == "another offset" || name == "another total"; lies {
-			if !errors.Is(err, oci.ErrVerify) {
+			if !errors.Is(err, registry.ErrVerify) {
 				t.Errorf("%s: %v", name, err)
 			}
 		} else if err != nil || !bytes.Equal(got.content, content) {
@@ -382,7 +383,7 @@ func TestRedirect(t *testing.T) {
 			t.Errorf("%s: %d requests", host, asked.Load())
 		}
 		broken.Store(true)
-		if _, err = get(t, temp(t), r.name+":one", o); !errors.Is(err, oci.ErrAccess) || strings.Contains(err.Error(), "hidden") {
+		if _, err = get(t, temp(t), r.name+":one", o); !errors.Is(err, registry.ErrAccess) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v", host, err)
 		}
 	}
@@ -505,12 +506,12 @@ func TestDecompress(t *testing.T) {
 		"tgz":            {"d.tgz", gzipped(rawContent), "", "d.tar", nil},
 		"no suffix":      {"d.raw", gzipped(rawContent), "", "d.raw", nil},
 		"wrong suffix":   {"d.raw.xz", gzipped(rawContent), "", "d.raw", nil},
-		"wrong digest":   {"d.raw.gz", gzipped(rawContent), hexOf(nil), "", oci.ErrVerify},
+		"wrong digest":   {"d.raw.gz", gzipped(rawContent), hexOf(nil), "", registry.ErrVerify},
 		"truncated":      {"d.raw.gz", gzipped(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated xz":   {"d.raw.xz", xzed(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"truncated zstd": {"d.raw.zst", zstded(rawContent)[:10_000], "", "", io.ErrUnexpectedEOF},
 		"not compressed": {"d.raw.gz", rawContent, "", "d.raw", nil},
-		"nor as it says": {"d.raw.gz", rawContent, hexOf(nil), "", oci.ErrVerify},
+		"nor as it says": {"d.raw.gz", rawContent, hexOf(nil), "", registry.ErrVerify},
 		"empty":          {"d.raw", nil, "", "d.raw", nil},
 	} {
 		r.artifactOf(func(m *imgspec.Manifest) {
@@ -537,7 +538,7 @@ func TestDecompress(t *testing.T) {
 			t.Errorf("%s: useless bytes are kept", name)
 		}
 	}
-	// What is published as it is stays as it is, however it begins.
+	// A file that was published uncompressed stays unchanged, even if it begins like gzip.
 	tgz := gzipped(rawContent)
 	r.artifactOf(func(m *imgspec.Manifest) {
 		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(tgz)}
@@ -547,11 +548,11 @@ func TestDecompress(t *testing.T) {
 	if got, err := get(t, temp(t), r.name+":one", o); err != nil || got.Name != "d.tar.gz" || !bytes.Equal(got.content, tgz) {
 		t.Errorf("%s, %v", got.Name, err)
 	}
-	// What is not compressed has the digest too, whether or not that is asked for.
+	// An uncompressed file has the digest too, with and without Decompress.
 	r.artifactOf(func(m *imgspec.Manifest) {
 		m.Annotations = map[string]string{stream.AnnotationUncompressed: hexOf(nil)}
 	}, "d.raw", rawContent, "one")
-	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, oci.ErrVerify) {
+	if _, err := get(t, temp(t), r.name+":one", options(t)); !errors.Is(err, registry.ErrVerify) {
 		t.Error(err)
 	}
 }
@@ -569,7 +570,7 @@ func TestUntar(t *testing.T) {
 		"absolute":   {tarball(file{"/disk/a.qcow2", qcow2Content}), ""},
 		"two":        {tarball(disk, file{"disk/b", nil}), `has "a.qcow2" and "b" in the folder disk`},
 		"none":       {tarball(file{"a.qcow2", qcow2Content}), "has no file in the folder disk"},
-		"nested":     {tarball(file{"disk/x/a.qcow2", qcow2Content}), `file name "x/a.qcow2" is refused`},
+		"nested":     {tarball(file{"disk/x/a.qcow2", qcow2Content}), `file name "x/a.qcow2" is rejected`},
 		"dotdot":     {tarball(file{"disk/../../a.qcow2", qcow2Content}), "has no file in the folder disk"},
 		"truncated":  {tarball(disk)[:20_000], "unexpected EOF"},
 		"no tarball": {qcow2Content, "layer: "},
@@ -602,8 +603,8 @@ func TestSparse(t *testing.T) {
 	r := serve(t)
 	content := make([]byte, 8<<20)
 	copy(content[1<<20:], noise(8, 50_000))
-	r.artifact(stream.MediaTypePrefix+"raw", "disk.raw", content, "raw")
-	r.artifact(stream.MediaTypePrefix+"raw.zst", "disk.raw.zst", zstded(content), "zst")
+	r.artifact(filetype.MediaTypePrefix+"raw", "disk.raw", content, "raw")
+	r.artifact(filetype.MediaTypePrefix+"raw.zst", "disk.raw.zst", zstded(content), "zst")
 	for _, tag := range []string{"raw", "zst"} {
 		o := options(t)
 		o.Decompress = true
@@ -634,7 +635,7 @@ func TestSparse(t *testing.T) {
 func zipped(t testing.TB, b []byte) []byte {
 	t.Helper()
 	var packed bytes.Buffer
-	z, err := compress.NewWriter(&packed, compress.Zip, compress.Options{Name: "d.raw"})
+	z, err := compress.NewWriter(&packed, filetype.Zip, compress.Options{Name: "d.raw"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
-// TestPublished pulls what publish has published, in every form and view, from
-// the tag and from the operating system: bit for bit what it was.
+// TestPublished pulls published images in every form and view, by the tag and by the
+// operating system's container: every file is unchanged.
 func TestPublished(t *testing.T) {
 	for _, form := range []publish.Form{publish.ArtifactTag, publish.ConfigType, publish.Container} {
 		t.Run(string(form), func(t *testing.T) {
@@ -81,7 +82,7 @@ func pushBuild(t *testing.T, s *shop, form publish.Form) (refs []string, metadat
 		file{"blobs/sha256/" + hexOf([]byte(image)), []byte(image)}, file{"blobs/sha256/" + hexOf([]byte("{}")), []byte("{}")}, file{"blobs/sha256/" + hexOf(disk), disk})
 	meta.Images["kubevirt"] = stream.Artifact{Path: "os-1-kubevirt.x86_64.ociarchive", SHA256: hexOf(archive), Size: int64(len(archive))}
 	meta.Images["live-kernel"] = stream.Artifact{Path: "os-1-live-kernel.x86_64", SHA256: hexOf(kernelContent), Size: int64(len(kernelContent))}
-	for name, content := range map[string][]byte{"os-1-kubevirt.x86_64.ociarchive": archive, "os-1-live-kernel.x86_64": kernelContent, "os-1-qemu.x86_64.qcow2": qcow2Content, "os-1-metal.x86_64.raw.gz": gzipped(rawContent), stream.MetaFile: stream.Marshal(&meta)} {
+	for name, content := range map[string][]byte{"os-1-kubevirt.x86_64.ociarchive": archive, "os-1-live-kernel.x86_64": kernelContent, "os-1-qemu.x86_64.qcow2": qcow2Content, "os-1-metal.x86_64.raw.gz": gzipped(rawContent), "meta.json": stream.Marshal(&meta)} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +94,7 @@ func pushBuild(t *testing.T, s *shop, form publish.Form) (refs []string, metadat
 		body, _ := io.ReadAll(req.Body)
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		if form == publish.ConfigType && bytes.Contains(body, []byte(`"artifactType"`)) ||
-			form == publish.Container && bytes.Contains(body, []byte(`"mediaType":"`+stream.MediaTypePrefix)) {
+			form == publish.Container && bytes.Contains(body, []byte(`"mediaType":"`+filetype.MediaTypePrefix)) {
 			w.WriteHeader(http.StatusBadRequest)
 			return true
 		}

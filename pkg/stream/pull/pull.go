@@ -1,26 +1,34 @@
-// Package pull fetches one disk image from a registry.
+// Package pull fetches a disk image from a registry.
 //
-// Images are in registries in several shapes, and all of them are understood. A
-// reference may name
+//	img, err := pull.Find(ctx, "registry.example/os-images:stable", pull.Options{Platform: "qemu"})
+//	saved, err := img.Save(ctx, pull.SaveOptions{Dir: "images"})
 //
-//	an index whose entries are disks       ours: annotation dev.ohp.platform
+// Registries contain images in several shapes. A reference may name
+//
+//	an index of disks                      ours: annotation dev.ohp.platform
 //	                                       Fedora's pipeline: platform.os is the platform
 //	                                       podman machine: annotation disktype
 //	a manifest of one file                 type application/vnd.diskimage.*, or a layer with a title
-//	a container image of one layer         with one file in the folder /disk, as KubeVirt has it
-//	an operating system container          whose referrers are one of these
-//	stream metadata                        which names manifests by digest
-//	an index of containers                 of which the architecture's is taken
+//	a container image of one layer         with one file in the folder /disk, as for KubeVirt
+//	an operating system container          whose referrers have one of these shapes
+//	stream metadata                        which contains digests of manifests
+//	an index of containers                 from which the architecture's container is taken
 //
-// In each the first entry is taken that matches what is wanted. Live parts and
-// disks with large sectors have two names, and answer to both: live-kernel, as
-// their files, and metal with the format kernel, as in streams.
+// The first matching entry is taken. Live parts and disks with large sectors have two
+// names: that of their file, such as live-kernel, and that in streams, such as metal with
+// the format kernel.
 //
-// Nothing of what a registry says is trusted: manifests and blobs are checked
-// against their digests and sizes, what is decompressed against the digest that
-// a manifest gives it, and the name of a file must be one that does no harm. A
-// download goes on where a connection was cut, or an earlier run ended; credentials
-// are sent to the registry only, not to where it redirects to.
+// Nothing from a registry is trusted: manifests and blobs are verified against their
+// digests and sizes, decompressed data against the digest in the manifest, and file names
+// are checked. A download resumes after a broken connection, and after an interrupted run.
+// Credentials go only to the registry, not to the target of a redirect.
+//
+//	pull.go      Find and List; Image
+//	entries.go   the entries of each shape
+//	image.go     from an entry and its manifest to an Image
+//	save.go      Save: Fetch, with file names; part.go locks the partial file
+//	fetch.go     Fetch: download.go downloads while unpack.go decompresses
+//	names.go     formats and compressions in names and media types
 package pull
 
 import (
@@ -28,58 +36,54 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"runtime"
 	"slices"
 	"strings"
-	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/types"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
-// Options say which image is wanted and how it may be fetched.
+// Options select an image and say how to fetch it. The zero value takes the only image of
+// the host's architecture.
 type Options struct {
-	Platform   string // as qemu or metal; may be empty where there is no choice
-	Arch       string // as Go or as uname(1) calls it, perhaps with a variant, as amd64/v3; default is the host's
-	Format     string // as qcow2, raw or raw.gzip; default is the first that there is
-	Decompress bool   // what is compressed with gzip, xz, zstd or zip
+	Platform   string // qemu, metal, ...; may be empty if there is only one
+	Arch       string // as Go or uname(1) name it, optionally with a variant: amd64/v3; default is the host's
+	Format     string // qcow2, raw, raw.gzip, ...; default is the first one
+	Decompress bool   // decompress a file with gzip, xz, zstd or zip
 
-	Registry registry.Options // its ReadTimeout is two minutes by default
-	Progress oci.Progress     // may be nil
+	Registry registry.Options  // of the repository
+	Progress registry.Progress // of the download; nil is silent
 }
 
 // An Image is one file in a registry.
 type Image struct {
 	Reference              string // with the digest of its manifest
 	Manifest               digest.Digest
-	Platform, Arch, Format string // as far as they are known
-	Title                  string // name of the file; empty if it is in a container image, and only its layer tells
-	Size                   int64  // of the blob that is to be fetched
+	Platform, Arch, Format string // empty if unknown
+	Title                  string // name of the file; empty if only the layer of a container image has it
+	Size                   int64  // of the blob, in bytes
 
 	repo         *repo
 	o            Options
 	blob         imgspec.Descriptor
 	inTar        bool
-	sha256       string // of the file; empty if it is in a container image that does not tell
-	uncompressed string // SHA-256 that the publisher gives; may be empty
+	sha256       string // of the file; empty if a container image does not contain it
+	uncompressed string // SHA-256 of the decompressed file by the publisher; may be empty
 }
 
-// Find returns the image that is wanted of what a reference names.
+// Find returns the wanted image of a reference. Without a platform it fails if there are
+// images for several platforms. The error lists the available images.
 func Find(ctx context.Context, ref string, o Options) (*Image, error) {
 	o = o.complete()
-	sys := &types.SystemContext{SystemRegistriesConfPath: o.Registry.RegistryConf}
-	named, err := oci.Named(ref, sys)
+	named, err := oci.Named(ref, o.Registry)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +94,8 @@ func Find(ctx context.Context, ref string, o Options) (*Image, error) {
 	return m, nil
 }
 
-// List returns every file that a reference names: the one of its manifest, or
-// those of all manifests that its index lists, documents as well as images.
+// List returns every file of a reference: that of its manifest, or those of all manifests in
+// its index, documents as well as images.
 func List(ctx context.Context, named reference.Named, o Options) (all []*Image, err error) {
 	o = o.complete()
 	r, top, err := open(ctx, named, o)
@@ -104,29 +108,29 @@ func List(ctx context.Context, named reference.Named, o Options) (all []*Image, 
 	return all, nil
 }
 
-const maxEntries = 1000 // manifests that an index may lead to
+const maxEntries = 1000 // manifests below an index
 
-func (r *repo) files(ctx context.Context, top *manifest, o Options) (all []*Image, err error) {
-	docs := []*manifest{top}
+func (r *repo) files(ctx context.Context, top *registry.Document, o Options) (all []*Image, err error) {
+	docs := []*registry.Document{top}
 	for n := 0; n < len(docs); n++ {
 		doc := docs[n]
 		for _, d := range doc.Manifests {
-			if err := checkDigest(d.Digest); err != nil {
-				return nil, fmt.Errorf("index %s: %w", doc.digest, err)
+			if err := registry.CheckDigest(d.Digest); err != nil {
+				return nil, fmt.Errorf("index %s: %w", doc.Digest, err)
 			}
 			if len(docs) == maxEntries {
-				return nil, fmt.Errorf("index %s: leads to more than %d manifests", top.digest, maxEntries)
+				return nil, fmt.Errorf("index %s: has more than %d manifests below it", top.Digest, maxEntries)
 			}
-			in, err := r.manifest(ctx, d.Digest.String())
+			in, err := r.Manifest(ctx, d.Digest.String())
 			if err != nil {
 				return nil, err
 			}
 			docs = append(docs, in)
 		}
 		if len(doc.Layers) != 1 {
-			continue // an index, or a container as they usually are
+			continue // an index, or an ordinary container
 		}
-		m, err := r.imageOf(ctx, doc, entryOf(imgspec.Descriptor{Digest: doc.digest, Annotations: doc.Annotations, ArtifactType: doc.kind()}), o)
+		m, err := r.imageOf(ctx, doc, entryOf(imgspec.Descriptor{Digest: doc.Digest, Annotations: doc.Annotations, ArtifactType: typeOf(doc)}), o)
 		if err != nil {
 			return nil, err
 		}
@@ -135,17 +139,17 @@ func (r *repo) files(ctx context.Context, top *manifest, o Options) (all []*Imag
 	return all, nil
 }
 
-// FileSHA256 returns the digest of the file as it is published. It is empty if the
-// file is in a container image that does not tell.
+// FileSHA256 returns the SHA-256 of the published file in hexadecimal. It is empty for a
+// file in a container image that does not contain it.
 func (m *Image) FileSHA256() string { return m.sha256 }
 
-// InContainer reports whether the file is in a container image, so that no blob
-// is the file.
+// InContainer reports whether the file is in a container image, so that the blob is an
+// archive with it.
 func (m *Image) InContainer() bool { return m.inTar }
 
-// Read returns a file that is a document. It must not be large.
+// Read returns a document. It must have at most [registry.MaxContent] bytes.
 func (m *Image) Read(ctx context.Context) ([]byte, error) {
-	text, err := m.repo.content(ctx, m.blob)
+	text, err := m.repo.Content(ctx, m.blob)
 	if err != nil || !m.inTar {
 		return text, err
 	}
@@ -155,12 +159,12 @@ func (m *Image) Read(ctx context.Context) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// A memory is where documents are unpacked to.
+// A memory receives an unpacked document.
 type memory struct{ bytes.Buffer }
 
 func (b *memory) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxDocument {
-		return 0, fmt.Errorf("unpacks to more than %d bytes", maxDocument)
+	if b.Len()+len(p) > registry.MaxContent {
+		return 0, fmt.Errorf("unpacks to more than %d bytes", registry.MaxContent)
 	}
 	return b.Buffer.Write(p)
 }
@@ -168,22 +172,15 @@ func (b *memory) Write(p []byte) (int, error) {
 func (b *memory) Size() int64  { return int64(b.Len()) }
 func (b *memory) Close() error { return nil }
 
-// complete fills in what options leave to us.
+// complete fills in the defaults.
 func (o Options) complete() Options {
 	o.Arch = rootfs.GoArch(cmp.Or(o.Arch, runtime.GOARCH))
-	if o.Registry.ReadTimeout <= 0 {
-		o.Registry.ReadTimeout = 2 * time.Minute
-	}
+	o.Registry = o.Registry.ForReading()
 	if o.Progress == nil {
-		o.Progress = silent{}
+		o.Progress = registry.Silent
 	}
 	return o
 }
-
-type silent struct{}
-
-func (silent) Expect(int64) {}
-func (silent) Done(int64)   {}
 
 func find(ctx context.Context, named reference.Named, o Options) (*Image, error) {
 	r, top, err := open(ctx, named, o)
@@ -229,16 +226,16 @@ func find(ctx context.Context, named reference.Named, o Options) (*Image, error)
 	return found, nil
 }
 
-// wanted says what Options ask for.
+// wanted returns the wanted image for errors.
 func wanted(o Options) string {
 	return entry{platform: o.Platform, arch: o.Arch, format: normal(o.Format)}.String()
 }
 
-// BlobDigest is the digest of the blob that is to be fetched.
+// BlobDigest returns the digest of the blob to fetch.
 func (m *Image) BlobDigest() digest.Digest { return m.blob.Digest }
 
-// Expected returns the file that will come of the image, as far as that is known
-// before: a name and a SHA-256 may be missing.
+// Expected returns the properties of the resulting file that are known before the download.
+// Its name and SHA-256 may be missing.
 func (m *Image) Expected() File {
 	switch {
 	case m.inTar && m.sha256 == "":
@@ -255,120 +252,8 @@ func (m *Image) Expected() File {
 	return m.packedFile()
 }
 
-// packed reports whether anything says that the file is compressed.
-func (m *Image) packed() bool { return compression(m.Title) != "" || compression(m.Format) != "" }
-
-// image reads the manifest of an entry.
-func (r *repo) image(ctx context.Context, e entry, o Options) (*Image, error) {
-	doc, err := r.manifest(ctx, e.digest.String())
-	if err != nil {
-		return nil, err
-	}
-	return r.imageOf(ctx, doc, e, o)
-}
-
-func (r *repo) imageOf(ctx context.Context, doc *manifest, e entry, o Options) (*Image, error) {
-	ref := r.named.Name() + "@" + e.digest.String()
-	if e.size > 0 && e.size != doc.size {
-		return nil, fmt.Errorf("manifest %s: has %d bytes, the index says %d: %w", e.digest, doc.size, e.size, oci.ErrVerify)
-	}
-	if len(doc.Layers) == 0 {
-		return nil, fmt.Errorf("manifest %s: has no layer", e.digest)
-	}
-	if len(doc.Layers) > 1 && !e.first {
-		return nil, fmt.Errorf("manifest %s: has %d layers: a disk is one", e.digest, len(doc.Layers))
-	}
-	m := &Image{Reference: ref, Manifest: e.digest, Platform: e.platform, Arch: e.arch, Format: e.format,
-		repo: r, o: o, blob: doc.Layers[0], Size: doc.Layers[0].Size}
-	if err := checkDigest(m.blob.Digest); err != nil {
-		return nil, fmt.Errorf("manifest %s: layer: %w", e.digest, err)
-	}
-	if m.Size < 0 || m.Size > maxImage {
-		return nil, fmt.Errorf("manifest %s: layer of %d bytes", e.digest, m.Size)
-	}
-	if err := m.describe(ctx, doc, e); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", e.digest, err)
-	}
-	return m, nil
-}
-
-// describe fills in what an image's manifest and its entry in an index say.
-func (m *Image) describe(ctx context.Context, doc *manifest, e entry) error {
-	title, titled := m.blob.Annotations[imgspec.AnnotationTitle]
-	notes := []map[string]string{m.blob.Annotations, doc.Annotations, e.annotations}
-	switch {
-	case titled:
-		m.Title = title
-	case isContainer(doc):
-		m.inTar = true
-		labels, err := m.repo.labels(ctx, doc)
-		if err != nil {
-			return err
-		}
-		notes = append(notes, labels)
-	}
-	for _, n := range notes {
-		if m.Platform == "" {
-			m.Platform = n[stream.AnnotationPlatform]
-		}
-		if m.uncompressed == "" {
-			m.uncompressed = strings.TrimPrefix(n[stream.AnnotationUncompressed], "sha256:")
-		}
-		if m.inTar && m.sha256 == "" && n[stream.AnnotationFile] != "" { // of any other container the title is no file's
-			m.sha256, m.Title = n[stream.AnnotationFile], n[imgspec.AnnotationTitle]
-		}
-	}
-	for name, s := range map[string]string{stream.AnnotationUncompressed: m.uncompressed, stream.AnnotationFile: m.sha256} {
-		if b, err := hex.DecodeString(s); err != nil || len(b) != 32 && len(b) != 0 {
-			return fmt.Errorf("%s %q is no SHA-256", name, s)
-		}
-	}
-	if !m.inTar && m.uncompressed == m.blob.Digest.Encoded() {
-		m.o.Decompress = false // it is as it should be, however it begins: a tarball for GCP, an initramfs
-	}
-	m.Format = cmp.Or(m.Format, formatOfType(doc.kind()), formatOfType(m.blob.MediaType), formatOfName(m.Title))
-	if m.inTar && m.sha256 == "" {
-		return nil
-	}
-	if !m.inTar {
-		m.sha256 = m.blob.Digest.Encoded()
-	}
-	if !titled && !m.inTar {
-		m.Title = m.makeTitle()
-	}
-	return checkTitle(m.Title)
-}
-
-// makeTitle returns a name for a file that has none.
-func (m *Image) makeTitle() string {
-	base := m.repo.named.Name()
-	name := base[strings.LastIndex(base, "/")+1:]
-	for _, part := range []string{m.Platform, m.Arch} {
-		if part != "" {
-			name += "-" + part
-		}
-	}
-	format, packed, _ := strings.Cut(m.Format, ".")
-	if format == "" {
-		format = "img"
-	}
-	for _, suffix := range []string{"gz", "xz", "zst"} {
-		if packed != "" && compressions[suffix] == compressions[packed] {
-			format += "." + suffix
-		}
-	}
-	return name + "." + format
-}
-
-// maxTitle leaves room for what temporary files add.
-const maxTitle = 200
-
-// checkTitle refuses names that are no names of files, or of files that nobody
-// sees: whoever publishes an image chooses its name, not its place.
-func checkTitle(s string) error {
-	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '/' || r == '\\' || r == utf8.RuneError }
-	if s == "" || s[0] == '.' || len(s) > maxTitle || strings.ContainsFunc(s, odd) {
-		return fmt.Errorf("file name %q is refused: want 1 to %d printable characters without / and no dot in front", s, maxTitle)
-	}
-	return nil
+// packed reports whether the name or the type says that the file is compressed.
+func (m *Image) packed() bool {
+	t := filetype.Parse(m.Format)
+	return isPacked(m.Title) || t.Compression != filetype.None || t.Format == filetype.TarGz
 }

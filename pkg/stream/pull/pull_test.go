@@ -20,13 +20,14 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 const (
-	qcow2Type = stream.MediaTypePrefix + "qcow2"
-	rawGzip   = stream.MediaTypePrefix + "raw.gzip"
+	qcow2Type = filetype.MediaTypePrefix + "qcow2"
+	rawGzip   = filetype.MediaTypePrefix + "raw.gzip"
 )
 
 // A shop is a registry with images of every producer.
@@ -82,7 +83,7 @@ func TestProducers(t *testing.T) {
 		on(s.qcow2, "linux", "amd64", stream.AnnotationPlatform, "openstack"),
 		on(s.raw, "linux", "amd64", stream.AnnotationPlatform, "openstack"))
 
-	// What registries that know no artifacts are given.
+	// The forms for registries without artifacts.
 	rung3 := r.artifactOf(func(m *imgspec.Manifest) {
 		m.Config = r.push(qcow2Type, []byte("{}"))
 	}, "os-1-qemu.x86_64.qcow2", qcow2Content, "custom-config")
@@ -107,7 +108,7 @@ func TestProducers(t *testing.T) {
 			"metal":{"release":"1","formats":{"iso":{"disk":{"location":"https://example.com/a.iso"}},"raw.gz":{"disk":{`+location(s.raw)+`}}}},
 			"qemu":{"release":"1","formats":{"qcow2":{"disk":{`+location(s.qcow2)+`,"sha256":"0"}}}}}}}}`), "stream")
 
-	// What refers to an operating system: an index, and a disk on its own.
+	// Referrers of an operating system: an index, and a single disk.
 	subject := r.artifactOf(func(m *imgspec.Manifest) { *m = manifestOf(t, r, s.os) }, "", nil)
 	refer := func(d imgspec.Descriptor) imgspec.Descriptor {
 		d.Platform = nil
@@ -221,7 +222,7 @@ func TestReferrersAPI(t *testing.T) {
 		o := options(t)
 		o.Platform = "metal"
 		_, err := get(t, temp(t), s.name+":os", o)
-		if status == 200 && err != nil || status != 200 && !errors.Is(err, oci.ErrNotFound) {
+		if status == 200 && err != nil || status != 200 && !errors.Is(err, registry.ErrNotFound) {
 			t.Errorf("status %d: %v", status, err)
 		}
 	}
@@ -237,7 +238,7 @@ func TestChoice(t *testing.T) {
 		{":both", "", "amd64", "images for several platforms, name one: qemu/amd64/qcow2, metal/amd64/raw.gzip"},
 		{":both", "qemu", "s390x", "no image for qemu/s390x/?; there is qemu/amd64/qcow2, metal/amd64/raw.gzip"},
 		{":os", "qemu", "amd64", "a container image of 2 layers, and no disk image refers to it"},
-		{":containers", "qemu", "riscv64", "nor a container for riscv64"},
+		{":containers", "qemu", "riscv64", "without a container for riscv64"},
 		{":none", "qemu", "amd64", "the registry answers 404 manifest unknown"},
 		{"@sha256:" + strings.Repeat("0", 64), "qemu", "amd64", "404"},
 		{":both@sha256:00", "qemu", "amd64", "invalid"},
@@ -250,7 +251,7 @@ func TestChoice(t *testing.T) {
 		}
 	}
 	o := options(t)
-	if _, err := Find(t.Context(), "oci:dir", o); err == nil || !strings.Contains(err.Error(), "is not in a registry") {
+	if _, err := Find(t.Context(), "oci:dir", o); err == nil || !strings.Contains(err.Error(), "not in a registry") {
 		t.Error(err)
 	}
 	// The first that matches is it.
@@ -268,8 +269,8 @@ func TestChoice(t *testing.T) {
 func TestTarGz(t *testing.T) {
 	s := newShop(t)
 	r, content := s.server, gzipped(tarball(file{"disk.raw", rawContent}))
-	d := r.artifact(stream.MediaTypePrefix+"gce.tgz", "os-1-gcp.x86_64.tar.gz", content, "alone")
-	titleless := r.artifact(stream.MediaTypePrefix+"gce.tgz", "", content)
+	d := r.artifact(filetype.MediaTypePrefix+"gce.tgz", "os-1-gcp.x86_64.tar.gz", content, "alone")
+	titleless := r.artifact(filetype.MediaTypePrefix+"gce.tgz", "", content)
 	r.index("index", on(d, "linux", "amd64", stream.AnnotationPlatform, "gcp"))
 	r.index("titleless", on(titleless, "linux", "amd64", stream.AnnotationPlatform, "gcp"))
 	r.index("container", on(r.container(tarball(file{"disk/os.tar.gz", content}), nil), "linux", "amd64", stream.AnnotationPlatform, "gcp"))
@@ -334,16 +335,16 @@ func TestMalformed(t *testing.T) {
 	good := mustJSON(s.qcow2)
 	for name, tc := range map[string]struct{ body, want string }{
 		"no JSON":      {"<html>", "invalid character"},
-		"nothing":      {"{}", "is not an index, nor a manifest with layers"},
-		"both":         {`{"layers":[` + string(good) + `],"manifests":[` + string(good) + `]}`, "is not an index, nor"},
+		"nothing":      {"{}", "must be either an index or a manifest with layers"},
+		"both":         {`{"layers":[` + string(good) + `],"manifests":[` + string(good) + `]}`, "must be either an index or"},
 		"no layer":     {`{"artifactType":"` + qcow2Type + `","layers":[]}`, "no layer"},
 		"bad digest":   {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"sha256:../../x","size":1}]}`, "is not a digest"},
 		"sha512":       {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"sha512:` + strings.Repeat("0", 128) + `","size":1}]}`, "is not a digest"},
 		"negative":     {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"` + s.raw.Digest.String() + `","size":-1}]}`, "layer of -1 bytes"},
 		"endless":      {`{"artifactType":"` + qcow2Type + `","layers":[{"digest":"` + s.raw.Digest.String() + `","size":9223372036854775807}]}`, "layer of 9223372036854775807 bytes"},
-		"other type":   {`{"artifactType":"text/plain","layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, `type "text/plain" is none`},
-		"huge":         {strings.Repeat(" ", maxManifest+1), "has more than 4194304 bytes"},
-		"uncompressed": {`{"artifactType":"` + qcow2Type + `","annotations":{"dev.ohp.uncompressed-sha256":"xyz"},"layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, "is no SHA-256"},
+		"other type":   {`{"artifactType":"text/plain","layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, `type "text/plain" is not that of a disk`},
+		"huge":         {strings.Repeat(" ", registry.MaxManifest+1), "has more than 4194304 bytes"},
+		"uncompressed": {`{"artifactType":"` + qcow2Type + `","annotations":{"dev.ohp.uncompressed-sha256":"xyz"},"layers":[{"digest":"` + s.raw.Digest.String() + `","size":1}]}`, "is not a SHA-256"},
 		"index digest": {`{"manifests":[{"digest":"x","artifactType":"` + qcow2Type + `"}]}`, "is not a digest"},
 		"bad stream":   {`{"artifactType":"` + stream.StreamType + `","layers":[]}`, "has no layer"},
 	} {
@@ -377,7 +378,7 @@ func TestAuth(t *testing.T) {
 	}
 	token.failing(bearer(token, func() string { return "token" }))
 	for _, r := range []*server{basic, token} {
-		for password, want := range map[string]error{"secret": nil, "guess": oci.ErrAccess, "": oci.ErrAccess} {
+		for password, want := range map[string]error{"secret": nil, "guess": registry.ErrAccess, "": registry.ErrAccess} {
 			o := options(t)
 			if password != "" {
 				login := base64.StdEncoding.EncodeToString([]byte("user:" + password))
@@ -388,8 +389,8 @@ func TestAuth(t *testing.T) {
 				t.Errorf("password %q: %v", password, err)
 			}
 			// Given credentials override the file.
-			for given, want := range map[string]error{"secret": nil, "hunter2": oci.ErrAccess} {
-				o.Registry.Login = &oci.Login{Username: "user", Password: given}
+			for given, want := range map[string]error{"secret": nil, "hunter2": registry.ErrAccess} {
+				o.Registry.Login = &registry.Login{Username: "user", Password: given}
 				if _, err := get(t, temp(t), r.name+":one", o); !errors.Is(err, want) || err != nil && strings.Contains(err.Error(), given) {
 					t.Errorf("password %q, %q given: %v", password, given, err)
 				}
@@ -398,7 +399,7 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestTLS wants certificates that are known, unless it is told not to.
+// TestTLS: unknown certificates are rejected by default.
 func TestTLS(t *testing.T) {
 	r := serveAs(t, nil, true)
 	r.artifact(qcow2Type, "disk.qcow2", qcow2Content, "one")
@@ -407,21 +408,23 @@ func TestTLS(t *testing.T) {
 	if _, err := get(t, temp(t), r.name+":one", o); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("unknown certificate: %v", err)
 	}
-	dir := t.TempDir()
-	certs := filepath.Join(dir, r.Listener.Addr().String())
-	os.Mkdir(certs, 0o755)
+	config := t.TempDir()
+	certs := filepath.Join(config, "containers/certs.d", r.Listener.Addr().String())
+	os.MkdirAll(certs, 0o755)
 	os.WriteFile(filepath.Join(certs, "ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}), 0o644)
-	known := o
-	known.Registry.CertDirs = []string{filepath.Join(dir, "none"), dir}
 	no := false
 	lax := o
 	lax.Registry.TLSVerify = &no
 	named := o
-	named.Registry.CertDir, named.Registry.CertDirs = certs, []string{t.TempDir()}
-	for _, o := range []Options{known, lax, named} {
+	named.Registry.CertDir = certs
+	for _, o := range []Options{lax, named} {
 		if _, err := get(t, temp(t), r.name+":one", o); err != nil {
 			t.Error(err)
 		}
+	}
+	t.Setenv("XDG_CONFIG_HOME", config)
+	if _, err := get(t, temp(t), r.name+":one", o); err != nil {
+		t.Errorf("certificates of the user: %v", err)
 	}
 	// Plain HTTP is not taken for HTTPS.
 	plain := serve(t)
@@ -452,7 +455,7 @@ func TestMirror(t *testing.T) {
 	blocked := o
 	blocked.Registry.RegistryConf = filepath.Join(t.TempDir(), "blocked.conf")
 	os.Rename(o.Registry.RegistryConf, blocked.Registry.RegistryConf)
-	if _, err := Find(t.Context(), "vendor.example/disks:one", blocked); !errors.Is(err, oci.ErrAccess) {
+	if _, err := Find(t.Context(), "vendor.example/disks:one", blocked); !errors.Is(err, registry.ErrAccess) {
 		t.Error(err)
 	}
 }
@@ -466,7 +469,7 @@ func TestLocation(t *testing.T) {
 	o.Registry.TLSVerify = nil
 	conf := "[[registry]]\nprefix=\"*.vendor.example\"\nlocation=%q\ninsecure=true\nblocked=%v\n"
 	os.WriteFile(o.Registry.RegistryConf, fmt.Appendf(nil, conf, r.Listener.Addr(), false), 0o644)
-	o.Registry.Login = &oci.Login{Username: "user", Password: "secret"}
+	o.Registry.Login = &registry.Login{Username: "user", Password: "secret"}
 	r.failing(func(_ http.ResponseWriter, req *http.Request, _ int) bool {
 		if req.Header.Get("Authorization") != "" {
 			t.Errorf("%s: with a login for another host", req.URL)
@@ -483,7 +486,7 @@ func TestLocation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := List(t.Context(), named, o); !errors.Is(err, oci.ErrAccess) {
+	if _, err := List(t.Context(), named, o); !errors.Is(err, registry.ErrAccess) {
 		t.Error(err)
 	}
 }

@@ -32,7 +32,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/registry"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
 // A server is distribution's own, in this process, with something in front of
@@ -87,7 +87,7 @@ func serveAs(t testing.TB, login configuration.Auth, tls bool) *server {
 	return r
 }
 
-// failing sets what misbehaves, and counts blobs anew.
+// failing sets the fault of the registry, and restarts the count of blobs.
 func (r *server) failing(fail func(w http.ResponseWriter, req *http.Request, n int) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,7 +153,7 @@ func (r *server) container(layer []byte, labels map[string]string, tags ...strin
 	return r.push(imgspec.MediaTypeImageManifest, mustJSON(m), tags...)
 }
 
-// on says of a descriptor what an index says.
+// on adds the fields of an entry of an index to a descriptor.
 func on(d imgspec.Descriptor, os, arch string, annotations ...string) imgspec.Descriptor {
 	d.Platform = &imgspec.Platform{OS: os, Architecture: arch}
 	d.Annotations = map[string]string{}
@@ -179,7 +179,7 @@ func noise(seed byte, n int) []byte {
 	return b
 }
 
-// diskOf returns what is like a raw disk: mostly holes.
+// diskOf returns content like that of a raw disk: mostly holes.
 func diskOf(seed byte, n int) []byte {
 	b := make([]byte, n)
 	for off := 0; off < n; off += n/8 + 1 {
@@ -238,7 +238,7 @@ func options(t testing.TB) Options {
 	return Options{Arch: "amd64", Registry: registry.Options{TLSVerify: &no, RegistryConf: conf, AuthFile: filepath.Join(dir, "auth.json"), Backoff: time.Millisecond, ReadTimeout: time.Minute}}
 }
 
-// A fetched is what a pull has made.
+// A fetched is the result of a pull.
 type fetched struct {
 	*Image
 	File

@@ -1,6 +1,6 @@
-// Package composefs writes the image that a composefs deployment boots from:
-// an EROFS file system that has every name, owner, mode and label of a commit,
-// and of each file only where in the repository its content is.
+// Package composefs writes the EROFS image that a composefs deployment boots
+// from. The image has every name, owner, mode and label of a commit, and refers
+// to the repository for the content of files.
 //
 //	0      header        composefs
 //	1024   superblock    EROFS
@@ -38,7 +38,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
 
-// Options say what a tree does not.
+// Options hold the facts that a tree lacks.
 type Options struct {
 	// IDs has the object of every file that is not empty.
 	IDs map[*rootfs.Inode]ostree.Checksum
@@ -204,8 +204,8 @@ func (x *node) redirect(n *rootfs.Inode, o Options) error {
 	return nil
 }
 
-// hideObjects adds to a root what hides the directories of objects, which are
-// in the file system below.
+// hideObjects adds whiteouts to a root that hide the directories of objects in
+// the file system below.
 func (x *node) hideObjects() {
 	var label []xattr
 	taken := map[string]bool{}
@@ -309,7 +309,7 @@ func (img *image) place() error {
 	return nil
 }
 
-// fit moves an inode so that what is behind it does not cross a block.
+// fit moves an inode so that the tail behind it does not cross a block.
 func fit(x *node, pos, size, tail int) int {
 	if x.isLink() { // target and inode are in one block
 		if pos/blockSize != (pos+size+tail-1)/blockSize {
@@ -378,7 +378,7 @@ func (x *node) fill() {
 	x.tail = ents[start:]
 }
 
-// tailSize is the size of what follows the inode and its xattrs.
+// tailSize is the size of the data that follows the inode and its xattrs.
 func (x *node) tailSize() int {
 	switch {
 	case x.isLink():
@@ -430,7 +430,7 @@ func (x *node) format() uint16 {
 	return f
 }
 
-// bytes writes what has its place.
+// bytes writes the nodes to their places.
 func (img *image) bytes() []byte {
 	b := make([]byte, img.blocksEnd)
 	put(b, 0, img.header())

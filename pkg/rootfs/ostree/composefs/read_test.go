@@ -13,7 +13,7 @@ import (
 )
 
 // read returns the tree that an image was made from. It is a plain reader of
-// EROFS: it follows what the image says and knows nothing of how it was laid
+// EROFS: it follows the image and knows nothing of how it was laid
 // out. Content is a hole of the right size.
 func read(img []byte) (*rootfs.Inode, map[*rootfs.Inode]ostree.Checksum, error) {
 	r := reader{img: img, ids: map[*rootfs.Inode]ostree.Checksum{}}

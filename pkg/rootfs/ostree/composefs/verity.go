@@ -50,8 +50,8 @@ func Digest(r io.Reader) ([32]byte, error) {
 	return sha256.Sum256(encode(&d)), nil
 }
 
-// push adds the hash of a block to a level, and what becomes full by that to
-// the level above.
+// push adds the hash of a block to a level, and a block of hashes that becomes full
+// to the level above.
 func push(levels []*bytes.Buffer, i int, block []byte) []*bytes.Buffer {
 	if i == len(levels) {
 		levels = append(levels, &bytes.Buffer{})

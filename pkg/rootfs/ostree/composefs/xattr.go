@@ -29,7 +29,7 @@ func (a xattr) append(b []byte) []byte {
 	return append(b, make([]byte, -len(b)&3)...)
 }
 
-// size is what append adds.
+// size is the number of bytes that append adds.
 func (a xattr) size() int {
 	_, suffix := a.prefix()
 	return (4 + len(suffix) + len(a.value) + 3) &^ 3

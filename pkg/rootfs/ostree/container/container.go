@@ -1,29 +1,30 @@
-// Package container imports containers that are operating systems. One that is
-// ostree-native has a commit whose objects are spread over layers, and maybe
-// layers that were built on top; in a plain one all layers are of that kind.
+// Package container imports operating systems from containers into an ostree
+// repository. An ostree-native container has a commit whose objects are spread
+// over layers, and may have derived layers on top. A plain container has only
+// derived layers.
 //
 //	layers[0]       commit layer   the commit, its dirtrees and dirmetas, files
 //	layers[1..n]    chunks         files; n is where label ostree.final-diffid is
 //	layers[n+1..]   derived        files as in any container; all of them
 //	                               in a container without that label
 //
-// What comes out is a repository as a host of that container has it: a merge
-// commit, which is what is deployed, on top of the commit of the container, if
-// there is one; for every chunk a commit that keeps its objects; for every
-// derived layer a commit of what is in it; and refs, by which the host knows
-// at its next upgrade which layers it has.
+// The result is a repository as a host of that container has it: the deployed
+// merge commit, on top of the commit of the container if there is one; for every
+// chunk a commit that keeps its objects; for every derived layer a commit of its
+// files; and refs, by which the host knows at its next upgrade which layers it
+// has.
 //
 // Of a base without derived layers the merge commit has the tree of the base,
 // with labels as they were composed. Otherwise
 //
-//	filter   what is in /run and its like is dropped, /etc becomes usr/etc
+//	filter   files in /run and its like are dropped, /etc becomes usr/etc
 //	build    each layer becomes a tree of its own, with parents and hard links
 //	merge    the trees are laid on top of the base, with whiteouts
 //	relabel  all gets the labels of the policy in the result, as do the layers
 //
-// What ostree does at these steps is not always what container runtimes do.
-// The system does at its next upgrade what ostree does, so that is done here,
-// with a [Warning], unless [Options] say otherwise.
+// In some of these steps ostree differs from container runtimes. The next upgrade
+// of the system follows ostree, and so does this package, with a [Warning], unless
+// [Options] say otherwise.
 //
 // A layer may change files of the base through the objects of the repository;
 // see [changedObject]. Squashed images are left out.
@@ -42,6 +43,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/composefs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
@@ -51,17 +53,18 @@ type Image struct {
 	Manifest []byte // as it was pulled
 	Config   []byte
 	Layers   []Layer
+	Cache    Cache // keeps the results of imports; nil keeps none
 }
 
 // A Layer is a layer of an Image.
 type Layer struct {
-	Digest string // of the blob
-	DiffID string // of the tar in it
-	Index  *layer.Index
+	Digest string                            // of the blob
+	DiffID string                            // of the tar in it
+	Index  func() (*layer.Index, error)      // reads the index, once for an import
 	Blob   func(off, size int64) rootfs.Blob // a piece of the pack
 }
 
-// Options say what an image does not.
+// Options hold the inputs of an import besides the image.
 type Options struct {
 	// Reference is where the host finds the image, as a transport and a name:
 	// "docker://quay.io/fedora/fedora-coreos:stable". See [Reference].
@@ -71,14 +74,14 @@ type Options struct {
 	// [MergeOSTree], which is the default, or [MergeOCI].
 	Merge Merge
 
-	everywhere bool // for tests: layers may add to any directory, whatever the base says
+	everywhere bool // for tests: layers may add to any directory, even if the base forbids it
 
 	// Importer is the version that the merge commit says it was imported by;
 	// empty means [Importer].
 	Importer string
 }
 
-// Importer is what a merge commit says of who imported it. Hosts only show
+// Importer is the default name of the importer in a merge commit. Hosts only show
 // it, so it does not pretend to be a version of something else.
 const Importer = "ohp-assemble"
 
@@ -99,11 +102,15 @@ type Tree struct {
 	Base     ostree.Checksum   // the commit in the container; zero in a plain one
 	Labels   map[string]string // of the container
 	Warnings []Warning         // by layer and path
-	Notes    []string          // what is no fault, and worth a look
+	Notes    []string          // remarks that are no faults
 	ACL      string            // the first file with an access control list; "" for none
+
+	// Composefs is the composefs image of Root; nil if it has none because of an
+	// error, which [composefs.Format] returns.
+	Composefs []byte
 }
 
-// Where refs are, by what they are named.
+// Prefixes of refs, by their subject.
 const (
 	imageRefs = "ostree/container/image/"
 	blobRefs  = "ostree/container/blob/"
@@ -126,7 +133,7 @@ type manifest struct {
 
 // Import makes the repository of an image.
 func Import(img *Image, o Options) (*Tree, error) {
-	t, err := doImport(img, o)
+	t, err := cachedImport(img, o)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", img.Digest, err)
 	}
@@ -138,14 +145,14 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	var c config
-	if err := json.Unmarshal(img.Config, &c); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+	c, err := readConfig(img)
+	if err != nil {
+		return nil, err
 	}
 	if o.Merge != "" && o.Merge != MergeOSTree && o.Merge != MergeOCI {
 		return nil, fmt.Errorf("merge %q: neither %s nor %s", o.Merge, MergeOSTree, MergeOCI)
 	}
-	derived, err := checkLayout(img, &c)
+	derived, err := checkLayout(img, c)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +166,7 @@ func doImport(img *Image, o Options) (*Tree, error) {
 			return nil, img.layerError(i, err)
 		}
 	}
-	merged, err := mergeCommit(img, o, &c)
+	merged, err := mergeCommit(img, o, c)
 	if err != nil {
 		return nil, err
 	}
@@ -180,13 +187,28 @@ func doImport(img *Image, o Options) (*Tree, error) {
 			return nil, err
 		}
 	}
-	for name, n := range t.Root.Walk() {
+	t.ACL = findACL(t.Root)
+	t.Composefs, _ = composefs.Format(t.Root, composefs.Options{IDs: t.Repo.IDs})
+	return t, nil
+}
+
+// findACL returns the path of the first file with an access control list.
+func findACL(root *rootfs.Inode) string {
+	for name, n := range root.Walk() {
 		if n.Xattrs["system.posix_acl_access"] != "" || n.Xattrs["system.posix_acl_default"] != "" {
-			t.ACL = name
-			break
+			return name
 		}
 	}
-	return t, nil
+	return ""
+}
+
+// readConfig returns the part of an image's config that an import reads.
+func readConfig(img *Image) (*config, error) {
+	c := &config{}
+	if err := json.Unmarshal(img.Config, c); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return c, nil
 }
 
 // layerError returns an error of a layer.
@@ -194,9 +216,9 @@ func (img *Image) layerError(i int, err error) error {
 	return fmt.Errorf("layer %d (%s): %w", i, img.Layers[i].Digest, err)
 }
 
-// checkLayout finds out which layers are what, by their position: the last
-// one of the commit is the one that the label names. It returns the number of
-// the first derived one.
+// checkLayout tells the layers of the commit from derived ones by their position:
+// a label names the last layer of the commit. It returns the number of the first
+// derived one.
 func checkLayout(img *Image, c *config) (derived int, err error) {
 	diffIDs := c.RootFS.DiffIDs
 	if len(img.Layers) != len(diffIDs) {
@@ -211,14 +233,11 @@ func checkLayout(img *Image, c *config) (derived int, err error) {
 		}
 	}
 	last, err := c.finalLayer()
-	if last < 0 && err == nil {
-		err = checkPlain(img)
-	}
 	return last + 1, err
 }
 
-// Check refuses what the config alone shows to be nothing for [Import], so that
-// no layer of it is fetched.
+// Check returns the error of [Import] that the config alone decides, so that no
+// layer is fetched in vain.
 func Check(imageConfig []byte) error {
 	var c config
 	if err := json.Unmarshal(imageConfig, &c); err != nil {
@@ -258,17 +277,17 @@ func IsBootc(labels map[string]string) bool {
 	return ok
 }
 
-// checkPlain refuses an image that has a commit and nothing that says so.
-func checkPlain(img *Image) error {
-	if objects := img.Layers[0].Index.Objects; len(objects) > 0 && objects[0].Type == ostree.CommitObject {
-		return img.layerError(0, fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", objects[0].ID, layer.FinalDiffID))
+// checkPlain refuses a first layer with a commit that no label names.
+func checkPlain(x *layer.Index) error {
+	if len(x.Objects) > 0 && x.Objects[0].Type == ostree.CommitObject {
+		return fmt.Errorf("commit %s, but the container has no label %s: it was lost when the image was built; build it again with a tool that keeps the labels of its base", x.Objects[0].ID, layer.FinalDiffID)
 	}
 	return nil
 }
 
 // commitOf returns the name of the commit in a layer without objects, or "".
-func commitOf(l *Layer) string {
-	for _, e := range l.Index.Entries {
+func commitOf(x *layer.Index) string {
+	for _, e := range x.Entries {
 		if strings.HasPrefix(e.Name, layer.RepoDir+"objects/") && strings.HasSuffix(e.Name, ".commit") && e.Mode&rootfs.ModeType == rootfs.ModeFile && !e.HardLink {
 			return e.Name
 		}
@@ -294,12 +313,6 @@ func (t *Tree) addBase(c *ostree.Commit) (err error) {
 // its checksum, so the base remains.
 func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error {
 	var warns warnings
-	if first == 0 {
-		if name := commitOf(&img.Layers[0]); name != "" {
-			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
-				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", layer.FinalDiffID)
-		}
-	}
 	m := merge{root: t.Root, oci: o.Merge == MergeOCI, warns: &warns}
 	f := filter{others: true}
 	if m.root != nil && !o.everywhere { // without a base no one could say no
@@ -312,7 +325,18 @@ func (t *Tree) derive(img *Image, first int, o Options, c *ostree.Commit) error 
 	var layers []*layerTree
 	system := first == 0 // so far layers make an operating system; from then on they change one
 	for i := first; i < len(img.Layers); i++ {
-		b := builder{number: i, layer: &img.Layers[i], filter: f, oci: m.oci, lower: m.root, nodes: &nodes, warns: &warns}
+		index, err := img.Layers[i].Index()
+		if err == nil && i == 0 {
+			err = checkPlain(index)
+		}
+		if err != nil {
+			return img.layerError(i, err)
+		}
+		if name := commitOf(index); i == 0 && name != "" {
+			warns.add(0, name, "a commit, and the container has no label %s: it was lost when the image was built. It is imported as any other container, "+
+				"as a host does; file capabilities may be lost. Build it again with a tool that keeps the labels of its base", layer.FinalDiffID)
+		}
+		b := builder{number: i, index: index, blob: img.Layers[i].Blob, filter: f, oci: m.oci, lower: m.root, nodes: &nodes, warns: &warns}
 		l, err := b.build()
 		if err != nil {
 			return img.layerError(i, err)
@@ -401,7 +425,11 @@ func (t *Tree) addLayer(i int, l *Layer) error {
 	if err != nil {
 		return err
 	}
-	objects := l.Index.Objects
+	index, err := l.Index()
+	if err != nil {
+		return err
+	}
+	objects := index.Objects
 	if err := checkObjects(i, objects); err != nil {
 		return err
 	}
@@ -510,17 +538,17 @@ func mergeCommit(img *Image, o Options, c *config) (*ostree.Commit, error) {
 	}, nil
 }
 
-// keyImporter is the metadata of commits that says who made them.
+// keyImporter is the metadata key of a commit's importer.
 const keyImporter = "ostree.importer.version"
 
-// importerOf returns what says who made a merge commit.
+// importerOf returns the importer of a merge commit.
 func importerOf(c *ostree.Commit) ostree.Property {
 	i := slices.IndexFunc(c.Metadata, func(p ostree.Property) bool { return p.Key == keyImporter })
 	return c.Metadata[i]
 }
 
-// created returns the first of some times that is one, in seconds. What is no
-// time, or before the epoch, counts as none: it is 0 if there is no other.
+// created returns the first valid time in seconds, 0 if there is none. A time
+// before the epoch is not valid.
 func created(times ...string) uint64 {
 	for _, s := range times {
 		if t, err := time.Parse(time.RFC3339, s); err == nil && t.Unix() > 0 {

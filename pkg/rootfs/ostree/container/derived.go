@@ -18,15 +18,15 @@ import (
 
 // A layerTree is a derived layer as ostree commits it: a tree of its own, in
 // which whiteouts are files, with parents for all that is in it. Files have no
-// SELinux label: what a builder's host gave them means nothing here.
+// SELinux label: those of a builder's host mean nothing here.
 type layerTree struct {
 	root *rootfs.Inode
-	said map[*rootfs.Inode]owner // of directories that the layer has: what it says of them
+	said map[*rootfs.Inode]owner // owners of directories by their own entries in the layer
 
 	changes bool // an operating system, and is not a part of it
 }
 
-// An owner is what is known of a directory besides its entries.
+// An owner is the metadata of a directory.
 type owner struct {
 	mode, uid, gid uint32
 	xattrs         map[string]string
@@ -79,10 +79,11 @@ var (
 type builder struct {
 	layerTree
 	number int
-	layer  *Layer
+	index  *layer.Index
+	blob   func(off, size int64) rootfs.Blob
 	filter filter
 	oci    bool
-	lower  *rootfs.Inode     // what the layer is on top of, nil for nothing
+	lower  *rootfs.Inode     // the tree below the layer, nil for none
 	links  map[string]*link  // hard links, which may come before their targets
 	lost   map[string]string // by directory, the first file that is not imported
 	nodes  *int
@@ -127,19 +128,19 @@ func (b *builder) warnFound() {
 type link struct {
 	dir          *rootfs.Inode
 	name, target string
-	file         *rootfs.Inode // what it is a link to, once that is known
+	file         *rootfs.Inode // the target, once it is known
 }
 
 // build makes the tree of a derived layer.
 func (b *builder) build() (*layerTree, error) {
-	if objects := b.layer.Index.Objects; len(objects) > 0 {
+	if objects := b.index.Objects; len(objects) > 0 {
 		return nil, fmt.Errorf("%s: an object of the commit in a layer on top of it", ostree.ObjectPath(objects[0].ID, objects[0].Type))
 	}
 	b.root, b.said = rootfs.Dir(0o755), map[*rootfs.Inode]owner{}
 	b.links, b.lost, b.inEtc = map[string]*link{}, map[string]string{}, map[string]*layer.Entry{}
 	b.findObjects()
-	for i := range b.layer.Index.Entries {
-		e := &b.layer.Index.Entries[i]
+	for i := range b.index.Entries {
+		e := &b.index.Entries[i]
 		if err := b.add(e); err != nil {
 			return nil, fmt.Errorf("%s: %w", quote(e.Name), err)
 		}
@@ -342,8 +343,8 @@ func (b *builder) addLink(name string, e *layer.Entry) error {
 	return nil
 }
 
-// inode returns what an entry says, which must be something that can be in a
-// commit.
+// inode returns the inode of an entry. Its type must be one that a commit can
+// have.
 func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	n := &rootfs.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, Target: e.Target, Xattrs: unlabelled(e.Xattrs)}
 	switch labelled := e.Xattrs[selinux.Xattr] != ""; {
@@ -357,7 +358,7 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 		n.Children = map[string]*rootfs.Inode{}
 	case rootfs.ModeFile:
 		if e.Size > 0 {
-			n.Content = b.layer.Blob(e.Off, e.Size)
+			n.Content = b.blob(e.Off, e.Size)
 		}
 	case rootfs.ModeLink:
 		if n.Mode != linkMode {
@@ -392,7 +393,7 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	return n, nil
 }
 
-// linkMode is what every file system has for a symbolic link.
+// linkMode is the mode of a symbolic link in every file system.
 const linkMode = rootfs.ModeLink | 0o777
 
 func device(kind string, rdev uint64) error {
@@ -402,7 +403,7 @@ func device(kind string, rdev uint64) error {
 // Forms of security.capability, which struct vfs_ns_cap_data has.
 const (
 	capabilityV2 = 20 // bytes
-	capabilityV3 = 24 // the last four are who the root of the name space is
+	capabilityV3 = 24 // the last four are the user ID of the root of the name space
 )
 
 // checkXattr refuses xattrs that would mean something to the overlay that a

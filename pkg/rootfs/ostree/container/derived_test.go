@@ -81,10 +81,11 @@ func scan(b []byte) (Layer, error) { return layerOf(b, layer.Limits{Holes: 1 << 
 
 func layerOf(b []byte, limits layer.Limits) (l Layer, err error) {
 	var pack bytes.Buffer
-	if l.Index, err = layer.ScanPlain(bytes.NewReader(b), &pack, limits); err != nil {
+	x, err := layer.ScanPlain(bytes.NewReader(b), &pack, limits)
+	if err != nil {
 		return l, err
 	}
-	l.DiffID = "sha256:" + ostree.Checksum(l.Index.DiffID).String()
+	l.Index, l.DiffID = fixed(x), "sha256:"+ostree.Checksum(x.DiffID).String()
 	l.Digest = l.DiffID
 	l.use(pack.Bytes())
 	return l, nil
@@ -165,7 +166,7 @@ func checkFiles(t testing.TB, r *ostree.Repo, root *rootfs.Inode) {
 	}
 }
 
-// contents lists a tree in short: names, and what is in files.
+// contents lists a tree in short: names, and the content of files.
 func contents(t testing.TB, root *rootfs.Inode) string {
 	t.Helper()
 	var list []string

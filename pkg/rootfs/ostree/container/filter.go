@@ -9,17 +9,17 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 )
 
-// A filter decides what of a derived layer gets into a system, and where.
+// A filter decides which entries of a derived layer get into a system, and where.
 type filter struct {
-	others bool // keep what is in directories that are not part of every system
+	others bool // keep files in directories that are not part of every system
 }
 
-// runtimeDirs are filled by the kernel and systemd. They are in a system, what
-// a container has in them is not.
+// runtimeDirs are filled by the kernel and systemd. They are in a system, a
+// container's files in them are not.
 var runtimeDirs = map[string]bool{"run": true, "tmp": true, "proc": true, "sys": true, "dev": true}
 
 // place returns the name that an entry has in the system. It is not ok for
-// what gets lost; the directory that it gets lost with is returned then.
+// an entry that is dropped; then it returns the dropped directory.
 func (f filter) place(name string) (placed string, ok bool) {
 	top, rest, _ := strings.Cut(name, "/")
 	switch {
@@ -36,8 +36,8 @@ func (f filter) place(name string) (placed string, ok bool) {
 	return name, true
 }
 
-// etc returns the name with which the system has something: what is in /etc
-// belongs to usr/etc, of which every deployment gets its own copy.
+// etc returns the name of an entry in the system: files of /etc
+// belong to usr/etc, of which every deployment gets its own copy.
 func etc(name string) string {
 	if name == "etc" || strings.HasPrefix(name, "etc/") {
 		return "usr/" + name

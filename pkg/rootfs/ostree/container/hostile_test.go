@@ -22,8 +22,8 @@ func special(name string, kind byte, major, minor int64) entry {
 	return entry{tar.Header{Name: name, Mode: 0o644, Typeflag: kind, Devmajor: major, Devminor: minor}, ""}
 }
 
-// block returns a raw tar header with what a writer would not write, and all
-// of it with a good checksum.
+// block returns a raw tar header that no writer would write, with a good
+// checksum.
 func block(name string, kind byte, change func(b []byte)) []byte {
 	b := make([]byte, 512)
 	copy(b, name)
@@ -76,7 +76,7 @@ func base256(b []byte, v int64) {
 }
 
 // Hostile layers. Each is refused with an error that has the number of the
-// layer and all of want, or is harmless: makes is what comes out then.
+// layer and all of want, or is harmless: makes is the result then.
 var hostile = []struct {
 	name    string
 	entries []entry
@@ -240,7 +240,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestHostileTouchesNothing has strace record what all of them do to files.
+// TestHostileTouchesNothing has strace record all file operations.
 func TestHostileTouchesNothing(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -266,7 +266,7 @@ func importOver(t *testing.T, b []byte, mode string) (*Tree, error) {
 	return Import(img, Options{Reference: testReference, Merge: mode})
 }
 
-// FuzzDerived imports a layer of any bytes on top of a good one. What is taken
+// FuzzDerived imports a layer of any bytes on top of a good one. A layer that is taken
 // must be whole: a commit of which every object is there and has its name.
 func FuzzDerived(f *testing.F) {
 	for _, test := range hostile {

@@ -12,8 +12,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 )
 
-// lint warns of what is imported as its author saw it, and will still surprise
-// on a host. Of each kind it names the first of a layer.
+// lint warns of files that are imported as their author saw them, and still
+// surprise on a host. Of each kind it names the first of a layer.
 func lint(number int, l *layerTree, merged *rootfs.Inode, warns *warnings) {
 	users, groups := ids(merged, "passwd"), ids(merged, "group")
 	said := map[string]bool{}
@@ -69,8 +69,7 @@ func deadEnd(name, target string, merged *rootfs.Inode) string {
 	return ""
 }
 
-// setIDs lists the files of a layer that run as their owner or group, whoever
-// starts them: nothing is wrong with that, and somebody should have looked.
+// setIDs lists the files of a layer that run as their owner or group: that is no fault, but deserves a look.
 func setIDs(number int, l *layerTree) string {
 	const (
 		setUID = 0o4000
@@ -95,7 +94,7 @@ func setIDs(number int, l *layerTree) string {
 
 // isSystem reports whether the first layer of a plain container is all of an
 // operating system. Where tools have spread one over many layers it is not, and
-// those that follow are no change of it, until one replaces what is there.
+// those that follow are no change of it, until one replaces a file.
 func isSystem(tree *rootfs.Inode) bool {
 	return hasInitramfs(tree) && tree.Lookup("usr/lib/os-release") != nil
 }

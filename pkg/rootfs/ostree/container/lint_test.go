@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestLint has what surprises on a host, each beside what does not.
+// TestLint has files that surprise on a host, each beside one that does not.
 func TestLint(t *testing.T) {
 	base := []entry{
 		file("etc/passwd", "root:x:0:0::/:\nme:x:1000:1000::/:\n"), file("usr/lib/group", "root:x:0:\nus:x:1000:\n"),

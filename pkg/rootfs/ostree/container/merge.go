@@ -10,8 +10,8 @@ import (
 // A merge lays derived layers on top of each other. It has its tree to itself
 // and changes the directories in it.
 //
-// Layers are merged as ostree checks them out, because that is what a system
-// does at its next upgrade, or else as container runtimes do:
+// Layers are merged as ostree checks them out, because the next upgrade of the
+// system does the same, or else as container runtimes do:
 //
 //	                             ostree              runtime
 //	directory is there           stays as it is      gets mode, owner and xattrs of the layer
@@ -20,7 +20,7 @@ import (
 //	missing parents              belong to the       belong to root
 //	                             owner of the entry
 //	whiteouts in a directory     are in line with    are first, and never remove
-//	                             other files         what their layer has
+//	                             other files         files of their layer
 //	hard link to a lower layer   is an error         is a copy
 type merge struct {
 	root    *rootfs.Inode // nil before the first layer
@@ -35,7 +35,7 @@ func (m *merge) warn(path, format string, args ...any) {
 	m.warns.add(m.number, path, format, args...)
 }
 
-// apply puts a layer on top of what is there.
+// apply puts a layer on top of the tree.
 func (m *merge) apply(number int, l *layerTree) {
 	m.number, m.layer = number, l
 	switch {
@@ -53,7 +53,7 @@ func isOpaque(dir *rootfs.Inode) bool {
 	return n != nil && !n.IsDir()
 }
 
-// dir merges what is in a directory of a layer into one that is there.
+// dir merges the entries of a layer's directory into one of the tree.
 func (m *merge) dir(name string, from, to *rootfs.Inode) {
 	names := from.Names()
 	if m.oci {
@@ -71,9 +71,9 @@ func (m *merge) dir(name string, from, to *rootfs.Inode) {
 	}
 }
 
-// whited returns what a file in a layer removes. Other names that begin like a
+// whiteoutTarget returns the name that a file in a layer removes. Other names that begin like a
 // whiteout twice were left by tools of the past, and remove nothing.
-func whited(base string, n *rootfs.Inode) (name string, ok bool) {
+func whiteoutTarget(base string, n *rootfs.Inode) (name string, ok bool) {
 	name, ok = strings.CutPrefix(base, whiteout)
 	if !ok || n.IsLink() || n.IsDir() {
 		return "", false
@@ -87,16 +87,16 @@ func whited(base string, n *rootfs.Inode) (name string, ok bool) {
 // whiteouts applies those of a directory, as runtimes do.
 func (m *merge) whiteouts(name string, names []string, from, to *rootfs.Inode) {
 	for _, base := range names {
-		if gone, ok := whited(base, from.Children[base]); ok {
+		if gone, ok := whiteoutTarget(base, from.Children[base]); ok {
 			m.remove(to, gone)
 		}
 	}
 }
 
-// file puts a file of a layer in place, or removes what it is a whiteout of.
+// file puts a file of a layer in place, or removes the target of a whiteout.
 func (m *merge) file(dir, base string, from, to *rootfs.Inode) {
 	n := from.Children[base]
-	gone, ok := whited(base, n)
+	gone, ok := whiteoutTarget(base, n)
 	if !ok {
 		m.remove(to, base)
 		to.Children[base] = n
@@ -114,7 +114,7 @@ func (m *merge) file(dir, base string, from, to *rootfs.Inode) {
 	}
 }
 
-// remove removes what is there, if anything is.
+// remove removes an entry, if it exists.
 func (m *merge) remove(from *rootfs.Inode, base string) {
 	if from.Children[base] != nil {
 		delete(from.Children, base)
@@ -181,7 +181,7 @@ func (m *merge) create(name string, from *rootfs.Inode) *rootfs.Inode {
 	return n
 }
 
-// runtime returns what a container runtime makes of a directory.
+// runtime returns the owner of a directory in a container runtime.
 func (m *merge) runtime(dir *rootfs.Inode) owner {
 	if said, ok := m.layer.said[dir]; ok {
 		return said

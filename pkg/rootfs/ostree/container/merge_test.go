@@ -11,7 +11,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// TestMerge has what is said of merges, both ways. The first layer is on top
+// TestMerge has the warnings of merges, both ways. The first layer is on top
 // of nothing.
 func TestMerge(t *testing.T) {
 	for _, test := range []struct {
@@ -174,7 +174,7 @@ func TestOutsideOfUsr(t *testing.T) {
 }
 
 // A model merges layers as slowly and plainly as can be: a map from paths to
-// what is there.
+// the entry that exists.
 type model map[string]string
 
 func (m model) remove(name string) {
@@ -185,7 +185,7 @@ func (m model) remove(name string) {
 	}
 }
 
-// mkdir makes a directory and what is missing above it.
+// mkdir makes a directory and its missing parents.
 func (m model) mkdir(name string) {
 	if name == "." {
 		return

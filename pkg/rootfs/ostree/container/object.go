@@ -42,8 +42,8 @@ func (b *builder) keptAside(e *layer.Entry) bool {
 // findObjects finds all changed objects, so that links may come before them.
 func (b *builder) findObjects() {
 	b.objects, b.aliases = map[string]*changedObject{}, map[string]string{}
-	for i := range b.layer.Index.Entries {
-		if e := &b.layer.Index.Entries[i]; b.objects[e.Name] == nil && b.keptAside(e) {
+	for i := range b.index.Entries {
+		if e := &b.index.Entries[i]; b.objects[e.Name] == nil && b.keptAside(e) {
 			b.objects[e.Name] = &changedObject{entry: e}
 		}
 	}

@@ -123,7 +123,7 @@ func TestLabelLost(t *testing.T) {
 	}
 }
 
-// TestRefusedLater has what is imported here, and refused by a host at its next
+// TestRefusedLater has entries that are imported here, and refused by a host at its next
 // upgrade.
 func TestRefusedLater(t *testing.T) {
 	for _, test := range []struct {

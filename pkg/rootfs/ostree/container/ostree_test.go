@@ -24,7 +24,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestOSTree has ostree judge what was imported.
+// TestOSTree has ostree judge an import.
 func TestOSTree(t *testing.T) {
 	tool, err := exec.LookPath("ostree")
 	if err != nil {
@@ -59,7 +59,7 @@ func TestMergeListing(t *testing.T) {
 	}
 }
 
-// TestArchive compares what the real ostree is given here to read with files
+// TestArchive compares the input of the real ostree with files
 // that it wrote.
 func TestArchive(t *testing.T) {
 	core, _ := ostreetest.Core()
@@ -124,7 +124,7 @@ func TestComposefs(t *testing.T) {
 	compareComposefs(t, ostree, repo, dir, commit)
 }
 
-// strangeTree has what is at the limits of the format.
+// strangeTree is at the limits of the format.
 func strangeTree() (*ostree.Repo, ostree.Checksum) {
 	r := ostree.NewRepo()
 	ids := map[string]ostree.Checksum{}
@@ -316,9 +316,11 @@ func scanFile(t *testing.T, name string, l *Layer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { pack.Close() })
-	if l.Index, err = layer.Scan(z, pack, layer.Limits{}); err != nil {
+	x, err := layer.Scan(z, pack, layer.Limits{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	l.Index = fixed(x)
 	l.Blob = func(off, size int64) rootfs.Blob { return io.NewSectionReader(pack, off, size) }
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// A realImport does with the real ostree what importers of containers have it
+// A realImport does with the real ostree the steps that importers of containers have it
 // do. It needs root, because files get owners and labels.
 type realImport struct {
 	t    *testing.T
@@ -194,7 +194,7 @@ func policyEntries() []entry {
 	}
 }
 
-// strangeLayers have what importing treats in a special way.
+// strangeLayers have entries that importing treats in a special way.
 func strangeLayers() [][]entry {
 	capability := "\x01\x00\x00\x02\x00\x20" + strings.Repeat("\x00", 14)
 	return [][]entry{
@@ -217,7 +217,7 @@ func strangeLayers() [][]entry {
 	}
 }
 
-// upstream leaves out what ostree cannot do or does at random: a hard link to
+// upstream leaves out entries that ostree cannot import or imports at random: a hard link to
 // a hard link, and labels of the builder's host, which it has twice.
 func upstream(layers [][]entry) [][]entry {
 	for i, list := range layers {

@@ -37,7 +37,7 @@ type writer struct {
 	todo    []job
 }
 
-// A place is what a label depends on.
+// A place has all that a label depends on.
 type place struct {
 	path string
 	kind uint32
@@ -142,8 +142,8 @@ func (w *writer) lookUpInBase(trees []*planned) {
 	}
 }
 
-// label returns the label that an inode gets, with its NUL. What the policy
-// has none for keeps its own.
+// label returns the label that an inode gets, with its NUL. An inode without
+// one in the policy keeps its own.
 func (w *writer) label(p *planned) string {
 	return cmp.Or(w.labels[p.place], p.n.Xattrs[selinux.Xattr], w.lower[p.place])
 }
@@ -172,7 +172,7 @@ func (w *writer) collect(p *planned) {
 // piece is how much is read at once.
 const piece = 256 << 10
 
-// hash hashes what has to be, and adds it to the repository.
+// hash hashes the files of the jobs, and adds them to the repository.
 func (w *writer) hash() error {
 	// The largest first, so that no one waits for it in the end.
 	slices.SortStableFunc(w.todo, func(a, b job) int { return cmp.Compare(b.file.Size(), a.file.Size()) })

@@ -24,7 +24,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// reads counts reads of content by what was read.
+// reads counts reads of content by the content.
 type reads struct {
 	mutex sync.Mutex
 	count map[string]int
@@ -73,7 +73,7 @@ func encapsulate(t testing.TB, r *ostree.Repo, commit ostree.Checksum) Layer {
 		}
 		add(layer.Object{ID: id, Type: ostree.FileObject, UID: n.UID, GID: n.GID, Mode: n.Mode, Target: n.Target, Xattrs: ostree.XattrsOf(n.Xattrs)}, b)
 	}
-	l := Layer{Digest: "sha256:" + commit.String(), DiffID: "sha256:" + commit.String(), Index: &layer.Index{Objects: list}}
+	l := Layer{Digest: "sha256:" + commit.String(), DiffID: "sha256:" + commit.String(), Index: fixed(&layer.Index{Objects: list})}
 	l.use(pack)
 	return l
 }
@@ -108,7 +108,7 @@ func TestRelabel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What has the right label is not read, and what is new is read once for each label.
+	// A file with the right label is not read, and a new one is read once for each label.
 	if r.count["content of a"] > 0 || r.count["content of b"] > 0 || r.count["content of new"] != 2 {
 		t.Errorf("read %v", r.count)
 	}
@@ -243,7 +243,7 @@ func BenchmarkDerived(b *testing.B) {
 	}
 }
 
-// cpuTime returns what this process has used of all cores.
+// cpuTime returns the CPU time of this process on all cores.
 func cpuTime(b *testing.B) time.Duration {
 	var used unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {

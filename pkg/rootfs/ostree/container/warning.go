@@ -8,7 +8,7 @@ import (
 )
 
 // A Warning is about something in a derived layer that importers of containers
-// do not treat as container runtimes do, so that the system is not quite what
+// do not treat as container runtimes do, so that the system differs from the one that
 // its author saw when the container was built or run.
 type Warning struct {
 	Layer int    // its number, or -1 for something of the container itself

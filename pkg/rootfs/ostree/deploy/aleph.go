@@ -10,8 +10,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Aleph says what a disk was made of. It stays on the disk forever, whatever
-// the system on it is upgraded to.
+// Aleph names the origin of a disk. It stays on the disk through all upgrades.
 type Aleph struct {
 	Ref     string     `json:"ref"`     // where updates come from
 	Version string     `json:"version"` // of the operating system; bootupd wants it

@@ -116,7 +116,7 @@ func insertBefore(args bls.Args, prefix, arg string) bls.Args {
 	return args.Append(arg)
 }
 
-// bootcsum is the checksum of what the boot loader loads: kernel, initramfs,
+// bootcsum is the checksum of the files that the boot loader loads: kernel, initramfs,
 // and the device tree or trees.
 func bootcsum(modules *rootfs.Inode) (ostree.Checksum, error) {
 	h := sha256.New()
@@ -174,7 +174,7 @@ func hashFile(h io.Writer, n *rootfs.Inode) error {
 	return err
 }
 
-// title returns what a boot menu shows of a system: its name, and the version
+// title returns the title of a system in a boot menu: its name, and the version
 // of the commit unless the name has it already.
 func title(repo *ostree.Repo, commit ostree.Checksum, system *rootfs.Inode) (string, error) {
 	release, err := osRelease(system)

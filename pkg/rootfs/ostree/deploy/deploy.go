@@ -1,14 +1,13 @@
-// Package deploy lays an ostree repository out as the physical root of a
-// CoreOS disk, with one deployment in it, and as the boot partition that
-// starts it:
+// Package deploy lays out the root file system and the boot partition of a
+// CoreOS disk with one ostree deployment:
 //
-//	/                                   what the disk's root file system holds
+//	/                                   the root of the disk's root file system
 //	├── .aleph-version.json             where the image came from; bootc's is .bootc-aleph.json
 //	├── boot/                           mount point
 //	└── ostree/
 //	    ├── repo/                       objects, refs and config, mode "bare"
 //	    ├── boot.1 -> boot.1.1
-//	    ├── boot.1.1/OS/BOOTCSUM/0      link to the deployment, what ostree= names
+//	    ├── boot.1.1/OS/BOOTCSUM/0      link to the deployment, the target of ostree=
 //	    └── deploy/OS/
 //	        ├── var/                    /var of the system
 //	        ├── backing/                for a transient root
@@ -18,7 +17,7 @@
 //	            │   └── etc/            /etc of the system, a copy of usr/etc
 //	            └── COMMIT.0.origin     where updates come from
 //
-// It is what "ostree admin deploy" makes of an empty system root, with one
+// The result is that of "ostree admin deploy" in an empty system root, with one
 // difference: all of it has a security context, because no kernel is there to
 // give new files one and files without are unusable on an enforcing system.
 //
@@ -29,6 +28,7 @@ package deploy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,15 +43,16 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
-// Options say what is deployed, and how it is called.
+// Options say which commit is deployed, and under which names.
 type Options struct {
 	Commit    ostree.Checksum // of the repository, with all its objects
-	System    *rootfs.Inode   // what repo.Tree(Commit) returns, if the caller has it already
+	System    *rootfs.Inode   // the result of repo.Tree(Commit); nil makes it again
+	Composefs []byte          // the composefs image of System; nil makes it again
 	Stateroot string          // name of the operating system below ostree/deploy; empty means coreos.DefaultStateroot
 	Origin    string          // container reference that updates come from, "ostree-unverified-registry:…" or such
 	BLSAppend string          // see coreos.Config; empty means coreos.DefaultBLSAppend
 	Aleph     Aleph
-	Time      rootfs.Time // modification time of what is not in the commit; at least a second after the epoch
+	Time      rootfs.Time // modification time of files outside of the commit; at least a second after the epoch
 }
 
 // A Deployment is a system that is ready to be put on a disk.
@@ -161,8 +162,8 @@ func checkSystem(system *rootfs.Inode) error {
 // name returns the name of the deployment. Its serial number is always 0.
 func (d *Deployment) name() string { return d.options.Commit.String() + ".0" }
 
-// physicalRoot puts the deployment, the repository and what belongs to them in
-// their places.
+// physicalRoot puts the deployment, the repository and their links in their
+// places.
 func (d *Deployment) physicalRoot(repo *ostree.Repo, deployment *rootfs.Inode) (*rootfs.Inode, error) {
 	os, name := d.options.Stateroot, d.name()
 	l := d.labels
@@ -196,23 +197,9 @@ func (d *Deployment) physicalRoot(repo *ostree.Repo, deployment *rootfs.Inode) (
 // repository returns the tree of ostree/repo.
 func (d *Deployment) repository(repo *ostree.Repo) (*rootfs.Inode, error) {
 	label := d.labels.repo
-	objects := d.dir(0o755, label, nil)
-	add := func(id ostree.Checksum, t ostree.ObjectType, n *rootfs.Inode) {
-		dir, base := path.Split(ostree.ObjectPath(id, t))
-		dir = path.Clean(dir)
-		if objects.Children[dir] == nil {
-			objects.Children[dir] = d.dir(0o755, label, nil)
-		}
-		objects.Children[dir].Children[base] = n
-	}
-	for id, n := range repo.Files {
-		add(id, ostree.FileObject, n)
-	}
-	for name, object := range repo.Metadata {
-		add(name.ID, name.Type, d.text(string(object), label))
-	}
+	objects := d.objects(repo)
 	heads := d.dir(0o755, label, nil)
-	// What keeps the deployment from being pruned: boot.1.1, index 0.
+	// This ref keeps the deployment from being pruned: boot.1.1, index 0.
 	if err := d.ref(heads, "ostree/1/1/0", d.options.Commit); err != nil {
 		return nil, err
 	}
@@ -289,8 +276,8 @@ func (d *Deployment) stateVar() *rootfs.Inode {
 	return d.Policy.Label(v, "/var")
 }
 
-// addClassicVar adds what ostree expects in /var of a system that does not make
-// it by itself when it boots.
+// addClassicVar adds the files that ostree expects in /var of a system that does
+// not make them when it boots.
 func (d *Deployment) addClassicVar(v *rootfs.Inode) {
 	classic := entries{
 		"lib":  d.dir(0o755, "", nil),
@@ -311,14 +298,19 @@ const composefsName = ".ostree.cfs"
 
 // checkout returns the tree of the deployment.
 func (d *Deployment) checkout(repo *ostree.Repo) (*rootfs.Inode, error) {
-	image, err := composefs.Format(d.System, composefs.Options{IDs: repo.IDs})
-	if err != nil {
-		return nil, d.Explain(err)
+	image := d.options.Composefs
+	if image == nil {
+		var err error
+		if image, err = composefs.Format(d.System, composefs.Options{IDs: repo.IDs}); err != nil {
+			return nil, d.Explain(err)
+		}
 	}
 	c := checkout{time: d.options.Time, links: map[*rootfs.Inode]int{}}
-	root := c.tree(d.System)
-	if v := root.Children["var"]; v != nil {
+	root := copyDir(c.tree(d.System))
+	if v := root.Children["var"]; v != nil && v.Children[".updated"] != nil {
+		v = copyDir(v)
 		delete(v.Children, ".updated")
+		root.Children["var"] = v
 	}
 	etc := d.copyTree(d.System.Lookup("usr/etc"))
 	delete(etc.Children, ".updated")
@@ -340,14 +332,22 @@ type checkout struct {
 	links map[*rootfs.Inode]int // names that a file has beside its object
 }
 
+// tree returns the checkout of a tree, which is the tree itself as far as it has
+// no files to copy.
 func (c checkout) tree(n *rootfs.Inode) *rootfs.Inode {
 	if n.IsDir() {
-		dir := *n
-		dir.Children = make(map[string]*rootfs.Inode, len(n.Children))
+		var dir *rootfs.Inode
 		for _, name := range n.Names() {
-			dir.Children[name] = c.tree(n.Children[name])
+			child := c.tree(n.Children[name])
+			if child == n.Children[name] {
+				continue
+			}
+			if dir == nil {
+				dir = copyDir(n)
+			}
+			dir.Children[name] = child
 		}
-		return &dir
+		return cmp.Or(dir, n)
 	}
 	// Empty files are many and equal, so ostree does not link them.
 	if n.IsFile() && n.Size() == 0 || c.links[n]+1 >= maxLinks {
@@ -357,6 +357,13 @@ func (c checkout) tree(n *rootfs.Inode) *rootfs.Inode {
 	}
 	c.links[n]++
 	return n
+}
+
+// copyDir copies a directory with its entries, which stay the same inodes.
+func copyDir(n *rootfs.Inode) *rootfs.Inode {
+	dir := *n
+	dir.Children = maps.Clone(n.Children)
+	return &dir
 }
 
 // copyTree copies a tree, every name of it a file of its own.

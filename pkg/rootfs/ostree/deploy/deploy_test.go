@@ -165,14 +165,14 @@ func content(t testing.TB, root *rootfs.Inode, name string) string {
 	return string(b)
 }
 
-// vectorCommit is what ostree called its commit, which has another policy.
+// vectorCommit is the checksum of ostree's commit, which has another policy.
 const vectorCommit = "44a53f28111a1d510d5889709f1df1d1ac92a08017b87a1e7ab0835308f893f1"
 
 func (d *Deployment) dirPath() string {
 	return "ostree/deploy/" + d.options.Stateroot + "/deploy/" + d.name()
 }
 
-// TestVector compares with what "ostree admin deploy" made of the same tree,
+// TestVector compares with the result of "ostree admin deploy" for the same tree,
 // line by line of a listing.
 func TestVector(t *testing.T) {
 	_, d := deploy(t, system(t, fedora))
@@ -500,7 +500,7 @@ func TestBoot(t *testing.T) {
 	if want := "/boot/" + dir + "/dtb"; e[len(e)-1] != (bls.Field{Key: "fdtdir", Value: want}) {
 		t.Errorf("%v, want fdtdir %s at the end", e, want)
 	}
-	// What ostree= names must lead to the deployment.
+	// The target of ostree= must lead to the deployment.
 	at := "ostree/boot.1.1/fedora-coreos/" + d.Bootcsum.String() + "/0"
 	if d.Root.Resolve("ostree/boot.1/fedora-coreos/"+d.Bootcsum.String()+"/0") != d.Root.Lookup(d.dirPath()) {
 		t.Errorf("%s leads elsewhere: %s", at, d.Root.Lookup(at).Target)
@@ -531,7 +531,7 @@ func TestTitle(t *testing.T) {
 	}
 }
 
-// TestVar has what is in /var of a commit in /var of the system, as copies.
+// TestVar finds the files of /var of a commit in /var of the system, as copies.
 func TestVar(t *testing.T) {
 	root := system(t, fedora)
 	file := rootfs.Text(0o644, "same")

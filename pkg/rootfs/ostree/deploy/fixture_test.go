@@ -31,7 +31,7 @@ func TestFixture(t *testing.T) {
 	pulled, err := oci.Pull(t.Context(), fixture(t), oci.Options{Cache: t.TempDir()})
 	try(t, err)
 	defer pulled.Close()
-	img := &container.Image{Digest: pulled.Digest.String(), Manifest: pulled.Manifest, Config: pulled.Config}
+	img := &container.Image{Digest: pulled.Digest.String(), Manifest: pulled.Raw, Config: pulled.Config}
 	for _, l := range pulled.Layers {
 		img.Layers = append(img.Layers, container.Layer{Digest: l.Digest.String(), DiffID: l.DiffID.String(), Index: l.Index, Blob: l.Blob})
 	}

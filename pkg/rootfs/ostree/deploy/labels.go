@@ -7,9 +7,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
-// labels are the contexts of what is not in the commit. They are those that
+// labels are the contexts of files outside of the commit. They are those that
 // coreos-assembler and bootc give by hand, taken from the policy where it
-// knows about ostree, and from what it knows otherwise.
+// knows about ostree, and from similar paths elsewhere.
 type labels struct {
 	policy *selinux.Policy
 	sets   map[string]map[string]string
@@ -17,7 +17,7 @@ type labels struct {
 	root   string // the physical root
 	boot   string // the mount point
 	usr    string
-	ostree string // what ostree has outside of repository and deployments
+	ostree string // ostree's files outside of repository and deployments
 	repo   string // the repository, but for the files in it
 	origin string
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// TestOstree writes a deployment to a directory, and asks the real ostree what
+// TestOstree writes a deployment to a directory, and asks the real ostree which
 // it thinks of it.
 func TestOstree(t *testing.T) {
 	dir := sysroot(t)

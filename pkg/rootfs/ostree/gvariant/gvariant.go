@@ -26,7 +26,7 @@ import (
 	"unicode/utf8"
 )
 
-// A Kind is what the framing of a tuple needs to know of a member's type.
+// A Kind describes the type of a member to the framing of a tuple.
 type Kind struct {
 	Align int // 1, 2, 4 or 8
 	Size  int // of a fixed-size type, 0 otherwise

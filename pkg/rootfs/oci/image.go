@@ -1,0 +1,31 @@
+package oci
+
+import (
+	"errors"
+	"os"
+)
+
+// An Image is a fetched image. Its layers are open files of the cache. Any number of
+// goroutines may read it at once.
+type Image struct {
+	*Manifest
+	Layers []*Layer // lowest first
+}
+
+// Close closes the layers. Their content cannot be read afterwards.
+func (m *Image) Close() error {
+	var errs []error
+	closed := map[*os.File]bool{}
+	for _, l := range m.Layers {
+		if l == nil {
+			continue
+		}
+		for _, f := range []*os.File{l.pack, l.index.file} {
+			if !closed[f] {
+				closed[f] = true
+				errs = append(errs, f.Close())
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

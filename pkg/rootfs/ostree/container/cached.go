@@ -1,0 +1,279 @@
+package container
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/internal/record"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+)
+
+// A Cache keeps the results of imports under keys, which are 64 hexadecimal
+// digits. An import is a pure function of its inputs, so an entry saves the work
+// and changes nothing.
+type Cache interface {
+	Load(key string) (entry []byte, ok bool)
+	Store(key string, entry []byte) // may fail silently
+	Remove(key string)              // of an entry that is damaged
+}
+
+// format names the format of a cached import and the version of the import
+// itself: it changes whenever Import would return another tree, warning or note
+// for the same image.
+const format = "ohpimp 1"
+
+// A packed blob is content that tells where it is: the digest of its layer and
+// the offset in the layer's pack.
+type packed interface {
+	Pack() (layer string, off int64)
+}
+
+// cachedImport is doImport that looks into the cache of the image first. A damaged
+// entry is removed and made again.
+func cachedImport(img *Image, o Options) (*Tree, error) {
+	if img.Cache == nil {
+		return doImport(img, o)
+	}
+	key := importKey(img, o)
+	if entry, ok := img.Cache.Load(key); ok {
+		if t, err := decode(img, entry); err == nil {
+			return t, nil
+		}
+		img.Cache.Remove(key)
+	}
+	t, err := doImport(img, o)
+	if err != nil {
+		return nil, err
+	}
+	if entry, err := t.encode(img); err == nil {
+		img.Cache.Store(key, entry)
+	}
+	return t, nil
+}
+
+// importKey returns the digest of all that an import depends on. Layers are known by
+// their digests.
+func importKey(img *Image, o Options) string {
+	w := record.NewWriter(format + layer.Format)
+	w.String(img.Digest)
+	w.Bytes(img.Manifest)
+	w.Bytes(img.Config)
+	w.Uint(uint64(len(img.Layers)))
+	for _, l := range img.Layers {
+		w.String(l.Digest)
+		w.String(l.DiffID)
+	}
+	w.String(o.Reference)
+	w.String(cmp.Or(o.Merge, MergeOSTree))
+	w.String(o.Importer)
+	w.Bool(o.everywhere)
+	sum := sha256.Sum256(w.Sealed())
+	return hex.EncodeToString(sum[:])
+}
+
+var errNoPack = errors.New("content that is not in the pack of a layer")
+
+// encode returns a tree as a cache keeps it:
+//
+//	commits | ACL | warnings | notes | refs | composefs | metadata | files
+//
+// Content is a layer and an offset in its pack. The names of metadata objects are
+// their checksums, which decode computes again; only detached metadata has a name
+// of its own.
+func (t *Tree) encode(img *Image) ([]byte, error) {
+	w := record.NewWriter(format)
+	w.Fixed(t.Deployed[:])
+	w.Fixed(t.Base[:])
+	w.String(t.ACL)
+	w.Uint(uint64(len(t.Warnings)))
+	for _, warning := range t.Warnings {
+		w.Int(int64(warning.Layer))
+		w.String(warning.Path)
+		w.String(warning.What)
+	}
+	w.Uint(uint64(len(t.Notes)))
+	for _, note := range t.Notes {
+		w.String(note)
+	}
+	w.Uint(uint64(len(t.Repo.Refs)))
+	for _, name := range slices.Sorted(maps.Keys(t.Repo.Refs)) {
+		id := t.Repo.Refs[name]
+		w.String(name)
+		w.Fixed(id[:])
+	}
+	w.Bytes(t.Composefs)
+	encodeMetadata(w, t.Repo)
+	err := encodeFiles(w, t.Repo, img)
+	return w.Sealed(), err
+}
+
+func encodeMetadata(w *record.Writer, r *ostree.Repo) {
+	w.Uint(uint64(len(r.Metadata)))
+	byName := func(a, b ostree.ObjectName) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), bytes.Compare(a.ID[:], b.ID[:]))
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(r.Metadata), byName) {
+		w.Uint(uint64(name.Type))
+		if name.Type == ostree.CommitMetaObject {
+			w.Fixed(name.ID[:])
+		}
+		w.Bytes(r.Metadata[name])
+	}
+}
+
+// encodeFiles appends the files, each after the sets of xattrs up to its own.
+func encodeFiles(w *record.Writer, r *ostree.Repo, img *Image) error {
+	layers := map[string]uint64{"": 0}
+	for i, l := range img.Layers {
+		if _, ok := layers[l.Digest]; !ok {
+			layers[l.Digest] = uint64(i) + 1
+		}
+	}
+	sets := map[string]uint64{}
+	w.Uint(uint64(len(r.Files)))
+	for _, id := range slices.SortedFunc(maps.Keys(r.Files), compareIDs) {
+		n := r.Files[id]
+		raw := ostree.XattrsOf(n.Xattrs)
+		number, known := sets[string(raw)]
+		if !known {
+			number = uint64(len(sets))
+			sets[string(raw)] = number
+		}
+		w.Uint(number)
+		if !known {
+			w.Bytes(raw)
+		}
+		w.Fixed(id[:])
+		w.Uint(uint64(n.Mode))
+		w.Uint(uint64(n.UID))
+		w.Uint(uint64(n.GID))
+		w.String(n.Target)
+		if n.Size() == 0 || n.IsLink() {
+			w.Uint(0)
+			continue
+		}
+		content, ok := n.Content.(packed)
+		if !ok {
+			return errNoPack
+		}
+		from, off := content.Pack()
+		number, ok = layers[from]
+		if !ok || number == 0 {
+			return errNoPack
+		}
+		w.Uint(number)
+		w.Int(off)
+		w.Int(n.Size())
+	}
+	return nil
+}
+
+func compareIDs(a, b ostree.Checksum) int { return bytes.Compare(a[:], b[:]) }
+
+// decode returns the tree of a cached import.
+func decode(img *Image, entry []byte) (*Tree, error) {
+	r, err := record.NewReader(format, entry)
+	if err != nil {
+		return nil, err
+	}
+	c, err := readConfig(img)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{Repo: ostree.NewRepo(), Labels: c.Config.Labels}
+	copy(t.Deployed[:], r.Fixed(uint64(len(t.Deployed))))
+	copy(t.Base[:], r.Fixed(uint64(len(t.Base))))
+	t.ACL = r.String()
+	for range r.Count() {
+		t.Warnings = append(t.Warnings, Warning{int(r.Int()), r.String(), r.String()})
+	}
+	for range r.Count() {
+		t.Notes = append(t.Notes, r.String())
+	}
+	for range r.Count() {
+		name := r.String()
+		t.Repo.Refs[name] = readID(r)
+	}
+	if image := r.Bytes(); len(image) > 0 {
+		t.Composefs = image
+	}
+	decodeMetadata(r, t.Repo)
+	if err := decodeFiles(r, t.Repo, img); err != nil {
+		return nil, err
+	}
+	if err := r.End(); err != nil {
+		return nil, err
+	}
+	t.Root, err = t.Repo.Tree(t.Deployed)
+	return t, err
+}
+
+func readID(r *record.Reader) (id ostree.Checksum) {
+	copy(id[:], r.Fixed(uint64(len(id))))
+	return id
+}
+
+func decodeMetadata(r *record.Reader, repo *ostree.Repo) {
+	for range r.Count() {
+		t := ostree.ObjectType(r.Uint())
+		if t != ostree.CommitMetaObject {
+			repo.AddMetadata(t, r.Bytes())
+			continue
+		}
+		name := ostree.ObjectName{ID: readID(r), Type: t}
+		repo.Metadata[name] = r.Bytes()
+	}
+}
+
+func decodeFiles(r *record.Reader, repo *ostree.Repo, img *Image) error {
+	var sets [][]byte
+	files := r.Count()
+	if files > r.Len()/leastFile {
+		return record.ErrDamaged
+	}
+	repo.Grow(files)
+	for range files {
+		number := r.Uint()
+		if number == uint64(len(sets)) {
+			sets = append(sets, r.Bytes())
+		}
+		if number >= uint64(len(sets)) {
+			return record.ErrDamaged
+		}
+		id := readID(r)
+		mode, uid, gid := uint32(r.Uint()), uint32(r.Uint()), uint32(r.Uint())
+		target := r.String()
+		content, err := readContent(r, img)
+		if err == nil {
+			err = repo.AddFile(id, uid, gid, mode, target, sets[number], content)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leastFile is the size of the smallest file in an entry.
+const leastFile = 7 + len(ostree.Checksum{})
+
+// readContent returns the content of a file, nil for none.
+func readContent(r *record.Reader, img *Image) (rootfs.Blob, error) {
+	number := r.Uint()
+	if number == 0 {
+		return nil, r.Err()
+	}
+	off, size := r.Int(), r.Int()
+	if number > uint64(len(img.Layers)) || off < 0 || size <= 0 {
+		return nil, fmt.Errorf("content of layer %d at %d: %w", number, off, record.ErrDamaged)
+	}
+	return img.Layers[number-1].Blob(off, size), nil
+}

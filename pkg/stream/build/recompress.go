@@ -1,0 +1,192 @@
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+)
+
+// ErrFile is the error of a file that does not match meta.json.
+var ErrFile = errors.New("the file does not match " + MetaFile)
+
+// RecompressOptions are the options of [Recompress].
+type RecompressOptions struct {
+	Level int  // of the compression; zero is its default
+	Keep  bool // keep the files that were replaced
+
+	Begin Begin // may be nil
+}
+
+// Recompress changes the compression of the images in a folder: want returns
+// the compression that a file is to have. Each file is verified against meta.json
+// while it is read, and replaced together with its upload document. It returns the
+// new files. After an error, the images that were not yet changed are as before,
+// and Recompress can be called again.
+//
+// It returns [ErrNoBuild] if the folder has no build, and [ErrFile] if an image
+// does not match meta.json.
+func Recompress(ctx context.Context, dir string, want func(cloud.File) filetype.Compression, o RecompressOptions) (all []Written, err error) {
+	builds, err := Open(os.DirFS(dir))
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range builds {
+		for _, f := range b.Files {
+			c := want(f)
+			if c == f.Type.Compression {
+				continue
+			}
+			now, err := b.recompress(ctx, filepath.Join(dir, b.Dir), f, c, o)
+			if err != nil {
+				return all, err
+			}
+			all = append(all, Written{filepath.Join(dir, b.Dir, now.Name), now})
+		}
+	}
+	return all, nil
+}
+
+// recompress changes the compression of one image.
+func (b *Build) recompress(ctx context.Context, dir string, old cloud.File, c filetype.Compression, o RecompressOptions) (cloud.File, error) {
+	now, err := rewrite(ctx, dir, old, c, o)
+	if err != nil {
+		return now, err
+	}
+	err = update(dir, func(there *Build) (*Build, error) {
+		if !there.is(b.Meta) {
+			return nil, fmt.Errorf("%s: %w", dir, errReplaced)
+		}
+		there.set(now)
+		return there, nil
+	})
+	if err == nil {
+		err = renewUpload(dir, old, now)
+	}
+	if err != nil || o.Keep {
+		return now, err
+	}
+	for _, name := range []string{old.Name, uploadName(old)} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return now, err
+		}
+	}
+	return now, nil
+}
+
+// rewrite writes the file of an image with another compression, and verifies the
+// old file.
+func rewrite(ctx context.Context, dir string, old cloud.File, c filetype.Compression, o RecompressOptions) (now cloud.File, err error) {
+	in, err := os.Open(filepath.Join(dir, old.Name))
+	if err != nil {
+		return now, err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return now, err
+	}
+	now = old
+	now.Published = nil // the old file was published
+	now.Type.Compression = c
+	now.Name = old.PlainName() + c.Suffix()
+	path := filepath.Join(dir, now.Name)
+	step := o.Begin.begin(Work{Path: filepath.Join(dir, old.Name), Platform: old.Platform, Size: old.Plain.Size})
+	defer func() { step.End(err) }()
+	out, err := create(path, info.Mode().Perm())
+	if err != nil {
+		return now, err
+	}
+	defer out.Cleanup()
+	content, err := verified(ctx, in, old)
+	if err != nil {
+		return now, err
+	}
+	defer content.Close()
+	plain, packed := newSum(ctx, step), newSum(ctx, nil)
+	if err := recode(out.File, content, plain, packed, c, compress.Options{Level: o.Level, Name: old.PlainName()}); err != nil {
+		return now, fmt.Errorf("%s: %w", path, err)
+	}
+	if now.Plain = plain.content(); now.Plain.SHA256 != old.Plain.SHA256 {
+		return now, fmt.Errorf("%s: %w: SHA-256 of the uncompressed content is %s, want %s", old.Name, ErrFile, now.Plain.SHA256, old.Plain.SHA256)
+	}
+	if now.Content = packed.content(); c == filetype.None {
+		now.Content = now.Plain
+	}
+	return now, out.CloseAtomicallyReplace()
+}
+
+// verified returns a reader of the uncompressed content of a file. A compressed
+// file is read twice: its digest is verified before it is decompressed.
+func verified(ctx context.Context, in *os.File, f cloud.File) (io.ReadCloser, error) {
+	if f.Type.Compression == filetype.None {
+		return io.NopCloser(in), nil
+	}
+	s := newSum(ctx, nil)
+	if _, err := io.CopyBuffer(s, struct{ io.Reader }{in}, make([]byte, 1<<20)); err != nil {
+		return nil, err
+	}
+	if got := s.content(); got.SHA256 != f.SHA256 {
+		return nil, fmt.Errorf("%s: %w: SHA-256 is %s, want %s", f.Name, ErrFile, got.SHA256, f.SHA256)
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	content, _, err := compress.NewReader(in)
+	return content, err
+}
+
+// recode compresses content into a file. It hashes the content with plain, and the
+// file with packed if that is compressed. An uncompressed file gets holes for zeros.
+func recode(f *os.File, content io.Reader, plain, packed io.Writer, c filetype.Compression, o compress.Options) (err error) {
+	var to io.WriteCloser = raw.NewWriter(f, 0)
+	if c != filetype.None {
+		if to, err = compress.NewWriter(io.MultiWriter(f, packed), c, o); err != nil {
+			return err
+		}
+	}
+	_, err = io.CopyBuffer(io.MultiWriter(to, plain), struct{ io.Reader }{content}, make([]byte, 1<<20))
+	if closed := to.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// A sum hashes and counts the bytes written to it. It fails once its context is done.
+type sum struct {
+	ctx  context.Context
+	hash hash.Hash
+	step io.Writer // may be nil
+	n    int64
+}
+
+func newSum(ctx context.Context, step io.Writer) *sum {
+	return &sum{ctx: ctx, hash: sha256.New(), step: step}
+}
+
+func (s *sum) Write(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if s.step != nil {
+		s.step.Write(p)
+	}
+	s.n += int64(len(p))
+	return s.hash.Write(p)
+}
+
+// content returns the size and digest of the bytes written so far.
+func (s *sum) content() cloud.Content {
+	return cloud.Content{Size: s.n, SHA256: hex.EncodeToString(s.hash.Sum(nil))}
+}
