@@ -27,7 +27,7 @@ func cacheListCommand(dir *string) *cobra.Command {
 	var format form
 	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "List the entries of the cache, the last used ones first",
+		Short: "List the cache entries, the most recently used first",
 		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name, err := cli.CacheDir(*dir)
@@ -64,7 +64,7 @@ func cachePruneCommand(dir *string) *cobra.Command {
 			}
 			if keep != "" {
 				if o.KeepBytes, err = usage.ParseSize(keep); err != nil {
-					return cli.Usage(err)
+					return cli.Usage(fmt.Errorf("--keep: %w", err))
 				}
 			}
 			name, err := cli.CacheDir(*dir)
@@ -79,7 +79,7 @@ func cachePruneCommand(dir *string) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&older, "older-than", 0, "remove entries that were not used for this `duration`, such as 720h")
+	cmd.Flags().DurationVar(&older, "older-than", 0, "remove only entries unused for this `time`, such as 720h")
 	cmd.Flags().StringVar(&keep, "keep", "", "remove the least recently used entries until this `size` is left, such as 20GiB")
 	return cmd
 }

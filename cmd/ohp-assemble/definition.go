@@ -16,7 +16,7 @@ import (
 func definitionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "definition",
-		Short: "Validate image definitions, and help to write them",
+		Short: "Validate image definitions, and help write them",
 	}
 	cmd.AddCommand(validateCommand(), schemaCommand(), initCommand())
 	return cmd
@@ -48,8 +48,8 @@ func validateCommand() *cobra.Command {
 func schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
-		Short: "Print the JSON Schema of definitions, which explains each key",
-		Args:  cli.ExactArgs(0, "nothing"),
+		Short: "Print the JSON Schema of definitions, with a description of each key",
+		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := cmd.OutOrStdout().Write(manifests.Schema)
 			return err

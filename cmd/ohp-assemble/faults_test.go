@@ -337,8 +337,8 @@ func TestNothingPulled(t *testing.T) {
 		says, hint string
 	}{
 		"squashed": {"", exitFailed, "the image was squashed", ""},
-		"rejected": {`{"default": [{"type": "reject"}]}`, exitAccess, "rejects it", "whoever keeps the policy"},
-		"unsigned": {`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": ""}]}`, exitAccess, "no signature", "whoever keeps the policy"},
+		"rejected": {`{"default": [{"type": "reject"}]}`, exitAccess, "rejects it", "policy.json and registries.conf"},
+		"unsigned": {`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": ""}]}`, exitAccess, "no signature", "policy.json and registries.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, ref := copyLayout(t, good)
@@ -559,7 +559,7 @@ func TestNoSpace(t *testing.T) {
 			places := map[string]string{"out": filepath.Join(dir, "out"), "cache": filepath.Join(dir, "cache")}
 			places[what] = filepath.Join(small, what)
 			p := finish(t, start(t, nil, "build", "--cache", places["cache"], "--out", places["out"], ref))
-			if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "no space left on device") || !strings.Contains(p.stderr, "hint: make room") {
+			if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "no space left on device") || !strings.Contains(p.stderr, "hint: free some space") {
 				t.Errorf("exit code %d: %s", p.code, p.stderr)
 			}
 			if !strings.Contains(errorLine(p.stderr), small) {

@@ -18,7 +18,7 @@ type form struct{ json bool }
 
 // flag declares --format.
 func (f *form) flag(cmd *cobra.Command) {
-	cmd.Flags().Var(f, "format", "`form` of the result: text or json")
+	cmd.Flags().Var(f, "format", "output `format`: text or json")
 	complete(cmd, "format", "text", "json")
 }
 
@@ -61,9 +61,9 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// A printer is standard output for results. It remembers that it failed, for
-// all who print and do not ask, and lets nothing through that would control the
-// terminal: much of what is shown was written by whoever made an image.
+// A printer writes results to standard output. It keeps the first error, so that
+// callers need not check. It replaces control characters, because most of the text
+// comes from untrusted images and must not control the terminal.
 type printer struct {
 	w   io.Writer
 	err error

@@ -48,7 +48,7 @@ func TestHints(t *testing.T) {
 		"list":                            "did you mean ls?",
 		"login registry.example":          "log in with podman login or skopeo login",
 		"verify":                          "with --policy",
-		"sign":                            "nothing is signed here",
+		"sign":                            "ohp-assemble does not sign",
 		"prune":                           "did you mean cache prune?",
 		"bild " + ref:                     "did you mean build?",
 		"Build " + ref:                    "did you mean build?",
@@ -69,7 +69,7 @@ func TestHints(t *testing.T) {
 		"help stream shw":                 "did you mean stream show?",
 		"completion bash x":               "see ohp-assemble completion bash --help",
 		"frobnicate x":                    "see ohp-assemble --help",
-		"--format json":                   "--format goes after the command",
+		"--format json":                   "--format must follow the command",
 		// Options.
 		"build --type qcow2 " + ref:           "did you mean --platform? It chooses the format: qemu is qcow2, metal is raw, aws is vmdk",
 		"pull --type qcow2 " + ref:            "did you mean --platform or --image-format?",
@@ -84,7 +84,7 @@ func TestHints(t *testing.T) {
 		"pull --dest-tls-verify=false " + ref: "did you mean --tls-verify?",
 		"pull --insecure " + ref:              "did you mean --tls-verify=false?",
 		"build --local " + ref:                "containers-storage:NAME",
-		"build --image " + ref:                "the container is named without an option",
+		"build --image " + ref:                "the reference is an argument, not an option",
 		"build --dry-run " + ref:              "did you mean the command plan?",
 		"build --version":                     "did you mean ohp-assemble version?",
 		"build --platfrom qemu " + ref:        "did you mean --platform?",
@@ -157,7 +157,7 @@ func TestEmptyValues(t *testing.T) {
 		for _, f := range flagNames(c) {
 			for _, value := range []string{"", " "} {
 				_, err := try(slices.Concat(path, []string{"--" + f + "=" + value})...)
-				if n++; err == nil || exitCode(err) != exitUsage || f != "help" && f != "version" && err.Error() != "--"+f+": the value is empty" {
+				if n++; err == nil || exitCode(err) != exitUsage || f != "help" && f != "version" && err.Error() != "--"+f+": empty value" {
 					t.Errorf("%q --%s=%q: exit code %d: %v", path, f, value, exitCode(err), err)
 				}
 			}

@@ -29,9 +29,9 @@ type pullFlags struct {
 
 func (o *pullFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, where the reference offers several; a variant may follow, as amd64/v3")
+	f.StringVar(&o.arch, "arch", runtime.GOARCH, "`architecture`, if the reference has several; a variant may follow: amd64/v3")
 	f.StringVar(&o.cache, "cache", "", "`folder` of inflated layers (default: ohp-assemble in the user's cache folder)")
-	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` with the signatures that the container must have")
+	f.StringVar(&o.policy, "policy", "", "policy.json, a `file` with rules for the signatures of the container")
 	o.registry.flags(cmd)
 	o.format.flag(cmd)
 }
@@ -72,8 +72,8 @@ func fetch(ctx context.Context, ui *progress.Display, reference string, o oci.Op
 	return guard.Call(ctx, func() (*oci.Image, error) { return m.Fetch(ctx) })
 }
 
-// load pulls and plans the images of a request, and shows warnings and notes. The
-// caller closes the container when the images are written.
+// load pulls the container of a request, plans the images, and prints warnings and
+// notes. The caller closes the container after writing the images.
 func load(ctx context.Context, ui *progress.Display, r *request) (_ *assemble.Plan, _ *oci.Image, err error) {
 	if err := ui.Warn(r.warnings, r.strict); err != nil {
 		return nil, nil, err

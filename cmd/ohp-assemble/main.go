@@ -1,5 +1,5 @@
-// Command ohp-assemble turns an operating system in a container registry into
-// everything that a machine can boot.
+// Command ohp-assemble makes bootable disk images from an operating system in a
+// container registry.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
 )
 
-// Exit codes, part of the interface.
+// Exit codes. Scripts rely on them.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -33,16 +33,16 @@ const (
 
 func main() { os.Exit(run()) }
 
-// run is main that returns its exit code, so that tests can call it.
+// run runs the command line and returns the exit code. Tests call it.
 func run() int {
 	collectGarbage()
-	// The first ^C cancels, and is waited for only until temporary files are gone;
-	// the second one kills.
+	// The first ^C cancels; run then waits only for the removal of temporary files.
+	// The second ^C kills the process.
 	ctx, stop := signal.NotifyContext(guard.With(context.Background()), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	logrus.SetLevel(logrus.ErrorLevel) // the image library logs what it mends itself, such as a lost connection
+	logrus.SetLevel(logrus.ErrorLevel) // the image library also logs problems that it solves, such as lost connections
 	out := &printer{w: os.Stdout}
 	cmd := command()
 	cmd.SetOut(out)
@@ -70,7 +70,7 @@ func run() int {
 	}
 	h := ""
 	if ctx.Err() != nil {
-		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
+		err = errors.New("interrupted: incomplete output was removed; the cache and partial downloads were kept")
 	} else {
 		h = cmp.Or(cli.FlagHint(end.ran, os.Args[1:], err), errorHint(err, end.ran))
 	}
@@ -81,13 +81,14 @@ func run() int {
 	return exitCode(err)
 }
 
+// command returns the root command.
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ohp-assemble",
 		Short: "Make bootable disk images from an operating system in a container registry",
-		Long: `ohp-assemble takes an ostree-native operating system container by digest and
-makes disk images of it: without root, mounts, loop devices or a virtual
-machine, and the same bytes every time.`,
+		Long: `ohp-assemble makes disk images from the container of an ostree-based operating
+system. It needs no root privileges, mounts, loop devices or virtual machines,
+and the same input always gives the same bytes.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       versionLine(),
@@ -107,10 +108,11 @@ machine, and the same bytes every time.`,
 	return root
 }
 
-// errProblems says that an image was read and is not what it should be.
-var errProblems = errors.New("there are problems")
+// errProblems means that the examined file or document has problems, which were
+// printed.
+var errProblems = errors.New("problems found")
 
-// errDiffer is the answer to diff --exit-code.
+// errDiffer is the result of diff --exit-code.
 var errDiffer = errors.New("not equal")
 
 // errorHint returns the hint of an error of a command, or "".
@@ -124,6 +126,7 @@ func errorHint(err error, ran *cobra.Command) string {
 	return cli.ErrorHint(err, ran)
 }
 
+// exitCode returns the exit code of an error.
 func exitCode(err error) int {
 	switch {
 	case errors.As(err, new(cli.UsageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):

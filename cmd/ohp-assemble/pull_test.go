@@ -343,7 +343,7 @@ func TestPullFull(t *testing.T) {
 		s := shelve(t, title, blob, "")
 		args := []string{"pull", s.ref(), "--tls-verify=false", "--decompress", "--out", dir}
 		p := finish(t, start(t, nil, args...))
-		if p.code != exitFailed || !strings.Contains(p.stderr, "no space left on device") || !strings.Contains(p.stderr, "hint: make room") {
+		if p.code != exitFailed || !strings.Contains(p.stderr, "no space left on device") || !strings.Contains(p.stderr, "hint: free some space") {
 			t.Errorf("%s: exit code %d: %s", title, p.code, p.stderr)
 		}
 		if got := files(t, dir); len(got) != 1 || !strings.HasSuffix(got[0], ".part") {

@@ -90,7 +90,7 @@ func TestCredentials(t *testing.T) {
 			if !tc.ok && len(tc.env) > 0 && tc.env[0] == "REGISTRY_AUTH_FILE="+none && !strings.Contains(p.stderr, none+", which cannot be read") {
 				t.Errorf("%q %q: %s", tc.env, args, p.stderr)
 			}
-			if !tc.ok && !strings.Contains(p.stderr, "--creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names") || strings.Contains(p.stderr, "hunter2") {
+			if !tc.ok && !strings.Contains(p.stderr, "--creds USER:PASSWORD, --authfile FILE, or the file in $REGISTRY_AUTH_FILE") || strings.Contains(p.stderr, "hunter2") {
 				t.Errorf("%q %q: %s", tc.env, args, p.stderr)
 			}
 		}

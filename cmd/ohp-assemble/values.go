@@ -7,15 +7,16 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// The flag values of this file reject a wrong value when it is set.
+// The flag values in this file reject wrong values when they are set.
 
-// choiceFlag declares a flag with one of several words as its value. The variable
-// has the default already.
+// choiceFlag declares a flag whose value is one of several words. The variable must
+// have the default value.
 func choiceFlag[T ~string](cmd *cobra.Command, value *T, name, help string, words ...T) {
 	cmd.Flags().Var(usage.Choice[T]{Value: value, Words: words}, name, help)
 	complete(cmd, name, words...)
 }
 
+// complete declares the completions of a flag in shells.
 func complete[T ~string](cmd *cobra.Command, name string, words ...T) {
 	var texts []string
 	for _, w := range words {
@@ -24,11 +25,11 @@ func complete[T ~string](cmd *cobra.Command, name string, words ...T) {
 	cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(texts, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// compressFlags declares the compression of files. The name has the default already;
+// compressFlags declares --compress and --compress-level. The name must have the default;
 // it is for [assemble.Request.SetCompression].
 func compressFlags(cmd *cobra.Command, name *string, level *int) {
-	choiceFlag(cmd, name, "compress", "`compression` of the files: none, gzip, xz, zstd, zip, or platform for that of the published files of each platform", assemble.CompressionNames()...)
-	cmd.Flags().IntVar(level, "compress-level", 0, "`level` of the compression, 1 to 9, for zstd to 22; 0 is its own default")
+	choiceFlag(cmd, name, "compress", "`compression` of the files: none, gzip, xz, zstd, zip, or platform for the usual one of each platform", assemble.CompressionNames()...)
+	cmd.Flags().IntVar(level, "compress-level", 0, "compression `level`: 1 to 9, or 1 to 22 for zstd; 0 is the default of the compression")
 }
 
 // quietFlag declares the flag that silences progress.

@@ -10,8 +10,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 )
 
-// version is set by the Makefile; a binary made by "go install" says which
-// module version it is of.
+// version is set by the Makefile. Without it, the version is the module version,
+// which "go install" records.
 var version = ""
 
 func versionCommand() *cobra.Command {

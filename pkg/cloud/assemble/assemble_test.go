@@ -243,7 +243,7 @@ func TestRequest(t *testing.T) {
 		{"Level", "invalid compression level 10", "x86_64", Request{Platforms: qemu, Compression: filetype.Xz, Level: 10}},
 		{"Level", "invalid compression level -1", "x86_64", Request{Platforms: qemu, Level: -1}},
 		{"RootFS", `invalid value "btrfs", must be "xfs" or "ext4"`, "x86_64", Request{Platforms: qemu, RootFS: "btrfs"}},
-		{"Kargs", "the image's own", "x86_64", Request{Platforms: qemu, Kargs: []string{"ostree=/x"}}},
+		{"Kargs", "set by the image itself", "x86_64", Request{Platforms: qemu, Kargs: []string{"ostree=/x"}}},
 		{"Size", "whole number of MiB", "x86_64", Request{Platforms: qemu, Size: 1<<30 + 1}},
 		{"Size", "platform gcp: gcp: a disk of", "x86_64", Request{Platforms: cloud.Named("qemu", "gcp"), Size: 1536 << 20}},
 		{"Boot", "boot partition of 10 MiB, must be 64 MiB", "x86_64", Request{Platforms: qemu, Boot: coreos.Size{Bytes: 10 << 20}}},

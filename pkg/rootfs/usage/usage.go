@@ -1,5 +1,5 @@
-// Package usage has the parts that options of all kinds share, be they fields of
-// a struct, flags or keys of a file:
+// Package usage has types and checks for the values of options, in structs,
+// flags and definition files:
 //
 //	Error    a wrong value, with the name of its field
 //	Size     a number of bytes with a unit

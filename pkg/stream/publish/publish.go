@@ -1,4 +1,4 @@
-// Package publish puts the images of a build into a container registry.
+// Package publish stores the images of a build in a container registry.
 //
 //	plan, err := publish.NewPlan(ctx, dir, "registry.example/os:43-images", publish.Options{})
 //	fmt.Println(plan.Result.Reference) // all digests are known before anything is sent

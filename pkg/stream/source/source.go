@@ -1,10 +1,10 @@
-// Package source reads stream metadata documents from wherever they are, and
-// fetches the files that they list:
+// Package source reads stream metadata documents from files, web servers and
+// registries, and fetches the files that they list:
 //
-//   - standard input
-//     https://..., http://... a web server
-//     FILE                    a file
-//     docker://HOST/NAME      a registry; without docker:// if HOST has a dot or a port
+//	FILE                     a file
+//	-                        standard input
+//	https://..., http://...  a web server
+//	docker://HOST/NAME       a registry; without docker:// if HOST has a dot or a port
 //
 // A registry has a document as the only file under a reference, or as stream.json
 // among the images of an index. A ConfigMap coreos-bootimages is read as the

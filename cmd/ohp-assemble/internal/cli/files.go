@@ -73,14 +73,14 @@ func Writable(dir string) error {
 	return nil
 }
 
-// CacheDir returns the folder of the cache. The default is in the user's folder.
+// CacheDir returns the folder of the cache, by default in the user's cache folder.
 func CacheDir(name string) (string, error) {
 	if name != "" {
 		return name, nil
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", Usage(fmt.Errorf("no cache folder: %w; name one with --cache", err))
+		return "", Usage(fmt.Errorf("no cache folder: %w; set one with --cache", err))
 	}
 	return filepath.Join(dir, "ohp-assemble"), nil
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// DidYouMean asks for one or several words.
+// DidYouMean returns a hint with one or several suggestions.
 func DidYouMean(all ...string) string { return "did you mean " + strings.Join(all, " or ") + "?" }
 
-// commandHint suggests a command of a group for a word that is none.
+// commandHint suggests a command of a group for an unknown one.
 func commandHint(group *cobra.Command, arg string) string {
 	_, key, _ := strings.Cut(group.CommandPath()+" "+strings.ToLower(arg), " ")
 	if old, ok := strings.CutPrefix(key, "manifest "); ok {
@@ -58,7 +58,7 @@ func commandHint(group *cobra.Command, arg string) string {
 	return ""
 }
 
-// optionHint suggests an option of a command for a name that is none.
+// optionHint suggests an option of a command for an unknown one.
 func optionHint(cmd *cobra.Command, name string) string {
 	has := func(name string) bool {
 		name, _, _ = strings.Cut(name, "=")
@@ -86,7 +86,7 @@ func optionHint(cmd *cobra.Command, name string) string {
 	}
 	others := takers(cmd.Root(), name)
 	if others != nil && cmd.HasSubCommands() {
-		return "--" + name + " goes after the command"
+		return "--" + name + " must follow the command"
 	}
 	if others != nil {
 		return fmt.Sprintf("--%s is an option of %s", name, strings.Join(others, ", "))
@@ -103,8 +103,7 @@ func optionHint(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// shorthandOf returns the name of the option that a letter is short for in one of
-// the commands, or "".
+// shorthandOf returns the option with a one-letter form in one of the commands, or "".
 func shorthandOf(cmd *cobra.Command, letter string) string {
 	for _, c := range cmd.Commands() {
 		if f := c.LocalFlags().ShorthandLookup(letter); f != nil {
@@ -117,7 +116,7 @@ func shorthandOf(cmd *cobra.Command, letter string) string {
 	return ""
 }
 
-// takers returns the commands that take an option.
+// takers returns the commands with an option.
 func takers(cmd *cobra.Command, name string) (all []string) {
 	for _, c := range cmd.Commands() {
 		if c.LocalFlags().Lookup(name) != nil {
@@ -129,7 +128,7 @@ func takers(cmd *cobra.Command, name string) (all []string) {
 	return all
 }
 
-// formats lists the formats of images, each with the first platform that has it.
+// formats lists the formats of images, each with its first platform.
 func formats() string {
 	var seen, all []string
 	for _, p := range cloud.Platforms {
@@ -141,7 +140,7 @@ func formats() string {
 	return strings.Join(all, ", ")
 }
 
-// PlatformsHint suggests a platform for the first name that is not known.
+// PlatformsHint suggests a platform for the first unknown name.
 func PlatformsHint(ids []string) string {
 	known := append(cloud.IDs(), cloud.All)
 	if i := slices.IndexFunc(ids, func(id string) bool { return !slices.Contains(known, id) }); i >= 0 {
@@ -150,7 +149,7 @@ func PlatformsHint(ids []string) string {
 	return ""
 }
 
-// platformHint suggests a platform for a name that is not known.
+// platformHint suggests a platform for an unknown name.
 func platformHint(name string) string {
 	lower := strings.ToLower(name)
 	known := append(cloud.IDs(), cloud.All)
@@ -184,7 +183,7 @@ func FormatHint(format string) string {
 	if platformWords[format] == "" && platformSentences[format] == "" && !slices.Contains(cloud.IDs(), format) {
 		return ""
 	}
-	return "--format chooses how the result is printed; --platform chooses the format of images, or --image-format for pull"
+	return "--format is the format of the printed result; --platform chooses the format of images, --image-format that of pull"
 }
 
 // WrongWords returns the words of other programs with a meaning that the command does

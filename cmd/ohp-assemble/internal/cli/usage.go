@@ -39,7 +39,7 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
-// WithHint adds a hint to an error, if there is one.
+// WithHint adds a hint to an error. It returns the error itself if hint is empty.
 func WithHint(err error, hint string) error {
 	if hint == "" {
 		return err
@@ -54,14 +54,13 @@ func Hint(err error) string {
 	return own.hint
 }
 
-// Strict applies the rules for every command line to a command and its
-// subcommands: values of options are not empty, and a command that only groups
-// others takes no arguments.
+// Strict applies common rules to a command and its subcommands: values of options
+// must not be empty, and a group of commands takes no arguments.
 func Strict(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		flags.VisitAll(func(f *pflag.Flag) {
 			f.Value = nonEmpty{f.Value}
-			if f.DefValue == "[]" || f.DefValue == "0s" { // pflag no longer sees that these are no defaults to show
+			if f.DefValue == "[]" || f.DefValue == "0s" { // pflag does not recognise these as zero in a wrapped value
 				f.DefValue = ""
 			}
 		})
@@ -97,10 +96,10 @@ func Strict(cmd *cobra.Command) {
 	}
 }
 
-var errEmpty = errors.New("the value is empty")
+var errEmpty = errors.New("empty value")
 
-// nonEmpty refuses an empty value of a flag, because in a script it comes from a
-// variable that was not set.
+// nonEmpty rejects empty values of a flag, which come from unset variables in
+// scripts.
 type nonEmpty struct{ pflag.Value }
 
 func (v nonEmpty) Set(s string) error {
@@ -110,12 +109,13 @@ func (v nonEmpty) Set(s string) error {
 	return v.Value.Set(s)
 }
 
-// FlagError turns pflag's error about an option into one of usage.
+// FlagError converts an error of pflag to a [UsageError], with a hint for an unknown
+// option.
 func FlagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError
 	switch {
-	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is wrong; its options cannot be known
+	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is unknown, and so are its options
 		return noCommand(cmd, cmd.Flags().Arg(0))
 	case errors.As(err, &unknown):
 		return Usage(WithHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()))))
@@ -126,14 +126,14 @@ func FlagError(cmd *cobra.Command, err error) error {
 		}[invalid.GetFlag().Value.Type()]; {
 		case cause == errEmpty:
 		case want != "":
-			cause = fmt.Errorf("want %s, got %q", want, invalid.GetValue())
+			cause = fmt.Errorf("invalid value %q, must be %s", invalid.GetValue(), want)
 		}
 		return Usage(fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause))
 	}
 	return Usage(err)
 }
 
-// helpArgs refuses unknown commands, for which cobra would print the help of all.
+// helpArgs rejects unknown commands. For these, cobra would print the general help.
 func helpArgs(cmd *cobra.Command, args []string) error {
 	about, rest, err := cmd.Root().Find(args)
 	if err == nil && len(rest) > 0 && about.HasSubCommands() {
@@ -142,30 +142,31 @@ func helpArgs(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// noCommand is the error of an argument that is not a command of the group.
+// noCommand returns the error for an unknown command of a group.
 func noCommand(group *cobra.Command, arg string) error {
 	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
-	return Usage(WithHint(fmt.Errorf("no command %q", within), commandHint(group, arg)))
+	return Usage(WithHint(fmt.Errorf("unknown command %q", within), commandHint(group, arg)))
 }
 
-// ExactArgs is cobra.ExactArgs with a [UsageError].
-func ExactArgs(n int, what string) cobra.PositionalArgs { return RangeArgs(n, n, what) }
+// ExactArgs is like cobra.ExactArgs, with the error of RangeArgs.
+func ExactArgs(n int, want string) cobra.PositionalArgs { return RangeArgs(n, n, want) }
 
-// RangeArgs is cobra.RangeArgs with a [UsageError]. No argument may be empty.
-func RangeArgs(from, to int, what string) cobra.PositionalArgs {
+// RangeArgs is like cobra.RangeArgs, but the error is a [UsageError] that describes the
+// wanted arguments. It rejects empty arguments.
+func RangeArgs(from, to int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < from || len(args) > to {
-			given := fmt.Sprintf("%d arguments were given", len(args))
+			got := fmt.Sprintf("%d arguments", len(args))
 			if len(args) == 1 {
-				given = "1 argument was given"
+				got = "1 argument"
 			}
-			return Usage(fmt.Errorf("%s takes %s, %s", cmd.Name(), what, given))
+			return Usage(fmt.Errorf("%s: want %s, got %s", cmd.Name(), want, got))
 		}
 		return noneEmpty(cmd, args)
 	}
 }
 
-// noneEmpty refuses arguments that are empty.
+// noneEmpty rejects empty arguments.
 func noneEmpty(cmd *cobra.Command, args []string) error {
 	for i, arg := range args {
 		if strings.TrimSpace(arg) == "" {
@@ -176,4 +177,4 @@ func noneEmpty(cmd *cobra.Command, args []string) error {
 }
 
 // AtLeast is [cobra.MinimumNArgs] with a [UsageError].
-func AtLeast(n int, what string) cobra.PositionalArgs { return RangeArgs(n, 1<<30, what) }
+func AtLeast(n int, want string) cobra.PositionalArgs { return RangeArgs(n, 1<<30, want) }

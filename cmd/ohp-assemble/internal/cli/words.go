@@ -1,14 +1,13 @@
 package cli
 
-// People come from podman, skopeo, oras, bootc, image-builder,
-// coreos-assembler, coreos-installer and qemu-img. The tables of this file map
-// the words of those tools to ours, for the hint below an error. Nothing in
-// them is accepted in the place of the right word.
+// The tables in this file map words of podman, skopeo, oras, bootc, image-builder,
+// coreos-assembler, coreos-installer and qemu-img to words of this program. They are
+// for hints only: none of the words is an alias.
 
-// words maps a word to its meaning here.
+// words maps a word of other programs to words of this program, or to a hint.
 type words map[string]string
 
-// commandWords has commands, those of a group with its name before them.
+// commandWords has commands. Commands of a group begin with its name.
 var commandWords = words{
 	"push": "publish", "upload": "publish", "deploy": "publish",
 	"copy": "pull or publish", "cp": "pull or publish", "sync": "pull or publish",
@@ -40,25 +39,25 @@ var commandWords = words{
 	"cache clean": "cache prune", "cache clear": "cache prune", "cache rm": "cache prune", "cache remove": "cache prune", "cache gc": "cache prune", "cache purge": "cache prune", "cache delete": "cache prune",
 }
 
-// commandSentences has hints for words without a command of the same meaning.
+// commandSentences has hints for commands without an equivalent.
 var commandSentences = words{
 	"convert": "did you mean build? --platform chooses the format",
 	"upload":  "did you mean publish? For a cloud, build writes the commands into IMAGE.upload.json",
-	"login":   "log in with podman login or skopeo login, or name the file of credentials with --authfile",
+	"login":   "log in with podman login or skopeo login, or pass the file of credentials with --authfile",
 	"logout":  "log out with podman logout or skopeo logout",
-	"verify":  "build and inspect verify signatures with --policy, inspect checks an image",
-	"sign":    "nothing is signed here: use cosign or skopeo to sign images in a registry",
+	"verify":  "build and inspect verify signatures with --policy; inspect checks an image",
+	"sign":    "ohp-assemble does not sign: use cosign or skopeo to sign images in a registry",
 	"iso":     noLive, "pxe": noLive, "live": noLive,
 	"run": noBoot, "boot": noBoot, "kola": noBoot, "qemuexec": noBoot, "start": noBoot,
 }
 
 const (
 	noLive = "live ISOs and PXE sets are not supported yet"
-	noBoot = "ohp-assemble makes images and does not boot them: use QEMU, with an image of --platform qemu"
+	noBoot = "ohp-assemble does not boot images: use QEMU with an image of --platform qemu"
 )
 
-// flagWords has options without their dashes, including those of one letter. A
-// word may have several meanings; the hint names those that the command takes.
+// flagWords has options without dashes, including those of one letter. Of several
+// equivalents, the hint has those of the command.
 var flagWords = words{
 	"type": "platform image-format", "types": "platform", "image-type": "platform image-format", "target": "platform", "p": "platform", "t": "platform", "O": "platform",
 	"output-format": "platform image-format", "f": "format", "json": "format", "form": "format",
@@ -85,18 +84,18 @@ var flagWords = words{
 	"prefix": "name", "image-name": "name", "filesdir": "files-dir", "sources": "files-dir",
 }
 
-// flagSentences has hints for options without an option of the same meaning.
+// flagSentences has hints for options without an equivalent.
 var flagSentences = words{
 	"version": "did you mean ohp-assemble version?", "v": "did you mean ohp-assemble version?",
-	"verbose": "there is no more output: progress is on standard error, and --format json prints the whole result",
-	"debug":   "there is no more output: progress is on standard error, and --format json prints the whole result",
+	"verbose": "there are no more messages; --format json prints the complete result",
+	"debug":   "there are no more messages; --format json prints the complete result",
 	"dry-run": "did you mean the command plan?",
-	"local":   "name a container of podman's store as containers-storage:NAME",
+	"local":   "the reference of a container in podman's storage is containers-storage:NAME",
 	"ref":     plainReference, "reference": plainReference, "image": plainReference, "container": plainReference, "from": plainReference, "bootc-ref": plainReference, "source-imgref": plainReference,
 	"sector-size": "did you mean --platform metal4k? It has sectors of 4096 bytes",
 }
 
-const plainReference = "the container is named without an option: ohp-assemble build REFERENCE"
+const plainReference = "the reference is an argument, not an option: ohp-assemble build REFERENCE"
 
 // platformWords has names of formats, clouds and hypervisors.
 var platformWords = words{
@@ -110,7 +109,7 @@ var platformWords = words{
 	"apple": "applehv", "vfkit": "applehv", "mac": "applehv", "macos": "applehv", "containerdisk": "kubevirt", "container-disk": "kubevirt", "ociarchive": "kubevirt", "cnv": "kubevirt", "ahv": "nutanix", "hcloud": "hetzner",
 }
 
-// platformSentences has hints for words without a platform of the same meaning.
+// platformSentences has hints for platforms without an equivalent.
 var platformSentences = words{
 	"iso": noLive, "live": noLive, "live-iso": noLive, "anaconda-iso": noLive, "bootc-installer": noLive, "installer": noLive, "pxe": noLive, "live-kernel": noLive, "live-initramfs": noLive, "live-rootfs": noLive,
 }

@@ -21,7 +21,7 @@ import (
 // A Display shows the progress of one run, see [New].
 type Display struct {
 	err      io.Writer
-	progress *mpb.Progress // nil where there is no terminal
+	progress *mpb.Progress // nil without a terminal
 }
 
 // barWidth leaves room for numbers on a terminal of 80 columns.
@@ -47,11 +47,10 @@ func (u *Display) Say(format string, args ...any) {
 	fmt.Fprintf(w, format+"\n", args...)
 }
 
-// maxWarnings is how many warnings are printed of one kind of thing.
+// maxWarnings is the largest number of warnings that one call of Warn prints.
 const maxWarnings = 20
 
-// Warn prints warnings. If they are to be taken for errors, and there are any,
-// that is the error.
+// Warn prints warnings. With strict, it returns an error if there are any.
 func (u *Display) Warn(warnings []string, strict bool) error {
 	for i, w := range warnings {
 		if i == maxWarnings {
@@ -66,6 +65,7 @@ func (u *Display) Warn(warnings []string, strict bool) error {
 	return nil
 }
 
+// strictError returns the error of --strict for a number of warnings.
 func strictError(warnings int) error {
 	if warnings == 1 {
 		return errors.New("1 warning treated as an error (--strict)")
@@ -73,26 +73,26 @@ func strictError(warnings int) error {
 	return fmt.Errorf("%d warnings treated as errors (--strict)", warnings)
 }
 
-// Wait lets the bars be drawn to their end.
+// Wait waits until all progress bars are drawn.
 func (u *Display) Wait() {
 	if u.progress != nil {
 		u.progress.Wait()
 	}
 }
 
-// A Step is a piece of work of known size in bytes. It is an io.Writer that
-// counts what is written to it, by any number of goroutines.
+// A Step is a part of the work, measured in bytes. It is an io.Writer that counts the
+// bytes written to it. Goroutines may share it.
 type Step struct {
 	ui    *Display
 	name  string
 	begun time.Time
-	total atomic.Int64 // grows while more is found
+	total atomic.Int64 // grows during the step, see Expect
 	done  atomic.Int64
 	bar   *mpb.Bar
 }
 
-// Begin starts a step; a total of zero is one that is not known yet. A bar
-// has a short label, so that a line of 80 columns is left room for it.
+// Begin starts a step of total bytes, zero if the total is not yet known. The label
+// of its bar is short, to fit into 80 columns.
 func (u *Display) Begin(label, name string, total int64) *Step {
 	s := &Step{ui: u, name: name, begun: time.Now()}
 	if u.progress == nil {
@@ -123,17 +123,17 @@ func (s *Step) add(n int64) {
 	}
 }
 
-// Expect and Done make a step a registry.Progress.
+// Expect adds n bytes to the total. With Done it implements registry.Progress.
 func (s *Step) Expect(n int64) {
 	if total := s.total.Add(n); s.bar != nil {
 		s.bar.SetTotal(total, false)
 	}
 }
 
-// Done says that n more bytes are done.
+// Done adds n to the number of completed bytes.
 func (s *Step) Done(n int64) { s.add(n) }
 
-// End closes the step, whether or not it came to its end.
+// End ends the step. Without an error, it prints size and time.
 func (s *Step) End(err error) {
 	if s.bar != nil {
 		s.bar.Abort(true)
@@ -145,8 +145,11 @@ func (s *Step) End(err error) {
 	if n := s.done.Load(); n > 0 {
 		s.ui.Say("%s: %s in %s, %s/s", s.name, rootfs.Size(n), seconds(took), rootfs.Size(int64(float64(n)/max(took.Seconds(), 1e-3))))
 	} else {
-		s.ui.Say("%s: everything was there already, %s", s.name, seconds(took))
+		s.ui.Say("%s: already complete, %s", s.name, seconds(took))
 	}
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// size formats a size for people.
+func size(n int64) string { return rootfs.Size(n) }
