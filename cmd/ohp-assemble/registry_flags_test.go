@@ -116,7 +116,7 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s has a login", arg)
 		}
 	}
-	if p := finish(t, start(t, nil, "inspect", host+"/os:1", "--creds", ":hunter2")); p.code != exitUsage || !strings.Contains(p.stderr, "want USER[:PASSWORD]") || strings.Contains(p.stderr, "hunter2") {
+	if p := finish(t, start(t, nil, "inspect", host+"/os:1", "--creds", ":hunter2")); p.code != exitUsage || !strings.Contains(p.stderr, "must be USER[:PASSWORD]") || strings.Contains(p.stderr, "hunter2") {
 		t.Errorf("%d, %s", p.code, p.stderr)
 	}
 }
