@@ -43,7 +43,7 @@ func parse(text []byte, file string) (*document, error) {
 		err := d.Decode(&n)
 		switch {
 		case errors.Is(err, io.EOF) && doc.root == nil:
-			return nil, fmt.Errorf("%s: no definition in the file; manifest init writes a first one", file)
+			return nil, fmt.Errorf("%s: no definition in the file; definition init writes a first one", file)
 		case errors.Is(err, io.EOF):
 			return doc, nil
 		case err != nil:
@@ -65,9 +65,8 @@ func isEmpty(n *yaml.Node) bool {
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
 // syntaxError adds the place to an error of the YAML parser. The parser reports no
-// column, and for a line the one where a value begins, or the one before it. The
-// place is therefore the last character that the parser read, a few characters
-// after the error.
+// column, and often the line in which a value begins, or the line before it. The place
+// is therefore the last character that the parser reads, at or soon after the error.
 func syntaxError(err error, text []byte, file string) error {
 	r := byteReader{text: text}
 	for d := yaml.NewDecoder(&r); d.Decode(&yaml.Node{}) == nil; {
@@ -85,8 +84,8 @@ func syntaxError(err error, text []byte, file string) error {
 	return fmt.Errorf("%s:%d:%d: invalid YAML: %s%s", file, line, column, problem, begins)
 }
 
-// A byteReader returns one byte for each call, so that n is the number of bytes
-// that the reader of it needed.
+// A byteReader returns one byte for each call, so that n is the number of bytes that
+// the parser needed.
 type byteReader struct {
 	text []byte
 	n    int

@@ -111,7 +111,7 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%q: %d, %s", args, p.code, p.stderr)
 		}
 	}
-	if p := finish(t, start(t, nil, "inspect", host+"/os:1", "--creds", ":hunter2")); p.code != exitUsage || !strings.Contains(p.stderr, "want USER[:PASSWORD]") || strings.Contains(p.stderr, "hunter2") {
+	if p := finish(t, start(t, nil, "inspect", host+"/os:1", "--creds", ":hunter2")); p.code != exitUsage || !strings.Contains(p.stderr, "must be USER[:PASSWORD]") || strings.Contains(p.stderr, "hunter2") {
 		t.Errorf("%d, %s", p.code, p.stderr)
 	}
 }
