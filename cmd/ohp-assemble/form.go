@@ -47,18 +47,13 @@ type result interface{ WriteText(w io.Writer) error }
 
 // print prints a result.
 func (f form) print(cmd *cobra.Command, res result) error {
-	if f.json {
-		return printJSON(cmd.OutOrStdout(), res)
+	if !f.json {
+		return res.WriteText(cmd.OutOrStdout())
 	}
-	return res.WriteText(cmd.OutOrStdout())
-}
-
-// printJSON prints a value for programs.
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(cmd.OutOrStdout())
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	return e.Encode(res)
 }
 
 // A printer writes results to standard output. It keeps the first error, so that

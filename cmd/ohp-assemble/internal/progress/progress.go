@@ -150,6 +150,3 @@ func (s *Step) End(err error) {
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
-
-// size formats a size for people.
-func size(n int64) string { return rootfs.Size(n) }
