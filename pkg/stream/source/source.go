@@ -1,9 +1,9 @@
 // Package source reads stream metadata documents from files, web servers and
 // registries, and fetches the files that they list:
 //
+//	FILE                     a file
 //	-                        standard input
 //	https://..., http://...  a web server
-//	FILE                     a file
 //	docker://HOST/NAME       a registry; without docker:// if HOST has a dot or a port
 //
 // A registry has a document as the only file under a reference, or as stream.json
