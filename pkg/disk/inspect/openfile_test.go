@@ -13,7 +13,7 @@ import (
 func TestOpenFileAdvice(t *testing.T) {
 	dir := t.TempDir()
 	for content, advice := range map[string]string{
-		"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00": "decompress it first: gunzip ", "\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F": "decompress it first: unxz ", "no disk": "",
+		"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00": "decompress it first: gzip ", "\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F": "decompress it first: xz ", "no disk": "",
 	} {
 		name := filepath.Join(dir, "x.img")
 		if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
