@@ -4,14 +4,10 @@ import (
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
-
-// AsPublished is the value of compression for the usual one of each platform.
-const AsPublished = "platform"
 
 // keys maps fields of options to keys.
 var keys = map[string]string{
@@ -64,13 +60,8 @@ func (m *Image) Request() (assemble.Request, error) {
 			size.By = m.Place(field)
 		}
 	}
-	switch c := m.Spec.Compression; c {
-	case "":
-	case AsPublished:
-		r.AsPublished = true
-	default:
-		var err error
-		if r.Compression, err = filetype.ParseCompression(c); err != nil {
+	if c := m.Spec.Compression; c != "" {
+		if err := r.SetCompression(c); err != nil {
 			return r, usage.Error{Field: "Compression", Err: err}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 )
@@ -46,7 +47,7 @@ func BenchmarkOneLayer(b *testing.B) {
 	r.cache = b.TempDir()
 	var top string // files of the layer in the cache
 	imported := func() {
-		plan, image, err := load(b.Context(), newUI(true), r)
+		plan, image, err := load(b.Context(), progress.New(true), r)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -81,7 +82,7 @@ func benchmarkRequest(b *testing.B, platform, form string) *request {
 func benchmarkBuild(b *testing.B, platform string, write bool) {
 	r := benchmarkRequest(b, platform, "full-base")
 	once := func() {
-		ctx, quiet := context.Background(), newUI(true)
+		ctx, quiet := context.Background(), progress.New(true)
 		if write {
 			res, err := runBuild(ctx, quiet, r, b.TempDir())
 			if err != nil {

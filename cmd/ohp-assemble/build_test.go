@@ -18,22 +18,25 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // built runs build and returns its result.
-func built(t *testing.T, env []string, args ...string) result {
+func built(t *testing.T, env []string, args ...string) build.Report {
 	t.Helper()
 	p := program(t, env, append([]string{"build", "--format", "json"}, args...)...)
-	var r result
+	var r build.Report
 	if err := json.Unmarshal([]byte(p.stdout), &r); err != nil {
 		t.Fatalf("%v: %s", err, p.stdout)
 	}
@@ -82,7 +85,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	found, err := inspectImage(disk)
+	found, err := inspect.ReportFile(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +198,7 @@ func diskOf(t testing.TB, ref, platform string) *layout.Disk {
 // ends.
 func plannedBy(t testing.TB, r *request) *assemble.Plan {
 	t.Helper()
-	plan, image, err := load(t.Context(), newUI(true), r)
+	plan, image, err := load(t.Context(), progress.New(true), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +210,7 @@ func plannedBy(t testing.TB, r *request) *assemble.Plan {
 func buildAndPlan(t *testing.T, ref, platform, rootFS string) (file string, plan *layout.Disk) {
 	t.Helper()
 	r := requested(t, ref, assemble.Request{RootFS: rootFS}, platform)
-	res, err := runBuild(t.Context(), newUI(true), r, t.TempDir())
+	res, err := runBuild(t.Context(), progress.New(true), r, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +392,7 @@ func TestNoRoot(t *testing.T) {
 	if p.code != 0 {
 		t.Fatalf("exit code %d: %s", p.code, p.stderr)
 	}
-	var asNobody result
+	var asNobody build.Report
 	if err := json.Unmarshal([]byte(p.stdout), &asNobody); err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +433,7 @@ func TestCacheVerbs(t *testing.T) {
 	dir := t.TempDir()
 	cache := filepath.Join(dir, "cache")
 	built(t, nil, fixture(t, "tiny-chunked"), "--out", dir, "--cache", cache)
-	var entries []cacheEntry
+	var entries []oci.Entry
 	list := program(t, nil, "cache", "ls", "--format", "json", "--cache", cache).stdout
 	if err := json.Unmarshal([]byte(list), &entries); err != nil {
 		t.Fatal(err)

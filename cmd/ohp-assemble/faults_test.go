@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect/inspecttest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // A layoutEdit is an OCI layout of one image that is being changed.
@@ -460,7 +462,7 @@ func TestConfiguration(t *testing.T) {
 	args := []string{"plan", "--cache", filepath.Join(dir, "cache"), "--format", "json"}
 	e.addLayer(&tar.Header{Name: "usr/lib/bootc/bound-images.d/app.image", Typeflag: tar.TypeSymlink, Linkname: "/usr/lib/os-release", Mode: 0o777})
 	p := program(t, nil, append(args, e.save())...)
-	var plan planResult
+	var plan assemble.Description
 	if err := json.Unmarshal([]byte(p.stdout), &plan); err != nil || plan.Kernel == "" || !strings.Contains(p.stderr, "warning: usr/lib/bootc/bound-images.d: 1 bound images (app.image)") {
 		t.Errorf("kernel %q, %v: %s", plan.Kernel, err, p.stderr)
 	}
@@ -648,7 +650,7 @@ func TestInterruptLook(t *testing.T) {
 func TestTwoAtOnce(t *testing.T) {
 	ref := fixture(t, "tiny-chunked")
 	cache := filepath.Join(t.TempDir(), "cache")
-	results := make(chan result, 2)
+	results := make(chan build.Report, 2)
 	for range 2 {
 		go func() { results <- built(t, nil, ref, "--cache", cache, "--out", t.TempDir()) }()
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest/tinyos"
 )
 
@@ -57,7 +58,7 @@ func TestInspectRequests(t *testing.T) {
 	_, index, _ := strings.Cut(ref, "@")
 	args := []string{"inspect", strings.TrimPrefix(server.URL, "http://") + "/os@" + index, "--tls-verify=false", "--arch", "amd64", "--cache", "cache", "--format", "json"}
 
-	var found containerInspection
+	var found oci.Description
 	if err := json.Unmarshal([]byte(asked(t, args...)), &found); err != nil {
 		t.Fatal(err)
 	}

@@ -14,13 +14,13 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
 // Exit codes. Scripts rely on them.
@@ -38,7 +38,7 @@ func run() int {
 	collectGarbage()
 	// The first ^C cancels; run then waits only for the removal of temporary files.
 	// The second ^C kills the process.
-	ctx, stop := signal.NotifyContext(withGuard(context.Background()), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(guard.With(context.Background()), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
@@ -58,7 +58,7 @@ func run() int {
 	var end outcome
 	select {
 	case end = <-done:
-	case <-interrupted(ctx):
+	case <-guard.Interrupted(ctx):
 		end.err = ctx.Err()
 	}
 	err := end.err
@@ -72,7 +72,7 @@ func run() int {
 	if ctx.Err() != nil {
 		err = errors.New("interrupted: incomplete output was removed; the cache and partial downloads were kept")
 	} else {
-		h = cmp.Or(flagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
+		h = cmp.Or(cli.FlagHint(end.ran, os.Args[1:], err), errorHint(err, end.ran))
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h != "" {
@@ -94,7 +94,7 @@ and the same input always gives the same bytes.`,
 		Version:       versionLine(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(cli.FlagError)
 	root.AddCommand(
 		buildCommand(), planCommand(),
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
@@ -104,7 +104,7 @@ and the same input always gives the same bytes.`,
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
-	strict(root)
+	cli.Strict(root)
 	return root
 }
 
@@ -115,10 +115,21 @@ var errProblems = errors.New("problems found")
 // errDiffer is the result of diff --exit-code.
 var errDiffer = errors.New("not equal")
 
+// errorHint returns the hint of an error of a command, or "".
+func errorHint(err error, ran *cobra.Command) string {
+	if h := cli.Hint(err); h != "" {
+		return h
+	}
+	if exitCode(err) == exitUsage {
+		return "see " + ran.CommandPath() + " --help"
+	}
+	return cli.ErrorHint(err, ran)
+}
+
 // exitCode returns the exit code of an error.
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
+	case errors.As(err, new(cli.UsageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
 	case errors.Is(err, registry.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return exitVerify
@@ -126,34 +137,4 @@ func exitCode(err error) int {
 		return exitAccess
 	}
 	return exitFailed
-}
-
-// hint returns advice about an error of a command, or "".
-func hint(err error, ran *cobra.Command) string {
-	var own hinted
-	switch {
-	case errors.As(err, &own):
-		return own.hint
-	case exitCode(err) == exitUsage:
-		return "see " + ran.CommandPath() + " --help"
-	case errors.Is(err, publish.ErrSecret):
-		return "build without --ignition and configure the machines by other means, or use --allow-secret if the repository is private"
-	case errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
-		return "the file was changed or damaged after the build: build it again"
-	case errors.Is(err, layer.ErrHoles):
-		return "a larger disk, see --size, raises the limit"
-	case errors.Is(err, registry.ErrDamaged):
-		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
-	case errors.Is(err, registry.ErrVerify):
-		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
-	case errors.Is(err, registry.ErrForbidden):
-		return "nothing was pulled; policy.json and registries.conf decide which containers are allowed"
-	case errors.Is(err, source.ErrWebAccess):
-		return "download it with another program, then pass the file, or - for standard input"
-	case errors.Is(err, registry.ErrAccess):
-		return "log in with podman or skopeo, or pass credentials: --creds USER:PASSWORD, --authfile FILE, or the file in $REGISTRY_AUTH_FILE" + missingAuthFile(ran)
-	case errors.Is(err, syscall.ENOSPC):
-		return "free some space, or choose other folders with --out and --cache; the cache is always safe to delete"
-	}
-	return ""
 }

@@ -145,7 +145,7 @@ func Publish(ctx context.Context, dir, to string, o Options) (*Result, error) {
 // check rejects invalid options.
 func (o *Options) check() error {
 	for _, name := range o.Views {
-		if name != allViews && !slices.ContainsFunc(Views, func(v View) bool { return v.Name == name }) {
+		if !slices.Contains(ViewNames(), name) {
 			return fmt.Errorf("view %q: %w", name, ErrOptions)
 		}
 	}

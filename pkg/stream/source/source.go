@@ -144,6 +144,22 @@ func (s *Source) Published(ctx context.Context, ref reference.Named) (map[string
 	return found, err
 }
 
+// ErrReference is the error of a name that is not a reference to a registry.
+var ErrReference = errors.New("not a reference in a registry")
+
+// Projection returns the locations of the files that are published under a reference.
+func (s *Source) Projection(ctx context.Context, name string) (stream.Projection, error) {
+	named, ok := Reference(name)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", name, ErrReference)
+	}
+	files, err := s.Published(ctx, named)
+	if err != nil {
+		return nil, err
+	}
+	return stream.OCI(reference.TrimNamed(named).String(), files)
+}
+
 // Reference parses a reference to a registry. It is not ok if the name could be
 // that of a missing file: if it neither begins with docker:// nor with a host that
 // has a dot or a port.

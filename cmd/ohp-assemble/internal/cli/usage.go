@@ -1,8 +1,18 @@
-package main
+// Package cli adds to cobra the rules and hints that all command lines of this program
+// share:
+//
+//	usage.go  strict values and arguments; errors of usage, with exit code 2
+//	errors.go hints about errors of the library
+//	hints.go  suggestions for unknown commands, options and platforms
+//	words.go  words of other programs, with their meaning here
+//	files.go  arguments that are files, folders or references
+//	login.go  hints and checks about registries, credentials and switches
+//
+// A hint is a line below an error. It never changes the meaning of a command line.
+package cli
 
 import (
 	"cmp"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,10 +22,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A usageError is an error in the command line.
-type usageError struct{ error }
+// A UsageError is an error in the command line.
+type UsageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
+// Unwrap returns the cause.
+func (e UsageError) Unwrap() error { return e.error }
+
+// Usage marks an error as one in the command line.
+func Usage(err error) error { return UsageError{err} }
 
 // A hinted error has a hint of its own.
 type hinted struct {
@@ -25,17 +39,24 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
-// withHint adds a hint to an error. It returns the error itself if hint is empty.
-func withHint(err error, hint string) error {
+// WithHint adds a hint to an error. It returns the error itself if hint is empty.
+func WithHint(err error, hint string) error {
 	if hint == "" {
 		return err
 	}
 	return hinted{err, hint}
 }
 
-// strict applies common rules to a command and its subcommands: values of options
+// Hint returns the hint of an error, or "".
+func Hint(err error) string {
+	var own hinted
+	errors.As(err, &own)
+	return own.hint
+}
+
+// Strict applies common rules to a command and its subcommands: values of options
 // must not be empty, and a group of commands takes no arguments.
-func strict(cmd *cobra.Command) {
+func Strict(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		flags.VisitAll(func(f *pflag.Flag) {
 			f.Value = nonEmpty{f.Value}
@@ -61,8 +82,8 @@ func strict(cmd *cobra.Command) {
 			if err == nil && cmd.Flags().Lookup("creds") != nil && slices.ContainsFunc(given, hasLogin) {
 				err = errLogin
 			}
-			if err != nil && !errors.As(err, new(usageError)) { // one of cobra's own commands
-				err = usageError{err}
+			if err != nil && !errors.As(err, new(UsageError)) { // one of cobra's own commands
+				err = Usage(err)
 			}
 			return err
 		}
@@ -71,47 +92,33 @@ func strict(cmd *cobra.Command) {
 		if c.Name() == "help" {
 			c.Args = helpArgs
 		}
-		strict(c)
+		Strict(c)
 	}
 }
 
 var errEmpty = errors.New("empty value")
 
 // nonEmpty rejects empty values of a flag, which come from unset variables in
-// scripts. It removes the spaces around the words of a list.
+// scripts.
 type nonEmpty struct{ pflag.Value }
 
 func (v nonEmpty) Set(s string) error {
 	if strings.TrimSpace(s) == "" {
 		return errEmpty
 	}
-	if err := v.Value.Set(s); errors.As(err, new(*csv.ParseError)) {
-		return fmt.Errorf("invalid value %q, must be a list of words separated by commas", s)
-	} else if err != nil {
-		return err
-	}
-	if list, ok := v.Value.(pflag.SliceValue); ok && v.Type() == "stringSlice" {
-		words := list.GetSlice()
-		for i, word := range words {
-			if words[i] = strings.TrimSpace(word); words[i] == "" {
-				return fmt.Errorf("invalid value %q, it has an empty word", s)
-			}
-		}
-		return list.Replace(words)
-	}
-	return nil
+	return v.Value.Set(s)
 }
 
-// flagError converts an error of pflag to a usageError, with a hint for an unknown
+// FlagError converts an error of pflag to a [UsageError], with a hint for an unknown
 // option.
-func flagError(cmd *cobra.Command, err error) error {
+func FlagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError
 	switch {
 	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is unknown, and so are its options
 		return noCommand(cmd, cmd.Flags().Arg(0))
 	case errors.As(err, &unknown):
-		return usageError{withHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())))}
+		return Usage(WithHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()))))
 	case errors.As(err, &invalid):
 		cause := invalid.Unwrap()
 		switch want := map[string]string{
@@ -121,9 +128,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		case want != "":
 			cause = fmt.Errorf("invalid value %q, must be %s", invalid.GetValue(), want)
 		}
-		return usageError{fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause)}
+		return Usage(fmt.Errorf("--%s: %w", invalid.GetFlag().Name, cause))
 	}
-	return usageError{err}
+	return Usage(err)
 }
 
 // helpArgs rejects unknown commands. For these, cobra would print the general help.
@@ -138,22 +145,22 @@ func helpArgs(cmd *cobra.Command, args []string) error {
 // noCommand returns the error for an unknown command of a group.
 func noCommand(group *cobra.Command, arg string) error {
 	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
-	return usageError{withHint(fmt.Errorf("unknown command %q", within), commandHint(group, arg))}
+	return Usage(WithHint(fmt.Errorf("unknown command %q", within), commandHint(group, arg)))
 }
 
-// exactArgs is like cobra.ExactArgs, with the error of rangeArgs.
-func exactArgs(n int, want string) cobra.PositionalArgs { return rangeArgs(n, n, want) }
+// ExactArgs is like cobra.ExactArgs, with the error of RangeArgs.
+func ExactArgs(n int, want string) cobra.PositionalArgs { return RangeArgs(n, n, want) }
 
-// rangeArgs is like cobra.RangeArgs, but the error is a usageError that describes the
+// RangeArgs is like cobra.RangeArgs, but the error is a [UsageError] that describes the
 // wanted arguments. It rejects empty arguments.
-func rangeArgs(from, to int, want string) cobra.PositionalArgs {
+func RangeArgs(from, to int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < from || len(args) > to {
 			got := fmt.Sprintf("%d arguments", len(args))
 			if len(args) == 1 {
 				got = "1 argument"
 			}
-			return usageError{fmt.Errorf("%s: want %s, got %s", cmd.Name(), want, got)}
+			return Usage(fmt.Errorf("%s: want %s, got %s", cmd.Name(), want, got))
 		}
 		return noneEmpty(cmd, args)
 	}
@@ -163,8 +170,11 @@ func rangeArgs(from, to int, want string) cobra.PositionalArgs {
 func noneEmpty(cmd *cobra.Command, args []string) error {
 	for i, arg := range args {
 		if strings.TrimSpace(arg) == "" {
-			return usageError{fmt.Errorf("%s: argument %d is empty", cmd.Name(), i+1)}
+			return Usage(fmt.Errorf("%s: argument %d is empty", cmd.Name(), i+1))
 		}
 	}
 	return nil
 }
+
+// AtLeast is [cobra.MinimumNArgs] with a [UsageError].
+func AtLeast(n int, want string) cobra.PositionalArgs { return RangeArgs(n, 1<<30, want) }
