@@ -90,17 +90,20 @@ func pullImage(ctx context.Context, ui *progress.Display, reference string, o pu
 
 // save saves an image, and shows when it waits and where a partial download is.
 func save(ctx context.Context, ui *progress.Display, img *pull.Image, o pull.SaveOptions) (*pull.Saved, error) {
-	try := func() (*pull.Saved, error) { return img.Save(ctx, o) }
+	try := func() (*pull.Saved, error) {
+		saved, err := img.Save(ctx, o)
+		var left *pull.PartialError
+		if errors.As(err, &left) {
+			ui.Say("%s of it are kept in %s, for the next pull to resume", rootfs.Size(left.Size), left.Path)
+		}
+		return saved, err
+	}
 	o.NoWait = true
 	saved, err := guard.Call(ctx, try)
 	if errors.Is(err, pull.ErrBusy) {
 		ui.Say("waiting for another pull of the same image to this folder ...")
 		o.NoWait = false
 		saved, err = guard.Call(ctx, try)
-	}
-	var left *pull.PartialError
-	if errors.As(err, &left) {
-		ui.Say("%s of it are kept in %s, for the next pull to resume", rootfs.Size(left.Size), left.Path)
 	}
 	return saved, err
 }

@@ -199,7 +199,7 @@ func (s *System) notes(img *oci.Image, tree *container.Tree) (all []string) {
 		all = append(all, "the system has no source of updates, because its origin is a digest; choose another origin to have one")
 	}
 	if t := img.Created; !t.IsZero() && t.Unix() != s.Time.Sec {
-		all = append(all, fmt.Sprintf("the container's config: created: %s is before 1970 or too late for file systems: %s is taken",
+		all = append(all, fmt.Sprintf("the container's config: created: %s is before 1970 or too late for file systems, using %s",
 			t.Format(time.RFC3339), time.Unix(s.Time.Sec, 0).UTC().Format(time.RFC3339)))
 	}
 	return all
