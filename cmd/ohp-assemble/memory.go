@@ -6,26 +6,35 @@ import (
 	"runtime/metrics"
 )
 
-// Bounds of the memory in use. Below lowMemory garbage is seldom collected; above
-// it the heap may be 1/headroom larger than its live objects.
+// Sizes of the heap at the next garbage collection: at least lowMemory, and larger
+// than its live objects by at least leastGarbage and a fraction of 1/garbageShare.
 const (
-	lowMemory = 200 << 20
-	headroom  = 3
+	lowMemory    = 128 << 20
+	leastGarbage = 32 << 20
+	garbageShare = 4
 )
 
-// collectGarbage makes the memory limit follow the work. The metadata of most
-// trees is tens of megabytes, and collecting its garbage seldom costs little. A
-// fixed limit below the live objects of a large tree would make the collector run
-// all the time, so every collection sets the limit for the next one.
+// minHeap is the size in the runtime of a heap without live objects, at 100 percent.
+const minHeap = 4 << 20
+
+// collectGarbage makes the size of the heap follow its live objects. The metadata of
+// most trees is tens of megabytes, and collecting its garbage seldom costs little.
+// A memory limit is no substitute: it counts the unused parts of the heap, so that
+// close to the limit the collector runs all the time.
 func collectGarbage() {
 	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(lowMemory)
 	afterCollection(func() {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
-		n := int64(live[0].Value.Uint64())
-		debug.SetMemoryLimit(max(lowMemory, n+n/headroom+lowMemory/8))
+		debug.SetGCPercent(garbagePercent(int64(live[0].Value.Uint64())))
 	})
+}
+
+// garbagePercent returns the garbage that the heap may have, in percent of its live
+// bytes.
+func garbagePercent(live int64) int {
+	garbage := max(lowMemory-live, leastGarbage, live/garbageShare)
+	return int(100 * garbage / max(live, minHeap))
 }
 
 // afterCollection calls do after every garbage collection.

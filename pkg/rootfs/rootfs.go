@@ -97,7 +97,11 @@ func ValidName(name string) bool {
 }
 
 // Names returns the names in a directory in byte order.
-func (n *Inode) Names() []string { return slices.Sorted(maps.Keys(n.Children)) }
+func (n *Inode) Names() []string {
+	names := slices.AppendSeq(make([]string, 0, len(n.Children)), maps.Keys(n.Children))
+	slices.Sort(names)
+	return names
+}
 
 // Lookup returns the inode at a slash-separated path below n, or nil. It
 // follows no symbolic links. The empty path and "." are n itself.

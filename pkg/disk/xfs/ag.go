@@ -38,7 +38,7 @@ type groupTrees struct{ bno, cnt, ino, fino, rmap, ref treeRoot }
 func (w *writer) writeGroup(k uint64) {
 	g, a := w.geo, &w.groups[k]
 	if a.chunks > 0 {
-		a.inodes.pack()
+		a.inodes.seal()
 		w.emitBlob(k*g.agBlocks+g.chunkStart(k), a.inodes)
 	}
 	space := w.freeSpace(k)

@@ -1,6 +1,7 @@
 package xfs
 
 import (
+	"bytes"
 	"io"
 	"sync"
 
@@ -14,7 +15,8 @@ import (
 type inodeTable struct {
 	packed [][]byte // by chunk; nil is all zeros
 	number int      // of the chunk at hand
-	chunk  []byte   // the chunk at hand; nil for none
+	chunk  []byte   // the chunk at hand; nil before the first one
+	buf    []byte   // for compression
 }
 
 const chunkSize = chunkInodes * inodeSize
@@ -25,7 +27,10 @@ func newInodeTable(chunks uint64) *inodeTable { return &inodeTable{packed: make(
 func (t *inodeTable) at(slot uint64) []byte {
 	if number := int(slot / chunkInodes); t.chunk == nil || number != t.number {
 		t.pack()
-		t.number, t.chunk = number, make([]byte, chunkSize)
+		if t.chunk == nil {
+			t.chunk = make([]byte, chunkSize)
+		}
+		t.number = number
 		unpack(t.chunk, t.packed[number])
 	}
 	return t.chunk[slot%chunkInodes*inodeSize:][:inodeSize]
@@ -36,8 +41,16 @@ func (t *inodeTable) pack() {
 	if t.chunk == nil {
 		return
 	}
-	b := s2.Encode(nil, t.chunk)
-	t.packed[t.number], t.chunk = append(make([]byte, 0, len(b)), b...), nil
+	if t.buf == nil {
+		t.buf = make([]byte, s2.MaxEncodedLen(chunkSize))
+	}
+	t.packed[t.number] = bytes.Clone(s2.Encode(t.buf, t.chunk))
+}
+
+// seal compresses the last chunk. No inode changes any more.
+func (t *inodeTable) seal() {
+	t.pack()
+	t.chunk, t.buf = nil, nil
 }
 
 // unpack decompresses a chunk.

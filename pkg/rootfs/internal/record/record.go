@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // ErrDamaged is the error of a record with another format or checksum, or with
@@ -21,6 +22,9 @@ type Writer struct{ b []byte }
 
 // NewWriter returns a Writer of a record of a format.
 func NewWriter(format string) *Writer { return &Writer{b: []byte(format)} }
+
+// Grow makes room for n more bytes.
+func (w *Writer) Grow(n int) { w.b = slices.Grow(w.b, n) }
 
 // Uint appends a number.
 func (w *Writer) Uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }

@@ -90,6 +90,7 @@ var errNoPack = errors.New("content that is not in the pack of a layer")
 // of its own.
 func (t *Tree) encode(img *Image) ([]byte, error) {
 	w := record.NewWriter(format)
+	w.Grow(t.size())
 	w.Fixed(t.Deployed[:])
 	w.Fixed(t.Base[:])
 	w.String(t.ACL)
@@ -113,6 +114,16 @@ func (t *Tree) encode(img *Image) ([]byte, error) {
 	encodeMetadata(w, t.Repo)
 	err := encodeFiles(w, t.Repo, img)
 	return w.Sealed(), err
+}
+
+// size returns about the size of a cached tree.
+func (t *Tree) size() int {
+	const file, object = 64, 4
+	n := len(t.Composefs) + file*len(t.Repo.Files) + object*len(t.Repo.Metadata)
+	for _, b := range t.Repo.Metadata {
+		n += len(b)
+	}
+	return n + n/16
 }
 
 func encodeMetadata(w *record.Writer, r *ostree.Repo) {

@@ -30,7 +30,7 @@ func (d *Deployment) objects(repo *ostree.Repo) *rootfs.Inode {
 // objectDir returns the directory of some objects. Their names share one string:
 // there are as many names as files, and the allocator would round up each.
 func (d *Deployment) objectDir(repo *ostree.Repo, group []ostree.ObjectName) *rootfs.Inode {
-	var all []byte
+	all := make([]byte, 0, len(group)*longestName)
 	ends := make([]int, len(group))
 	for i, name := range group {
 		all = hex.AppendEncode(all, name.ID[1:])
@@ -45,6 +45,9 @@ func (d *Deployment) objectDir(repo *ostree.Repo, group []ostree.ObjectName) *ro
 	}
 	return d.dir(0o755, d.labels.repo, children)
 }
+
+// longestName is the length of the longest name in a directory of objects.
+const longestName = 2*(len(ostree.Checksum{})-1) + len(".commitmeta")
 
 // object returns the file of an object.
 func (d *Deployment) object(repo *ostree.Repo, name ostree.ObjectName) *rootfs.Inode {
