@@ -604,7 +604,7 @@ func TestRefused(t *testing.T) {
 		"/etc, which belongs":     func(root *rootfs.Inode, _ *Options) { root.Children["etc"] = root.Lookup("usr/etc") },
 		"no directory /usr/etc":   func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr").Children, "etc") },
 		"/.ostree.cfs of its own": func(root *rootfs.Inode, _ *Options) { root.Children[".ostree.cfs"] = rootfs.Text(0o644, "") },
-		"vmlinuz: missing":        func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr/lib").Children, "modules") },
+		"missing kernel":          func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr/lib").Children, "modules") },
 		"os-release is a link to ../usr/lib/os-release, which does not exist": func(root *rootfs.Inode, _ *Options) { delete(root.Lookup("usr/lib").Children, "os-release") },
 		"aboot.img": func(root *rootfs.Inode, _ *Options) {
 			root.Lookup("usr/lib/modules/6.1.0-1.fc").Children["aboot.img"] = rootfs.Text(0o644, "x")
