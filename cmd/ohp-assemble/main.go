@@ -70,7 +70,7 @@ func run() int {
 	}
 	h := ""
 	if ctx.Err() != nil {
-		err = errors.New("interrupted; what was not whole is gone, but for the cache and what pull goes on from")
+		err = errors.New("interrupted: incomplete output was removed; the cache and partial downloads were kept")
 	} else {
 		h = cmp.Or(flagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
 	}

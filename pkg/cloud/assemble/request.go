@@ -91,7 +91,7 @@ func (r Request) checkCompression(string, *Remarks) error {
 	if r.AsPublished && r.Compression != filetype.None {
 		return fmt.Errorf("%s contradicts the compression of published files", r.Compression)
 	}
-	return nil
+	return usage.Check(r.Compression, append(filetype.Compressions(), filetype.None)...)
 }
 
 func (r Request) checkLevel(string, *Remarks) error { return CheckLevel(r.Compression, r.Level) }
