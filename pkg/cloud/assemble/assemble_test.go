@@ -250,6 +250,7 @@ func TestRequest(t *testing.T) {
 		{"Arch", "zipl", "s390x", Request{Platforms: qemu}},
 		{"Platforms", "no platform", "x86_64", Request{}},
 		{"Platforms", "platform qemu is listed twice", "x86_64", Request{Platforms: append(qemu, qemu...)}},
+		{"Platforms", "platform x has no format", "x86_64", Request{Platforms: []cloud.Platform{{ID: "x"}}}},
 		{"Compression", `invalid value "lz4", must be "gzip"`, "x86_64", Request{Platforms: qemu, Compression: "lz4"}},
 		{"Compression", "contradicts", "x86_64", Request{Platforms: qemu, AsPublished: true, Compression: filetype.Xz}},
 		{"Level", "invalid compression level 10", "x86_64", Request{Platforms: qemu, Compression: filetype.Xz, Level: 10}},
