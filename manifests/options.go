@@ -1,17 +1,15 @@
 package manifests
 
 import (
+	"strings"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// AsPublished is the compression that differs between platforms.
-const AsPublished = "platform"
-
-// keys are the keys of the fields of options.
+// keys maps fields of options to keys.
 var keys = map[string]string{
 	"Source": "spec.source", "Name": "metadata.name", "Merge": "spec.merge", "Origin": "spec.origin", "NoSELinux": "spec.noSELinux",
 	"Arch": "spec.architectures", "Platforms": "spec.platforms", "Strict": "spec.strict",
@@ -23,14 +21,22 @@ var keys = map[string]string{
 // [assemble.Request], or of Arch, Source, Strict or FilesDir.
 func (m *Image) Place(field string) string { return m.At(keys[field]) }
 
+// At returns the file, line, column and path of a key, such as
+// os.yaml:7:11: spec.disk.size. Without such a key, the place is the mapping that
+// should have it.
+func (m *Image) At(key string) string {
+	_, value := m.doc.find(strings.Split(key, "."))
+	return m.doc.place(value) + ": " + key
+}
+
 // System returns the options for the operating system.
 func (m *Image) System() system.Options {
 	return system.Options{Origin: m.Spec.Origin, Name: m.Metadata.Name, Merge: m.Spec.Merge, NoSELinux: m.Spec.NoSELinux}
 }
 
-// Request returns the request for the images, without the platforms, which depend
-// on the architecture, and without the Ignition configs, which are in other files.
-// An error is a [usage.Error].
+// Request returns the request for the images. It has no platforms, which depend on the
+// architecture, and no Ignition config, which is in other files. Errors are of type
+// [usage.Error].
 func (m *Image) Request() (assemble.Request, error) {
 	r := assemble.Request{RootFS: m.Spec.Disk.RootFilesystem, Kargs: m.Spec.KernelArguments}
 	for _, size := range []struct {
@@ -54,13 +60,8 @@ func (m *Image) Request() (assemble.Request, error) {
 			size.By = m.Place(field)
 		}
 	}
-	switch c := m.Spec.Compression; c {
-	case "":
-	case AsPublished:
-		r.AsPublished = true
-	default:
-		var err error
-		if r.Compression, err = filetype.ParseCompression(c); err != nil {
+	if c := m.Spec.Compression; c != "" {
+		if err := r.SetCompression(c); err != nil {
 			return r, usage.Error{Field: "Compression", Err: err}
 		}
 	}

@@ -1,8 +1,8 @@
-// Command bench measures ohp-assemble beside the conventional way and beside
-// the least work that is possible, in one run on one machine. Rounds are
-// interleaved and medians shown, so that other load on the machine hits all
-// alike. CPU seconds are of the process and its children; the work of the kernel
-// for loop devices in its own threads, which only the conventional way needs, is not counted.
+// Command bench measures ohp-assemble, the conventional way and the minimum of work, in
+// one run on one machine. It interleaves the rounds and prints medians, so that other
+// load affects all alike. CPU seconds are those of the process and its children. They
+// do not include the kernel threads of loop devices, which only the conventional way
+// needs.
 package main
 
 import (
@@ -73,7 +73,7 @@ type bench struct {
 	ratio   float64             // of sizes
 }
 
-// round runs everything once.
+// round runs every command once.
 func (b *bench) round(i int, reference string) {
 	out := filepath.Join(b.dir, "out")
 	cache := filepath.Join(b.dir, "cache")
@@ -119,9 +119,9 @@ func (b *bench) run(name string, args []string) []byte {
 	return stdout.Bytes()
 }
 
-// populate makes sure that the next gigabytes of page cache are memory that a
-// virtual machine has been given already: the first touch of others costs several
-// times as much as writing to them, and would hit the first command.
+// populate makes the host allocate the next gigabytes of page cache to the virtual
+// machine. The first access to other memory costs several times as much as writing, and
+// would slow down the first command.
 func (b *bench) populate() {
 	name := filepath.Join(b.dir, "populate")
 	f, err := os.Create(name)
@@ -139,8 +139,8 @@ func (b *bench) populate() {
 	syscall.Sync()
 }
 
-// sizes returns how many bytes the one image of a build takes on its disk, and
-// how many its digest covers.
+// sizes returns the allocated size of the only image of a build, and the number of
+// bytes in its digest.
 func sizes(result []byte) (allocated, size int64) {
 	var r struct {
 		Images []struct{ Allocated, Size int64 }

@@ -26,11 +26,11 @@ func images(result []byte) []image {
 	return r.Images
 }
 
-// compressing are the platforms whose format compresses.
+// compressing are the platforms with a compressed format.
 var compressing = []string{"aws", "gcp", "nutanix", "virtualbox", "vmware"}
 
-// platforms measures all platforms in one run, beside qemu-img and its like
-// doing the same one by one from a finished disk.
+// platforms measures all platforms in one run, and qemu-img and similar programs that
+// convert a finished disk one by one.
 func (b *bench) platforms(rounds int) {
 	out, cache := filepath.Join(b.dir, "out"), filepath.Join(b.dir, "cache")
 	build := func(platforms ...string) []string {
@@ -50,7 +50,7 @@ func (b *bench) platforms(rounds int) {
 		}
 		disk := filepath.Join(b.dir, "disk.raw")
 		for _, i := range all {
-			if i.Platform == "hetzner" { // a plain disk of the size that the others have
+			if i.Platform == "hetzner" { // a raw disk of the same size as the others
 				if err := os.Rename(i.Path, disk); err != nil {
 					log.Fatal(err)
 				}
@@ -98,8 +98,8 @@ func (b *bench) platforms(rounds int) {
 	b.reportPlatforms()
 }
 
-// oneByOne is a script that makes the file of a platform of a disk in $1, in the
-// folder $2, and hashes it: the work of coreos-assembler's scripts.
+// oneByOne is a script that converts the disk $1 to the file of a platform in the folder
+// $2, and hashes it, like the scripts of coreos-assembler.
 func oneByOne(i image) string {
 	const vmdk = `qemu-img convert -f raw -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,compat6 "$1" `
 	const sum = `; sha256sum <"$2/one.out"`
@@ -137,7 +137,7 @@ func (b *bench) clean(pattern string) {
 	}
 }
 
-// total is the median of the measurements, or the sum of several medians.
+// total returns the median of the measurements, or the sum of several medians.
 func (b *bench) total(name string) sample {
 	parts := b.sums[name]
 	if parts == nil {

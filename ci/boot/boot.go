@@ -1,19 +1,19 @@
 // Package boot starts a disk image in QEMU and reads the booted
 // system's report about itself.
 //
-// The machine is emulated (TCG), so nothing but QEMU is needed and a boot
-// takes a minute rather than seconds. Its serial console is the only channel:
-// the fixture's systems print lines of the form
+// The machine is emulated (TCG), so that a boot needs only QEMU, but takes a minute
+// rather than seconds. The systems of the fixture print lines to the serial console, of
+// the form
 //
 //	PROOF: key=value
 //
-// and `PROOF: end` when they have said everything. [Boot] collects them and
-// ends as soon as the answer is known, good or bad. A boot has no time limit,
-// because a busy host may need ten times as long as an idle one. It fails when
-// the console has been silent for two minutes and the machine was idle, or when
-// it shows an emergency shell, a panic or an empty boot menu.
+// and `PROOF: end` at the end. [Boot] collects the lines and returns as soon as the
+// boot has succeeded or failed. A boot has no time limit, because a busy host may need
+// ten times as long as an idle one. It fails if the machine is idle for two minutes
+// without output, or if the console shows an emergency shell, a panic or an empty boot
+// menu.
 //
-// The tests beside this file judge the content of the lines.
+// The tests in this package check the values of the lines.
 package boot
 
 import (
@@ -31,21 +31,21 @@ import (
 // Firmware is the firmware that starts the machine.
 type Firmware string
 
-// The two firmwares of an x86_64 machine. One of aarch64 has only UEFI.
+// The firmwares of an x86_64 machine. A machine of aarch64 has only UEFI.
 const (
 	BIOS Firmware = "bios" // SeaBIOS
 	UEFI Firmware = "uefi" // OVMF or AAVMF, Secure Boot off
 )
 
-// An architecture is a machine that disks are booted on.
+// An architecture is the machine for the disks of an architecture.
 type architecture struct {
 	qemu       string
 	args       []string
 	code, vars string // UEFI firmware and its empty variable store, as Debian installs them
 }
 
-// Page tables of five levels would cost a tenth of the time on x86_64, and
-// signed pointers half of it on aarch64.
+// The CPU models save time: page tables of five levels would cost a tenth of the time
+// on x86_64, and pointer authentication half of it on aarch64.
 var architectures = map[string]architecture{
 	"x86_64": {
 		"qemu-system-x86_64", []string{"-machine", "q35", "-cpu", "max,la57=off"},
@@ -57,26 +57,25 @@ var architectures = map[string]architecture{
 	},
 }
 
-// formats are QEMU's names of formats, by suffix.
+// formats are QEMU's names of formats, by file suffix.
 var formats = map[string]string{"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vpc", "vhdx": "vhdx"}
 
 // Options describes the disk and the machine. Only Disk has no default.
 type Options struct {
 	Disk     string
-	Format   string    // QEMU's name of it; empty means by the file's suffix
+	Format   string    // QEMU's name of the format; empty means by the file's suffix
 	Arch     string    // empty means x86_64
 	Firmware Firmware  // empty means BIOS
 	Sector   int       // bytes of the disk's sectors; zero means 512
 	Memory   int       // MiB; zero means 512
 	Keep     bool      // the guest's writes go to the disk, and it must power off by itself
 	Args     []string  // further arguments for QEMU
-	Echo     io.Writer // gets each console line as it comes
+	Echo     io.Writer // receives each console line immediately
 }
 
-// Boot runs a machine until it has printed its proof, or has failed. With
-// Keep it also waits for the guest to power off, without which the disk would
-// not be whole. The report is returned with an error too, and the error ends
-// with the last lines of the console.
+// Boot runs a machine until it has printed its proof or has failed. With Keep it also
+// waits until the guest has powered off, so that the disk is complete. Boot returns the
+// report even with an error. The error ends with the last lines of the console.
 func Boot(ctx context.Context, o Options) (*Report, error) {
 	scratch, err := os.MkdirTemp("", "boot-")
 	if err != nil {
@@ -105,8 +104,8 @@ func (o Options) firmware() Firmware {
 	return o.Firmware
 }
 
-// arguments makes QEMU's command line. UEFI gets a private copy of the
-// variable store, because OVMF writes to it.
+// arguments returns QEMU's command line. UEFI gets a copy of the variable store,
+// because OVMF writes to it.
 func arguments(o Options, scratch string) ([]string, error) {
 	snapshot, memory := "on", o.Memory
 	suffix := strings.TrimPrefix(filepath.Ext(o.Disk), ".")
@@ -120,11 +119,11 @@ func arguments(o Options, scratch string) ([]string, error) {
 	if memory == 0 {
 		memory = 512
 	}
-	// QEMU's option syntax doubles a comma that belongs to a file name.
+	// In QEMU's options, a comma in a file name is doubled.
 	name := strings.ReplaceAll(o.Disk, ",", ",,")
-	// One CPU: with several emulated ones Linux sometimes dies while it patches
-	// its own code, which real ones do not show each other half done. On two
-	// cores, two machines at a time are as fast as two CPUs in one.
+	// One CPU: with several emulated CPUs, Linux sometimes crashes while it patches its
+	// own code, because a CPU may see incomplete changes of another one. On two cores,
+	// two machines at a time are as fast as one machine with two CPUs.
 	args := append([]string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-accel", "tcg", "-smp", "1", "-m", fmt.Sprint(memory),
@@ -152,8 +151,7 @@ func arguments(o Options, scratch string) ([]string, error) {
 	return append(args, o.Args...), nil
 }
 
-// Missing names the program or firmware that a boot needs and that is not
-// installed; it returns nil when there is none.
+// Missing returns an error if a program or firmware for booting is not installed.
 func Missing(o Options) error {
 	m := o.machine()
 	if _, err := exec.LookPath(m.qemu); err != nil {

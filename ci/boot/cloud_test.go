@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestClouds boots the tiny fixture from the form that each cloud takes.
+// TestClouds boots the tiny fixture from the file format of each cloud.
 func TestClouds(t *testing.T) {
 	wanted(t, "tiny")
 	config := filepath.Join(t.TempDir(), "config.ign")
@@ -19,7 +19,7 @@ func TestClouds(t *testing.T) {
 	clouds := []struct {
 		platform string
 		firmware Firmware
-		disk     func(t *testing.T, file string) string // that is in the file
+		disk     func(t *testing.T, file string) string // returns the disk in the file
 	}{
 		{"aws", BIOS, itself},
 		{"azure", UEFI, itself},
@@ -46,7 +46,7 @@ func TestClouds(t *testing.T) {
 
 func itself(_ *testing.T, file string) string { return file }
 
-// member takes a file out of a tar archive.
+// member extracts a file from a tar archive.
 func member(t *testing.T, file, name string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +56,7 @@ func member(t *testing.T, file, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// containerDisk takes the disk out of a container image.
+// containerDisk extracts the disk from a container image.
 func containerDisk(t *testing.T, file string) string {
 	t.Helper()
 	dir := t.TempDir()

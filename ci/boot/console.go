@@ -17,16 +17,15 @@ import (
 // A Report is the console output of a machine, with the time that it took.
 type Report struct {
 	Lines      []string            // the console, without escape sequences
-	Proof      map[string][]string // values by key, in the order they came
+	Proof      map[string][]string // values by key, in the order of the lines
 	Ended      bool                // `PROOF: end` was seen
-	PoweredOff bool                // the guest ended the machine, we did not
+	PoweredOff bool                // the guest powered the machine off
 	Elapsed    time.Duration       // from start to the end of the proof, or to the failure
 	Silence    time.Duration       // the longest time without output
-	CPU        time.Duration       // of the whole machine
+	CPU        time.Duration       // CPU time of QEMU
 }
 
-// Get returns the value of a proof line, or "" when there is none. With
-// several lines of the same key it is the first.
+// Get returns the value of the first proof line with a key, or "".
 func (r *Report) Get(key string) string {
 	if v := r.Proof[key]; len(v) > 0 {
 		return v[0]
@@ -43,11 +42,11 @@ func (r *Report) tail(n int) string {
 	return "\n\t" + strings.Join(lines, "\n\t")
 }
 
-// proofMark precedes the proof in a line. The kernel's time stamp or the rest of
-// somebody else's line may stand before it.
+// proofMark precedes the proof in a line. Before it, there may be a time stamp of the
+// kernel or a part of another program's line.
 const proofMark = "PROOF: "
 
-// hopeless are words that only a machine that will not come up says.
+// hopeless are messages that mean that the boot has failed.
 var hopeless = []string{
 	"emergency shell",
 	"emergency mode",
@@ -59,22 +58,22 @@ var hopeless = []string{
 	"failed to start up: no boot", // OVMF without anything to start
 }
 
-// silence is how long an idle machine may print nothing. One that works may for
-// ten times as long: GRUB reads a kernel and an initramfs without a word.
+// silence is the longest time without output of an idle machine. A busy machine has ten
+// times as long, because GRUB reads a kernel and an initramfs without any output.
 const silence = 2 * time.Minute
 
-// A watcher follows one machine's console into its report.
+// A watcher reads the console of a machine and fills its report.
 type watcher struct {
 	report  *Report
 	echo    io.Writer
 	start   time.Time
-	silence time.Duration // after which an idle machine is given up; a hopeless one after a tenth of it
+	silence time.Duration // limit for an idle machine; a tenth of it after a hopeless line
 	fault   string        // the hopeless line
 
-	work func() time.Duration // for how long the machine has had work so far
+	work func() time.Duration // the time that the machine has been busy so far
 }
 
-// run starts the machine and returns when it has ended, by itself or by us.
+// run starts the machine and waits until it has powered off or was stopped.
 func (w *watcher) run(ctx context.Context, machine *exec.Cmd, keep bool) error {
 	var complaint bytes.Buffer
 	machine.Stderr = &complaint
@@ -96,7 +95,8 @@ func (w *watcher) run(ctx context.Context, machine *exec.Cmd, keep bool) error {
 	return w.verdict(ctx.Err(), stopped, keep)
 }
 
-// verdict says whether the boot was a good one. The machine was stopped by us or ended by itself.
+// verdict returns the error of a boot. stopped means that the machine did not power off
+// by itself.
 func (w *watcher) verdict(interrupted error, stopped, keep bool) error {
 	switch {
 	case w.fault != "":
@@ -113,8 +113,8 @@ func (w *watcher) verdict(interrupted error, stopped, keep bool) error {
 	return nil
 }
 
-// listen reads the console until it closes and stops the machine when nothing
-// more is to be expected from it. It reports whether it did.
+// listen reads the console until it closes. It stops the machine after the end of the
+// proof or after a failure, and reports whether it did.
 func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped bool) {
 	chunks := make(chan []byte)
 	go func() {
@@ -152,7 +152,7 @@ func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped boo
 			case stopped || doomed:
 			case w.fault != "":
 				doomed = true
-				limit.Reset(w.silence / 10) // it may still explain itself
+				limit.Reset(w.silence / 10) // more lines may explain the failure
 			case w.report.Ended && !keep:
 				stopped = true
 				kill()
@@ -170,8 +170,8 @@ func (w *watcher) listen(console io.Reader, kill func(), keep bool) (stopped boo
 	}
 }
 
-// demand returns for how long the threads of a process have run or have waited
-// for a processor, zero if the kernel does not tell.
+// demand returns the time that the threads of a process have run or waited for a
+// processor. It is zero if the kernel does not report it.
 func demand(pid int) (sum time.Duration) {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, name := range threads {
@@ -183,7 +183,7 @@ func demand(pid int) (sum time.Duration) {
 	return sum
 }
 
-// lines takes all whole lines from buf and returns the rest.
+// lines handles all complete lines of buf and returns the rest.
 func (w *watcher) lines(buf []byte) []byte {
 	for {
 		i := bytes.IndexByte(buf, '\n')
@@ -221,8 +221,8 @@ func (w *watcher) prove(proof string) {
 	w.report.Proof[key] = append(w.report.Proof[key], value)
 }
 
-// look checks a line for signs that the machine has given up. A proof
-// line, or a line after the proof, is no such sign: a list of units may name them all.
+// look checks a line for hopeless messages. It skips proof lines and the lines after
+// the proof, because a list of units may contain the same words.
 func (w *watcher) look(text string) {
 	if w.fault != "" || w.report.Ended || strings.Contains(text, proofMark) {
 		return
@@ -237,11 +237,11 @@ func (w *watcher) look(text string) {
 	}
 }
 
-// escapes are the sequences by which firmware, GRUB and systemd move the
-// cursor and set colours: CSI, OSC and the two-byte ones.
+// escapes matches the sequences of firmware, GRUB and systemd for cursor movements and
+// colours: CSI, OSC and sequences of two bytes.
 var escapes = regexp.MustCompile("\x1b(\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)|[()][0-9A-Za-z]|[=>78cDEHM])")
 
-// clean removes escape sequences and all else that is no text.
+// clean removes escape sequences and control characters.
 func clean(raw []byte) string {
 	text := escapes.ReplaceAllString(string(raw), "")
 	text = strings.Map(func(r rune) rune {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// hear runs a shell script in the place of a machine.
+// hear runs a shell script instead of a machine.
 func hear(t *testing.T, script string, keep bool) (*Report, error) {
 	t.Helper()
 	w := watcher{report: &Report{Proof: map[string][]string{}}, start: time.Now(), silence: silence}
@@ -40,8 +40,8 @@ printf 'PROOF: mismatch=kernel panic in a file name\nPROOF: end=\n'; exec sleep 
 	}
 }
 
-// A machine that will not come up ends the wait, whether or not it ends the
-// line that says so, and the error tells why.
+// A hopeless message ends the wait, even without the end of its line, and is in the
+// error.
 func TestHopeless(t *testing.T) {
 	for _, words := range []string{
 		"[   33.1] Kernel panic - not syncing: VFS\n",
@@ -55,8 +55,8 @@ func TestHopeless(t *testing.T) {
 	}
 }
 
-// simulate listens to a machine that prints texts, as far apart as an idle one
-// or one that works may, and nothing after them. The time is simulated.
+// simulate listens to a machine that prints texts at the longest allowed intervals, and
+// nothing after them. The machine is idle or busy. The time is simulated.
 func simulate(t *testing.T, works, keep bool, texts ...string) (took time.Duration, stopped bool, err error) {
 	t.Helper()
 	pause := silence - 2*time.Second
@@ -109,7 +109,7 @@ func TestEndings(t *testing.T) {
 	}
 }
 
-// TestSilence has a machine that speaks now and then, and one that stops.
+// TestSilence: a machine may print at long intervals, but must not stop printing.
 func TestSilence(t *testing.T) {
 	for _, c := range []struct {
 		name        string

@@ -14,10 +14,9 @@ import (
 
 var update = flag.Bool("update", false, "record what the conventional disk is denied in enforcing mode")
 
-// TestTinyDerived boots containers derived from the tiny fixture. The layers bring a
-// manifest of all that has to come out of them, labels included, and the plain
-// container has to come out as the real ostree committed it: the system
-// compares every one of its entries with that.
+// TestTinyDerived boots containers derived from the tiny fixture. The layers have a
+// manifest of the expected result, including labels. The manifest of the plain container
+// was made from a commit by ostree. The booted system compares every entry with it.
 func TestTinyDerived(t *testing.T) {
 	wanted(t, "tiny")
 	for form, firmware := range map[string]Firmware{
@@ -39,9 +38,9 @@ func TestTinyDerived(t *testing.T) {
 var enforcing = []string{"--karg", "enforcing=1", "--karg", "fixture.denials", "--karg", "fixture.fsck", "--karg", "fixture.poweroff"}
 
 // TestFullDerived boots the full fixture with ten layers on top, and as a plain
-// container, in enforcing mode: the changes of the layers are there and labelled,
-// the repository is whole in the eyes of the system's own ostree, and SELinux
-// denies nothing that it does not deny on the disk made the conventional way.
+// container, in enforcing mode. The system must have the labelled changes of the layers
+// and a repository without errors of ostree fsck. The denials of SELinux must be among
+// those on the disk made the conventional way.
 func TestFullDerived(t *testing.T) {
 	wanted(t, "full")
 	t.Run("derived-10", func(t *testing.T) {
@@ -55,7 +54,7 @@ func TestFullDerived(t *testing.T) {
 		m.is("derived-mode", "4755")
 		m.is("derived-caps", "/usr/bin/derived-cap cap_net_raw=ep")
 		m.is("derived-changed", "layer 10")
-		m.is("derived-layers", "7 gone") // of ten, 2, 5 and 8 were deleted
+		m.is("derived-layers", "7 gone") // later layers deleted 2, 5 and 8 of ten
 		m.has("derived-labels", ":bin_t:", ":etc_t:", ":var_lib_t:", ":usr_t:")
 	})
 	t.Run("plain", func(t *testing.T) {
@@ -109,8 +108,8 @@ func denials(t *testing.T, r *Report) (all []string) {
 	return slices.Compact(all)
 }
 
-// TestReference records with -update the denials of SELinux on the disk made the
-// conventional way, with either firmware.
+// TestReference records, with -update, the denials of SELinux on the disk made the
+// conventional way, with both firmwares.
 func TestReference(t *testing.T) {
 	if !*update {
 		t.Skip("records testdata/denials.txt with -update")

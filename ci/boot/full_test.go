@@ -14,8 +14,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// fullConfig makes the objects that the fixture's proof looks for: a user, a file in /etc
-// and one in /var.
+// fullConfig creates the objects that the fixture's proof reports: a user, a file in
+// /etc and a file in /var.
 const fullConfig = `{
   "ignition": {"version": "3.3.0"},
   "passwd": {"users": [{"name": "fixuser", "uid": 1500, "groups": ["users"]}]},
@@ -36,9 +36,9 @@ type life struct {
 	grown               bool // the disk is four times as large before it boots, as clouds make it
 }
 
-// TestFull boots the full fixture: systemd, the real Ignition, the real
-// ostree-prepare-root with composefs, and an SELinux policy. The disk is
-// written to, so that the second boot is that of the same machine.
+// TestFull boots the full fixture: systemd, Ignition, ostree-prepare-root with
+// composefs, and an SELinux policy. The disk keeps all changes, so that the second boot
+// is one of the same machine.
 func TestFull(t *testing.T) {
 	wanted(t, "full")
 	config := filepath.Join(t.TempDir(), "config.ign")
@@ -97,7 +97,7 @@ func (l life) system(m *machine) {
 	m.argument("ignition.platform.id="+l.platform, true)
 	m.has("ostree-status", "ohpfixture")
 
-	// The root is composefs, and of all that came from the container nothing can be written.
+	// The root is composefs, and all files of the container are read-only.
 	m.has("mount /", "composefs overlay ro,", "/sysroot/ostree/repo/objects")
 	m.has("mount /sysroot", l.rootFS+" ro,")
 	if slices.Contains(l.kargs, "rootflags=prjquota") {
@@ -115,7 +115,7 @@ func (l life) system(m *machine) {
 	m.is("stamp", "absent")
 	m.is("ignition-config", "absent")
 
-	// Tools lose these attributes of a tree first.
+	// Incomplete copies of a tree often lack these attributes.
 	m.has("capability", "cap_net_raw")
 	m.is("setuid", "4755 0 0")
 	m.has("selinux", "pid1=init_t")
@@ -133,7 +133,7 @@ func (l life) system(m *machine) {
 	}
 }
 
-// judge has checkers look at the file systems of a disk that a system was using.
+// judge checks the file systems of a disk after a system has used it.
 func (l life) judge(t *testing.T, disk string) {
 	if !treetest.IsRoot(t) {
 		return
@@ -172,7 +172,7 @@ func (l life) judge(t *testing.T, disk string) {
 	}
 }
 
-// enlarge makes a disk four times as large.
+// enlarge enlarges a disk to four times its size.
 func enlarge(t *testing.T, disk string) {
 	t.Helper()
 	info, err := exec.Command("qemu-img", "info", "--output=json", disk).Output()
@@ -191,8 +191,8 @@ func enlarge(t *testing.T, disk string) {
 	}
 }
 
-// own asserts that the first boot made the disk the machine's own: with
-// identifiers that no other has, and with all of the disk for the root.
+// own asserts that the first boot gave the disk unique identifiers, and all of its
+// space to the root file system.
 func (l life) own(m *machine) {
 	m.t.Helper()
 	for key, fresh := range map[string]string{
@@ -213,8 +213,8 @@ func (l life) own(m *machine) {
 	}
 }
 
-// partitionTable has sgdisk judge both copies of the table of a disk that was
-// booted.
+// partitionTable checks both copies of the partition table of a booted disk with
+// sgdisk.
 func partitionTable(t *testing.T, disk string) {
 	t.Helper()
 	if _, err := exec.LookPath("sgdisk"); err != nil && os.Getenv("OHP_TOOLS") != "required" {

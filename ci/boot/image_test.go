@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// The tests boot the images that the program builds. They take minutes, so they run only
-// when OHP_BOOT asks for them: tiny, full or all. OHP_ASSEMBLE names the
-// program; without it the tests build it.
+// The tests boot images made by ohp-assemble. They take minutes, so they run only with
+// OHP_BOOT=tiny, full or all. OHP_ASSEMBLE is the path of the program; without it the
+// tests build the program.
 
-// scratch holds the files that the tests of one run share: the program and its cache.
+// scratch is the folder with the common files of the tests: the program and its cache.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// wanted skips a test that OHP_BOOT does not ask for.
+// wanted skips a test that OHP_BOOT does not select.
 func wanted(t *testing.T, fixture string) {
 	t.Helper()
 	switch v := os.Getenv("OHP_BOOT"); v {
@@ -80,7 +80,7 @@ func reference(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// build runs the program and returns the path of each platform's image.
+// build runs the program and returns the paths of the images by platform.
 func build(t *testing.T, ref string, args ...string) map[string]string {
 	t.Helper()
 	p, err := program()
@@ -106,11 +106,11 @@ func build(t *testing.T, ref string, args ...string) map[string]string {
 	return images
 }
 
-// slots bounds how many machines run at once, independent of -parallel: each
-// keeps a core busy, and the full system takes more than 1 GiB.
+// slots limits the number of running machines, independent of -parallel. Each machine
+// needs a core, and the full system more than 1 GiB of memory.
 var slots = make(chan struct{}, 2)
 
-// boot boots a disk in its turn. A system that does not come up ends the test.
+// boot boots a disk when a slot is free. The test ends if the boot fails.
 func boot(t *testing.T, o Options) *machine {
 	t.Helper()
 	slots <- struct{}{}
@@ -123,13 +123,13 @@ func boot(t *testing.T, o Options) *machine {
 	return &machine{t, r}
 }
 
-// A machine is a report to make assertions on.
+// A machine is the report of a boot, with assertions.
 type machine struct {
 	t *testing.T
 	*Report
 }
 
-// is asserts that a proof line was printed once and has this value.
+// is asserts that a proof line was printed once, with this value.
 func (m *machine) is(key, want string) {
 	m.t.Helper()
 	if got := m.Proof[key]; len(got) != 1 || got[0] != want {
@@ -137,7 +137,7 @@ func (m *machine) is(key, want string) {
 	}
 }
 
-// has asserts that a proof line was printed once and contains these words.
+// has asserts that a proof line was printed once, with these words.
 func (m *machine) has(key string, words ...string) {
 	m.t.Helper()
 	got := m.Proof[key]

@@ -15,10 +15,10 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// scrub runs xfs_scrub on the root and on more disks, and changes some of these.
-// Its output is a line of proof, without progress, counts and remarks about
-// the kernel's own choices (quotas are not yet in the superblocks behind the
-// first, attributes were added one by one).
+// scrub is a script that runs xfs_scrub on the root and on more disks, and changes some
+// of the disks. It prints a proof line, without progress, counts and remarks about
+// the kernel's own choices: quotas that are only in the first superblock, and
+// attributes that were added one by one.
 const scrub = `
 check() { # NAME WHEN
 	local said status
@@ -55,9 +55,9 @@ ExecStart=/bin/bash /etc/scrub
 WantedBy=multi-user.target
 `
 
-// TestScrub has the strictest judge of XFS, which only a running kernel is,
-// look at the root that a system was booted from, and at file systems with
-// features of every generation.
+// TestScrub checks the root file system of a booted system, and file systems with
+// features of every generation, with xfs_scrub. It is the strictest check of XFS and
+// needs a running kernel.
 func TestScrub(t *testing.T) {
 	wanted(t, "full")
 	config, err := json.Marshal(map[string]any{
@@ -101,7 +101,7 @@ func TestScrub(t *testing.T) {
 	}
 }
 
-// writeTrees writes a file system with all that is hard on one.
+// writeTrees writes a file system with the difficult trees of treetest.
 func writeTrees(t *testing.T, path string, o xfs.Options) {
 	t.Helper()
 	root := rootfs.Dir(0o755)
@@ -121,7 +121,7 @@ func writeTrees(t *testing.T, path string, o xfs.Options) {
 	root.Children["many"] = many
 	for _, in := range root.Walk() {
 		for name, child := range in.Children {
-			// XFS has smaller numbers of devices than ext4.
+			// Device numbers of XFS are smaller than those of ext4.
 			if major, minor := child.Device(); major > 511 || minor >= 1<<18 {
 				delete(in.Children, name)
 			}

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// tinyConfig is embedded as it is; the tiny system has no Ignition to run it.
+// tinyConfig is embedded only: the tiny system has no Ignition.
 const tinyConfig = `{"ignition": {"version": "3.4.0"}, "storage": {"files": [{"path": "/etc/proof", "contents": {"source": "data:,proof"}}]}}
 `
 
 // TestTiny boots the tiny fixture. Its init compares every name of the
-// deployment with a manifest that was made before the commit, twice: in the
-// root file system as it stands, and through the composefs image.
+// deployment with a manifest that was made before the commit, twice: in the root file
+// system and in the mounted composefs image.
 func TestTiny(t *testing.T) {
 	wanted(t, "tiny")
 	config := filepath.Join(t.TempDir(), "config.ign")
@@ -27,8 +27,8 @@ func TestTiny(t *testing.T) {
 		sizes        []string
 		boots        map[string]Firmware // by platform
 	}{
-		// Together all pairs of container, format and firmware. The larger sizes
-		// give FAT32, and blocks of 4 KiB in the boot file system.
+		// Together, these are all pairs of container, format and firmware. The larger
+		// sizes give FAT32, and blocks of 4 KiB in the boot file system.
 		{"tiny-base", "ext4", nil, map[string]Firmware{"metal": BIOS, "qemu": UEFI}},
 		{"tiny-chunked", "xfs", []string{"--esp-size", "600MiB", "--boot-size", "1GiB"}, map[string]Firmware{"metal": UEFI, "qemu": BIOS}},
 	} {
@@ -55,8 +55,8 @@ func TestMetal4K(t *testing.T) {
 	tinyProof(boot(t, Options{Disk: disk, Sector: 4096, Firmware: UEFI}), "metal", "xfs", UEFI)
 }
 
-// TestARM boots the tiny fixture of aarch64, whose image is made on a machine
-// that could not run a program of it.
+// TestARM boots the tiny fixture of aarch64. The machine that makes the image cannot
+// run programs of aarch64.
 func TestARM(t *testing.T) {
 	wanted(t, "tiny")
 	config := filepath.Join(t.TempDir(), "config.ign")

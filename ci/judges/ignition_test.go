@@ -8,8 +8,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 )
 
-// TestValidate has Ignition check translated Butane configs. The validator knows the
-// versions up to 3.5, and fcos 1.6.0 is translated to that.
+// TestValidate checks translated Butane configs with ignition-validate. It knows the
+// versions up to 3.5, which is the translation of fcos 1.6.0.
 func TestValidate(t *testing.T) {
 	validate := filepath.Join(judge(t, "ignition-validate"), "ignition-validate")
 	const body = `

@@ -91,7 +91,7 @@ func (h *host) place(reference string, layers ...[]entry) {
 	from, id, _ := strings.Cut(strings.TrimPrefix(reference, "oci:"), "@")
 	to := filepath.Join(h.dir, "image")
 	run(h.t, h.dir, "rm", "-rf", to)
-	run(h.t, h.dir, "cp", "-r", from, to) // another file system may hold the cache
+	run(h.t, h.dir, "cp", "-r", from, to) // the cache may be on another file system
 	blob := func(d digest.Digest) string { return filepath.Join(to, "blobs/sha256", d.Encoded()) }
 	read := func(d digest.Digest, v any) {
 		h.t.Helper()
@@ -141,8 +141,8 @@ func marshal(t *testing.T, v any) []byte {
 	return b
 }
 
-// An entry is one of a layer. The default mode is 0644, or 0755 of a folder,
-// and root's.
+// An entry is an entry of a layer. By default its owner is root and its mode 0644, or
+// 0755 for folders.
 type entry struct {
 	tar.Header
 	content string
@@ -178,7 +178,7 @@ func (e entry) pax(key, value string) entry {
 }
 func (e entry) xattr(name, value string) entry { return e.pax("SCHILY.xattr."+name, value) }
 
-// blocks are some of the tar as they are, for forms that no Go writer produces.
+// blocks are raw bytes of the tar, for forms that the Go library cannot write.
 func blocks(b []byte) entry {
 	return entry{content: string(b) + strings.Repeat("\x00", -len(b)&511)}
 }
@@ -194,7 +194,7 @@ func header(t byte, e entry) []byte {
 	return sum(h)
 }
 
-// sum gives a header its checksum.
+// sum writes the checksum of a header.
 func sum(h []byte) []byte {
 	copy(h[148:], "        ")
 	n := 0
@@ -205,8 +205,8 @@ func sum(h []byte) []byte {
 	return h
 }
 
-// oldSparse returns the header of a file of 8 KiB in the old form of GNU tar,
-// which has 512 bytes in the middle.
+// oldSparse returns the header of a sparse file in the old form of GNU tar. The file
+// has 8 KiB, with 512 bytes of data in the middle.
 func oldSparse(name string) []byte {
 	h := header('S', file(name, "").gnu())
 	copy(h[124:], "00000001000\x00")
@@ -215,12 +215,12 @@ func oldSparse(name string) []byte {
 	return sum(h)
 }
 
-// sparse returns the records of such a file in the form of today.
+// sparse returns the PAX records of the same file in the current form.
 func sparse(name string) []string {
 	return []string{"GNU.sparse.major", "1", "GNU.sparse.minor", "0", "GNU.sparse.name", name, "GNU.sparse.realsize", "8192"}
 }
 
-// records are PAX records, in their order, for the entry that follows.
+// records are the PAX records of the next entry, in order.
 func records(pairs ...string) entry {
 	var text string
 	for i := 0; i < len(pairs); i += 2 {

@@ -14,14 +14,14 @@ import (
 
 const config = `{"ignition":{"version":"3.3.0"},"storage":{"files":[{"path":"/etc/installed","contents":{"source":"data:,yes"}}]}}`
 
-// standIns are for a machine without udev and without a kernel that reads
-// partition tables: coreos-installer asks these two programs.
+// standIns replace two programs that coreos-installer calls, for machines without udev
+// and without partition support in the kernel.
 var standIns = map[string]string{
 	"udevadm": `#!/bin/sh
 [ "$1" != settle ] || partx -u "$DISK" 2>/dev/null
 exit 0
 `,
-	// A line of --pairs has the values that udev would know, from blkid.
+	// A line of --pairs has the values of udev, read by blkid.
 	"lsblk": `#!/bin/bash
 real() { PATH=/usr/bin:/bin lsblk "$@"; }
 [[ " $* " == *" --pairs "* ]] || { real "$@"; exit; }
@@ -42,7 +42,7 @@ done
 type installer struct {
 	t       *testing.T
 	program string
-	bin     string // of the stand-ins
+	bin     string // folder of the stand-ins
 }
 
 func newInstaller(t *testing.T) *installer {
@@ -55,8 +55,8 @@ func newInstaller(t *testing.T) *installer {
 	return in
 }
 
-// on runs the installer with a block device, in a mount namespace in which udev
-// seems to run.
+// on runs the installer with a block device, in a mount namespace that pretends that
+// udev is running.
 func (in *installer) on(device string, args ...string) string {
 	in.t.Helper()
 	const script = `mkdir -p /run/udev; mount -t tmpfs tmpfs /run/udev; : >/run/udev/control; exec "$@"`
@@ -81,9 +81,8 @@ func loop(t *testing.T, sector int, size int64) (device, path string) {
 	return device, path
 }
 
-// TestInstall has coreos-installer write disks of both sector sizes, in each
-// compression, and change the same things as it does: arguments, consoles, platform and
-// Ignition config.
+// TestInstall writes disks of both sector sizes and in each compression with
+// coreos-installer, which changes arguments, consoles, platform and Ignition config.
 func TestInstall(t *testing.T) {
 	in := newInstaller(t)
 	dir := t.TempDir()
@@ -107,7 +106,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// installed has this project's own reader look at a disk that was installed.
+// installed inspects an installed disk with this project's own reader.
 func installed(t *testing.T, path string) {
 	t.Helper()
 	var disk struct {
@@ -136,8 +135,8 @@ func installed(t *testing.T, path string) {
 	}
 }
 
-// TestStream has coreos-installer find, download and install the images that stream
-// metadata lists.
+// TestStream finds, downloads and installs images of stream metadata with
+// coreos-installer.
 func TestStream(t *testing.T) {
 	in := newInstaller(t)
 	dir := t.TempDir()
@@ -166,8 +165,8 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestOsmet has coreos-installer pack a metal disk as a live ISO holds it, which
-// is where its blocks are in the files of its root, and make the disk again.
+// TestOsmet packs a metal disk with coreos-installer into the format of live ISOs, which
+// stores the places of its blocks in the files of the root file system, and unpacks it.
 func TestOsmet(t *testing.T) {
 	in := newInstaller(t)
 	dir := t.TempDir()

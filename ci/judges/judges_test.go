@@ -1,10 +1,10 @@
-// Package judges has independent implementations judge the images of this
-// project: the installer of Fedora CoreOS, the library by which hosts import
-// containers, and Ignition.
+// Package judges checks the images of this project with independent programs: the
+// installer of Fedora CoreOS, the library that imports containers on hosts, and
+// Ignition.
 //
-// ci/judges/build makes them, in some 25 minutes. OHP_JUDGES=required makes the
-// tests fail where one is not built; with OHP_JUDGES=built such a test is
-// skipped, and says so. All tests need root, because the judges do.
+// ci/judges/build builds the programs in about 25 minutes. If one is missing, a test
+// fails with OHP_JUDGES=required, and is skipped with OHP_JUDGES=built. All tests need
+// root, because the programs do.
 package judges
 
 import (
@@ -49,7 +49,7 @@ func run(t *testing.T, dir string, args ...string) string {
 	return out
 }
 
-// try is run that returns the error.
+// try is like run, but returns the error.
 func try(dir string, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = dir
@@ -62,7 +62,7 @@ func try(dir string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// A failure is of a command.
+// A failure is the error of a command.
 type failure struct {
 	args   []string
 	err    error
@@ -79,7 +79,7 @@ func fixture(t *testing.T, name string) string {
 	return strings.TrimSpace(run(t, ".", "../fixture/ref", name))
 }
 
-// assemble runs the program in a folder. It is built once.
+// assemble runs ohp-assemble in a folder. It builds the program once.
 func assemble(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	program, err := filepath.Abs("../../bin/ohp-assemble")
@@ -89,7 +89,7 @@ func assemble(t *testing.T, dir string, args ...string) string {
 	return run(t, dir, append([]string{program}, args...)...)
 }
 
-// build makes images and returns the path of each platform's.
+// build makes images and returns their paths by platform.
 func build(t *testing.T, dir string, args ...string) map[string]string {
 	t.Helper()
 	var result struct {

@@ -24,7 +24,7 @@ const (
 	ours1   verdict = "only ohp-assemble imports it"
 )
 
-// judgeLayers has both import a container and returns their verdicts.
+// judgeLayers imports a container with both programs and returns the verdicts.
 func (h *host) judgeLayers() (verdict, string) {
 	commit, err := h.pull()
 	tree, our := h.ours()
@@ -46,7 +46,7 @@ func (h *host) judgeLayers() (verdict, string) {
 	return equal, ""
 }
 
-// differences lists the entries that differ between a directory of ours and the host's.
+// differences lists the entries that differ between our directory and the host's.
 func (h *host) differences(repo *ostree.Repo, name string, our, ourMeta, their, theirMeta ostree.Checksum) (list []string) {
 	h.t.Helper()
 	if ourMeta != theirMeta {
@@ -99,9 +99,9 @@ func (h *host) differences(repo *ostree.Repo, name string, our, ourMeta, their, 
 	return list
 }
 
-// TestImport imports containers of the kinds in use: containers in one layer and in several,
-// and with layers on top. The trees are the same to the byte, owners, labels and
-// attributes among it. ostree-ext 0.15.3 refuses containers without ostree data.
+// TestImport imports containers of the usual kinds: with one layer, with several, and
+// with layers on top. The trees must be equal, including content, owners, labels and
+// attributes. ostree-ext 0.15.3 rejects containers without ostree data.
 func TestImport(t *testing.T) {
 	for _, name := range []string{"tiny-base", "tiny-derived-10", "full-base", "full-chunked", "full-derived-10"} {
 		t.Run(name, func(t *testing.T) {
@@ -114,8 +114,7 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// tree returns entries with the folders that they are in, as builders write a
-// layer.
+// tree returns entries and their parent folders, as in layers made by builders.
 func tree(entries ...entry) (all []entry) {
 	have := map[string]bool{}
 	for _, e := range entries {
@@ -133,10 +132,10 @@ func tree(entries ...entry) (all []entry) {
 	return all
 }
 
-// TestLayers puts a layer on the tiny fixture and has both import it. The
-// verdicts are those of ostree-ext 0.15.3, which hosts of 2024 have, with a
-// libostree of 2026. Where they differ from later hosts, a comment says
-// so. Inputs without conflicts share a layer: a failure names the files.
+// TestLayers imports the tiny fixture with a layer on top. The host has ostree-ext
+// 0.15.3, as in 2024, with libostree of 2026. Comments describe the behaviour of later
+// hosts if it differs. Inputs without conflicts share a layer; failures have the names
+// of the files.
 func TestLayers(t *testing.T) {
 	h, names := newLayersHost(t)
 	inside, object, passwd, link := names.inside, names.object, names.passwd, names.link
@@ -169,7 +168,7 @@ func TestLayers(t *testing.T) {
 			dir("usr/share/front").mode(0o700).owner(1, 1), x("usr/share/front/a/b/x").owner(3, 4), x("usr/share/front/a/c/x").owner(5, 6)}},
 		"folders of the base": {equal, []entry{dir(".").mode(0o700), dir("usr").mode(0o700), dir("usr/share").owner(1, 1), dir("etc").mode(0o700).owner(1, 2), x("usr/share/x"), x("etc/x"),
 			dir("run").mode(0o700).owner(1, 2), dir("tmp").mode(0o755), dir("proc").mode(0o555), dir("sys").mode(0o555), dir("dev").mode(0o711), dir("var").mode(0o700), dir("boot").mode(0o700), dir("sysroot").mode(0o700)}},
-		// The host's object has the mode in its checksum and not on the disk: ostree fsck calls it corrupt.
+		// The host's object has the mode in its checksum, but not on the disk: ostree fsck reports it as corrupt.
 		"mode of a symbolic link": {differs, tree(symlink("usr/l", "share").mode(0o600))},
 
 		// Places.
@@ -181,7 +180,7 @@ func TestLayers(t *testing.T) {
 		"file for run":      {equal, tree(x("run"), symlink("tmp", "var/tmp"))},
 		"etc twice": {equal, tree(x("etc/x"), x("usr/etc/y"), x("etcetera/x"), x("usr/etcetera/x"), file("etc/a", "1"), file("usr/etc/a", "2"), file("usr/etc/b", "1"), file("etc/b", "2"),
 			dir("etc/d").mode(0o700), dir("usr/etc/d").mode(0o711), x("etc/hostname"), symlink("etc/resolv.conf", "../run/x"))},
-		// Later hosts remove the leftovers of build tools there, and so do we.
+		// Later hosts remove the leftovers of build tools there, as does this project.
 		"empty hostname": {differs, tree(file("etc/hostname", ""), file("usr/etc/resolv.conf", ""))},
 		// The host cannot deploy the tree: nothing of the system's /etc is left.
 		"link for etc": {host1, tree(symlink("etc", "usr/etc"))},
@@ -191,7 +190,7 @@ func TestLayers(t *testing.T) {
 			file(".wh.opt", ""), file(".wh.home", ""), file(".wh.run", ""), file("run/.wh.x", ""), file(".wh.etc", ""),
 			file("usr/lib/.wh..wh.foo", ""), file("usr/lib/.wh..wh.bootc", ""), file("usr/lib/.wh..wh.aufs", ""), x("usr/lib/.wh..wh.plnk/12.34"), dir("usr/lib/.wh..wh.orph"), file("usr/lib/.ostree-wh.bootc", ""))},
 		"whiteouts in other places": {equal, tree(file("usr/etc/.wh.passwd", ""), file("usr/etc/.wh.nasty", ""), file("lib/.wh.bootc", ""), file("usr/share/.wh.nasty", ""), file("usr/share/.wh.nasty", ""))},
-		// A file that sorts in front of its whiteout is removed again.
+		// The whiteout removes a file that sorts before it.
 		"whiteouts of the layer's": {equal, tree(file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", ""), file(inside, "new"), x("usr/share/z"), file("usr/share/.wh.z", ""), x("usr/lib/+x"), file("usr/lib/.wh.+x", ""))},
 		"whiteouts and folders":    {equal, tree(file("usr/lib/.wh.bootc", ""), x("usr/lib/bootc/x"), x("usr/share/nasty/x"), file("usr/share/.wh.nasty", ""))},
 		"whiteouts of other types": {equal, tree(file("usr/lib/e", ""), hardlink("usr/lib/.wh.bootc", "usr/lib/e"), symlink("usr/share/.wh.nasty", "x"), x("etc/.wh.nasty/x"))},
@@ -201,11 +200,11 @@ func TestLayers(t *testing.T) {
 			file("usr/share/nasty/.wh..wh..opq", ""), x("usr/share/nasty/names/x"), file("lib/.wh..wh..opq", ""), x("lib/x"), file("etc/passwd/.wh..wh..opq", ""))},
 		"opaque at the end":     {equal, tree(dir("usr/lib/bootc").mode(0o700).owner(1, 2), x("usr/lib/bootc/x"), file("usr/lib/bootc/.wh..wh..opq", ""))},
 		"opaque of other types": {equal, tree(file("usr/e", ""), hardlink("usr/lib/bootc/.wh..wh..opq", "usr/e"), symlink("usr/share/nasty/.wh..wh..opq", "x"), dir("etc/nasty/.wh..wh..opq"))},
-		// Without a policy, labels are those that the base's policy gives.
+		// Without a policy in the layer, the policy of the base defines the labels.
 		"opaque etc":  {equal, tree(file("etc/.wh..wh..opq", ""), x("etc/x"), x("usr/x"), dir("usr/d"))},
 		"opaque root": {equal, []entry{file(".wh..wh..opq", ""), dir("usr"), x("usr/x")}},
 
-		// One thing for another, in the base and in the layer.
+		// Changes of the type of a file, in the base and in the layer.
 		"for a folder":            {equal, tree(x("usr/lib/bootc"), symlink("usr/share/nasty", "x"), hardlink("etc/nasty", "usr/lib/bootc"))},
 		"for a file":              {equal, tree(x(inside+"/x"), symlink("etc/passwd", "x"), x("usr/a"), hardlink("etc/shadow", "usr/a"))},
 		"for a link":              {equal, tree(x("etc/os-release"), dir("lib"), symlink("home", "x"), x("usr/a"), hardlink("srv", "usr/a"))},
@@ -222,11 +221,11 @@ func TestLayers(t *testing.T) {
 			hardlink("usr/x", "usr/share/a").mode(0o600).owner(1, 2).xattr("user.x", "y").xattr("security.selinux", "x"))},
 		"hard links of etc": {equal, tree(x("etc/a"), hardlink("etc/b", "etc/a"), hardlink("usr/etc/c", "etc/a"), hardlink("usr/share/d", "./etc/a"), hardlink("etc/e", "/etc/a"),
 			x("usr/share/f"), hardlink("etc/g", "/usr//share/./f"), x("usr/etc/h"), hardlink("etc/i", "usr/etc/h"))},
-		// Hosts of 2025 refuse chains.
+		// Hosts of 2025 reject chains.
 		"chain of hard links":           {equal, tree(x("usr/share/a"), hardlink("usr/share/b", "usr/share/a"), hardlink("usr/share/c", "usr/share/b"))},
 		"chain of hard links, reversed": {equal, tree(hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"), x("usr/share/a"))},
 		"chain to the end":              {equal, tree(x("usr/share/a"), hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"))},
-		// The host takes the one that its hash table has last.
+		// The host uses the last entry of its hash table, which has no defined order.
 		"hard link to another, twice": {differs, tree(file("usr/a", "1"), file("usr/b", "2"), hardlink("usr/l", "usr/a"), hardlink("usr/l", "usr/b"))},
 		"hard link to the base":       {refused, tree(hardlink("usr/share/b", inside))},
 		"hard link to a removed file": {refused, tree(file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", ""), hardlink("usr/b", inside))},
@@ -244,12 +243,12 @@ func TestLayers(t *testing.T) {
 		"capabilities and lists": {equal, tree(x("usr/a").xattr("security.capability", capability), x("usr/b").xattr("security.capability", "\x01\x00\x00\x03\x00\x20"+strings.Repeat("\x00", 18)),
 			x("usr/c").mode(0o4755).xattr("security.capability", capability), x("usr/d").mode(0o664).xattr("system.posix_acl_access", acl), dir("usr/e").xattr("system.posix_acl_default", acl),
 			x("usr/f").pax("SCHILY.acl.access", "user::rw-,group::r--,other::r--"), x("usr/g").pax("SCHILY.fflags", "immutable"))},
-		// The host hashes the attribute, and does not read it again: ostree fsck calls the object corrupt.
+		// The host hashes the attribute, but does not read it back: ostree fsck reports the object as corrupt.
 		"attribute without a value":  {differs, tree(x("usr/x").xattr("user.x", ""))},
 		"attribute with a line feed": {ours1, tree(x("usr/x").xattr("user.x", "a\nb"))},
-		// It would hide the content of the folder.
+		// The attribute would hide the content of the folder.
 		"attribute of overlayfs": {host1, tree(dir("usr/d").xattr("trusted.overlay.opaque", "y"))},
-		// The host hashes its own label and the layer's, and stores its own only: ostree fsck calls the object corrupt.
+		// The host hashes its own label and the layer's, but stores only its own: ostree fsck reports the object as corrupt.
 		"label of a file":               {differs, tree(x("usr/x").xattr("security.selinux", "system_u:object_r:usr_t:s0\x00"))},
 		"label of a symbolic link":      {differs, tree(symlink("usr/x", "x").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00"))},
 		"label of a folder":             {ours1, tree(dir("usr/d").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00"))},
@@ -260,7 +259,7 @@ func TestLayers(t *testing.T) {
 			x("usr/" + strings.Repeat("a", 255)), x("usr/é").gnu(), x("usr/ü"), x("etc/é").gnu(), x("usr/share/" + strings.Repeat("d/", 254) + "x")}},
 		"long names": {equal, tree(x("usr/"+long), x("etc/"+long), symlink("usr/l", strings.Repeat("y/", 2000)), x("etc/"+strings.Repeat("a", 150)), hardlink("etc/a", "etc/"+strings.Repeat("a", 150)),
 			x("usr/g/"+long).gnu(), x("etc/g/"+long).gnu(), symlink("usr/g/l", strings.Repeat("y/", 2000)).gnu(), x("etc/"+strings.Repeat("b", 150)).gnu(), hardlink("etc/b", "etc/"+strings.Repeat("b", 150)).gnu())},
-		// Later hosts find etc in a PAX record, too.
+		// Later hosts also find etc in a PAX record.
 		"other letters in etc": {differs, tree(x("etc/ü"))},
 		"not UTF-8":            {refused, tree(x("usr/\xe9").gnu())},
 		"link to not UTF-8":    {refused, tree(symlink("usr/l", "\xe9").gnu())},
@@ -268,9 +267,9 @@ func TestLayers(t *testing.T) {
 		"name of the root":     {refused, []entry{x(".")}},
 		"dot dot":              {refused, []entry{x("usr/../usr/x")}},
 		"dot dot, folder":      {refused, []entry{dir("usr/..")}},
-		// ostree itself walks 256 folders.
+		// ostree itself has a limit of 256 nested folders.
 		"more than 256 folders": {host1, tree(x("usr/" + strings.Repeat("d/", 257) + "x"))},
-		// The host has no name for it.
+		// The host finds no name in the entry.
 		"folder without a name": {ours1, tree(x("/usr/x"))},
 		"device":                {refused, tree(special("usr/x", tar.TypeChar, 1))},
 		"fifo":                  {refused, tree(special("usr/x", tar.TypeFifo, 0))},
@@ -281,14 +280,14 @@ func TestLayers(t *testing.T) {
 			records("GNU.sparse.size", "8192", "GNU.sparse.numblocks", "1", "GNU.sparse.offset", "4096", "GNU.sparse.numbytes", "512"), file("usr/a", strings.Repeat("x", 512)),
 			records("GNU.sparse.name", "usr/b", "GNU.sparse.size", "8192", "GNU.sparse.numblocks", "1", "GNU.sparse.map", "4096,512"), file("usr/GNUSparseFile.0/b", strings.Repeat("x", 512)),
 			records(sparse("usr/c")...), file("usr/GNUSparseFile.0/c", "1\n4096\n512\n"+strings.Repeat("\x00", 501)+strings.Repeat("x", 512)))},
-		// The host takes zeros for the rest of the file, and for the end of the layer.
+		// The host reads zeros for the rest of the file and for the end of the layer.
 		"sparse file, old form": {differs, tree(x("usr/x"), blocks(append(oldSparse("usr/d"), strings.Repeat("x", 512)...)))},
-		// The host takes the name in a record as it is.
+		// The host uses the name of a record without changes.
 		"sparse file in etc": {differs, []entry{records(sparse("etc/c")...), file("etc/GNUSparseFile.0/c", "1\n4096\n512\n"+strings.Repeat("\x00", 501)+strings.Repeat("x", 512))}},
-		// Container runtimes refuse it, too.
+		// Container runtimes reject it as well.
 		"volume header": {host1, append([]entry{blocks(header('V', file("volume", "")))}, tree(x("usr/x"))...)},
 
-		// Files of the base that were changed through their object.
+		// Changes of files of the base through their object.
 		"touched": {equal, tree(file(object, "new").changed(), hardlink("usr/b", object).changed(), hardlink("usr/a", object).changed(), hardlink(inside, object).changed(), hardlink("var/c", object).changed(),
 			file(passwd, "").mode(0o600).owner(1, 2).changed(), hardlink("usr/etc/passwd", passwd).changed())},
 		"touched, no name":           {equal, tree(file(object, "new").changed(), hardlink("usr/b", passwd).changed())},
@@ -298,14 +297,14 @@ func TestLayers(t *testing.T) {
 		"touched, no time of object": {equal, tree(file(object, "new"), hardlink(inside, object).changed(), symlink(link, "elsewhere").changed(), hardlink("usr/l", link).changed())},
 		"touched, far future":        {equal, tree(file(object, "new").at(1<<40).gnu(), hardlink(inside, object).at(1<<40).gnu())},
 		"object is in the base":      {refused, tree(hardlink("usr/b", object))},
-		// The host does not find the object of these.
+		// The host does not find the objects of these names.
 		"touched, no time of name": {ours1, tree(file(object, "new").changed(), hardlink(inside, object))},
 		"touched, absolute target": {ours1, tree(file(object, "new").changed(), hardlink(inside, "/"+object).changed())},
 		"touched, dotted target":   {ours1, tree(file(object, "new").changed(), hardlink(inside, "./"+object).changed())},
 		// The host moves nothing from /etc to /usr/etc here, and loses the attributes.
 		"touched in etc":     {differs, tree(file(passwd, "new").changed(), hardlink("etc/passwd", passwd).changed())},
 		"touched attributes": {differs, tree(file(object, "new").changed().xattr("user.x", "y"), hardlink(inside, object).changed())},
-		// The host loses a name in front of the object; in a container it is there.
+		// The host loses a name that precedes the object; container runtimes show it.
 		"name, object, name": {differs, []entry{dir("usr"), hardlink("usr/early", object).changed(), file(object, "new").changed(), hardlink(inside, object).changed()}},
 		// The host has the first name in /run, and the second is a link to it.
 		"touched in run": {differs, tree(file(object, "new").changed(), hardlink("run/a", object).changed(), hardlink(inside, object).changed())},
@@ -352,7 +351,7 @@ func TestSeveralLayers(t *testing.T) {
 		"touched, again, removed":       {equal, layers{tree(file(object, "1").changed(), hardlink(inside, object).changed()), tree(file(object, "2").changed(), hardlink(inside, object).changed()), tree(hardlink("usr/b", object).changed(), file(names.whiteout, "").changed(), file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", "").changed())}},
 		"touched, again":                {equal, layers{tree(file(object, "1").changed(), hardlink(inside, object).changed()), tree(file(object, "2").changed(), hardlink(inside, object).changed())}},
 		"in the repository, removed":    {equal, layers{tree(x("sysroot/ostree/repo/x")), tree(file("sysroot/ostree/.wh.repo", ""))}},
-		"hostname, then an empty one":   {differs, layers{tree(x("etc/hostname")), tree(file("etc/hostname", ""))}}, // later hosts remove it, and so do we
+		"hostname, then an empty one":   {differs, layers{tree(x("etc/hostname")), tree(file("etc/hostname", ""))}}, // later hosts remove it, as does this project
 		"policy removed, then new file": {equal, layers{tree(file("etc/.wh.selinux", "")), tree(x("usr/x"), dir("usr/d"))}},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) { h.judge(t, c.want, c.layers...) })
@@ -362,11 +361,11 @@ func TestSeveralLayers(t *testing.T) {
 // layersNames are names in the tiny fixture and its layers.
 type layersNames struct {
 	inside               string // a file
-	object, passwd, link string // the objects of that, of etc/passwd and of a symbolic link, as container storage shows them
-	whiteout             string // of the first object
+	object, passwd, link string // objects of inside, of etc/passwd and of a symbolic link, as in container storage
+	whiteout             string // whiteout of object
 }
 
-// newLayersHost returns a host, and names in the base of the layers.
+// newLayersHost returns a host and names of the base container.
 func newLayersHost(t *testing.T) (*host, layersNames) {
 	h := newHost(t)
 	h.place(fixture(t, "tiny-chunked"))
@@ -382,7 +381,7 @@ func newLayersHost(t *testing.T) (*host, layersNames) {
 	return h, layersNames{inside, of(inside, ""), of("usr/etc/passwd", ""), of("usr/etc/os-release", ""), of(inside, ".wh.")}
 }
 
-// judge has both import the tiny fixture with layers on top.
+// judge imports the tiny fixture with layers on top with both programs.
 func (h host) judge(t *testing.T, want verdict, layers ...[]entry) {
 	h.t = t
 	h.place(fixture(t, "tiny-chunked"), layers...)
@@ -391,7 +390,7 @@ func (h host) judge(t *testing.T, want verdict, layers ...[]entry) {
 	}
 }
 
-// TestComposefs has libcomposefs make the image that a deployment boots from.
+// TestComposefs compares the composefs image of a deployment with that of libcomposefs.
 func TestComposefs(t *testing.T) {
 	h := newHost(t)
 	reference := fixture(t, "tiny-derived-10")

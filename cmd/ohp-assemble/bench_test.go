@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 )
 
 // BenchmarkWarm is a build of the full fixture whose layers are in the cache:
-// what every platform after the first one costs.
+// the cost of every platform after the first one.
 func BenchmarkWarm(b *testing.B) {
 	for _, platform := range cloud.IDs() {
 		b.Run(platform, func(b *testing.B) { benchmarkBuild(b, platform, true) })
@@ -46,7 +47,7 @@ func BenchmarkOneLayer(b *testing.B) {
 	r.cache = b.TempDir()
 	var top string // files of the layer in the cache
 	imported := func() {
-		plan, image, err := load(b.Context(), newUI(true), r)
+		plan, image, err := load(b.Context(), progress.New(true), r)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -81,7 +82,7 @@ func benchmarkRequest(b *testing.B, platform, form string) *request {
 func benchmarkBuild(b *testing.B, platform string, write bool) {
 	r := benchmarkRequest(b, platform, "full-base")
 	once := func() {
-		ctx, quiet := context.Background(), newUI(true)
+		ctx, quiet := context.Background(), progress.New(true)
 		if write {
 			res, err := runBuild(ctx, quiet, r, b.TempDir())
 			if err != nil {

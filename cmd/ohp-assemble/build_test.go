@@ -18,22 +18,25 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
-// built runs build and returns what it says it made.
-func built(t *testing.T, env []string, args ...string) result {
+// built runs build and returns its result.
+func built(t *testing.T, env []string, args ...string) build.Report {
 	t.Helper()
 	p := program(t, env, append([]string{"build", "--format", "json"}, args...)...)
-	var r result
+	var r build.Report
 	if err := json.Unmarshal([]byte(p.stdout), &r); err != nil {
 		t.Fatalf("%v: %s", err, p.stdout)
 	}
@@ -82,7 +85,7 @@ func TestVerdicts(t *testing.T) {
 
 func judgeDisk(t *testing.T, disk string) {
 	t.Helper()
-	found, err := inspectImage(disk)
+	found, err := inspect.ReportFile(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +109,7 @@ func judgeDisk(t *testing.T, disk string) {
 	}
 }
 
-// TestInspectDamaged: what can be shown of a damaged image is shown, and the
+// TestInspectDamaged: the readable parts of a damaged image are shown, and the
 // exit code says that it is damaged.
 func TestInspectDamaged(t *testing.T) {
 	dir := t.TempDir()
@@ -195,7 +198,7 @@ func diskOf(t testing.TB, ref, platform string) *layout.Disk {
 // ends.
 func plannedBy(t testing.TB, r *request) *assemble.Plan {
 	t.Helper()
-	plan, image, err := load(t.Context(), newUI(true), r)
+	plan, image, err := load(t.Context(), progress.New(true), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +210,7 @@ func plannedBy(t testing.TB, r *request) *assemble.Plan {
 func buildAndPlan(t *testing.T, ref, platform, rootFS string) (file string, plan *layout.Disk) {
 	t.Helper()
 	r := requested(t, ref, assemble.Request{RootFS: rootFS}, platform)
-	res, err := runBuild(t.Context(), newUI(true), r, t.TempDir())
+	res, err := runBuild(t.Context(), progress.New(true), r, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +266,7 @@ func TestKernelUsesThePlan(t *testing.T) {
 	}
 }
 
-// onlyAllocated holds what an image takes on the disk against what it says it
+// onlyAllocated compares the space that an image takes on the disk with the space that it says it
 // does: nothing but that was written.
 func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
 	t.Helper()
@@ -283,13 +286,13 @@ func onlyAllocated(t *testing.T, f *os.File, img *disk.Image) {
 	}
 	got := info.Sys().(*syscall.Stat_t).Blocks * 512
 	t.Logf("%d bytes allocated, %d written, %d on the disk", img.Allocated(), want, got)
-	if got < want || got > want+want/1000 { // what the host takes for itself
+	if got < want || got > want+want/1000 { // the metadata of the host's file system
 		t.Errorf("%d bytes on the disk for %d", got, want)
 	}
 }
 
 // TestSameBytes builds twice, with everything different that may be: images of
-// every format, and what is told of them.
+// every format, and its result.
 func TestSameBytes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds much")
@@ -320,7 +323,7 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestDocuments: what is written beside an image has its mode, and is never of
+// TestDocuments: a document beside an image has its mode, and is never of
 // another image.
 func TestDocuments(t *testing.T) {
 	dir := t.TempDir()
@@ -389,7 +392,7 @@ func TestNoRoot(t *testing.T) {
 	if p.code != 0 {
 		t.Fatalf("exit code %d: %s", p.code, p.stderr)
 	}
-	var asNobody result
+	var asNobody build.Report
 	if err := json.Unmarshal([]byte(p.stdout), &asNobody); err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +404,7 @@ func TestNoRoot(t *testing.T) {
 	}
 }
 
-// TestMemory: what is needed grows with the number of files, not with their
+// TestMemory: the memory grows with the number of files, not with their
 // size, and not with that of layers.
 func TestMemory(t *testing.T) {
 	const limit = 300 << 20
@@ -425,12 +428,12 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestCacheVerbs: what a build leaves in the cache is listed, and goes.
+// TestCacheVerbs: the entries of the cache after a build are listed and removed.
 func TestCacheVerbs(t *testing.T) {
 	dir := t.TempDir()
 	cache := filepath.Join(dir, "cache")
 	built(t, nil, fixture(t, "tiny-chunked"), "--out", dir, "--cache", cache)
-	var entries []cacheEntry
+	var entries []oci.Entry
 	list := program(t, nil, "cache", "ls", "--format", "json", "--cache", cache).stdout
 	if err := json.Unmarshal([]byte(list), &entries); err != nil {
 		t.Fatal(err)

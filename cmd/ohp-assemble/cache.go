@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
@@ -21,25 +23,14 @@ func cacheCommand() *cobra.Command {
 	return cmd
 }
 
-// A cacheEntry is an entry in the output of "cache ls".
-type cacheEntry struct {
-	Digest string    `json:"digest"`
-	Kind   string    `json:"kind"`
-	Size   int64     `json:"size"`
-	Used   time.Time `json:"used"`
-}
-
 func cacheListCommand(dir *string) *cobra.Command {
-	var format string
+	var format form
 	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "List the entries of the cache, the last used ones first",
-		Args:  exactArgs(0, "no arguments"),
+		Short: "List the cache entries, the most recently used first",
+		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(format); err != nil {
-				return err
-			}
-			name, err := cacheDir(*dir)
+			name, err := cli.CacheDir(*dir)
 			if err != nil {
 				return err
 			}
@@ -47,22 +38,14 @@ func cacheListCommand(dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			entries, total := []cacheEntry{}, int64(0)
-			rows := [][]string{{"USED", "SIZE", "KIND", "DIGEST"}}
-			for _, e := range all {
-				entries = append(entries, cacheEntry{e.Digest.String(), e.Kind, e.Size, e.Used.UTC()})
-				rows = append(rows, []string{e.Used.Format(time.DateTime), size(e.Size), e.Kind, e.Digest.String()})
-				total += e.Size
+			if err := format.print(cmd, all); err != nil || format.json {
+				return err
 			}
-			if format == "json" {
-				return printJSON(cmd.OutOrStdout(), entries)
-			}
-			table(cmd.OutOrStdout(), rows)
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", size(total), name)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", rootfs.Size(all.Size()), name)
 			return err
 		},
 	}
-	formatFlag(cmd, &format)
+	format.flag(cmd)
 	return cmd
 }
 
@@ -72,19 +55,19 @@ func cachePruneCommand(dir *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove unused cache entries, optionally only old ones, or down to a size",
-		Args:  exactArgs(0, "no arguments"),
+		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := oci.PruneOptions{OlderThan: older, Now: time.Now()}
 			var err error
 			if older < 0 {
-				return usageError{fmt.Errorf("--older-than: invalid value %s, must not be negative", older)}
+				return cli.Usage(fmt.Errorf("--older-than: invalid value %s, must not be negative", older))
 			}
 			if keep != "" {
 				if o.KeepBytes, err = usage.ParseSize(keep); err != nil {
-					return usageError{err}
+					return cli.Usage(fmt.Errorf("--keep: %w", err))
 				}
 			}
-			name, err := cacheDir(*dir)
+			name, err := cli.CacheDir(*dir)
 			if err != nil {
 				return err
 			}
@@ -92,11 +75,11 @@ func cachePruneCommand(dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freed %s\n", size(freed))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freed %s\n", rootfs.Size(freed))
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&older, "older-than", 0, "remove entries that were not used for this `duration`, such as 720h")
+	cmd.Flags().DurationVar(&older, "older-than", 0, "remove only entries unused for this `time`, such as 720h")
 	cmd.Flags().StringVar(&keep, "keep", "", "remove the least recently used entries until this `size` is left, such as 20GiB")
 	return cmd
 }

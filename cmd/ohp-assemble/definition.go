@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 )
 
@@ -14,7 +16,7 @@ import (
 func definitionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "definition",
-		Short: "Validate image definitions, and help to write them",
+		Short: "Validate image definitions, and help write them",
 	}
 	cmd.AddCommand(validateCommand(), schemaCommand(), initCommand())
 	return cmd
@@ -31,7 +33,7 @@ func validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Run every check that build runs before it downloads anything",
-		Args:  atLeast(1, "files"),
+		Args:  cli.AtLeast(1, "files"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range args {
 				if err := validate(name); err != nil {
@@ -46,8 +48,8 @@ func validateCommand() *cobra.Command {
 func schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
-		Short: "Print the JSON Schema of definitions, which explains each key",
-		Args:  exactArgs(0, "nothing"),
+		Short: "Print the JSON Schema of definitions, with a description of each key",
+		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := cmd.OutOrStdout().Write(manifests.Schema)
 			return err
@@ -59,7 +61,7 @@ func initCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init FILE",
 		Short: "Write a definition to start from",
-		Args:  exactArgs(1, "one file"),
+		Args:  cli.ExactArgs(1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 			if err != nil {
@@ -92,7 +94,7 @@ func validate(name string) error {
 			}
 		}
 	}
-	if err := newUI(false).warn(warnings, o.strict); err != nil {
+	if err := progress.New(false).Warn(warnings, o.strict); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

@@ -23,6 +23,7 @@ var mayImport = []struct{ pkg, imports string }{
 	// The tree and its codecs.
 	{"pkg/rootfs", ""},
 	{"pkg/rootfs/usage", ""},
+	{"pkg/rootfs/plaintext", ""},
 	{"pkg/rootfs/registry/...", ""},
 	{"pkg/rootfs/system/...", "pkg/rootfs/..."},
 	{"pkg/rootfs/...", "pkg/rootfs/... !pkg/rootfs/system"},
@@ -41,7 +42,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"pkg/cloud/...", "pkg/rootfs/... pkg/disk/... pkg/cloud/... !pkg/rootfs/system !pkg/rootfs/registry !pkg/rootfs/oci !pkg/disk/layout !pkg/disk/inspect !pkg/cloud/assemble"},
 
 	// Folders of builds, documents and registries.
-	{"pkg/stream", "pkg/rootfs pkg/rootfs/usage pkg/cloud pkg/cloud/filetype pkg/cloud/compress"},
+	{"pkg/stream", "pkg/rootfs pkg/rootfs/usage pkg/rootfs/plaintext pkg/cloud pkg/cloud/filetype pkg/cloud/compress"},
 	{"pkg/stream/...", "pkg/..."},
 
 	{"manifests", "pkg/rootfs/... pkg/cloud/... !pkg/rootfs/registry !pkg/rootfs/oci"},
@@ -121,6 +122,7 @@ func TestMisdirected(t *testing.T) {
 		"pkg/rootfs/layer pkg/disk":          true,
 		"pkg/rootfs/layer pkg/spelling":      true,
 		"pkg/rootfs/usage pkg/rootfs":        true,
+		"pkg/rootfs/plaintext pkg/rootfs":    true,
 		"pkg/rootfs/registry pkg/rootfs":     true,
 		"pkg/rootfs/oci pkg/rootfs/registry": false,
 		"pkg/rootfs/oci pkg/rootfs/system":   true,

@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect/inspecttest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // A layoutEdit is an OCI layout of one image that is being changed.
@@ -192,7 +194,7 @@ func object(h *tar.Header, suffix string) bool {
 }
 
 // TestFaults breaks a good container in every way that comes to mind. Each
-// gets a one-line error that names what and where, an honest exit code, no
+// gets a one-line error that names thing and place, an honest exit code, no
 // output, and a cache with which the good container still builds.
 func TestFaults(t *testing.T) {
 	good := fixture(t, "tiny-chunked")
@@ -325,7 +327,7 @@ func TestFaults(t *testing.T) {
 	built(t, nil, good, "--cache", cache, "--out", t.TempDir())
 }
 
-// TestNothingPulled: what is refused before its layers are known costs none of
+// TestNothingPulled: a container that is rejected before its layers are known costs none of
 // them.
 func TestNothingPulled(t *testing.T) {
 	good := fixture(t, "tiny-chunked")
@@ -335,8 +337,8 @@ func TestNothingPulled(t *testing.T) {
 		says, hint string
 	}{
 		"squashed": {"", exitFailed, "the image was squashed", ""},
-		"rejected": {`{"default": [{"type": "reject"}]}`, exitAccess, "rejects it", "whoever keeps the policy"},
-		"unsigned": {`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": ""}]}`, exitAccess, "no signature", "whoever keeps the policy"},
+		"rejected": {`{"default": [{"type": "reject"}]}`, exitAccess, "rejects it", "policy.json and registries.conf"},
+		"unsigned": {`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": ""}]}`, exitAccess, "no signature", "policy.json and registries.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, ref := copyLayout(t, good)
@@ -452,7 +454,7 @@ func TestPlanLoaders(t *testing.T) {
 	}
 }
 
-// TestConfiguration has layers that change what the container says about its
+// TestConfiguration has layers that change the container's configuration of its
 // images: to a key without effect, and to nothing that can be read.
 func TestConfiguration(t *testing.T) {
 	dir, _ := copyLayout(t, fixture(t, "tiny-chunked"))
@@ -460,7 +462,7 @@ func TestConfiguration(t *testing.T) {
 	args := []string{"plan", "--cache", filepath.Join(dir, "cache"), "--format", "json"}
 	e.addLayer(&tar.Header{Name: "usr/lib/bootc/bound-images.d/app.image", Typeflag: tar.TypeSymlink, Linkname: "/usr/lib/os-release", Mode: 0o777})
 	p := program(t, nil, append(args, e.save())...)
-	var plan planResult
+	var plan assemble.Description
 	if err := json.Unmarshal([]byte(p.stdout), &plan); err != nil || plan.Kernel == "" || !strings.Contains(p.stderr, "warning: usr/lib/bootc/bound-images.d: 1 bound images (app.image)") {
 		t.Errorf("kernel %q, %v: %s", plan.Kernel, err, p.stderr)
 	}
@@ -495,7 +497,7 @@ func TestNoSELinux(t *testing.T) {
 	}
 }
 
-// TestDerivedWarnings: what a layer has and the system will not is said, with
+// TestDerivedWarnings: a warning names the files of a layer that the system will not have, with
 // layer and path, and is an error to who wants no surprises.
 func TestDerivedWarnings(t *testing.T) {
 	args := []string{"plan", "--cache", filepath.Join(t.TempDir(), "cache"), fixture(t, "tiny-derived")}
@@ -557,7 +559,7 @@ func TestNoSpace(t *testing.T) {
 			places := map[string]string{"out": filepath.Join(dir, "out"), "cache": filepath.Join(dir, "cache")}
 			places[what] = filepath.Join(small, what)
 			p := finish(t, start(t, nil, "build", "--cache", places["cache"], "--out", places["out"], ref))
-			if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "no space left on device") || !strings.Contains(p.stderr, "hint: make room") {
+			if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "no space left on device") || !strings.Contains(p.stderr, "hint: free some space") {
 				t.Errorf("exit code %d: %s", p.code, p.stderr)
 			}
 			if !strings.Contains(errorLine(p.stderr), small) {
@@ -613,8 +615,8 @@ func TestInterrupt(t *testing.T) {
 	built(t, nil, ref, "--cache", cache, "--out", out)
 }
 
-// TestInterruptLook: what holds no file that must go ends at once, here while
-// nobody reads what cat writes.
+// TestInterruptLook: a command without temporary files ends at once, here while
+// nobody reads the output of cat.
 func TestInterruptLook(t *testing.T) {
 	root := rootfs.Dir(0o755)
 	root.Children["large"] = rootfs.Text(0o644, strings.Repeat("x", 1<<20))
@@ -648,7 +650,7 @@ func TestInterruptLook(t *testing.T) {
 func TestTwoAtOnce(t *testing.T) {
 	ref := fixture(t, "tiny-chunked")
 	cache := filepath.Join(t.TempDir(), "cache")
-	results := make(chan result, 2)
+	results := make(chan build.Report, 2)
 	for range 2 {
 		go func() { results <- built(t, nil, ref, "--cache", cache, "--out", t.TempDir()) }()
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect/inspecttest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 )
 
 // TestNotRead: all commands that look into files have the same error for a file
@@ -75,11 +76,11 @@ func TestFolder(t *testing.T) {
 	}
 	for _, verb := range []string{"inspect", "ls"} {
 		p := finish(t, start(t, nil, verb, "--format", "json", dir))
-		var found folder
+		var found build.Listing
 		if err := json.Unmarshal([]byte(p.stdout), &found); err != nil || p.code != 0 {
 			t.Fatalf("%s: %v: %s%s", verb, err, p.stdout, p.stderr)
 		}
-		image := folderImage{Platform: "qemu", Format: "qcow2", Compression: "xz", Path: filepath.Join(dir, "aarch64/os-qemu.qcow2.xz"), Size: 3, VirtualSize: 10 << 30, SHA256: strings.Repeat("1", 64)}
+		image := build.ListedImage{Platform: "qemu", Format: "qcow2", Compression: "xz", Path: filepath.Join(dir, "aarch64/os-qemu.qcow2.xz"), Size: 3, VirtualSize: 10 << 30, SHA256: strings.Repeat("1", 64)}
 		if len(found.Builds) != 2 || found.Builds[0].Arch != "aarch64" || len(found.Builds[0].Images) != 1 || found.Builds[0].Images[0] != image {
 			t.Errorf("%s: %+v", verb, found)
 		}

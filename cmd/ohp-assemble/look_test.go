@@ -16,7 +16,7 @@ import (
 func TestLook(t *testing.T) {
 	for platform, rootFS := range map[string]string{"qemu": "xfs", "metal": "ext4"} {
 		image, plan := buildAndPlan(t, fixture(t, "tiny-base"), platform, rootFS)
-		f, d, err := openImage(image)
+		f, d, err := inspect.OpenFile(image)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
-// Command ohp-assemble turns an operating system in a container registry into
-// everything that a machine can boot.
+// Command ohp-assemble makes bootable disk images from an operating system in a
+// container registry.
 package main
 
 import (
@@ -14,16 +14,16 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
-// Exit codes, part of the interface.
+// Exit codes. Scripts rely on them.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -33,16 +33,16 @@ const (
 
 func main() { os.Exit(run()) }
 
-// run is main that returns its exit code, so that tests can call it.
+// run runs the command line and returns the exit code. Tests call it.
 func run() int {
 	collectGarbage()
-	// The first ^C cancels, and is waited for only until temporary files are gone;
-	// the second one kills.
-	ctx, stop := signal.NotifyContext(withGuard(context.Background()), os.Interrupt, syscall.SIGTERM)
+	// The first ^C cancels; run then waits only for the removal of temporary files.
+	// The second ^C kills the process.
+	ctx, stop := signal.NotifyContext(guard.With(context.Background()), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	logrus.SetLevel(logrus.ErrorLevel) // the image library logs what it mends itself, such as a lost connection
+	logrus.SetLevel(logrus.ErrorLevel) // the image library also logs problems that it solves, such as lost connections
 	out := &printer{w: os.Stdout}
 	cmd := command()
 	cmd.SetOut(out)
@@ -58,7 +58,7 @@ func run() int {
 	var end outcome
 	select {
 	case end = <-done:
-	case <-interrupted(ctx):
+	case <-guard.Interrupted(ctx):
 		end.err = ctx.Err()
 	}
 	err := end.err
@@ -72,7 +72,7 @@ func run() int {
 	if ctx.Err() != nil {
 		err = errors.New("interrupted: incomplete output was removed; the cache and partial downloads were kept")
 	} else {
-		h = cmp.Or(flagHint(end.ran, os.Args[1:], err), hint(err, end.ran))
+		h = cmp.Or(cli.FlagHint(end.ran, os.Args[1:], err), errorHint(err, end.ran))
 	}
 	fmt.Fprintf(os.Stderr, "ohp-assemble: %s\n", visible(err.Error()))
 	if h != "" {
@@ -81,19 +81,20 @@ func run() int {
 	return exitCode(err)
 }
 
+// command returns the root command.
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ohp-assemble",
 		Short: "Make bootable disk images from an operating system in a container registry",
-		Long: `ohp-assemble takes an ostree-native operating system container by digest and
-makes disk images of it: without root, mounts, loop devices or a virtual
-machine, and the same bytes every time.`,
+		Long: `ohp-assemble makes disk images from the container of an ostree-based operating
+system. It needs no root privileges, mounts, loop devices or virtual machines,
+and the same input always gives the same bytes.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       versionLine(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(cli.FlagError)
 	root.AddCommand(
 		buildCommand(), planCommand(),
 		inspectCommand(), lsCommand(), catCommand(), diffCommand(),
@@ -103,19 +104,32 @@ machine, and the same bytes every time.`,
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
-	strict(root)
+	cli.Strict(root)
 	return root
 }
 
-// errProblems says that an image was read and is not what it should be.
-var errProblems = errors.New("there are problems")
+// errProblems means that the examined file or document has problems, which were
+// printed.
+var errProblems = errors.New("problems found")
 
-// errDiffer is the answer to diff --exit-code.
+// errDiffer is the result of diff --exit-code.
 var errDiffer = errors.New("not equal")
 
+// errorHint returns the hint of an error of a command, or "".
+func errorHint(err error, ran *cobra.Command) string {
+	if h := cli.Hint(err); h != "" {
+		return h
+	}
+	if exitCode(err) == exitUsage {
+		return "see " + ran.CommandPath() + " --help"
+	}
+	return cli.ErrorHint(err, ran)
+}
+
+// exitCode returns the exit code of an error.
 func exitCode(err error) int {
 	switch {
-	case errors.As(err, new(usageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
+	case errors.As(err, new(cli.UsageError)), errors.As(err, new(usage.Error)), errors.Is(err, publish.ErrOptions):
 		return exitUsage
 	case errors.Is(err, registry.ErrVerify), errors.Is(err, errProblems), errors.Is(err, inspect.ErrDamaged), errors.Is(err, errDiffer), errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
 		return exitVerify
@@ -123,34 +137,4 @@ func exitCode(err error) int {
 		return exitAccess
 	}
 	return exitFailed
-}
-
-// hint returns advice about an error of a command, or "".
-func hint(err error, ran *cobra.Command) string {
-	var own hinted
-	switch {
-	case errors.As(err, &own):
-		return own.hint
-	case exitCode(err) == exitUsage:
-		return "see " + ran.CommandPath() + " --help"
-	case errors.Is(err, publish.ErrSecret):
-		return "build it without --ignition and configure the machines by other means, or say --allow-secret if the repository is private"
-	case errors.Is(err, publish.ErrFile), errors.Is(err, build.ErrFile):
-		return "the file has changed since it was built, or is damaged: build it again"
-	case errors.Is(err, layer.ErrHoles):
-		return "--size with a larger disk raises the limit"
-	case errors.Is(err, registry.ErrDamaged):
-		return "the container itself is damaged: its layers match their digests, but their content is wrong; build the container again"
-	case errors.Is(err, registry.ErrVerify):
-		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
-	case errors.Is(err, registry.ErrForbidden):
-		return "nothing of it was pulled; whoever keeps the policy, or registries.conf, says what is allowed here"
-	case errors.Is(err, source.ErrWebAccess):
-		return "fetch it with another program, and name the file, or - for the standard input"
-	case errors.Is(err, registry.ErrAccess):
-		return "log in with podman or skopeo, or give credentials: --creds USER:PASSWORD, --authfile FILE, or a file that $REGISTRY_AUTH_FILE names" + missingAuthFile(ran)
-	case errors.Is(err, syscall.ENOSPC):
-		return "make room, or choose other places with --out and --cache; the cache is always safe to delete"
-	}
-	return ""
 }

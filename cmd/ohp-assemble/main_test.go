@@ -20,7 +20,7 @@ import (
 const asMain = "OHP_TEST_AS_MAIN"
 
 // peakFile names the file where such a process leaves how much memory it had:
-// what wait4(2) tells of a child begins with what its parent had.
+// the usage that wait4(2) returns of a child begins with that of its parent.
 const peakFile = "OHP_TEST_PEAK"
 
 func TestMain(m *testing.M) {
@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ohp-assemble": func() { os.Exit(run()) }})
 }
 
-// TestScripts runs what needs no operating system: every way to use the
-// command wrongly, and what it says then.
+// TestScripts runs the commands that need no operating system: every way to use
+// the command wrongly, and its error.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar") // golden.txt is no script
 	if err != nil || len(scripts) == 0 {
@@ -72,7 +72,7 @@ type process struct {
 	rss            int64 // peak resident set in bytes, if program ran it
 }
 
-// start prepares a run; the environment holds nothing but HOME and what the
+// start prepares a run; the environment holds nothing but HOME and the variables that the
 // caller adds.
 func start(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -85,7 +85,7 @@ func start(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// finish runs what start has prepared.
+// finish runs the prepared command.
 func finish(t *testing.T, cmd *exec.Cmd) process {
 	t.Helper()
 	var stdout, stderr bytes.Buffer

@@ -43,7 +43,7 @@ func TestPlanRefuses(t *testing.T) {
 		"--root-fs btrfs":                                             "btrfs",
 		"--origin :::":                                                "origin",
 		"--ignition none.ign":                                         "none.ign",
-		"--karg ostree=/x":                                            "the image's own",
+		"--karg ostree=/x":                                            "set by the image itself",
 		"--merge git":                                                 "merge",
 		"--platform nokia":                                            "nokia",
 		"--format yaml":                                               "yaml",

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
@@ -38,7 +39,7 @@ func TestPlatforms(t *testing.T) {
 		}
 	}
 	r := requested(t, ref, assemble.Request{Size: 1 << 30}, platforms...)
-	ctx, quiet := context.Background(), newUI(true)
+	ctx, quiet := context.Background(), progress.New(true)
 	res, err := runBuild(ctx, quiet, r, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func TestPlatforms(t *testing.T) {
 }
 
 // diskIn returns the raw disk in the file of an image, as real tools find it.
-func diskIn(t *testing.T, img imageResult) string {
+func diskIn(t *testing.T, img build.ImageReport) string {
 	t.Helper()
 	dir := t.TempDir()
 	to := filepath.Join(dir, "disk.raw")
@@ -121,7 +122,7 @@ func opened(t *testing.T, dir string) build.Build {
 }
 
 // checkMeta compares meta.json and the upload documents with a result.
-func checkMeta(t *testing.T, dir string, res *result) {
+func checkMeta(t *testing.T, dir string, res *build.Report) {
 	t.Helper()
 	m := opened(t, dir)
 	if m.OSTreeCommit != res.Commit || m.BuildID != res.Version || m.BaseArch != res.Arch || m.Container.Digest != res.Digest || len(m.Images) != len(res.Images) {
@@ -151,7 +152,7 @@ func TestCompress(t *testing.T) {
 		t.Skip("-short leaves out what compresses images")
 	}
 	ref := fixture(t, "tiny-base")
-	at := func(dir string, args ...string) result {
+	at := func(dir string, args ...string) build.Report {
 		return built(t, nil, append([]string{ref, "--platform", "qemu,digitalocean,gcp", "--out", dir, "--cache", filepath.Join(dir, "cache")}, args...)...)
 	}
 	once, later := t.TempDir(), t.TempDir()
@@ -216,7 +217,7 @@ func TestCompress(t *testing.T) {
 	}
 }
 
-// TestExamples builds what the definitions to start from define, of a container
+// TestExamples builds the images of the example definitions, of a container
 // that there is.
 func TestExamples(t *testing.T) {
 	if testing.Short() {

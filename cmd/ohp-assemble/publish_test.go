@@ -26,6 +26,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
 // makeOutput writes the output folder of a build with one image of so many bytes.
@@ -56,7 +57,7 @@ func makeOutput(t *testing.T, size int64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, streamFile), stream.Marshal(release.Current()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, source.StreamFile), stream.Marshal(release.Current()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -138,7 +139,7 @@ func TestPublishFails(t *testing.T) {
 	host := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
 	good, bad, short, nonsense, other := makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20), makeOutput(t, 1<<20)
 	for dir, text := range map[string]string{nonsense: `{"stream": "s", "architectures": {}}`, other: `{"a": 1}`} {
-		if err := os.WriteFile(filepath.Join(dir, streamFile), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, source.StreamFile), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -160,7 +161,7 @@ func TestPublishFails(t *testing.T) {
 		{exitFailed, "stream.json: missing propert", []string{nonsense, host(empty) + "/os:1"}},
 		{exitFailed, "stream.json: unknown document", []string{other, host(empty) + "/os:1"}},
 		{exitUsage, "no registry, want HOST/NAME", []string{good, "os:1"}},
-		{exitUsage, "where to?", []string{good}},
+		{exitUsage, "missing repository", []string{good}},
 		{exitUsage, `view "vagrant"`, []string{good, host(empty) + "/os:1", "--view", "vagrant"}},
 		{exitUsage, `form "tape"`, []string{good, host(empty) + "/os:1", "--as", "tape"}},
 		{exitUsage, `must be "text" or "json"`, []string{good, host(empty) + "/os:1", "--format", "xml"}},

@@ -4,41 +4,22 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/progress"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 )
-
-// A pullResult is the output of pull.
-type pullResult struct {
-	Reference    string `json:"reference"` // with the digest of the manifest
-	Digest       string `json:"digest"`    // of the manifest
-	Platform     string `json:"platform"`
-	Arch         string `json:"arch"`
-	Format       string `json:"format"`
-	Path         string `json:"path"`
-	Size         int64  `json:"size"`                          // of the file
-	Allocated    int64  `json:"allocated"`                     // bytes of it that are not holes
-	SHA256       string `json:"sha256"`                        // of the file
-	Uncompressed string `json:"uncompressed_sha256,omitempty"` // if known
-}
-
-// print prints the result for people.
-func (r *pullResult) print(w io.Writer) {
-	table(w, [][]string{
-		{"FILE", "PLATFORM", "ARCH", "FORMAT", "SIZE", "ON DISK", "SHA256"},
-		{r.Path, r.Platform, r.Arch, r.Format, size(r.Size), size(r.Allocated), r.SHA256},
-	})
-}
 
 type pullOptions struct {
 	pull.Options
 	registry registryFlags
 	out      string
-	format   string
+	format   form
 	quiet    bool
 }
 
@@ -59,19 +40,20 @@ An interrupted pull leaves a hidden file in the folder, named by the digest of i
 content. The next pull of the same image to that folder resumes it.`,
 		Example: `  ohp-assemble pull registry.example/os-images:stable --platform qemu --decompress
   ohp-assemble pull registry.example/os@sha256:... --platform metal --arch arm64 --out images`,
-		Args: exactArgs(1, "one reference"),
+		Args: cli.ExactArgs(1, "one reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
+			var err error
+			if o.Registry, err = o.registry.options(); err != nil {
 				return err
 			}
-			ui := newUI(o.quiet)
-			defer ui.wait()
+			ui := progress.New(o.quiet)
+			defer ui.Wait()
 			res, err := pullImage(cmd.Context(), ui, args[0], o)
 			if err != nil {
 				return err
 			}
-			ui.wait()
-			return show(cmd.OutOrStdout(), o.format, res)
+			ui.Wait()
+			return o.format.print(cmd, res)
 		},
 	}
 	f := cmd.Flags()
@@ -81,60 +63,44 @@ content. The next pull of the same image to that folder resumes it.`,
 	f.BoolVar(&o.Decompress, "decompress", false, "decompress the image: gzip, xz, zstd or zip")
 	f.StringVarP(&o.out, "out", "o", ".", "`folder` for the image, made if missing")
 	o.registry.flags(cmd)
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only the result and errors")
-	formatFlag(cmd, &o.format)
+	quietFlag(cmd, &o.quiet)
+	o.format.flag(cmd)
 	return cmd
 }
 
-// check validates and completes the options.
-func (o *pullOptions) check() (err error) {
-	if err := checkFormat(o.format); err != nil {
-		return err
-	}
-	o.Registry, err = o.registry.options()
-	return err
-}
-
 // pullImage fetches an image into the folder of the options.
-func pullImage(ctx context.Context, ui *ui, reference string, o pullOptions) (_ *pullResult, err error) {
-	if err := writable(o.out); err != nil {
+func pullImage(ctx context.Context, ui *progress.Display, reference string, o pullOptions) (_ *pull.Result, err error) {
+	if err := cli.Writable(o.out); err != nil {
 		return nil, err
 	}
-	step := ui.begin("pull", "pull", 0)
+	step := ui.Begin("pull", "pull", 0)
 	defer func() { step.End(err) }()
 	o.Progress = step
 	img, err := pull.Find(ctx, reference, o.Options)
 	if err != nil {
 		return nil, err
 	}
-	ui.say("found %s: %s, %s", img.Reference, cmp.Or(img.Title, "a file in a container image"), size(img.Size))
+	ui.Say("found %s: %s, %s", img.Reference, cmp.Or(img.Title, "a file in a container image"), rootfs.Size(img.Size))
 	saved, err := save(ctx, ui, img, pull.SaveOptions{Dir: o.out})
 	if err != nil {
 		return nil, err
 	}
-	return &pullResult{
-		Reference: img.Reference, Digest: img.Manifest.String(), Platform: img.Platform, Arch: img.Arch, Format: saved.Format,
-		Path: saved.Path, Size: saved.Size, Allocated: saved.Allocated, SHA256: saved.SHA256, Uncompressed: saved.Uncompressed,
-	}, nil
+	return pull.NewResult(img, saved), nil
 }
 
 // save saves an image, and shows when it waits and where a partial download is.
-func save(ctx context.Context, ui *ui, img *pull.Image, o pull.SaveOptions) (*pull.Saved, error) {
-	var saved *pull.Saved
-	try := func() (err error) {
-		saved, err = img.Save(ctx, o)
-		return err
-	}
+func save(ctx context.Context, ui *progress.Display, img *pull.Image, o pull.SaveOptions) (*pull.Saved, error) {
+	try := func() (*pull.Saved, error) { return img.Save(ctx, o) }
 	o.NoWait = true
-	err := guarded(ctx, try)
+	saved, err := guard.Call(ctx, try)
 	if errors.Is(err, pull.ErrBusy) {
-		ui.say("waiting for another pull of the same image to this folder ...")
+		ui.Say("waiting for another pull of the same image to this folder ...")
 		o.NoWait = false
-		err = guarded(ctx, try)
+		saved, err = guard.Call(ctx, try)
 	}
 	var left *pull.PartialError
 	if errors.As(err, &left) {
-		ui.say("%s of it are kept in %s, for the next pull to resume", size(left.Size), left.Path)
+		ui.Say("%s of it are kept in %s, for the next pull to resume", rootfs.Size(left.Size), left.Path)
 	}
 	return saved, err
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 )
 
 // A shelf is a registry with one image in it.
@@ -149,7 +150,7 @@ func TestPull(t *testing.T) {
 		for try := range 2 { // the second time it is there already
 			s.sent.Store(0)
 			p := program(t, nil, args...)
-			var res pullResult
+			var res pull.Result
 			if err := json.Unmarshal([]byte(p.stdout), &res); err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +159,10 @@ func TestPull(t *testing.T) {
 			}
 			res.Allocated = 0
 			digest := "sha256:" + sum([]byte(s.manifest))
-			wantRes := pullResult{strings.TrimSuffix(s.ref(), ":one") + "@" + digest, digest, "metal", "", "raw", filepath.Join(dir, name), int64(len(want)), 0, sum(want), sum(raw)}
+			wantRes := pull.Result{
+				Reference: strings.TrimSuffix(s.ref(), ":one") + "@" + digest, Digest: digest, Platform: "metal", Format: "raw",
+				Path: filepath.Join(dir, name), Size: int64(len(want)), SHA256: sum(want), Uncompressed: sum(raw),
+			}
 			if res != wantRes {
 				t.Errorf("result %+v, want %+v", res, wantRes)
 			}
@@ -339,7 +343,7 @@ func TestPullFull(t *testing.T) {
 		s := shelve(t, title, blob, "")
 		args := []string{"pull", s.ref(), "--tls-verify=false", "--decompress", "--out", dir}
 		p := finish(t, start(t, nil, args...))
-		if p.code != exitFailed || !strings.Contains(p.stderr, "no space left on device") || !strings.Contains(p.stderr, "hint: make room") {
+		if p.code != exitFailed || !strings.Contains(p.stderr, "no space left on device") || !strings.Contains(p.stderr, "hint: free some space") {
 			t.Errorf("%s: exit code %d: %s", title, p.code, p.stderr)
 		}
 		if got := files(t, dir); len(got) != 1 || !strings.HasSuffix(got[0], ".part") {

@@ -2,18 +2,12 @@ package main
 
 import (
 	"cmp"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"regexp"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
@@ -48,73 +42,11 @@ func (r *registryFlags) options() (registry.Options, error) {
 		return o, fmt.Errorf("cert-dir: %w", err)
 	}
 	if r.creds != "" {
-		user, password, _ := strings.Cut(r.creds, ":")
-		if user == "" {
-			return o, usageError{errors.New("--creds: missing user name, must be USER[:PASSWORD]")}
+		login, err := registry.ParseLogin(r.creds)
+		if err != nil {
+			return o, cli.Usage(fmt.Errorf("--creds: %w", err))
 		}
-		o.Login = &registry.Login{Username: user, Password: password}
+		o.Login = login
 	}
 	return o, nil
-}
-
-// missingAuthFile returns an addition to a hint if the environment names a missing file of
-// credentials. As in skopeo, that is not an error: the first login creates the file.
-func missingAuthFile(ran *cobra.Command) string {
-	file := os.Getenv("REGISTRY_AUTH_FILE")
-	if _, err := os.Stat(file); file == "" || err == nil || ran.Flags().Changed("authfile") {
-		return ""
-	}
-	return " (now " + file + ", which cannot be read)"
-}
-
-var errLogin = errors.New("the reference contains a login, must be HOST/NAME; use --creds USER:PASSWORD")
-
-var loginPrefix = regexp.MustCompile(`^(?:docker://)?([^/@:]+):[^/@]*@[^/]+/`)
-
-// hasLogin reports whether an argument is a reference with a user and a password before
-// its host. No error may repeat such an argument.
-func hasLogin(arg string) bool {
-	m := loginPrefix.FindStringSubmatch(arg)
-	if m == nil || slices.Contains([]string{"oci", "oci-archive", "dir", "docker-archive", "containers-storage"}, m[1]) {
-		return false
-	}
-	_, err := os.Lstat(arg)
-	return err != nil
-}
-
-// flagHint returns a hint about an error that a flag of the command could avoid, or "".
-func flagHint(cmd *cobra.Command, args []string, err error) string {
-	if h := boolHint(cmd, args); h != "" {
-		return h
-	}
-	flags := cmd.Flags()
-	if flags.Lookup("tls-verify") == nil {
-		return ""
-	}
-	var platform *oci.PlatformError
-	switch {
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return "the server does not support HTTPS: --tls-verify=false allows plain HTTP with a registry; a URL can begin with http://"
-	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return "--cert-dir names a folder with the CA of a registry (ca.crt); --tls-verify=false accepts any certificate of a registry"
-	case errors.As(err, &platform) && !flags.Changed("arch") && len(platform.Arches()) > 0:
-		return "choose with --arch: " + strings.Join(platform.Arches(), ", ")
-	}
-	return ""
-}
-
-// boolHint explains a flag such as "--tls-verify false", where the word after the flag is
-// an argument.
-func boolHint(cmd *cobra.Command, args []string) string {
-	for i, arg := range args[:max(len(args)-1, 0)] {
-		name, long := strings.CutPrefix(arg, "--")
-		value := args[i+1]
-		if arg == "--" {
-			return ""
-		}
-		if f := cmd.Flags().Lookup(name); long && f != nil && f.Value.Type() == "bool" && (value == "false" || value == "true") {
-			return fmt.Sprintf("write --%s=%s: without the = the word %q is an argument", name, value, value)
-		}
-	}
-	return ""
 }

@@ -4,16 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/manifests"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree/container"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -27,6 +30,7 @@ type buildFlags struct {
 	system     system.Options
 	images     assemble.Request // without platforms and Ignition
 	platforms  []string
+	compress   string   // of images, for SetCompression
 	ignition   []string // files
 	filesDir   string   // of the files that Butane configs refer to
 	strict     bool
@@ -50,58 +54,58 @@ var optionNames = map[string]string{
 	"Kargs": "karg", "Ignition": "ignition", "FilesDir": "files-dir", "Compression": "compress", "Level": "compress-level",
 }
 
-// flags declares the options that build and plan share.
+// flags declares the common options of build and plan.
 func (o *buildFlags) flags(cmd *cobra.Command) {
-	o.platforms, o.system.Merge = []string{"qemu"}, container.MergeOSTree
+	o.platforms, o.system.Merge, o.compress = []string{"qemu"}, container.MergeOSTree, filetype.None.String()
 	o.pullFlags.flags(cmd)
 	f := cmd.Flags()
 	definitionFlag(cmd, &o.definition, "image definition, a YAML `file` with the other options")
 	f.StringVar(&o.system.Name, "name", "", "first `part` of the images' file names (default: the operating system's name)")
-	f.Var(&platformsValue{ids: &o.platforms}, "platform", "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all that Fedora CoreOS has on the architecture")
+	f.Var(&usage.Words{List: &o.platforms}, "platform", "`platforms` to make images for: "+strings.Join(cloud.IDs(), ", ")+", or all: those of Fedora CoreOS for the architecture")
 	f.StringArrayVar(&o.ignition, "ignition", nil, "Ignition config, or Butane config (.bu), to embed: a `file`; several are merged, the last one wins")
 	f.StringVar(&o.filesDir, "files-dir", "", "`folder` of the files that Butane configs refer to")
 	f.StringArrayVar(&o.images.Kargs, "karg", nil, "additional kernel `argument`; may be repeated")
 	choiceFlag(cmd, &o.images.RootFS, "root-fs", "root `file system`: xfs or ext4 (default: the container's choice, or xfs)", "xfs", "ext4")
 	f.Var((*usage.Size)(&o.images.Size), "size", "`size` of the disk, a whole number such as 10GiB or 1536MiB (default: the container's for virtual machines, as small as possible for metal)")
-	f.Var(partitionValue{&o.images.Boot, "--boot-size"}, "boot-size", "`size` of the boot partition (default: the container's, or 384MiB)")
-	f.Var(partitionValue{&o.images.ESP, "--esp-size"}, "esp-size", "`size` of the EFI system partition; from 512MiB on it is FAT32 (default: the container's, or 127MiB)")
-	choiceFlag(cmd, &o.system.Merge, "merge", "`rule` for merging layers on top of the base: ostree, like the next upgrade of the system, or oci, like container runtimes", container.MergeOSTree, container.MergeOCI)
+	f.Var(coreos.SizeValue{Size: &o.images.Boot, By: "--boot-size"}, "boot-size", "`size` of the boot partition (default: the container's, or 384MiB)")
+	f.Var(coreos.SizeValue{Size: &o.images.ESP, By: "--esp-size"}, "esp-size", "`size` of the EFI system partition; from 512MiB on it is FAT32 (default: the container's, or 127MiB)")
+	choiceFlag(cmd, &o.system.Merge, "merge", "`rules` for merging layers on top of the base: ostree, as in the system's next upgrade, or oci, as in container runtimes", container.MergeOSTree, container.MergeOCI)
 	f.BoolVar(&o.strict, "strict", false, "treat warnings as errors")
-	f.BoolVar(&o.system.NoSELinux, "no-selinux", false, "accept a container without an SELinux policy, or with a disabled one: no file of the image gets a label")
-	compressFlags(cmd, &o.images.Compression, &o.images.AsPublished, &o.images.Level)
+	f.BoolVar(&o.system.NoSELinux, "no-selinux", false, "accept a container without an SELinux policy, or with a disabled one; the files of the image get no labels")
+	compressFlags(cmd, &o.compress, &o.images.Level)
 	f.StringVar(&o.system.Origin, "origin", "", "source of the system's updates, in the form of ostree's `container-image-reference`")
 	complete(cmd, "platform", append(cloud.IDs(), cloud.All)...)
 }
 
-// definitionFlag declares -m, --definition and the latter's older name.
+// definitionFlag declares -m, --definition and its older name --manifest.
 func definitionFlag(cmd *cobra.Command, name *string, help string) {
 	cmd.Flags().StringVarP(name, "definition", "m", "", help)
 	cmd.Flags().StringVar(name, "manifest", "", help)
 	cmd.Flags().MarkHidden("manifest")
 }
 
-// A request is the checked options of one architecture.
+// A request has the checked options of one architecture.
 type request struct {
 	pullFlags
 	reference string
 	system    system.Options
 	images    assemble.Request
 	strict    bool
-	sizeBy    string // the option, or the place in the definition, of images.Size
+	sizeBy    string // the option of images.Size, or its place in the definition
 
-	warnings []string // shown before the container is pulled
+	warnings []string // printed before the container is pulled
 }
 
 // parse returns the requests of a command line, one for each architecture.
 func (o *buildFlags) parse(cmd *cobra.Command, args []string) ([]*request, error) {
 	switch {
 	case o.definition == "":
-		if err := exactArgs(1, "one reference or a definition with -m")(cmd, args); err != nil {
+		if err := cli.ExactArgs(1, "one reference or a definition with -m")(cmd, args); err != nil {
 			return nil, err
 		}
 		o.reference = args[0]
 	case len(args) > 0:
-		return nil, usageError{errors.New("want a reference or a definition (-m), got both: a definition names its container")}
+		return nil, cli.Usage(errors.New("want a reference or a definition (-m), got both; a definition has its own reference"))
 	default:
 		if err := o.define(o.definition, cmd.Flags().Changed); err != nil {
 			return nil, err
@@ -110,7 +114,7 @@ func (o *buildFlags) parse(cmd *cobra.Command, args []string) ([]*request, error
 	return o.requests()
 }
 
-// define takes the options that were not given from a definition.
+// define fills options from a definition, except for those given on the command line.
 func (o *buildFlags) define(name string, given func(flag string) bool) error {
 	m, err := manifests.Load(name)
 	if err != nil {
@@ -120,7 +124,7 @@ func (o *buildFlags) define(name string, given func(flag string) bool) error {
 	s := m.System()
 	images, err := m.Request()
 	if wrong := (usage.Error{}); errors.As(err, &wrong) {
-		return usageError{fmt.Errorf("%s: %w", m.Place(wrong.Field), wrong.Err)}
+		return cli.Usage(fmt.Errorf("%s: %w", m.Place(wrong.Field), wrong.Err))
 	}
 	d := defining{o, m, given}
 	take(d, "Name", &o.system.Name, s.Name)
@@ -136,29 +140,28 @@ func (o *buildFlags) define(name string, given func(flag string) bool) error {
 	take(d, "Kargs", &o.images.Kargs, images.Kargs)
 	take(d, "Ignition", &o.ignition, m.Spec.Ignition)
 	take(d, "FilesDir", &o.filesDir, m.Spec.FilesDir)
-	take(d, "Compression", &o.images.Compression, images.Compression)
-	take(d, "Compression", &o.images.AsPublished, images.AsPublished)
+	take(d, "Compression", &o.compress, m.Spec.Compression)
 	take(d, "Strict", &o.strict, m.Spec.Strict)
 	o.reference = m.Spec.Source
 	return nil
 }
 
-// defining is a definition that fills options.
+// defining is the state of define.
 type defining struct {
 	*buildFlags
 	m     *manifests.Image
 	given func(flag string) bool
 }
 
-// take sets a field to the value of a definition, if it has one and no option was
-// given.
+// take sets a field to the value of a definition, unless the value is zero or the
+// option was given.
 func take[T any](d defining, field string, to *T, value T) {
 	if !d.given(optionNames[field]) && !reflect.ValueOf(&value).Elem().IsZero() {
 		*to, d.places[field] = value, d.m.Place(field)
 	}
 }
 
-// place returns the place of a field: in a definition, or an option.
+// place returns the place of a field: file, line and column, or the option.
 func (o *buildFlags) place(field string) string {
 	if at := o.places[field]; at != "" {
 		return at
@@ -166,16 +169,16 @@ func (o *buildFlags) place(field string) string {
 	return "--" + optionNames[field]
 }
 
-// wrong turns the error of a field into one that names its place.
+// wrong replaces the field of a [usage.Error] by its place.
 func (o *buildFlags) wrong(err error) error {
 	var wrong usage.Error
 	if !errors.As(err, &wrong) {
 		return err
 	}
-	return usageError{fmt.Errorf("%s: %w", o.place(wrong.Field), wrong.Err)}
+	return cli.Usage(fmt.Errorf("%s: %w", o.place(wrong.Field), wrong.Err))
 }
 
-// machine returns an architecture in the words of uname -m, without its variant.
+// machine returns the name of an architecture in uname -m, without its variant.
 func machine(arch string) string {
 	arch, _, _ = strings.Cut(arch, "/")
 	return rootfs.MachineArch(arch)
@@ -183,11 +186,8 @@ func machine(arch string) string {
 
 // requests returns the requests of all architectures.
 func (o *buildFlags) requests() (all []*request, err error) {
-	if err := checkFormat(o.format); err != nil {
-		return nil, err
-	}
 	if o.reference == "" {
-		return nil, usageError{errors.New("the reference is empty")}
+		return nil, cli.Usage(errors.New("empty reference"))
 	}
 	seen := map[string]bool{}
 	for arch := range strings.SplitSeq(o.arch, ",") {
@@ -205,13 +205,17 @@ func (o *buildFlags) requests() (all []*request, err error) {
 	return all, nil
 }
 
-// request returns the request of one architecture. It needs no container.
+// request returns the request of one architecture. It checks everything that does not
+// depend on the container.
 func (o *buildFlags) request(arch string) (*request, error) {
 	r := &request{pullFlags: o.pullFlags, reference: o.reference, system: o.system, images: o.images, strict: o.strict, sizeBy: o.place("Size")}
 	r.arch = arch
 	var err error
 	if r.images.Platforms, err = cloud.Lookup(machine(arch), o.platforms...); err != nil {
-		return nil, usage.Error{Field: "Platforms", Err: withHint(err, platformsHint(o.platforms))}
+		return nil, usage.Error{Field: "Platforms", Err: cli.WithHint(err, cli.PlatformsHint(o.platforms))}
+	}
+	if err := r.images.SetCompression(o.compress); err != nil {
+		return nil, usage.Error{Field: "Compression", Err: err}
 	}
 	said, err := r.images.Check(machine(arch))
 	if err == nil {
@@ -220,31 +224,18 @@ func (o *buildFlags) request(arch string) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, warnings, err := readConfigs(o.ignition, o.filesDir)
+	config, warnings, err := butane.Load(o.filesDir, o.ignition...)
 	if err != nil {
 		return nil, o.placedConfig(err)
 	}
 	r.images.Ignition, r.warnings = config, append(said.Warnings, warnings...)
-	r.cache, err = cacheDir(o.cache)
-	return r, err
+	return r, nil
 }
 
-// placedConfig adds the place in the definition to the error of a config's file.
+// placedConfig adds the place in the definition to an error of opening a config.
 func (o *buildFlags) placedConfig(err error) error {
 	if at := o.places["Ignition"]; at != "" && errors.As(err, new(*os.PathError)) {
 		return fmt.Errorf("%s: %w", at, err)
 	}
 	return err
-}
-
-// cacheDir returns the folder of the cache. The default is in the user's folder.
-func cacheDir(name string) (string, error) {
-	if name != "" {
-		return name, nil
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", usageError{fmt.Errorf("no cache folder: %w; name one with --cache", err)}
-	}
-	return filepath.Join(dir, "ohp-assemble"), nil
 }

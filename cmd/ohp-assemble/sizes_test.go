@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 )
 
 // TestPlanSizes: plan says how large each partition is and who chose that, for
@@ -50,7 +52,7 @@ func TestPlanSizes(t *testing.T) {
 				t.Errorf("%q: want %q: %s", test.args, want, said)
 			}
 		}
-		var plan planResult
+		var plan assemble.Description
 		if err := json.Unmarshal([]byte(program(t, nil, append(args, "--format", "json")...).stdout), &plan); err != nil {
 			t.Fatal(err)
 		}

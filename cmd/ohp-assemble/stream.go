@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
@@ -49,9 +50,6 @@ func (s *sourceFlags) each(cmd *cobra.Command, args []string) ([]*stream.Documen
 	return from.Each(cmd.Context(), args)
 }
 
-// atLeast is [cobra.MinimumNArgs] with a usageError.
-func atLeast(n int, what string) cobra.PositionalArgs { return rangeArgs(n, 1<<30, what) }
-
 // outFlag declares the file for a document.
 func outFlag(cmd *cobra.Command, out *string) {
 	cmd.Flags().StringVarP(out, "out", "o", "", "`file` for the document (default: standard output)")
@@ -63,5 +61,5 @@ func put(cmd *cobra.Command, text []byte, out string) error {
 		_, err := cmd.OutOrStdout().Write(text)
 		return err
 	}
-	return guarded(cmd.Context(), func() error { return stream.WriteFile(out, text, 0o666) })
+	return guard.Do(cmd.Context(), func() error { return stream.WriteFile(out, text, 0o666) })
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
@@ -21,13 +23,13 @@ change. The values are
 
 ` + cloudHelp(),
 		Example: "  ohp-assemble stream set-image stable.json aws us-east-1 ami-0123456789abcdef0",
-		Args:    rangeArgs(3, 6, "a file, a cloud and its values"),
+		Args:    cli.RangeArgs(3, 6, "a file, a cloud and its values"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			image, err := stream.NewImage(args[1], args[2:]...)
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
-			return guarded(cmd.Context(), func() error {
+			return guard.Do(cmd.Context(), func() error {
 				return stream.Edit(args[0], func(d *stream.Document) error { return d.SetImage(rootfs.MachineArch(arch), release, image) })
 			})
 		},

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
-	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
-	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
@@ -23,7 +22,7 @@ type makeFlags struct {
 }
 
 func streamMakeCommand() *cobra.Command {
-	var o makeFlags
+	o := makeFlags{document: "stream"}
 	out := ""
 	cmd := &cobra.Command{
 		Use:   "make BUILD...",
@@ -38,7 +37,7 @@ lists them.`,
 		Example: `  ohp-assemble stream make images --stream stable --base-url 'https://example.org/{stream}/builds/{version}/{arch}'
   ohp-assemble stream make images --stream stable --repository registry.example/os:41-images -o stable.json
   ohp-assemble stream make images --stream stable --base-url https://example.org/{arch} --document releases --release-url https://example.org/release.json`,
-		Args: atLeast(1, "builds"),
+		Args: cli.AtLeast(1, "builds"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := o.make(cmd.Context(), args)
 			if err != nil {
@@ -53,10 +52,9 @@ lists them.`,
 	f.StringVar(&o.stream, "stream", "", "`name` of the stream")
 	f.StringVar(&o.baseURL, "base-url", "", "base `URL` of the images on a web server; {stream}, {version} and {arch} are replaced")
 	f.StringVar(&o.repository, "repository", "", "`reference` of the images in a registry")
-	f.StringVar(&o.document, "document", "stream", "`document` to make: stream, release or releases")
+	choiceFlag(cmd, &o.document, "document", "`document` to make: stream, release or releases", "stream", "release", "releases")
 	f.StringVar(&o.options.ReleaseURL, "release-url", "", "`URL` of release.json, for releases.json; {stream} and {version} are replaced")
 	f.StringVar(&o.options.LastModified, "last-modified", "", "modification `time` of the document (default: the creation time of the builds' containers)")
-	cmd.RegisterFlagCompletionFunc("document", cobra.FixedCompletions([]string{"stream", "release", "releases"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -70,44 +68,27 @@ func (o *makeFlags) make(ctx context.Context, args []string) (*stream.Document, 
 		return nil, err
 	}
 	var where stream.Projection
-	var releases []*stream.Document
-	for _, arg := range args {
-		if info, err := os.Stat(arg); err != nil || !info.IsDir() {
-			d, err := from.Release(ctx, arg, o.stream)
-			if err != nil {
-				return nil, err
-			}
-			releases = append(releases, d)
-			continue
-		}
-		if where == nil {
-			if where, err = o.projection(ctx, from); err != nil {
-				return nil, err
-			}
-		}
-		some, err := build.Releases(os.DirFS(arg), arg, o.stream, where)
-		if err != nil {
+	if slices.ContainsFunc(args, cli.IsFolder) {
+		if where, err = o.projection(ctx, from); err != nil {
 			return nil, err
 		}
-		releases = append(releases, some...)
+	}
+	releases, err := from.Releases(ctx, args, o.stream, where)
+	if err != nil {
+		return nil, err
 	}
 	return stream.Make(releases, o.options)
 }
 
 func (o *makeFlags) check() error {
-	switch o.document {
-	case "stream", "release", "releases":
-	default:
-		return usageError{fmt.Errorf("--document: invalid value %q, must be stream, release or releases", o.document)}
-	}
 	if o.baseURL != "" && o.repository != "" {
-		return usageError{errors.New("--base-url and --repository exclude each other")}
+		return cli.Usage(errors.New("--base-url and --repository exclude each other"))
 	}
 	o.options.Kind = stream.Kind(o.document + ".json")
 	err := o.options.Check()
 	if wrong := (usage.Error{}); errors.As(err, &wrong) {
 		flag := map[string]string{"ReleaseURL": "--release-url", "LastModified": "--last-modified"}[wrong.Field]
-		return usageError{fmt.Errorf("%s: %w", flag, wrong.Err)}
+		return cli.Usage(fmt.Errorf("%s: %w", flag, wrong.Err))
 	}
 	return err
 }
@@ -116,23 +97,19 @@ func (o *makeFlags) check() error {
 func (o *makeFlags) projection(ctx context.Context, from *source.Source) (stream.Projection, error) {
 	switch {
 	case o.stream == "":
-		return nil, usageError{errors.New("missing --stream, the name of the builds' stream")}
+		return nil, cli.Usage(errors.New("missing --stream, the name of the builds' stream"))
 	case o.baseURL != "":
 		where, err := stream.HTTP(o.baseURL)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.Usage(err)
 		}
 		return where, nil
 	case o.repository == "":
-		return nil, usageError{errors.New("missing --base-url or --repository, the location of the images")}
+		return nil, cli.Usage(errors.New("missing --base-url or --repository, the location of the images"))
 	}
-	named, ok := source.Reference(o.repository)
-	if !ok {
-		return nil, usageError{fmt.Errorf("%s: not a reference in a registry", o.repository)}
+	where, err := from.Projection(ctx, o.repository)
+	if errors.Is(err, source.ErrReference) {
+		err = cli.Usage(err)
 	}
-	files, err := from.Published(ctx, named)
-	if err != nil {
-		return nil, err
-	}
-	return stream.OCI(reference.TrimNamed(named).String(), files)
+	return where, err
 }

@@ -7,22 +7,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
 func streamConfigMapCommand() *cobra.Command {
 	var s sourceFlags
-	var format, version, out string
+	var version, out string
+	format := "yaml"
 	cmd := &cobra.Command{
 		Use:   "configmap STREAM...",
 		Short: "Print streams as OpenShift's ConfigMap coreos-bootimages",
 		Long: `Print streams as the ConfigMap coreos-bootimages, in which OpenShift's machine
 config operator finds the images of new machines. The first stream is the default.`,
-		Args: atLeast(1, "streams"),
+		Args: cli.AtLeast(1, "streams"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "yaml" && format != "json" {
-				return usageError{fmt.Errorf("--format: invalid value %q, must be yaml or json", format)}
-			}
 			docs, err := s.each(cmd, args)
 			if err != nil {
 				return err
@@ -43,7 +42,7 @@ config operator finds the images of new machines. The first stream is the defaul
 	s.flags(cmd)
 	outFlag(cmd, &out)
 	cmd.Flags().StringVar(&version, "release-version", "0.0.1-snapshot", "`version` of the cluster's release; a release replaces the default by its own")
-	cmd.Flags().StringVar(&format, "format", "yaml", "`form` of the result: yaml or json")
+	choiceFlag(cmd, &format, "format", "`form` of the result: yaml or json", "yaml", "json")
 	return cmd
 }
 
@@ -53,11 +52,11 @@ func streamSchemaCommand() *cobra.Command {
 		Use:       "schema stream|release|releases|meta",
 		Short:     "Print the JSON Schema of a document",
 		ValidArgs: kinds,
-		Args:      exactArgs(1, "the name of a document"),
+		Args:      cli.ExactArgs(1, "the name of a document"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := stream.Schemas.ReadFile("schema/" + args[0] + ".json")
 			if err != nil || !slices.Contains(kinds, args[0]) {
-				return usageError{fmt.Errorf("invalid document %q, must be one of: %s", args[0], strings.Join(kinds, ", "))}
+				return cli.Usage(fmt.Errorf("invalid document %q, must be one of: %s", args[0], strings.Join(kinds, ", ")))
 			}
 			_, err = cmd.OutOrStdout().Write(text)
 			return err

@@ -1,43 +1,21 @@
 package main
 
 import (
-	"io"
-
 	"github.com/spf13/cobra"
 
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 )
 
-// entries is the result of stream show.
-type entries []stream.Entry
-
-func (e entries) print(w io.Writer) {
-	rows := [][]string{{"ARCH", "PLATFORM", "FORMAT", "ARTIFACT", "RELEASE", "LOCATION"}}
-	for _, e := range e {
-		row := []string{e.Arch, e.Platform, e.Format, e.Artifact, e.Release, e.Location}
-		if e.OCI != nil {
-			row[5] = e.OCI.DigestRef
-		}
-		for i := range row {
-			row[i] = oneLine(row[i])
-		}
-		rows = append(rows, row)
-	}
-	table(w, rows)
-}
-
 func streamShowCommand() *cobra.Command {
 	var s sourceFlags
-	var format string
+	var format form
 	cmd := &cobra.Command{
 		Use:     "show STREAM",
 		Short:   "List the files of a stream",
 		Example: "  ohp-assemble stream show https://builds.coreos.fedoraproject.org/streams/stable.json",
-		Args:    exactArgs(1, "one document"),
+		Args:    cli.ExactArgs(1, "one document"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkFormat(format); err != nil {
-				return err
-			}
 			from, err := s.source()
 			if err != nil {
 				return err
@@ -46,11 +24,11 @@ func streamShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd.OutOrStdout(), format, append(entries{}, st.Entries()...))
+			return format.print(cmd, st.Entries())
 		},
 	}
 	s.flags(cmd)
-	formatFlag(cmd, &format)
+	format.flag(cmd)
 	return cmd
 }
 
@@ -65,7 +43,7 @@ has, including unknown fields. Two documents that disagree are an error that
 names both, except in metadata, where the later one wins.`,
 		Example: `  ohp-assemble stream merge x86_64.json aarch64.json -o stable.json
   ohp-assemble stream merge releases.json new.json -o releases.json`,
-		Args: atLeast(1, "documents"),
+		Args: cli.AtLeast(1, "documents"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			docs, err := s.each(cmd, args)
 			if err != nil {

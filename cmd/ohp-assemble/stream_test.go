@@ -18,10 +18,12 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry/registrytest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
 // A testServer is a web server, and a registry that has the same content by
@@ -117,7 +119,7 @@ func TestStreamHTTP(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", s.URL+"/s.json", "qemu", "--arch", "x86_64", "--out", out, "--format", "json")
-	var g found
+	var g stream.Found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil || g.Path != out || g.Size != int64(len(disk)) || g.Location != s.URL+"/"+file {
 		t.Errorf("%s: %v", p.stdout, err)
 	}
@@ -197,7 +199,7 @@ func TestStreamOCI(t *testing.T) {
 			t.Errorf("no %s in %s", want, made)
 		}
 	}
-	doc := s.artifact("stream", stream.StreamType, streamFile, []byte(made))
+	doc := s.artifact("stream", stream.StreamType, source.StreamFile, []byte(made))
 	s.index("all", qemu, doc)
 	for _, ref := range []string{repo + ":stream", repo + ":all", repo + "@" + doc.Digest.String(), "docker://" + repo + ":tag@" + doc.Digest.String()} {
 		out := filepath.Join(t.TempDir(), "disk")
@@ -262,7 +264,7 @@ func TestStreamOCI(t *testing.T) {
 func TestStreamPublished(t *testing.T) {
 	host := registrytest.Start(t, registrytest.Debian, "").Host
 	dir := makeOutput(t, 1<<20)
-	document := filepath.Join(dir, streamFile)
+	document := filepath.Join(dir, source.StreamFile)
 	if err := os.Remove(document); err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +276,7 @@ func TestStreamPublished(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "disk")
 	p := program(t, nil, "stream", "get", ref, "metal", "--arch", "x86_64", "--out", out, "--tls-verify=false", "--format", "json")
-	var g found
+	var g stream.Found
 	if err := json.Unmarshal([]byte(p.stdout), &g); err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +339,7 @@ func TestStreamContainer(t *testing.T) {
 	}
 	// pull finds the disk through the stream, and not the stream for the disk.
 	for _, e := range res.Entries {
-		if e.File == streamFile {
+		if e.File == source.StreamFile {
 			program(t, nil, "pull", host+"/os@"+e.Digest, "--platform", "metal", "--arch", "amd64", "--out", tmp, insecure)
 		}
 	}
@@ -372,8 +374,8 @@ func TestStreamResumes(t *testing.T) {
 	if err != nil || !bytes.Equal(b, blob) || s.sent.Load() != 6<<20 {
 		t.Errorf("%d bytes of %d, %d were sent: %v", len(b), len(blob), s.sent.Load(), err)
 	}
-	if info, err := os.Stat(out); err != nil || onDisk(info) > 4<<20 {
-		t.Errorf("takes %d bytes on the disk", onDisk(info))
+	if info, err := os.Stat(out); err != nil || raw.Allocated(info) > 4<<20 {
+		t.Errorf("takes %d bytes on the disk", raw.Allocated(info))
 	}
 }
 
@@ -416,7 +418,7 @@ func TestStreamCheckCode(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := finish(t, start(t, nil, "stream", "check", name, "--format", "json"))
-		var all checkedAll
+		var all stream.Reports
 		if err := json.Unmarshal([]byte(p.stdout), &all); p.code != code || err != nil || len(all[0].Problems) == 0 {
 			t.Errorf("%s: %d, %s%s", text, p.code, p.stdout, p.stderr)
 		}

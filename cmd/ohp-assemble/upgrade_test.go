@@ -29,7 +29,7 @@ func TestACLOnXFS(t *testing.T) {
 func TestHintOfDamage(t *testing.T) {
 	for kind, again := range map[error]bool{registry.ErrVerify: true, registry.ErrDamaged: false} {
 		err := fmt.Errorf("layer: %w", kind)
-		if got := hint(err, nil); strings.Contains(got, "retry") != again || strings.Contains(got, "build the container again") == again || exitCode(err) != exitVerify {
+		if got := errorHint(err, nil); strings.Contains(got, "retry") != again || strings.Contains(got, "build the container again") == again || exitCode(err) != exitVerify {
 			t.Errorf("%v: %s, exit code %d", kind, got, exitCode(err))
 		}
 	}

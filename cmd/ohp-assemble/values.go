@@ -1,28 +1,22 @@
 package main
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
 	"github.com/spf13/cobra"
 
-	"github.com/ohp-assemble/ohp-assemble/manifests"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
-// The flag values of this file reject a wrong value when it is set.
+// The flag values in this file reject wrong values when they are set.
 
-// choiceFlag declares a flag with one of several words as its value. The variable
-// has the default already.
+// choiceFlag declares a flag whose value is one of several words. The variable must
+// have the default value.
 func choiceFlag[T ~string](cmd *cobra.Command, value *T, name, help string, words ...T) {
 	cmd.Flags().Var(usage.Choice[T]{Value: value, Words: words}, name, help)
 	complete(cmd, name, words...)
 }
 
+// complete declares the completions of a flag in shells.
 func complete[T ~string](cmd *cobra.Command, name string, words ...T) {
 	var texts []string
 	for _, w := range words {
@@ -31,128 +25,19 @@ func complete[T ~string](cmd *cobra.Command, name string, words ...T) {
 	cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(texts, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// platformsValue is a list of platforms. The first value replaces the default.
-type platformsValue struct {
-	ids *[]string
-	set bool
+// compressFlags declares --compress and --compress-level. The name must have the default;
+// it is for [assemble.Request.SetCompression].
+func compressFlags(cmd *cobra.Command, name *string, level *int) {
+	choiceFlag(cmd, name, "compress", "`compression` of the files: none, gzip, xz, zstd, zip, or platform for the usual one of each platform", assemble.CompressionNames()...)
+	cmd.Flags().IntVar(level, "compress-level", 0, "compression `level`: 1 to 9, or 1 to 22 for zstd; 0 is the default of the compression")
 }
 
-func (v *platformsValue) Set(list string) error {
-	var ids []string
-	for id := range strings.SplitSeq(list, ",") {
-		if id = strings.TrimSpace(id); id == "" {
-			return fmt.Errorf("%q has an empty word", list)
-		}
-		ids = append(ids, id)
-	}
-	if err := checkPlatforms(ids); err != nil {
-		return err
-	}
-	if v.set {
-		ids = slices.Concat(*v.ids, ids)
-	}
-	*v.ids, v.set = ids, true
-	return nil
+// quietFlag declares the flag that silences progress.
+func quietFlag(cmd *cobra.Command, quiet *bool) {
+	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "print only the result and errors")
 }
 
-func (v *platformsValue) String() string {
-	if v.ids == nil {
-		return ""
-	}
-	return strings.Join(*v.ids, ",")
-}
-
-func (v *platformsValue) Type() string { return "platforms" }
-
-// checkPlatforms returns an error with a hint for an unknown platform.
-func checkPlatforms(ids []string) error {
-	_, err := cloud.Lookup("", ids...)
-	if err != nil {
-		err = withHint(err, platformsHint(ids))
-	}
-	return err
-}
-
-// partitionValue is the size of a partition.
-type partitionValue struct {
-	size *coreos.Size
-	by   string // the option
-}
-
-func (v partitionValue) Set(text string) error {
-	n, err := usage.ParseSize(text)
-	if err == nil {
-		*v.size = coreos.Size{Bytes: n, By: v.by}
-	}
-	return err
-}
-
-func (v partitionValue) String() string {
-	if v.size == nil {
-		return ""
-	}
-	return (*usage.Size)(&v.size.Bytes).String()
-}
-
-func (v partitionValue) Type() string { return "size" }
-
-// compressionValue is a compression, or the one that each platform's files are
-// published with.
-type compressionValue struct {
-	kind      *filetype.Compression
-	published *bool
-}
-
-func (v compressionValue) Set(name string) (err error) {
-	if name == manifests.AsPublished {
-		*v.kind, *v.published = filetype.None, true
-		return nil
-	}
-	if err := usage.Check(name, compressionNames()...); err != nil {
-		return err
-	}
-	*v.published = false
-	*v.kind, err = filetype.ParseCompression(name)
-	return err
-}
-
-func (v compressionValue) String() string {
-	switch {
-	case v.kind == nil:
-		return ""
-	case *v.published:
-		return manifests.AsPublished
-	}
-	return v.kind.String()
-}
-
-func (v compressionValue) Type() string { return "compression" }
-
-// compressionNames are the values of --compress.
-func compressionNames() []string {
-	names := []string{filetype.None.String()}
-	for _, c := range filetype.Compressions() {
-		names = append(names, c.String())
-	}
-	return append(names, manifests.AsPublished)
-}
-
-// compressFlags declares the compression of files. The variables have the default
-// already.
-func compressFlags(cmd *cobra.Command, kind *filetype.Compression, published *bool, level *int) {
-	cmd.Flags().Var(compressionValue{kind, published}, "compress", "`compression` of the files: none, gzip, xz, zstd, zip, or platform for that of the published files of each platform")
-	cmd.Flags().IntVar(level, "compress-level", 0, "`level` of the compression, 1 to 9, for zstd to 22; 0 is its own default")
-	complete(cmd, "compress", compressionNames()...)
-}
-
-func formatFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", "text", "`form` of the result: text or json")
-	complete(cmd, "format", "text", "json")
-}
-
-func checkFormat(format string) error {
-	if err := usage.Check(format, "text", "json"); err != nil {
-		return usageError{withHint(fmt.Errorf("--format: %w", err), formatHint(format))}
-	}
-	return nil
+// cacheFlag declares the folder of the cache, see [cli.CacheDir].
+func cacheFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "cache", "", "`folder` of the cache (default: ohp-assemble in the user's cache folder)")
 }

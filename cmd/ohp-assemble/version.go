@@ -6,17 +6,19 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 )
 
-// version is set by the Makefile; a binary made by "go install" says which
-// module version it is of.
+// version is set by the Makefile. Without it, the version is the module version,
+// which "go install" records.
 var version = ""
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  exactArgs(0, "no arguments"),
+		Args:  cli.ExactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine())
 			return err

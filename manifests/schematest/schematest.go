@@ -1,6 +1,5 @@
-// Package schematest helps the tests of documents that have a JSON Schema: it
-// makes the schema of Go types, with their comments for descriptions, and has
-// a schema judge documents.
+// Package schematest helps the tests of documents with a JSON Schema. It makes the
+// schema of Go types, with their comments as descriptions, and validates documents.
 package schematest
 
 import (
@@ -15,9 +14,10 @@ import (
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// Shipped fails the test unless the schema in a file of the working directory,
-// as it was embedded, is that of a type of the package there. tag is the kind
-// of struct tags with the names of keys. With update it writes the file.
+// Shipped fails the test unless the embedded schema is the schema of the type of v. pkg
+// is the import path of the type's package, whose source is in the working directory.
+// tag is the struct tag with the names of keys. With update it writes the schema to
+// file.
 func Shipped(t testing.TB, pkg, file string, embedded []byte, v any, tag string, update bool) {
 	t.Helper()
 	r := schema.Reflector{FieldNameTag: tag, Anonymous: true, ExpandedStruct: true, DoNotReference: true, RequiredFromJSONSchemaTags: true}
@@ -37,11 +37,11 @@ func Shipped(t testing.TB, pkg, file string, embedded []byte, v any, tag string,
 			t.Fatal(err)
 		}
 	} else if !bytes.Equal(got, embedded) {
-		t.Errorf("%s is not that of the types, write it with -update:\n%s", file, got)
+		t.Errorf("%s differs from the schema of the types, write it with -update:\n%s", file, got)
 	}
 }
 
-// Valid has a schema judge a document in JSON.
+// Valid validates a document in JSON.
 func Valid(t testing.TB, schema, text []byte) error {
 	t.Helper()
 	doc, err := validator.UnmarshalJSON(bytes.NewReader(schema))

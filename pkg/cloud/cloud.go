@@ -1,4 +1,4 @@
-// Package cloud knows the platforms that an image can be made for.
+// Package cloud has the table of platforms that images are made for.
 //
 // A platform is a line of a table: its Ignition platform id, the format of its
 // image's file, how large the disk in it is, and how the file is published.

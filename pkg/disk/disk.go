@@ -1,5 +1,5 @@
-// Package disk holds the noun for disks, partitions, file systems, and the files that
-// hold them: the image.
+// Package disk has the type of disks, partitions, file systems, and the files that
+// hold them: Image.
 //
 // An [Image] is a plan: the place of each piece of content. Making one reads and
 // writes nothing. Ranges without an extent are holes: they read as zeros and cost

@@ -1,4 +1,5 @@
-// Package rootfs holds the noun that trees consist of: the inode.
+// Package rootfs has the types of file trees: Inode, a node of a tree, and
+// Blob, the content of a file.
 //
 // A tree is plain data. The layers of a container become one, an ostree
 // deployment is one, and a file system writer lays one out on a disk. Its

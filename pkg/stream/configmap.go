@@ -1,10 +1,11 @@
 package stream
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // A ConfigMap is coreos-bootimages, in which OpenShift's machine config operator
@@ -56,7 +57,11 @@ func NewConfigMap(version string, streams ...*Document) (*ConfigMap, error) {
 
 // YAML returns the ConfigMap in YAML, for kubectl.
 func (c *ConfigMap) YAML() ([]byte, error) {
-	return yaml.MarshalWithOptions(c, yaml.UseLiteralStyleIfMultiline(true))
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	err := e.Encode(c)
+	return b.Bytes(), err
 }
 
 // ParseConfigMap reads a ConfigMap in YAML or JSON, and returns its streams. The

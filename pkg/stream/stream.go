@@ -209,7 +209,8 @@ type Entry struct {
 }
 
 // Entries returns every file of the stream, in order.
-func (s *Stream) Entries() (all []Entry) {
+func (s *Stream) Entries() Entries {
+	all := Entries{}
 	for _, arch := range slices.Sorted(maps.Keys(s.Architectures)) {
 		platforms := s.Architectures[arch].Artifacts
 		for _, platform := range slices.Sorted(maps.Keys(platforms)) {

@@ -1,4 +1,4 @@
-// Command bound does only the work that no builder can avoid, as a lower bound.
+// Command bound does the minimum of work of any builder, as a lower bound.
 //
 //	bound cold LAYOUT OUT WRITE 0   inflate every layer once; SHA-256 of each blob, of each diffID and of the
 //	                                same bytes again as objects; write WRITE bytes to OUT
@@ -47,7 +47,7 @@ func main() {
 	check(f.Sync())
 }
 
-// layers returns the files of the layers of the one manifest of an OCI layout.
+// layers returns the files of the layers of an OCI layout with one manifest.
 func layers(layout string) (files []string) {
 	type descriptor struct{ Digest string }
 	var index struct{ Manifests []descriptor }

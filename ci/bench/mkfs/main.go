@@ -1,13 +1,11 @@
-// Command mkfs measures the cost of making the metadata of a file system, beside
-// the tools that fill one from a directory: `mkfs.xfs -p` of xfsprogs 7.2 and
-// `mke2fs -d`. The tree has as many names as the full fixture, with labels and
-// without content. Rounds are interleaved; shown are medians of CPU time, user
-// and system. Ours begins with the tree in memory, as it comes from a
-// container, theirs with a directory that the kernel has in its cache; all end
-// with a file.
+// Command mkfs measures the cost of the metadata of a file system, compared with
+// `mkfs.xfs -p` of xfsprogs 7.2 and `mke2fs -d`. The tree has as many names as the full
+// fixture, with labels and without content. It interleaves the rounds and prints
+// medians of CPU time, user and system. Ours starts from a tree in memory, as after
+// importing a container; the tools start from a cached directory. All write a file.
 //
-// Then it measures the layout of a tree of half a million inodes, in processes
-// of their own. It must stay below 5 s and 1 GiB.
+// Then it measures the layout of a tree of half a million inodes, in a process for each
+// file system. The limits are 5 s and 1 GiB.
 package main
 
 import (
@@ -37,7 +35,7 @@ const (
 	size   = 4 << 30
 )
 
-// The least that is asked for a tree of half a million inodes.
+// Limits for a tree of half a million inodes.
 const (
 	maxTime = 5 * time.Second
 	maxRSS  = 1 << 30
@@ -85,7 +83,7 @@ func layOut(kind string) {
 	check(err)
 	wall, cpu := time.Since(start), used()-before
 	fmt.Printf("%-12s 500,000 inodes laid out in %v, %v of CPU", kind+",", wall.Round(time.Millisecond), cpu.Round(time.Millisecond))
-	if cpu > maxTime { // of a machine that may have other things to do
+	if cpu > maxTime { // CPU time, because the machine may be busy
 		log.Fatalf("\n%s: more than %v", kind, maxTime)
 	}
 }
@@ -130,7 +128,7 @@ func besideOthers() {
 	}
 }
 
-// fill makes the tree in memory and in a directory.
+// fill creates the tree in memory and in a directory.
 func fill(tree *rootfs.Inode, dir string) {
 	const label = "system_u:object_r:lib_t:s0\x00"
 	for i := range dirs {

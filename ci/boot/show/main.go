@@ -1,6 +1,5 @@
 // Command show boots disk images in QEMU and prints the reports of the
-// booted systems. The images are not changed. It exits with status 1
-// when one does not come up.
+// booted systems. The images are not changed. It exits with status 1 if a boot fails.
 package main
 
 import (

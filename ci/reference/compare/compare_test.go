@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plant makes a small file system tree, as if it were mounted, that change may
-// then change.
+// plant creates a small tree in the place of a mounted file system. Then change changes
+// it, if it is not nil.
 func plant(t *testing.T, commit string, change func(top string) error) *disk {
 	t.Helper()
 	d := &disk{scratch: t.TempDir(), commit: commit}

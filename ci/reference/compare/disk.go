@@ -11,7 +11,7 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 )
 
-// A disk is an image whose file systems can be looked at.
+// A disk is an image whose file systems can be read.
 type disk struct {
 	raw        string // path of the raw image
 	scratch    string // mount points and copies
@@ -105,7 +105,7 @@ func (d *disk) mount(p partition) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	// nouuid would be needed for XFS: both disks have the same, fixed UUID.
+	// XFS needs nouuid because both disks have the same UUID.
 	options := fmt.Sprintf("ro,loop,offset=%d,sizelimit=%d", p.start, p.size)
 	err := run("mount", "-o", options+",nouuid", "-t", "xfs", d.raw, dir)
 	if err != nil {
@@ -117,8 +117,8 @@ func (d *disk) mount(p partition) error {
 	return err
 }
 
-// copyESP takes the EFI system partition's files out by mtools, because not
-// every kernel can mount FAT.
+// copyESP copies the files of the EFI system partition with mtools, because not every
+// kernel can mount FAT.
 func (d *disk) copyESP(p partition) error {
 	dir := filepath.Join(d.scratch, "esp")
 	if err := os.Mkdir(dir, 0o700); err != nil {

@@ -1,14 +1,14 @@
-// Command compare says how two disks differ: partition table, boot code, and
-// every file of their three file systems, by path, type, mode, owner, size,
-// content, link target, hard links, extended attributes, immutable flag and,
-// where the reference says the epoch, time.
+// Command compare lists the differences of two disks: partition table, boot code, and
+// the files of the three file systems, with path, type, mode, owner, size, content,
+// link target, hard links, extended attributes and immutable flag. It compares times
+// only if the reference has the epoch.
 //
 //	compare OURS REFERENCE
 //
-// The file systems are mounted read-only through loop devices, so it needs
-// root; the EFI system partition is read by mtools. Expected differences
-// stand in a table, with the reasons; they are counted and shown. Any other
-// difference makes the exit status 1.
+// It needs root, because it mounts the file systems through loop devices, read-only. It
+// reads the EFI system partition with mtools. A table lists the expected differences
+// and their reasons; compare prints their number. The exit status is 1 if there are
+// others.
 package main
 
 import (
@@ -43,7 +43,7 @@ func main() {
 
 // A comparison collects differences.
 type comparison struct {
-	names       int            // compared under both
+	names       int            // compared on both disks
 	unexplained int            // differences
 	reasons     map[string]int // explained differences
 	verbose     bool
@@ -78,7 +78,7 @@ func (c *comparison) run(ours, reference string) error {
 	return nil
 }
 
-// differ notes that one aspect of one name is not the same.
+// differ records a difference in one property of one name.
 func (c *comparison) differ(fs, name, aspect, ours, reference string) {
 	line := fmt.Sprintf("%s:%s: %s: ours %s, reference %s", fs, name, aspect, ours, reference)
 	for _, k := range known {
@@ -110,7 +110,7 @@ func (c *comparison) tables(a, b *disk) {
 		if i < len(b.partitions) {
 			q = b.partitions[i]
 		}
-		// Disks of different size differ in the size of their last partition only.
+		// If the disks differ in size, their last partitions do as well.
 		if q.name == "root" {
 			q.size = p.size
 		}
@@ -153,7 +153,7 @@ func (c *comparison) trees(fs string, a, b *disk) error {
 
 const labelName = "security.selinux"
 
-// labelled reports an inode without SELinux label, which nothing excuses.
+// labelled reports an inode without an SELinux label, for which there is no reason.
 func (c *comparison) labelled(fs, name string, ours *entry) {
 	if fs != "esp" && ours.xattrs[labelName] == "" {
 		c.differ(fs, name, "unlabelled", "none", "-")
@@ -177,15 +177,15 @@ func (c *comparison) entries(fs, name string, ours, theirs *entry) {
 	if theirs.xattrs[labelName] != "" || ours.xattrs[labelName] != "" {
 		different(c, fs, name, "label", ours.xattrs[labelName], theirs.xattrs[labelName])
 	}
-	// A tree without any policy has no labels to miss.
+	// A tree without a policy has no labels.
 	if theirs.xattrs[labelName] != "" {
 		c.labelled(fs, name, ours)
 	}
 	different(c, fs, name, "xattrs", ours.otherXattrs(), theirs.otherXattrs())
 }
 
-// timed are the names whose time ostree sets, to the epoch: content objects and
-// their checkout. A metadata object has the time of its import.
+// timed matches the names whose time ostree sets to the epoch: content objects and
+// their checkout. Metadata objects have the time of the import.
 var timed = exactly(`ostree/repo/objects/.*\.file|ostree/deploy/[^/]*/deploy/COMMIT\.0/.*`)
 
 func different[T cmp.Ordered | bool](c *comparison, fs, name, aspect string, ours, theirs T) {
@@ -194,9 +194,9 @@ func different[T cmp.Ordered | bool](c *comparison, fs, name, aspect string, our
 	}
 }
 
-// Known differences and their reasons. A path is matched whole; COMMIT stands
-// for the checksum of the deployed commit, wherever it occurs in a path or in
-// a small text file. A missing label (unlabelled) is in no row.
+// Known differences and their reasons. A pattern matches the whole path. COMMIT is the
+// checksum of the deployed commit, in paths and in small text files. No row has a
+// missing label (unlabelled).
 var known = []struct {
 	fs      string
 	path    *regexp.Regexp

@@ -29,7 +29,7 @@ type entry struct {
 	rdev      uint64
 	target    string
 	content   string // size and SHA-256 of the content, small text being normalised
-	links     string // number of names, and the first of them
+	links     string // number of names, and the first name
 	xattrs    map[string]string
 	immutable bool
 	epoch     bool // modified at the epoch
@@ -40,7 +40,7 @@ func (e *entry) String() string {
 	return fmt.Sprintf("%o %s %s%s", e.mode, e.owner, e.target, e.content)
 }
 
-// otherXattrs returns all extended attributes but the label, as text.
+// otherXattrs returns the extended attributes except the label, as text.
 func (e *entry) otherXattrs() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(e.xattrs)) {
@@ -55,7 +55,7 @@ func (e *entry) otherXattrs() string {
 func (d *disk) tree(name string) (*tree, error) {
 	t := &tree{entries: map[string]*entry{}, commit: d.commit, firsts: map[uint64]*entry{}}
 	top := filepath.Join(d.scratch, name)
-	// Some paths are longer than a system call takes in one piece.
+	// Some paths are longer than PATH_MAX.
 	if err := os.Chdir(top); err != nil {
 		return nil, err
 	}
@@ -70,8 +70,8 @@ func (d *disk) tree(name string) (*tree, error) {
 	return t, nil
 }
 
-// walk reads an inode, at is its path from the working directory and name its
-// path from the root of the file system.
+// walk reads an inode. at is its path from the working directory, name its path from
+// the root of the file system.
 func (t *tree) walk(at, name string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(at, &st); err != nil {
@@ -130,14 +130,14 @@ func (t *tree) read(at, name string, st *unix.Stat_t) (*entry, error) {
 	return e, err
 }
 
-// normalise replaces the commit's checksum, also where it is cut in two as
-// the name of an object.
+// normalise replaces the commit's checksum, including the one with a slash in the name
+// of an object.
 func (t *tree) normalise(s string) string {
 	s = strings.ReplaceAll(s, t.commit, "COMMIT")
 	return strings.ReplaceAll(s, t.commit[:2]+"/"+t.commit[2:], "CO/MMIT")
 }
 
-// smallText bounds the files in which the commit's checksum is looked for.
+// smallText is the largest size of a file that is searched for the commit's checksum.
 const smallText = 8192
 
 func (t *tree) content(at, name string, size int64) (string, error) {
@@ -164,8 +164,8 @@ func (t *tree) content(at, name string, size int64) (string, error) {
 	return fmt.Sprintf("%d bytes %s", size, hex.EncodeToString(h.Sum(nil))), nil
 }
 
-// sortOptions sorts the kernel arguments of a boot loader entry: there is more
-// than one good order of them.
+// sortOptions sorts the kernel arguments of a boot loader entry, because several orders
+// are correct.
 func sortOptions(text string) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {

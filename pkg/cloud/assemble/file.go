@@ -23,6 +23,7 @@ type File struct {
 	Unfit    error        // the rule of its cloud that the file breaks, as far as it is known before writing; nil for none
 
 	level    int
+	ignition int // size of the embedded config in bytes, 0 for none
 	metadata cloud.Metadata
 	system   upload.System
 	plain    *disk.Image // the file before compression; nil if it must be compressed to be known
@@ -34,7 +35,7 @@ func newFile(s *system.System, p cloud.Platform, r Request, d *layout.Disk) (*Fi
 	kind := filetype.Type{Format: p.Format.Type(), Compression: r.compression(p)}
 	f := &File{
 		Name: base + kind.Suffix(), Type: kind, Platform: p, Disk: d,
-		SizeBy: sizeBy(s, p, r, d), Secret: r.Ignition != nil, level: r.Level,
+		SizeBy: sizeBy(s, p, r, d), Secret: r.Ignition != nil, level: r.Level, ignition: len(r.Ignition),
 		metadata: cloud.Metadata{ID: d.ID, Time: s.Time, Name: base, OS: s.Name, Version: s.Version, Arch: s.Arch, Cloud: s.Config.Cloud},
 		system:   uploadSystem(s, d),
 	}

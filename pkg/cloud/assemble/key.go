@@ -14,7 +14,8 @@ import (
 )
 
 // FormatVersion is part of every [Key]. It is increased by each change of the
-// program that changes the bytes of an image for the same inputs.
+// program that changes the bytes of an image for the same inputs. A test of
+// cmd/ohp-assemble compares it with the digests of golden images.
 const FormatVersion = 1
 
 // keyInputs is the JSON text whose digest is a key. The order and names of its

@@ -1,5 +1,5 @@
-// Package kubevirt lays out a disk in the form in which KubeVirt takes it from a
-// registry: a container image, called a containerDisk, with the disk as a file.
+// Package kubevirt lays out a disk as a containerDisk of KubeVirt: a container
+// image that has the disk as a file.
 //
 // The file is a tar archive of an OCI image layout with one image of one layer. The
 // layer is a tar archive as well, without compression:

@@ -1,4 +1,5 @@
-// Package upload describes how an image gets into its cloud.
+// Package upload makes documents that describe the upload of an image to its
+// cloud.
 //
 // A [Document] is written beside each image as <image>.upload.json. It has the
 // facts about the image, the requests of the cloud's API, and the commands that

@@ -1,5 +1,5 @@
-// Package disktest helps the tests of disk formats: images that are hard to
-// store, and QEMU's judgement of files.
+// Package disktest helps the tests of disk formats, with difficult images and with
+// comparisons by qemu-img.
 package disktest
 
 import (
@@ -21,19 +21,20 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// Noise is content that does not compress.
+// Noise returns content of n bytes that does not compress.
 func Noise(n int) *bytes.Reader {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{1}).Read(b)
 	return bytes.NewReader(b)
 }
 
-// Text is content that does.
+// Text returns content of n bytes that compresses well.
 func Text(n int) *strings.Reader {
 	return strings.NewReader(strings.Repeat("all work and no play makes jack a dull boy ", n/43+1)[:n])
 }
 
-// Images returns disks with content at the edges of blocks and clusters, by name. Their sizes are whole numbers of unit bytes.
+// Images returns disks by name, with content at the edges of blocks and clusters. The
+// sizes are multiples of unit.
 func Images(t testing.TB, unit int64) map[string]*disk.Image {
 	t.Helper()
 	const mib, gib = 1 << 20, 1 << 30
@@ -67,7 +68,7 @@ func Images(t testing.TB, unit int64) map[string]*disk.Image {
 	return made
 }
 
-// Write has a format write a file. The bytes on one core and on two must be equal.
+// Write writes a file on one core and on two, and compares the two.
 func Write(t testing.TB, name string, write func(io.Writer) error) string {
 	t.Helper()
 	var sums [2][32]byte
@@ -87,13 +88,13 @@ func Write(t testing.TB, name string, write func(io.Writer) error) string {
 		f.Close()
 	}
 	if sums[0] != sums[1] {
-		t.Errorf("%s: one core and two make different files", name)
+		t.Errorf("%s: the files written on one core and on two differ", name)
 	}
 	return path
 }
 
-// File writes a file that is an image itself, and returns its path. It reads the
-// image at random ranges too, which must be those of the file.
+// File writes a format's image to a file and returns its path. It also compares
+// random ranges of the two.
 func File(t testing.TB, name string, file *disk.Image) string {
 	t.Helper()
 	path := Write(t, name, func(w io.Writer) error {
@@ -104,8 +105,8 @@ func File(t testing.TB, name string, file *disk.Image) string {
 	return path
 }
 
-// Ranges compares a file with the image that it was written from at random ranges,
-// most of them at the edges of extents.
+// Ranges compares random ranges of a file and of its image, most of them at the edges
+// of extents.
 func Ranges(t testing.TB, path string, file *disk.Image) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -136,7 +137,7 @@ func Ranges(t testing.TB, path string, file *disk.Image) {
 	}
 }
 
-// Written returns a function that writes the file of a disk.
+// Written returns the Write function of a format that lays out an image.
 func Written(format func(*disk.Image) (*disk.Image, error)) func(io.Writer, *disk.Image) error {
 	return func(w io.Writer, img *disk.Image) error {
 		file, err := format(img)
@@ -148,8 +149,8 @@ func Written(format func(*disk.Image) (*disk.Image, error)) func(io.Writer, *dis
 	}
 }
 
-// Small has a format write a disk of 2 MiB, in whose second half is a text of
-// 20 KiB, and returns the file.
+// Small returns the file of a disk in a format. The disk has 2 MiB, with 20 KiB of
+// text in the second half.
 func Small(t testing.TB, write func(io.Writer, *disk.Image) error) ([]byte, *disk.Image) {
 	t.Helper()
 	img, err := disk.New(2<<20, disk.Extent{Off: 1 << 20, Blob: Text(20 << 10)})
@@ -163,7 +164,7 @@ func Small(t testing.TB, write func(io.Writer, *disk.Image) error) ([]byte, *dis
 	return b.Bytes(), img
 }
 
-// Compare has QEMU compare a file with the image it was made from.
+// Compare compares a file and its image with qemu-img.
 func Compare(t testing.TB, path, format string, img *disk.Image) {
 	t.Helper()
 	plain := rawFile(t, img)
@@ -173,7 +174,7 @@ func Compare(t testing.TB, path, format string, img *disk.Image) {
 	}
 }
 
-// Convert has QEMU write an image in a format, and returns the file.
+// Convert returns the file of an image in a format, written by qemu-img.
 func Convert(t testing.TB, img *disk.Image, args ...string) string {
 	t.Helper()
 	plain, path := rawFile(t, img), filepath.Join(t.TempDir(), "disk")
@@ -182,7 +183,7 @@ func Convert(t testing.TB, img *disk.Image, args ...string) string {
 	return path
 }
 
-// rawFile writes an image to a file as it is.
+// rawFile writes an image to a file without a format.
 func rawFile(t testing.TB, img *disk.Image) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "raw")
@@ -202,7 +203,7 @@ func rawFile(t testing.TB, img *disk.Image) string {
 	return path
 }
 
-// Open has a format open a file, which must hold the image.
+// Open opens a file in a format and compares the disk with an image.
 func Open(t testing.TB, path string, open func(r io.ReaderAt, size int64) (rootfs.Blob, error), img *disk.Image) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -221,7 +222,7 @@ func Open(t testing.TB, path string, open func(r io.ReaderAt, size int64) (rootf
 	Read(t, blob, img)
 }
 
-// Read compares a disk that was read with the image of its origin.
+// Read compares a disk with its image.
 func Read(t testing.TB, got rootfs.Blob, img *disk.Image) {
 	t.Helper()
 	const kib, mib = 1 << 10, 1 << 20
@@ -250,7 +251,7 @@ func Read(t testing.TB, got rootfs.Blob, img *disk.Image) {
 		compare(run.Off, run.Len)
 	}
 	compare(img.Size(), 10)
-	if img.Size() > 0 && img.Size() < 2*kib { // one byte at a time, among others
+	if img.Size() > 0 && img.Size() < 2*kib { // with reads of one byte
 		want := make([]byte, img.Size())
 		img.ReadAt(want, 0)
 		if err := iotest.TestReader(io.NewSectionReader(got, 0, got.Size()), want); err != nil {
@@ -284,7 +285,8 @@ func ReadSome(t *testing.T, blob rootfs.Blob) {
 	}
 }
 
-// Refuses fails the test unless a format reports errors of content and of the file.
+// Refuses fails the test unless a format reports errors of reading content and of
+// writing the file.
 func Refuses(t testing.TB, write func(io.Writer, *disk.Image) error) {
 	t.Helper()
 	img, err := disk.New(4<<20, disk.Extent{Blob: Unreadable(1 << 20)})
@@ -292,17 +294,17 @@ func Refuses(t testing.TB, write func(io.Writer, *disk.Image) error) {
 		t.Fatal(err)
 	}
 	if err := write(io.Discard, img); err == nil || !strings.Contains(err.Error(), "a bad sector") {
-		t.Errorf("content that cannot be read: %v", err)
+		t.Errorf("unreadable content: %v", err)
 	}
 	if img, err = disk.New(4<<20, disk.Extent{Blob: Noise(3 << 20)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := write(broken{}, img); err == nil || !strings.Contains(err.Error(), "no space left") {
-		t.Errorf("a file that cannot be written: %v", err)
+		t.Errorf("unwritable file: %v", err)
 	}
 }
 
-// Unreadable is content of a size that cannot be read.
+// Unreadable is content whose reads fail. Its value is the size.
 type Unreadable int64
 
 // Size returns the size.

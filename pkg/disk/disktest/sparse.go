@@ -9,7 +9,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
-// Zeros is content that a test need not write.
+// Zeros is content of zeros, which [WriteExtents] skips. Its value is the size.
 type Zeros int64
 
 // Size returns the length of the content.
@@ -25,13 +25,13 @@ func (z Zeros) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
-// Patched is a file system, or the like, with another beginning.
+// Patched is content whose first bytes are replaced.
 type Patched struct {
 	io.ReaderAt
 	Head []byte
 }
 
-// ReadAt reads the bytes behind the beginning unchanged.
+// ReadAt reads the replacement and the unchanged rest.
 func (p Patched) ReadAt(b []byte, off int64) (int, error) {
 	n, err := p.ReaderAt.ReadAt(b, off)
 	if off < int64(len(p.Head)) {
@@ -40,7 +40,7 @@ func (p Patched) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// WriteSparse writes an image to a new file, holes as holes.
+// WriteSparse writes an image to a new sparse file.
 func WriteSparse(t testing.TB, img *disk.Image) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "img")

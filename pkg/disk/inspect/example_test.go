@@ -10,7 +10,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A program opens a file and its size in place of the image that is made here.
+// Open takes any reader of a disk and the size. This example makes a disk in memory
+// in place of a file.
 func Example() {
 	root := rootfs.Dir(0o755)
 	if err := root.Place("etc/os-release", rootfs.Text(0o644, "ID=example\n")); err != nil {

@@ -25,11 +25,11 @@ func NewFile(name string, in *rootfs.Inode) File {
 
 // List returns the files in a directory in byte order, or any other inode
 // itself under the given name.
-func List(name string, in *rootfs.Inode) []File {
+func List(name string, in *rootfs.Inode) Listing {
 	if !in.IsDir() {
-		return []File{NewFile(name, in)}
+		return Listing{NewFile(name, in)}
 	}
-	l := []File{}
+	l := Listing{}
 	for _, name := range in.Names() {
 		l = append(l, NewFile(name, in.Children[name]))
 	}

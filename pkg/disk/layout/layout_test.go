@@ -337,9 +337,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestBoot checks what is on the boot file system besides what its makers
-// check: that all of it is there, closed to others where it has to be, dated
-// and labelled.
+// TestBoot checks the files of the boot file system as a whole: that all are
+// there, closed to others where they must be, dated and labelled.
 func TestBoot(t *testing.T) {
 	o := options("qemu")
 	o.Ignition = []byte(`{"ignition":{"version":"3.4.0"}}`)
@@ -560,7 +559,7 @@ func TestDiskYAML(t *testing.T) {
 		"size: 1 MiB":      {"size: 2 MiB", "partition 1: size of 2 MiB, a CoreOS has 1 MiB"},
 		"127 MiB":          {"20 MiB", "partition_table.partitions[1].size: EFI system partition of 20 MiB, must be 68 MiB to 32 GiB"},
 		"label: BIOS-BOOT": {"label: bios", `partition 1: label is "bios", a CoreOS has "BIOS-BOOT"`},
-		"agcount: 4":       {"agcount: 1", "xfs: 1 allocation groups, must be at least 2: without a second one there is no copy of the superblock to repair from"},
+		"agcount: 4":       {"agcount: 1", "xfs: 1 allocation groups, must be at least 2"},
 		"type: gpt":        {"type: dos", `type is "dos"`},
 		"4F68BCE3":         {"00000000", "partition 4: type"},
 		"uuid: 00000000-0000-4000-a000-000000000001": {"uuid: 00000000-0000-4000-a000-000000000002", "uuid is"},

@@ -1,4 +1,4 @@
-// Package raw writes an image as it is, byte by byte.
+// Package raw writes images as raw files, byte by byte.
 //
 // [Write] streams every byte to a writer. [WriteFile] writes a sparse file, in
 // which the holes of the image occupy no space. Every format that is an image

@@ -1,5 +1,6 @@
-// Package bls reads and writes boot loader entries, the files in loader/entries
-// of a boot partition that say which kernel to start and how:
+// Package bls reads and writes boot loader entries: the files in loader/entries of a
+// boot partition. Each has the kernel, the initramfs and the command line of a boot
+// menu entry:
 //
 //	title Fedora CoreOS 44 (ostree:0)
 //	version 1
@@ -7,9 +8,9 @@
 //	linux /boot/ostree/fedora-coreos-…/vmlinuz-6.19
 //	initrd /boot/ostree/fedora-coreos-…/initramfs-6.19.img
 //
-// Each line is a key, a blank and a value. An [Entry] keeps all lines in their
-// order, those with an unknown key too: ostree, systemd and others add keys of
-// their own.
+// Each line has a key, a space and a value. An [Entry] keeps the order of the lines,
+// and lines with unknown keys, because ostree, systemd and other programs add their
+// own.
 //
 // See https://uapi-group.org/specifications/specs/boot_loader_specification/.
 package bls
@@ -27,15 +28,15 @@ type Field struct {
 	Value string `json:"value"`
 }
 
-// An Entry is one way to boot: the lines of its file, without comments.
+// An Entry is a boot menu entry: the lines of its file, without comments.
 type Entry []Field
 
-// Format returns the entry as a file. GRUB stops reading at an empty line and
-// at a key without a value, so fields without a value are left out. The kernel
-// must be named.
+// Format returns the text of the file of an entry. It omits fields without a value,
+// because GRUB stops reading at a key without a value. An entry without the key
+// linux is an error.
 func Format(e Entry) (string, error) {
 	if e.Get("linux") == "" {
-		return "", fmt.Errorf("bls: entry %q has no kernel", e.Get("title"))
+		return "", fmt.Errorf("bls: entry %q: missing key linux", e.Get("title"))
 	}
 	var b strings.Builder
 	for _, f := range e {
@@ -43,7 +44,7 @@ func Format(e Entry) (string, error) {
 			continue
 		}
 		if f.Key == "" || strings.ContainsAny(f.Key, " \t#") || strings.ContainsAny(f.Key+f.Value, "\n\r\x00") {
-			return "", fmt.Errorf("bls: %q %q does not fit on a line", f.Key, f.Value)
+			return "", fmt.Errorf("bls: key %q, value %q: invalid character for one line of an entry", f.Key, f.Value)
 		}
 		b.WriteString(f.Key + " " + f.Value + "\n")
 	}
@@ -55,7 +56,7 @@ var (
 	files    = append([]string{"initrd", "devicetree"}, bootable...)
 )
 
-// Parse reads an entry. Empty lines and comments are skipped.
+// Parse parses the text of a file. It skips empty lines and comments.
 func Parse(text string) (Entry, error) {
 	var e Entry
 	number := 0
@@ -70,17 +71,17 @@ func Parse(text string) (Entry, error) {
 			f = Field{line[:i], strings.TrimSpace(line[i:])}
 		}
 		if f.Value == "" && slices.Contains(files, f.Key) {
-			return nil, fmt.Errorf("bls: line %d: %q has no value", number, f.Key)
+			return nil, fmt.Errorf("bls: line %d: key %q has no value", number, f.Key)
 		}
 		e = append(e, f)
 	}
 	if !slices.ContainsFunc(e, func(f Field) bool { return slices.Contains(bootable, f.Key) }) {
-		return nil, errors.New("bls: the entry names nothing to boot: want one of " + strings.Join(bootable, ", "))
+		return nil, errors.New("bls: entry without a kernel, must have one of the keys " + strings.Join(bootable, ", "))
 	}
 	return e, nil
 }
 
-// Get returns the first value of a key, "" if there is none.
+// Get returns the first value of a key, or "".
 func (e Entry) Get(key string) string {
 	for _, f := range e {
 		if f.Key == key {
@@ -101,28 +102,26 @@ func (e Entry) Values(key string) []string {
 	return values
 }
 
-// Options returns the kernel command line. Several options lines are one, as
-// they are for a boot loader.
+// Options returns the kernel command line. Like a boot loader, it joins several
+// options lines.
 func (e Entry) Options() Args { return ParseArgs(strings.Join(e.Values("options"), " ")) }
 
-// Args is a kernel command line. Quotes have no meaning here: an argument that
-// is quoted because of a blank in it is several, which join up again as they
-// were.
+// Args is a kernel command line. Quotes have no meaning: a quoted argument with
+// spaces becomes several arguments, and String restores it.
 type Args []string
 
-// ParseArgs splits a command line at its blanks.
+// ParseArgs splits a command line at its spaces.
 func ParseArgs(line string) Args { return strings.Fields(line) }
 
-// String joins the arguments with blanks.
+// String joins the arguments with spaces.
 func (a Args) String() string { return strings.Join(a, " ") }
 
-// Append returns the command line with more behind it. Arguments may be
-// repeated: console= often is.
+// Append returns the command line with more arguments at the end. It keeps
+// duplicates, because some arguments may be repeated, such as console=.
 func (a Args) Append(args ...string) Args { return slices.Concat(a, args) }
 
-// Delete returns the command line without an argument: all that equal
-// "key=value" or "flag", or, given a key alone, all that have it, with
-// whatever value.
+// Delete returns the command line without the arguments that equal arg, which is
+// "key=value" or "flag", and without those that have arg as their key.
 func (a Args) Delete(arg string) Args {
 	return slices.DeleteFunc(slices.Clone(a), func(have string) bool {
 		key, _, _ := strings.Cut(have, "=")
@@ -130,7 +129,7 @@ func (a Args) Delete(arg string) Args {
 	})
 }
 
-// Values returns the values of a key in order, "" for one that has none.
+// Values returns the values of a key in order. The value of a flag is "".
 func (a Args) Values(key string) []string {
 	var values []string
 	for _, arg := range a {
@@ -141,8 +140,8 @@ func (a Args) Values(key string) []string {
 	return values
 }
 
-// Get returns the last value of a key, which is the one that the kernel takes
-// of most, and whether the key is there at all.
+// Get returns the last value of a key, which is the effective one for most keys, and
+// reports whether the key exists.
 func (a Args) Get(key string) (value string, ok bool) {
 	values := a.Values(key)
 	if len(values) == 0 {

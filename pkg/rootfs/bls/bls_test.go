@@ -10,7 +10,7 @@ import (
 
 const bootcsum = "a212dcd756d65cb7bed87d356b528743e1e3bee1bed30502fc40edbcc8c3fc7b"
 
-// vector is what ostree itself wrote into testdata/ostree-1.conf.
+// vector is the content of testdata/ostree-1.conf, which ostree wrote.
 var vector = Entry{
 	{"title", "Fedora CoreOS 42.20250101.3.0 (ostree:0)"},
 	{"version", "1"},
@@ -40,7 +40,7 @@ func TestVector(t *testing.T) {
 	}
 }
 
-// TestRoundTrip: every line of an entry is kept in its place, whatever its key.
+// TestRoundTrip: Parse and Format keep every line and the order.
 func TestRoundTrip(t *testing.T) {
 	const want = "title T\nx-options-source-tuned nohz=full\noptions a b=c\noptions d\nlinux /vmlinuz\nlinux /second\n" +
 		"initrd /a\ninitrd /b\nextra /one.addon.efi\nextra /two.addon.efi\nmachine-id 0123\nsort-key fcos\n" +

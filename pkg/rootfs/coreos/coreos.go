@@ -13,10 +13,9 @@
 // one, the size of the disk from the first of disk.yaml and image.json. (bootc's
 // install configuration has no key for a size.)
 //
-// None of it has to be there; defaults are Fedora CoreOS's. A key without
-// effect on an image is a warning at most: see foreign.go. A file that is there
-// and cannot be read is an error. [Preflight] checks for the files that every
-// image needs.
+// All files are optional; the defaults are those of Fedora CoreOS. A key without
+// effect on an image is at most a warning, see foreign.go. A file with invalid syntax is
+// an error. [Preflight] checks the files that every image needs.
 //
 // See bootc-install-config(5) and the image.yaml of coreos-assembler.
 package coreos
@@ -59,11 +58,11 @@ const (
 // isoFiles are beside [diskFiles].
 var isoFiles = []string{"usr/lib/image-builder/bootc/iso.yaml", "usr/lib/bootc-image-builder/iso.yaml"}
 
-// installDirs are where bootc looks for install/*.toml. A file hides one of
-// the same name in a directory before its own.
+// installDirs are the directories of bootc's install/*.toml. A file hides files of the
+// same name in earlier directories.
 var installDirs = []string{"usr/lib/bootc/install", "usr/local/lib/bootc/install", "usr/etc/bootc/install", "etc/bootc/install"}
 
-// maxFile bounds each configuration file.
+// maxFile is the largest size of a configuration file.
 const maxFile = 4 << 20
 
 // Config is a container's configuration of its images.
@@ -109,7 +108,7 @@ func ReadConfig(root *rootfs.Inode, arch string) (*Config, error) {
 		}
 	}
 	if c.Stateroot == "." || c.Stateroot == ".." || strings.ContainsAny(c.Stateroot, "/ \t\r\n\x00") {
-		return nil, fmt.Errorf("coreos: stateroot %q cannot be a directory of that name", c.Stateroot)
+		return nil, fmt.Errorf("coreos: invalid stateroot %q, must be the name of a directory", c.Stateroot)
 	}
 	return c, nil
 }
@@ -127,9 +126,9 @@ func (c *Config) warn(format string, args ...any) {
 	}
 }
 
-// Kargs returns the kernel command line of an image for a platform. It lacks
-// ostree=, whose place is before ignition.platform.id, because only a
-// deployment knows it. More arguments come last.
+// Kargs returns the kernel command line of an image for a platform. The arguments in
+// more come last. The caller must insert ostree= before ignition.platform.id, because
+// its value depends on the deployment.
 func (c *Config) Kargs(platform string, more []string) bls.Args {
 	args := c.installArgs.Append(c.containArgs...)
 	if _, ok := bls.ParseArgs(args.Append(c.extraArgs...).String()).Get("rw"); !ok {
@@ -153,7 +152,7 @@ func (c *Config) Platform(name string) Platform {
 		return p
 	}
 	if c.PlatformsJSON != nil {
-		return Platform{} // the container knows best which platforms need nothing
+		return Platform{} // a platform that is not in platforms.json needs no settings
 	}
 	return consoles[c.arch][name]
 }
@@ -212,14 +211,14 @@ func (c *Config) merge(file string, f installConfig) (err error) {
 	in := f.Install
 	set(&c.Stateroot, in.Stateroot)
 	set(&c.RootFS, in.RootFSType)
-	set(&c.RootFS, in.Filesystem.Root.Type) // the newer name of the same
+	set(&c.RootFS, in.Filesystem.Root.Type) // the newer name of the key
 	set(&c.BLSAppend, in.Ostree.BLSAppend)
 	if strings.ContainsAny(c.BLSAppend, "\r\n") {
-		return fmt.Errorf("bls-append-except-default %q is more than a line", c.BLSAppend)
+		return fmt.Errorf("invalid bls-append-except-default %q, must be one line", c.BLSAppend)
 	}
 	for _, arg := range in.KargDeletes {
 		if name := ownArg(arg); name != "" {
-			c.warn("%s: kernel argument %s is the image's own and is not deleted", file, name)
+			c.warn("%s: kernel argument %s is set by the image itself and is not deleted", file, name)
 		}
 	}
 	c.deletedArgs = append(c.deletedArgs, in.KargDeletes...)
@@ -265,7 +264,7 @@ func (c *Config) readKargs(root *rootfs.Inode) error {
 	return nil
 }
 
-// fits reports whether a file for some architectures, nil for all, is for this.
+// fits reports whether a file applies to the architecture. nil means all.
 func (c *Config) fits(architectures []string) bool {
 	return architectures == nil || slices.Contains(architectures, c.arch)
 }
@@ -362,8 +361,7 @@ func (c *Config) readPlatforms(root *rootfs.Inode) error {
 	return nil
 }
 
-// readISO checks a file that only live media are made from. It is never a
-// reason to refuse the container.
+// readISO checks a file that is for live media only. Its errors are warnings.
 func (c *Config) readISO(root *rootfs.Inode) error {
 	for _, name := range isoFiles {
 		text, err := readFile(root, name)
@@ -385,7 +383,7 @@ func (c *Config) readISO(root *rootfs.Inode) error {
 	return nil
 }
 
-// readBound warns of the images that bootc pulls when it installs a system.
+// readBound warns about the images that bootc would pull during an installation.
 func (c *Config) readBound(root *rootfs.Inode) error {
 	const what = "bootc install would pull these images, the disk does not have them"
 	dir, err := findDir(root, boundDir)
@@ -454,8 +452,8 @@ func readTOML(root *rootfs.Inode, name string, v any) (keys map[string]any, err 
 	return keys, nil
 }
 
-// readFile returns nil for a file that does not exist, or is masked by a link
-// to /dev/null.
+// readFile reads a file. It returns nil if the file does not exist or is a link to
+// /dev/null, which masks it.
 func readFile(root *rootfs.Inode, name string) ([]byte, error) {
 	if n := root.Lookup(name); n != nil && n.IsLink() && path.Clean(n.Target) == "/dev/null" {
 		return nil, nil
@@ -472,7 +470,7 @@ func readFile(root *rootfs.Inode, name string) ([]byte, error) {
 	return text, nil
 }
 
-// findDir returns nil for a directory that does not exist.
+// findDir returns a directory, or nil if it does not exist.
 func findDir(root *rootfs.Inode, name string) (*rootfs.Inode, error) {
 	dir, err := root.FindDir(name)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,13 +13,13 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// diskFiles are where image-builder looks for a partition table, newest first.
+// diskFiles are the paths of image-builder's partition table, newest first.
 var diskFiles = []string{"usr/lib/image-builder/bootc/disk.yaml", "usr/lib/bootc-image-builder/disk.yaml"}
 
-// A Disk is the partition table that a container asks image-builder for. Only the
-// properties that distinguish disks are read.
+// A Disk is the partition table of a container's disk.yaml, for image-builder. It has
+// only the properties that differ between operating systems.
 type Disk struct {
-	File         string      `yaml:"-"` // of the table
+	File         string      `yaml:"-"` // path of the disk.yaml
 	Type         string      `yaml:"type"`
 	UUID         string      `yaml:"uuid"`
 	Size         Bytes       `yaml:"size"`
@@ -30,7 +30,7 @@ type Disk struct {
 	} `yaml:"policy"`
 }
 
-// A Partition is one of a [Disk]. An empty field asks for nothing.
+// A Partition is a partition of a [Disk]. Empty fields mean the default.
 type Partition struct {
 	Label   string `yaml:"label"` // name in the table
 	Size    Bytes  `yaml:"size"`
@@ -45,7 +45,7 @@ type Partition struct {
 	} `yaml:"payload"`
 }
 
-// Bytes is a size that may be written with a unit, such as "384 MiB".
+// Bytes is a size in bytes. In YAML it may have a unit, such as "384 MiB".
 type Bytes int64
 
 // placeholder is the size OVERRIDDEN. Fedora CoreOS' build replaces it by a
@@ -66,7 +66,7 @@ func (b *Bytes) UnmarshalYAML(node *yaml.Node) error {
 	}
 	n, ok := parseSize(s, units)
 	if !ok {
-		return fmt.Errorf("size %q is not a number of bytes, KiB, MiB, GiB or TiB", s)
+		return fmt.Errorf("invalid size %q, must be a number of bytes, KiB, MiB, GiB or TiB", s)
 	}
 	*b = Bytes(n)
 	return nil
@@ -91,16 +91,16 @@ func parseSize(s string, units map[string]int64) (int64, bool) {
 	return n*unit + int64(math.Round(part*float64(unit))), true
 }
 
-// A Size is the size of a partition and the place that asks for it. The zero
-// Size is no wish.
+// A Size is the size of a partition and its place in an option or a file. The zero
+// Size means the default.
 type Size struct {
 	Bytes int64
 	By    string // option or file
 	Key   string // in the file
 }
 
-// String returns the size for people. Whole MiB are exact, as options have them:
-// 1536 MiB, not 1.5 GiB.
+// String returns the size with a unit. Whole MiB are exact, as in options: 1536 MiB,
+// not 1.5 GiB.
 func (s Size) String() string {
 	switch {
 	case s.Bytes < 1<<20:
@@ -123,19 +123,19 @@ func (s Size) Place() string {
 	return s.By + ": " + s.Key
 }
 
-// A partitionKind is a partition of a CoreOS.
+// A partitionKind is the purpose of a partition of a CoreOS.
 type partitionKind int
 
 const (
-	otherPartition partitionKind = iota // a CoreOS has none
+	otherPartition partitionKind = iota // not in a CoreOS
 	loaderPartition
 	espPartition
 	bootPartition
 	rootPartition
 )
 
-// partitionKinds are the types that partitions have on every architecture, by
-// GUID and by the name that systemd has for it.
+// partitionKinds maps partition types of all architectures, by GUID and by the name in
+// systemd.
 var partitionKinds = map[string]partitionKind{
 	"21686148-6449-6e6f-744e-656564454649": loaderPartition,
 	"9e1a2d38-c612-4316-aa26-8b49521e5a8b": loaderPartition,
@@ -155,7 +155,7 @@ var rootTypes = map[string][]string{
 	"ppc64le": {"root-ppc64-le", "c31c45e6-3f39-412e-80fb-4809c4980599"},
 }
 
-// partitionLabels tell partitions apart that have no type of their own.
+// partitionLabels maps the labels of partitions without a type of their own.
 var partitionLabels = map[string]partitionKind{"EFI-SYSTEM": espPartition, "boot": bootPartition, "root": rootPartition}
 
 // partitionKind returns which partition of a CoreOS has a type and a label.

@@ -20,11 +20,11 @@ func TestDisk(t *testing.T) {
 		}
 	}
 	for text, says := range map[string]string{
-		"partition_table:\n  size: many\n":       `size "many" is not a number`,
+		"partition_table:\n  size: many\n":       `invalid size "many", must be a number`,
 		"partition_table: [1]\n":                 file + ": yaml: unmarshal errors: line 1: cannot unmarshal !!seq into a table of keys",
 		"partition_table:\n  policy: 1\n":        "cannot unmarshal !!int `1` into a table of keys",
-		"partition_table:\n  size: 99999999 TiB": "is not a number",
-		"partition_table:\n  size: -1":           "is not a number",
+		"partition_table:\n  size: 99999999 TiB": "must be a number",
+		"partition_table:\n  size: -1":           "must be a number",
 		"\t":                                     file,
 	} {
 		if _, err := ReadConfig(treetest.Texts(t, map[string]string{file: text}), "amd64"); err == nil || !strings.Contains(err.Error(), says) {

@@ -11,9 +11,8 @@ import (
 
 // The configuration files of a container belong to other programs: bootc,
 // image-builder, coreos-assembler and systemd. New versions of these programs
-// know new keys, and a container that has one still makes an image. A table
-// for each kind of file lists the known keys. A key that is in no table is
-// worth a warning.
+// have new keys, which must not prevent an image. A table for each kind of file lists
+// the known keys. Other keys cause a warning.
 
 // A use is the effect of a key on an image.
 type use int
@@ -50,8 +49,8 @@ func (c *Config) checkKeys(file string, known foreignKeys, value any) {
 	}
 }
 
-// warnings returns a set, because the elements of a list may have the same
-// keys. The value has a path, and its keys are below an entry of the table.
+// warnings returns the warnings about the keys of the value at a path. It returns a set,
+// because the elements of a list may have the same keys.
 func (known foreignKeys) warnings(at, entry string, value any) map[string]bool {
 	found := map[string]bool{}
 	switch value := value.(type) {
@@ -63,7 +62,7 @@ func (known foreignKeys) warnings(at, entry string, value any) map[string]bool {
 		for _, v := range value {
 			maps.Copy(found, known.warnings(at, entry, v))
 		}
-	case map[any]any: // YAML, if one of the keys is no string
+	case map[any]any: // YAML with a key that is not a string
 		for name, v := range value {
 			maps.Copy(found, known.warn(at, entry, fmt.Sprint(name), v))
 		}
@@ -95,7 +94,7 @@ func (known foreignKeys) warn(at, entry, name string, value any) map[string]bool
 	return nil
 }
 
-// keyPart returns a name as TOML has it in a key, but not too long to print.
+// keyPart returns a name in TOML's syntax for a part of a key, shortened for printing.
 func keyPart(name string) string {
 	if len(name) > 100 {
 		name = name[:100] + "..."

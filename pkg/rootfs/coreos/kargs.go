@@ -8,8 +8,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
 )
 
-// ownArg returns the name of an argument that every image has exactly once, if a
-// word is such an argument, or "".
+// ownArg returns the name of an argument if every image has it exactly once, otherwise
+// "".
 func ownArg(word string) string {
 	if strings.Contains(word, "$ignition_firstboot") || strings.Contains(word, "${ignition_firstboot}") {
 		return "$ignition_firstboot"
@@ -23,18 +23,18 @@ func ownArg(word string) string {
 	return ""
 }
 
-// CheckArg checks a kernel argument that someone adds to those of an image. It
-// may be several, with blanks between them.
+// CheckArg checks an additional kernel argument. It may be several arguments,
+// separated by spaces.
 func CheckArg(arg string) (warnings []string, err error) {
 	if strings.TrimSpace(arg) == "" || strings.ContainsAny(arg, "\n\r\x00") {
-		return nil, fmt.Errorf("kernel argument %q does not fit on the command line", arg)
+		return nil, fmt.Errorf("kernel argument %q: invalid character for the command line", arg)
 	}
 	if strings.Contains(arg, "$") {
 		warnings = append(warnings, "GRUB replaces $NAME by its own variable of that name")
 	}
 	for word := range strings.FieldsSeq(arg) {
 		if name := ownArg(word); name != "" {
-			return nil, fmt.Errorf("kernel argument %q: %s is the image's own", arg, name)
+			return nil, fmt.Errorf("kernel argument %q: %s is set by the image itself", arg, name)
 		}
 		switch name, _, _ := strings.Cut(word, "="); name {
 		case "root", "boot":
@@ -44,8 +44,8 @@ func CheckArg(arg string) (warnings []string, err error) {
 	return warnings, nil
 }
 
-// args checks the kernel arguments in a file of the container. It drops those
-// that are the image's own.
+// args checks the kernel arguments in a file of the container. It drops arguments that
+// the image itself sets.
 func (c *Config) args(file string, list []string) (bls.Args, error) {
 	var args bls.Args
 	for _, arg := range list {
@@ -56,7 +56,7 @@ func (c *Config) args(file string, list []string) (bls.Args, error) {
 		kept := slices.DeleteFunc(slices.Clone(words), func(word string) bool {
 			for part := range strings.FieldsSeq(word) {
 				if name := ownArg(part); name != "" {
-					c.warn("%s: kernel argument %q was dropped: %s is the image's own", file, word, name)
+					c.warn("%s: kernel argument %q was dropped: %s is set by the image itself", file, word, name)
 					return true
 				}
 			}

@@ -38,7 +38,7 @@ func TestOwnArgs(t *testing.T) {
 		own     = "$ignition_firstboot ignition.platform.id=metal"
 	)
 	dropped := func(file, word, name string) string {
-		return file + `: kernel argument "` + word + `" was dropped: ` + name + ` is the image's own`
+		return file + `: kernel argument "` + word + `" was dropped: ` + name + ` is set by the image itself`
 	}
 	for _, tc := range []struct {
 		file, text, want string
@@ -48,7 +48,7 @@ func TestOwnArgs(t *testing.T) {
 			dropped(install, "ostree=/x", "ostree="), dropped(install, "$ignition_firstboot", "$ignition_firstboot"),
 		}},
 		{install, `install.kargs = ['x="a ostree=b" c', "d"]`, "rw d " + own, []string{dropped(install, `x=\"a ostree=b\" c`, "ostree=")}},
-		{install, `install.karg-deletes = ["ostree", "rw"]`, own, []string{install + ": kernel argument ostree= is the image's own and is not deleted"}},
+		{install, `install.karg-deletes = ["ostree", "rw"]`, own, []string{install + ": kernel argument ostree= is set by the image itself and is not deleted"}},
 		{kargs, `kargs = ["ignition.platform.id=qemu", "a"]`, "rw a " + own, []string{dropped(kargs, "ignition.platform.id=qemu", "ignition.platform.id=")}},
 		{kargs, `kargs = ["a", "rw"]`, "a rw " + own, nil},
 		{kargs, `kargs = ["rw a"]`, "rw a " + own, nil},

@@ -1,6 +1,6 @@
 package coreos
 
-// installKeys are those of bootc/install/*.toml in bootc 1.16.
+// installKeys are the keys of bootc/install/*.toml in bootc 1.16.
 var installKeys = foreignKeys{
 	"install":                                  {use: used},
 	"install.stateroot":                        {use: used},
@@ -26,13 +26,13 @@ var installKeys = foreignKeys{
 		[]any{[]any{"direct"}, []any{"direct", "tpm2-luks"}, []any{"tpm2-luks", "direct"}}},
 }
 
-// kargsKeys are those of bootc/kargs.d/*.toml.
+// kargsKeys are the keys of bootc/kargs.d/*.toml.
 var kargsKeys = foreignKeys{
 	"kargs":               {use: used},
 	"match-architectures": {use: used},
 }
 
-// imageKeys are those of image.json in coreos-assembler, present and past.
+// imageKeys are the current and former keys of coreos-assembler's image.json.
 var imageKeys = foreignKeys{
 	"size":               {use: used},
 	"extra-kargs":        {use: used},
@@ -67,14 +67,14 @@ var imageKeys = foreignKeys{
 	"rootfs-args":               {unsupported, "no mkfs runs", []any{"", nil}},
 }
 
-// platformKeys are those of platforms.json.
+// platformKeys are the keys of platforms.json.
 var platformKeys = foreignKeys{
 	"*":                  {use: used},
 	"*.grub_commands":    {use: used},
 	"*.kernel_arguments": {use: used},
 }
 
-// isoKeys are those of image-builder's iso.yaml. No disk image uses the file.
+// isoKeys are the keys of image-builder's iso.yaml. Disk images do not use the file.
 var isoKeys = foreignKeys{
 	"label":                {use: irrelevant, reason: "for live media"},
 	"kernel_args":          {use: irrelevant, reason: "for live media"},

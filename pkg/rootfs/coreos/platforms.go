@@ -22,7 +22,7 @@ var consoles = map[string]map[string]Platform{
 	"x86_64": {
 		"applehv":    {Kernel: []string{"console=tty0", "console=hvc0"}},
 		"aws":        {serial, serialFirst},
-		"azure":      {Kernel: serialFirst}, // with GRUB on the serial port too, all its output is doubled
+		"azure":      {Kernel: serialFirst}, // GRUB's output would appear twice with the serial port
 		"gcp":        {serial, serialFirst},
 		"ibmcloud":   {serial, serialFirst},
 		"kubevirt":   {serial, screenFirst},
@@ -47,7 +47,7 @@ var consoles = map[string]map[string]Platform{
 // platforms.json too, which does not list these platforms.
 var emerging = map[string]map[string]Platform{
 	"x86_64": {
-		"akamai":   {[]string{"serial --speed=19200", "terminal_input serial console", "terminal_output serial console"}, []string{"console=tty0", "console=ttyS0,19200n8"}}, // as Lish has it
+		"akamai":   {[]string{"serial --speed=19200", "terminal_input serial console", "terminal_output serial console"}, []string{"console=tty0", "console=ttyS0,19200n8"}}, // as in the Lish console
 		"scaleway": {serial, serialFirst},
 	},
 	"aarch64": {

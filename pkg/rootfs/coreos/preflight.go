@@ -14,13 +14,13 @@ import (
 // modulesDir holds a directory for each kernel.
 const modulesDir = "usr/lib/modules"
 
-// A need is a file that an image cannot be made without.
+// A need is a file that every image needs.
 type need struct {
 	paths   []string // one of them must exist
 	purpose string
 }
 
-// needs are the files that the boot needs beside the kernel and the boot loader.
+// needs are the files for booting, other than the kernel and the boot loader.
 var needs = []need{
 	{prepareRoot, "how the initramfs mounts the root"},
 	{releaseFiles, "the title of the boot entry"},
@@ -76,7 +76,7 @@ func (n need) check(root *rootfs.Inode) error {
 func checkTop(root *rootfs.Inode) (missing []string) {
 	for _, name := range mountPoints {
 		n := root.Children[name]
-		if n != nil && (n.IsDir() || name == "tmp" && n.IsLink()) { // /tmp may be that of the physical root
+		if n != nil && (n.IsDir() || name == "tmp" && n.IsLink()) { // /tmp may be a link to the physical root
 			continue
 		}
 		missing = append(missing, "missing mount point /"+name)
@@ -87,8 +87,8 @@ func checkTop(root *rootfs.Inode) (missing []string) {
 	return missing
 }
 
-// checkComposefs rejects a root that the initramfs would not mount: on a new disk
-// no file has fs-verity, and the commit of an import has no signature.
+// checkComposefs rejects modes of composefs in which the initramfs would not mount the
+// root: on a new disk, files have no fs-verity, and an imported commit has no signature.
 func checkComposefs(root *rootfs.Inode) (missing []string) {
 	for _, name := range prepareRoot {
 		text, err := readFile(root, name)

@@ -13,9 +13,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// repartDirs are where systemd-repart looks for definitions of partitions. A
-// file hides one of the same name in a directory before its own, and the files
-// of a directory NAME.conf.d add to NAME.conf.
+// repartDirs are the directories of systemd-repart's definitions of partitions. A file
+// hides files of the same name in earlier directories. The files in NAME.conf.d add
+// keys to NAME.conf.
 var repartDirs = []string{"usr/lib/repart.d", "usr/local/lib/repart.d", "usr/etc/repart.d"}
 
 // Keys of repart.d for the bounds of a partition's size.
@@ -24,10 +24,10 @@ const (
 	KeySizeMax = "SizeMaxBytes"
 )
 
-// maxDefinitions is how many files of definitions a container may have.
+// maxDefinitions is the largest number of files with definitions.
 const maxDefinitions = 100
 
-// repartUnits are those of systemd.
+// repartUnits are systemd's units of sizes.
 var repartUnits = map[string]int64{"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
 // repartKeys are the keys of repart.d(5), for partitions that a CoreOS has.
@@ -63,7 +63,7 @@ var repartKeys = foreignKeys{
 	"Partition.FactoryReset":    {use: irrelevant},
 	"Partition.GrowFileSystem":  {use: irrelevant},
 	"Partition.MountPoint":      {use: irrelevant},
-	// More about keys above.
+	// Details of the keys above.
 	"Partition.AddValidateFS":            {use: irrelevant},
 	"Partition.Compression":              {use: irrelevant},
 	"Partition.CompressionLevel":         {use: irrelevant},
@@ -84,11 +84,10 @@ var repartKeys = foreignKeys{
 	"Partition.VerityMatchKey":           {use: irrelevant},
 }
 
-// readRepart takes the sizes of partitions from the definitions that
-// systemd-repart would make partitions by. systemd-repart compares them with
-// the partitions of a disk in the order of their file names, so the first
-// definition of a type is that of the image's partition, and a second one is
-// another partition. The image has no others.
+// readRepart reads the sizes of partitions from the definitions of systemd-repart. Like
+// systemd-repart, it assigns definitions to the partitions of a type in the order of
+// file names. The first definition of a type therefore belongs to the image's
+// partition; a second one is a partition that the image does not have.
 func (c *Config) readRepart(root *rootfs.Inode) error {
 	files := c.confFiles(root, repartDirs)
 	seen := map[partitionKind]bool{}
@@ -122,9 +121,8 @@ type definition struct {
 	from map[string]string // file that has a key
 }
 
-// readDefinition reads a definition. It returns nil for one that hides another
-// and defines nothing, an empty file or a link to /dev/null, and for one that
-// cannot be read.
+// readDefinition reads a definition. It returns nil for an empty file or a link to
+// /dev/null, which only hide another file, and for a definition with errors.
 func (c *Config) readDefinition(root *rootfs.Inode, base, file string) *definition {
 	d := &definition{file: file, keys: map[string]string{}, from: map[string]string{}}
 	var dirs []string
@@ -152,8 +150,7 @@ func (c *Config) readDefinition(root *rootfs.Inode, base, file string) *definiti
 	return d
 }
 
-// parseDefinition adds the keys of a text. Like systemd it goes on after a line
-// that makes no sense.
+// parseDefinition adds the keys of a text. Like systemd, it skips invalid lines.
 func (c *Config) parseDefinition(d *definition, file, text string) {
 	section, odd := "", ""
 	text = strings.NewReplacer("\r\n", "\n", "\\\n", " ").Replace(text)
@@ -179,9 +176,9 @@ func (c *Config) parseDefinition(d *definition, file, text string) {
 	}
 }
 
-// readRange chooses a size that a definition allows. If it allows the size that
-// a CoreOS has by default, and the size that another file asks for, it chooses
-// none. Otherwise the size is the nearest one to the default: a minimum, mostly.
+// readRange sets the size of a partition from the limits of a definition: the allowed
+// size nearest to the default of a CoreOS, usually the minimum. If the limits allow both
+// the default and the size from another file, it sets none.
 func (c *Config) readRange(d *definition, kind partitionKind, wish *Size) {
 	const least, most = KeySizeMin, KeySizeMax
 	bound := func(key string) int64 {
@@ -225,7 +222,7 @@ func (c *Config) readRange(d *definition, kind partitionKind, wish *Size) {
 	}
 }
 
-// confFiles returns the files NAME.conf of directories by their names.
+// confFiles returns the files NAME.conf in directories, by name.
 func (c *Config) confFiles(root *rootfs.Inode, dirs []string) map[string]string {
 	files := map[string]string{}
 	for _, dir := range dirs {

@@ -12,22 +12,22 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Bounds of a text that is given to a parser. Honest ones have a few lines.
+// Limits for the text of a file. Real files have a few lines.
 const (
 	maxText = 64 << 10
-	maxMark = 1000 // of each of the marks that nest
+	maxMark = 1000 // for each character that can nest values
 )
 
-// tame refuses a text that would have a parser recurse or remember without end.
-// One that counts brackets needs no grammar: no text nests deeper than it has
-// of them.
+// tame rejects a text that would make a parser recurse too deeply or need too much
+// memory. It counts brackets, because their number is a limit for the depth in every
+// grammar.
 func tame(text []byte) error {
 	if len(text) > maxText {
-		return fmt.Errorf("%d bytes, at most %d are read", len(text), maxText)
+		return fmt.Errorf("%d bytes, want at most %d", len(text), maxText)
 	}
 	for _, mark := range []string{"[", "{", "."} {
 		if n := bytes.Count(text, []byte(mark)); n > maxMark {
-			return fmt.Errorf("%d times %q, at most %d are read", n, mark, maxMark)
+			return fmt.Errorf("%d times %q, want at most %d", n, mark, maxMark)
 		}
 	}
 	return nil
@@ -53,8 +53,8 @@ func decodeJSON(text []byte, v any) (keys any, err error) {
 	return keys, json.Unmarshal(text, &keys)
 }
 
-// decodeYAML reads a text into v and returns all of its keys. The parser bounds
-// depth and aliases by itself.
+// decodeYAML reads a text into v and returns all of its keys. The parser itself limits
+// depth and aliases.
 func decodeYAML(text []byte, v any) (keys any, err error) {
 	if err := tame(text); err != nil {
 		return nil, err
@@ -65,10 +65,10 @@ func decodeYAML(text []byte, v any) (keys any, err error) {
 	return keys, line(yaml.Unmarshal(text, &keys))
 }
 
-// goType is how parsers name a type of Go in their errors.
+// goType matches a Go type in errors of parsers.
 var goType = regexp.MustCompile(`struct \{.*\}|\bcoreos\.(Disk|Partition)\b`)
 
-// line puts an error in one line, for people who do not know Go.
+// line puts an error on one line and removes Go types from it.
 func line(err error) error {
 	if err == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package ignition checks an Ignition config and puts it where a CoreOS image
-// looks for one at its first boot:
+// Package ignition checks Ignition configs and embeds them in images, at the
+// place that is read at the first boot:
 //
 //	/boot/ignition/             0700
 //	/boot/ignition/config.ign   0600, the bytes that were given

@@ -97,7 +97,7 @@ func TestMerge(t *testing.T) {
 			`{"ignition": {"version": "3.2.0"}, "storage": {"luks": [{"name": "a", "device": "/dev/b", "clevis": {"tpm2": true, "threshold": 1}}]}}`,
 		},
 		{
-			"an older config and one of 3.6.0, with what only 3.6.0 has",
+			"an older config and one of 3.6.0, with keys that only 3.6.0 has",
 			[]string{
 				`{"ignition": {"version": "3.5.0"}, "storage": {"luks": [{"name": "a", "device": "/dev/a", "cex": {"enabled": false}}], "files": [{"path": "/a", "mode": 420}]}}`,
 				`{"ignition": {"version": "3.6.0"}, "storage": {"luks": [{"name": "a", "device": "/dev/a", "clevis": {"custom": {"pin": "pkcs11", "config": "{}"}}}], "files": [{"path": "/a", "mode": 2541}]}}`,
@@ -149,8 +149,8 @@ func TestMergeVersions(t *testing.T) {
 	}
 }
 
-// TestMergeReferring has configs that want others merged first: A and what it
-// wants come before B and what that wants.
+// TestMergeReferring has configs that refer to others: A and its references come before
+// B and the references of B.
 func TestMergeReferring(t *testing.T) {
 	for _, ref := range []string{`"merge": [{"source": "https://example.com/a.ign"}]`, `"replace": {"source": "https://example.com/a.ign"}`} {
 		configs := [][]byte{

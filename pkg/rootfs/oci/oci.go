@@ -1,5 +1,5 @@
-// Package oci pulls container images into a cache, which offers their content at
-// any offset.
+// Package oci resolves references of containers and fetches their layers into a
+// cache, which offers their content at any offset.
 //
 //	m, err := oci.Resolve(ctx, reference, oci.Options{Cache: dir}) // manifest and config
 //	img, err := m.Fetch(ctx)                                       // layers

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,18 +15,43 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/plaintext"
 )
 
 // An Entry is an item of a cache.
 type Entry struct {
-	Digest digest.Digest // of the blob; of the inputs of an import
-	Kind   string        // "layer", "manifest" (or index), "config" or "import"
-	Size   int64         // bytes in the cache, where layers are not compressed
-	Used   time.Time     // time of the last use
+	Digest digest.Digest `json:"digest"` // of the blob; of the inputs of an import
+	Kind   string        `json:"kind"`   // "layer", "manifest" (or index), "config" or "import"
+	Size   int64         `json:"size"`   // bytes in the cache, where layers are not compressed
+	Used   time.Time     `json:"used"`   // time of the last use, in UTC
+}
+
+// Entries are the items of a cache.
+type Entries []Entry
+
+// Size returns the size of all items in bytes.
+func (all Entries) Size() (n int64) {
+	for _, e := range all {
+		n += e.Size
+	}
+	return n
+}
+
+// WriteText writes a table of the items for a person.
+func (all Entries) WriteText(w io.Writer) error {
+	rows := [][]string{{"USED", "SIZE", "KIND", "DIGEST"}}
+	for _, e := range all {
+		rows = append(rows, []string{e.Used.Local().Format(time.DateTime), rootfs.Size(e.Size), e.Kind, e.Digest.String()})
+	}
+	var b plaintext.Builder
+	b.Table(rows)
+	return b.Flush(w)
 }
 
 // Usage lists the entries of a cache, the last used ones first. A missing cache is empty.
-func Usage(dir string) ([]Entry, error) {
+func Usage(dir string) (Entries, error) {
 	if dir == "" {
 		return nil, errors.New("oci: no cache directory")
 	}
@@ -45,12 +71,12 @@ func Usage(dir string) ([]Entry, error) {
 			}
 			e := byDigest[d]
 			if e == nil {
-				e = &Entry{Digest: d, Kind: "layer", Used: time.Unix(0, 0)}
+				e = &Entry{Digest: d, Kind: "layer", Used: time.Unix(0, 0).UTC()}
 				byDigest[d] = e
 			}
 			e.Size += info.Size()
 			if suffix != "pack" { // whose time is that of the download
-				e.Used = info.ModTime()
+				e.Used = info.ModTime().UTC()
 			}
 			switch sub {
 			case "blobs":

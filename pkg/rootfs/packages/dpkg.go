@@ -15,8 +15,8 @@ const (
 	maxLine  = 1 << 20
 )
 
-// readDpkg reads the status file: paragraphs of "Field: value", of which lines
-// that begin with a blank are the continuation.
+// readDpkg reads the status file. It has paragraphs of lines "Field: value"; a line
+// that begins with a space continues the field before it.
 func readDpkg(dir *rootfs.Inode) (all []Package, err error) {
 	in := dir.Resolve(dpkgFile)
 	switch {
@@ -25,7 +25,7 @@ func readDpkg(dir *rootfs.Inode) (all []Package, err error) {
 	case in.Size() == 0:
 		return nil, nil
 	case in.Size() > maxDpkg:
-		return nil, fmt.Errorf("%s, at most %s are read", rootfs.Bytes(in.Size()), rootfs.Bytes(maxDpkg))
+		return nil, fmt.Errorf("%s, want at most %s", rootfs.Bytes(in.Size()), rootfs.Bytes(maxDpkg))
 	}
 	fields := map[string]string{}
 	end := func() {

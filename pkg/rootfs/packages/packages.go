@@ -1,12 +1,12 @@
-// Package packages lists the packages installed in a tree, from the databases that
-// package managers leave there:
+// Package packages lists the installed packages of a tree, from the databases of
+// package managers:
 //
 //	dpkg  status, a text file of paragraphs
 //	rpm   rpmdb.sqlite, whose table Packages has the header of every package
 //
-// Nothing is executed and nothing is unpacked: databases are read where they
-// are. Left out are the older forms of the rpm database (Berkeley DB, ndb),
-// which are refused, and everything but the names and versions of packages.
+// The databases are read in place, without executing anything. Of a package, only
+// name, version and architecture are read. The older forms of the rpm database,
+// Berkeley DB and ndb, are rejected.
 package packages
 
 import (
@@ -20,23 +20,23 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A Package is one that is installed.
+// A Package is an installed package.
 type Package struct {
 	Kind    string // rpm or dpkg
 	Name    string
-	Version string // as its manager writes it: [EPOCH:]VERSION-RELEASE
+	Version string // as printed by the package manager: [EPOCH:]VERSION-RELEASE
 	Arch    string
 }
 
-// Where databases are. rpm-ostree has its own in /usr/share, and dpkg has
-// none for images: theirs is moved from /var by the maker of an image.
+// Directories of databases. rpm-ostree has the database in /usr/share. dpkg knows
+// only /var; authors of images move the database from there to /usr/lib.
 var (
 	rpmDirs  = []string{"usr/share/rpm", "usr/lib/sysimage/rpm", "var/lib/rpm"}
 	dpkgDirs = []string{"var/lib/dpkg", "usr/lib/sysimage/dpkg"}
 )
 
-// Read returns the installed packages by the databases in a tree, in order. A
-// tree without databases has no packages.
+// Read returns the installed packages of a tree, sorted by kind, name, architecture
+// and version. A tree without databases has no packages.
 func Read(root *rootfs.Inode) ([]Package, error) {
 	var all []Package
 	for _, db := range []struct {
@@ -69,20 +69,20 @@ func Read(root *rootfs.Inode) ([]Package, error) {
 	return all, nil
 }
 
-// errNone says that a folder has no database.
+// errNone means that a folder has no database.
 var errNone = errors.New("no database")
 
-// A Change is a package that two trees do not have alike. Some packages, such
+// A Change is a package whose versions differ between two trees. Some packages, such
 // as kernels, may be installed in several versions.
 type Change struct {
 	Kind string   `json:"kind"` // rpm or dpkg
 	Name string   `json:"name"`
 	Arch string   `json:"arch"`
-	A    []string `json:"a"` // versions in the first tree; empty if it is not there
-	B    []string `json:"b"`
+	A    []string `json:"a"` // versions in the first tree, empty without the package
+	B    []string `json:"b"` // versions in the second tree
 }
 
-// Diff returns the changes from a to b, in order.
+// Diff returns the changes from a to b, sorted by kind, name and architecture.
 func Diff(a, b []Package) []Change {
 	type key struct{ kind, name, arch string }
 	both := map[key]*Change{}

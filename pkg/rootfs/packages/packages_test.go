@@ -56,7 +56,7 @@ func TestDpkg(t *testing.T) {
 	}
 }
 
-// TestDpkgQuery has dpkg-query list the packages of this machine.
+// TestDpkgQuery compares the packages of this machine with those of dpkg-query.
 func TestDpkgQuery(t *testing.T) {
 	out := treetest.Run(t, "dpkg-query", "-W", "-f", "${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\n")
 	var want []string
@@ -96,7 +96,7 @@ BuildArch: noarch
 %files
 `
 
-// TestRPM has rpm make packages and a database of them, and list it.
+// TestRPM compares the packages of a database with the output of rpm, which made it.
 func TestRPM(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "x.spec"), []byte(spec), 0o644); err != nil {
@@ -159,22 +159,22 @@ func TestRPM(t *testing.T) {
 			t.Errorf("%q: %s", todo, diff)
 		}
 	}
-	// A database that was not closed is incomplete.
+	// The write-ahead log of a database that was not closed has the latest changes.
 	wal := filepath.Join(db, "rpmdb.sqlite-wal")
 	if err := os.WriteFile(wal, []byte("something"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := read(); err == nil || err.Error() != "usr/share/rpm/rpmdb.sqlite: rpmdb.sqlite-wal has changes that are not in it yet" {
+	if _, err := read(); err == nil || err.Error() != "usr/share/rpm/rpmdb.sqlite: rpmdb.sqlite-wal has uncommitted changes" {
 		t.Error(err)
 	}
 }
 
 func TestRefuses(t *testing.T) {
 	for want, files := range map[string]map[string]string{
-		"usr/share/rpm/rpmdb.sqlite: there is Packages, a form ": {"usr/share/rpm/Packages": "x"},
-		"var/lib/rpm/rpmdb.sqlite: there is Packages.db, a form": {"var/lib/rpm/Packages.db": "x"},
-		"usr/lib/sysimage/rpm/rpmdb.sqlite: unexpected EOF":      {"usr/lib/sysimage/rpm/rpmdb.sqlite": "x"},
-		"usr/share/rpm/rpmdb.sqlite: not an SQLite database":     {"usr/share/rpm/rpmdb.sqlite": strings.Repeat("x", 1000)},
+		"usr/share/rpm/rpmdb.sqlite: unsupported form of the database: Packages":  {"usr/share/rpm/Packages": "x"},
+		"var/lib/rpm/rpmdb.sqlite: unsupported form of the database: Packages.db": {"var/lib/rpm/Packages.db": "x"},
+		"usr/lib/sysimage/rpm/rpmdb.sqlite: unexpected EOF":                       {"usr/lib/sysimage/rpm/rpmdb.sqlite": "x"},
+		"usr/share/rpm/rpmdb.sqlite: not an SQLite database":                      {"usr/share/rpm/rpmdb.sqlite": strings.Repeat("x", 1000)},
 	} {
 		if _, err := Read(treetest.Texts(t, files)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

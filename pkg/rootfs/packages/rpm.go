@@ -11,24 +11,25 @@ import (
 
 const rpmFile = "rpmdb.sqlite"
 
-// Other forms of the database, with which rpm also leaves none of ours.
+// rpmOther are the files of other forms of the database. rpm does not write
+// rpmdb.sqlite beside them.
 var rpmOther = []string{"Packages", "Packages.db"}
 
-// readRPM reads the database of a folder. Data that an interrupted program
-// left beside it would have to be put into it first.
+// readRPM reads the database of a folder. Files with uncommitted changes, which an
+// interrupted program left, are errors.
 func readRPM(dir *rootfs.Inode) ([]Package, error) {
 	in := dir.Resolve(rpmFile)
 	if in == nil || !in.IsFile() {
 		for _, name := range rpmOther {
 			if dir.Resolve(name) != nil {
-				return nil, fmt.Errorf("there is %s, a form of the database that is not read", name)
+				return nil, fmt.Errorf("unsupported form of the database: %s", name)
 			}
 		}
 		return nil, errNone
 	}
 	for _, suffix := range []string{"-wal", "-journal"} {
 		if beside := dir.Resolve(rpmFile + suffix); beside != nil && beside.Size() > 0 {
-			return nil, fmt.Errorf("%s%s has changes that are not in it yet", rpmFile, suffix)
+			return nil, fmt.Errorf("%s%s has uncommitted changes", rpmFile, suffix)
 		}
 	}
 	if in.Content == nil {
@@ -41,7 +42,7 @@ func readRPM(dir *rootfs.Inode) ([]Package, error) {
 	var all []Package
 	err = db.table("Packages", func(id int64, columns []value) error {
 		if len(columns) < 2 {
-			return fmt.Errorf("row %d has %d columns", id, len(columns))
+			return fmt.Errorf("row %d: want at least 2 columns, got %d", id, len(columns))
 		}
 		p, err := parseHeader(columns[1].data)
 		if err != nil {
@@ -65,20 +66,21 @@ const (
 	typeString = 6
 )
 
-// A rpmEntry says where the value of a tag is.
+// A rpmEntry is the type and the place of the value of a tag. Offset is in bytes,
+// from the start of the data.
 type rpmEntry struct{ Tag, Type, Offset, Count uint32 }
 
 const entrySize = 16
 
-// parseHeader reads a header as it is in the database: the number of its
-// entries and of the bytes behind them, the entries, and those bytes.
+// parseHeader parses a header of the database: the number of entries, the number of
+// bytes of data, the entries, the data. Numbers are big endian.
 func parseHeader(b []byte) (Package, error) {
 	if len(b) < 8 {
-		return Package{}, fmt.Errorf("%d bytes", len(b))
+		return Package{}, fmt.Errorf("want at least 8 bytes, got %d", len(b))
 	}
 	entries, size := int64(binary.BigEndian.Uint32(b)), int64(binary.BigEndian.Uint32(b[4:]))
 	if 8+entries*entrySize+size != int64(len(b)) {
-		return Package{}, fmt.Errorf("%d entries and %d bytes in %d bytes", entries, size, len(b))
+		return Package{}, fmt.Errorf("%d entries and %d bytes of data do not fill %d bytes", entries, size, len(b))
 	}
 	index, data := b[8:8+entries*entrySize], b[8+entries*entrySize:]
 	values := map[uint32]string{}
@@ -94,7 +96,7 @@ func parseHeader(b []byte) (Package, error) {
 		}
 	}
 	if values[tagName] == "" || values[tagVersion] == "" {
-		return Package{}, errors.New("no name or no version")
+		return Package{}, errors.New("missing name or version")
 	}
 	p := Package{Kind: "rpm", Name: values[tagName], Version: values[tagVersion] + "-" + values[tagRelease], Arch: values[tagArch]}
 	if epoch := values[tagEpoch]; epoch != "" {
@@ -103,21 +105,21 @@ func parseHeader(b []byte) (Package, error) {
 	return p, nil
 }
 
-// value returns a value as rpm prints it.
+// value returns the value as printed by rpm.
 func (e rpmEntry) value(data []byte) (string, error) {
 	if int64(e.Offset) > int64(len(data)) {
-		return "", fmt.Errorf("value at %d of %d", e.Offset, len(data))
+		return "", fmt.Errorf("value at %d, after the end of the data at %d", e.Offset, len(data))
 	}
 	data = data[e.Offset:]
 	switch {
 	case e.Type == typeString && e.Count == 1 && e.Tag != tagEpoch:
 		s, _, ended := bytes.Cut(data, []byte{0})
 		if !ended {
-			return "", errors.New("a string without an end")
+			return "", errors.New("unterminated string")
 		}
 		return string(s), nil
 	case e.Type == typeInt32 && e.Count == 1 && e.Tag == tagEpoch && len(data) >= 4:
 		return fmt.Sprint(binary.BigEndian.Uint32(data)), nil
 	}
-	return "", fmt.Errorf("%d values of type %d", e.Count, e.Type)
+	return "", fmt.Errorf("unexpected %d values of type %d", e.Count, e.Type)
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// A database is an SQLite file of which tables are read from their first row
-// to their last, see https://www.sqlite.org/fileformat2.html. Indexes and all that
-// SQL would say about columns are left out.
+// A database is an SQLite file, see https://www.sqlite.org/fileformat2.html. Tables
+// are read from the first row to the last, without indexes and without the
+// declarations of columns.
 type database struct {
 	blob   rootfs.Blob
 	page   int64 // size of a page
-	usable int64 // of it, without the reserved bytes at its end
-	pages  int64 // in the file
+	usable int64 // size of a page without the reserved bytes at its end
+	pages  int64 // number of pages in the file
 }
 
 const (
@@ -47,26 +47,25 @@ func openDatabase(blob rootfs.Blob) (*database, error) {
 	case string(h[:16]) != "SQLite format 3\x00":
 		return nil, errors.New("not an SQLite database")
 	case d.page < 512 || d.page&(d.page-1) != 0 || d.usable < 480:
-		return nil, fmt.Errorf("pages of %d bytes, %d of them reserved", d.page, h[20])
+		return nil, fmt.Errorf("invalid page size %d with %d reserved bytes", d.page, h[20])
 	case h[19] > 2:
-		return nil, fmt.Errorf("read version %d is not known", h[19])
+		return nil, fmt.Errorf("unsupported read version %d", h[19])
 	case binary.BigEndian.Uint32(h[56:]) > 1:
-		return nil, errors.New("text is not in UTF-8")
+		return nil, errors.New("text encoding is not UTF-8")
 	case blob.Size() > maxDatabase:
-		return nil, fmt.Errorf("%s, at most %s are read", rootfs.Bytes(blob.Size()), rootfs.Bytes(int64(maxDatabase)))
+		return nil, fmt.Errorf("%s, want at most %s", rootfs.Bytes(blob.Size()), rootfs.Bytes(int64(maxDatabase)))
 	}
 	d.pages = blob.Size() / d.page
 	return d, nil
 }
 
-// A value is that of one column of a row.
+// A value is the value of one column of a row.
 type value struct {
 	kind uint64 // the serial type of the specification
 	data []byte
 }
 
-// number returns the value of an integer column, which begins as big as it is
-// written.
+// number returns the value of an integer column, 1 to 8 bytes in big endian.
 func (v value) number() (n int64) {
 	switch {
 	case v.kind == 9:
@@ -81,8 +80,8 @@ func (v value) number() (n int64) {
 	return n
 }
 
-// table calls row for every row of a table, with its number and its columns,
-// which are overwritten when it returns.
+// table calls row for every row of a table, with its number and its columns. The
+// columns are valid until row returns.
 func (d *database) table(name string, row func(id int64, columns []value) error) error {
 	var root int64
 	err := d.walk(1, func(_ int64, columns []value) error {
@@ -100,19 +99,19 @@ func (d *database) table(name string, row func(id int64, columns []value) error)
 	return err
 }
 
-// walk calls row for every row of the tree whose root is on a page.
+// walk calls row for every row of the tree whose root is on page root.
 func (d *database) walk(root int64, row func(id int64, columns []value) error) error {
 	w := &walk{database: d, left: d.pages, bytes: d.blob.Size(), row: row}
 	return w.tree(root, 0)
 }
 
-// A walk goes once through a tree. In one that is sound no page is part of
-// two things and rows do not overlap, so there is an end to both.
+// A walk visits the rows of a tree once. In a valid tree, no page is used twice and
+// no rows overlap, so the limits for pages and bytes stop only damaged files.
 type walk struct {
 	*database
 	row     func(id int64, columns []value) error
 	left    int64 // pages that may still be read
-	bytes   int64 // of rows that may still be read
+	bytes   int64 // bytes of rows that may still be read
 	payload []byte
 	columns []value
 }
@@ -120,17 +119,18 @@ type walk struct {
 // read reads a page.
 func (w *walk) read(p []byte, number int64) error {
 	if number < 1 || number > w.pages {
-		return fmt.Errorf("page %d of %d", number, w.pages)
+		return fmt.Errorf("no page %d, the file has %d", number, w.pages)
 	}
 	if w.left--; w.left < 0 {
-		return errors.New("a page is part of two things")
+		return errors.New("a page is used twice")
 	}
 	return rootfs.ReadFull(w.blob, p, (number-1)*w.page)
 }
 
+// tree visits the rows of the tree below a page.
 func (w *walk) tree(number int64, depth int) error {
 	if depth > maxDepth {
-		return fmt.Errorf("a tree of more than %d levels", maxDepth)
+		return fmt.Errorf("the tree has more than %d levels", maxDepth)
 	}
 	page := make([]byte, w.page)
 	if err := w.read(page, number); err != nil {
@@ -146,12 +146,12 @@ func (w *walk) tree(number int64, depth int) error {
 		at += 4
 	}
 	if kind != pageInterior && kind != pageLeaf || at+2*cells > int(w.usable) {
-		return fmt.Errorf("page %d: of type %d with %d cells", number, kind, cells)
+		return fmt.Errorf("page %d: invalid type %d or number of cells %d", number, kind, cells)
 	}
 	for i := range cells {
 		off := int64(binary.BigEndian.Uint16(page[at+2*i:]))
 		if off+4 > w.usable {
-			return fmt.Errorf("page %d: cell at %d", number, off)
+			return fmt.Errorf("page %d: cell at %d is outside of the page", number, off)
 		}
 		cell := page[off:w.usable]
 		var err error
@@ -170,8 +170,8 @@ func (w *walk) tree(number int64, depth int) error {
 	return nil
 }
 
-// cell reads a row. The part of it outside of the page of the cell is on a chain
-// of others.
+// cell reads a row. A large row begins in the cell and continues on a chain of
+// overflow pages.
 func (w *walk) cell(cell []byte) error {
 	size, n := varint(cell)
 	id, m := varint(cell[n:])
@@ -179,13 +179,13 @@ func (w *walk) cell(cell []byte) error {
 		return io.ErrUnexpectedEOF
 	}
 	if size > maxPayload || int64(size) > w.bytes {
-		return fmt.Errorf("row %d of %d bytes", int64(id), size)
+		return fmt.Errorf("row %d: %d bytes are too many", int64(id), size)
 	}
 	w.bytes -= int64(size)
 	cell = cell[n+m:]
 	local := w.local(int64(size))
 	if local > int64(len(cell)) || local < int64(size) && local+4 > int64(len(cell)) {
-		return fmt.Errorf("row %d leaves the page", int64(id))
+		return fmt.Errorf("row %d extends past the end of the page", int64(id))
 	}
 	w.payload = append(w.payload[:0], cell[:local]...)
 	if local < int64(size) {
@@ -199,7 +199,7 @@ func (w *walk) cell(cell []byte) error {
 	return w.row(int64(id), w.columns)
 }
 
-// local returns how much of a row is in its cell.
+// local returns the number of bytes of a row that are in its cell.
 func (d *database) local(size int64) int64 {
 	if size <= d.usable-35 {
 		return size
@@ -211,7 +211,7 @@ func (d *database) local(size int64) int64 {
 	return least
 }
 
-// overflow adds the bytes on other pages to the payload.
+// overflow adds the rest of the payload, from the overflow pages.
 func (w *walk) overflow(next, size int64) error {
 	page := make([]byte, w.page)
 	for int64(len(w.payload)) < size {
@@ -228,14 +228,14 @@ func (w *walk) overflow(next, size int64) error {
 func (w *walk) record(b []byte) error {
 	size, n := varint(b)
 	if n == 0 || size < uint64(n) || size > uint64(len(b)) {
-		return errors.New("bad header")
+		return errors.New("invalid record header")
 	}
 	kinds, data := b[n:size], b[size:]
 	w.columns = w.columns[:0]
 	for len(kinds) > 0 {
 		kind, n := varint(kinds)
 		if n == 0 {
-			return errors.New("bad header")
+			return errors.New("invalid record header")
 		}
 		kinds = kinds[n:]
 		length := uint64(0)
@@ -243,12 +243,12 @@ func (w *walk) record(b []byte) error {
 		case kind < 10:
 			length = [...]uint64{0, 1, 2, 3, 4, 6, 8, 8, 0, 0}[kind]
 		case kind < 12:
-			return fmt.Errorf("a column of type %d", kind)
+			return fmt.Errorf("invalid column type %d", kind)
 		default:
 			length = (kind - 12) / 2
 		}
 		if length > uint64(len(data)) {
-			return fmt.Errorf("a column of %d bytes, %d are left", length, len(data))
+			return fmt.Errorf("column of %d bytes, but only %d are left", length, len(data))
 		}
 		w.columns = append(w.columns, value{kind, data[:length]})
 		data = data[length:]
@@ -256,8 +256,8 @@ func (w *walk) record(b []byte) error {
 	return nil
 }
 
-// varint reads a number of one to nine bytes, and returns how many those are,
-// 0 if it has no end.
+// varint reads a number of one to nine bytes. n is the number of bytes, or 0 for a
+// number without an end.
 func varint(b []byte) (v uint64, n int) {
 	for i, c := range b[:min(len(b), 9)] {
 		if i == 8 {

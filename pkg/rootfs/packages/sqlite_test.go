@@ -12,8 +12,8 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-// sqlite has the real one run statements on a new database, and returns the
-// file, and its output.
+// sqlite runs statements on a new database with sqlite3. It returns the file and the
+// output.
 func sqlite(t testing.TB, statements ...string) (file []byte, out string) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "db")
@@ -25,7 +25,7 @@ func sqlite(t testing.TB, statements ...string) (file []byte, out string) {
 	return file, out
 }
 
-// rows prints a table as sqlite3 prints hex(a), b of it.
+// rows prints the table t in the way sqlite3 prints id, hex(a), b.
 func rows(file []byte) (string, error) {
 	d, err := openDatabase(bytes.NewReader(file))
 	if err != nil {
@@ -42,16 +42,16 @@ func rows(file []byte) (string, error) {
 	return out.String(), err
 }
 
-// TestSQLite reads rows at the edges of cells and pages: sizes of all kinds
-// in pages of all sizes, in trees of several levels.
+// TestSQLite reads rows whose sizes are at the limits of cells and pages, for all
+// page sizes, in trees of several levels.
 func TestSQLite(t *testing.T) {
 	for _, page := range []int{512, 1024, 4096, 65536} {
 		for _, statements := range []string{
-			// Every size that a cell may have, and some pages more.
+			// Every size of a cell, and sizes of several pages.
 			fmt.Sprintf(`with recursive n(i) as (select 1 union all select i+1 from n where i < %d) insert into t select i, randomblob(i), i*i*i*i-5 from n;`, min(3*page, 5000)),
-			// Many rows, with holes, and numbers of all sizes.
+			// Many rows, with gaps between row numbers, and numbers of all sizes.
 			`with recursive n(i) as (select 0 union all select i+1 from n where i < 5000) insert into t select i*1000003-7, randomblob(i%5), (i%3-1)*(1<<(i%63)) from n; delete from t where b % 7 = 0;`,
-			// Large ones.
+			// Large rows.
 			`insert into t values(-9223372036854775808, randomblob(3000000), 0), (9223372036854775807, zeroblob(100000), 1);`,
 			``,
 		} {
@@ -64,10 +64,10 @@ func TestSQLite(t *testing.T) {
 	}
 }
 
-// TestSQLiteReserved has room at the end of each page that is not used.
+// TestSQLiteReserved: the reserved bytes at the end of each page are skipped.
 func TestSQLiteReserved(t *testing.T) {
 	file, want := sqlite(t, ".filectrl reserve_bytes 32", "create table t(id integer primary key, a blob, b int); insert into t values(1, randomblob(20000), 5), (2, randomblob(4050), 6); select id, hex(a), b from t;")
-	_, want, _ = strings.Cut(want, "\n") // how much is reserved
+	_, want, _ = strings.Cut(want, "\n") // the output of .filectrl
 	if got, err := rows(file); err != nil || got != want || file[20] != 32 {
 		t.Errorf("%d bytes reserved: %v; %d bytes of rows, want %d", file[20], err, len(got), len(want))
 	}
@@ -81,35 +81,35 @@ func small(t testing.TB) []byte {
 
 func TestSQLiteDamaged(t *testing.T) {
 	good := small(t)
-	root := 512 // of t, page 2, an interior page
+	root := 512 // offset of page 2, an interior page and the root of t
 	if good[root] != pageInterior {
 		t.Fatalf("page 2 is of type %d", good[root])
 	}
 	last := 512 * (int(binary.BigEndian.Uint32(good[root+8:])) - 1)
-	cell := last + int(binary.BigEndian.Uint16(good[last+8:])) // of a row on several pages
+	cell := last + int(binary.BigEndian.Uint16(good[last+8:])) // offset of a row on several pages
 	for _, c := range []struct {
 		want   string
 		damage func(b []byte) []byte
 	}{
 		{"unexpected EOF", func(b []byte) []byte { return b[:99] }},
-		{"pages of 513 bytes", func(b []byte) []byte { b[17] = 1; return b }},
-		{"pages of 512 bytes, 33 of them reserved", func(b []byte) []byte { b[20] = 33; return b }},
-		{"read version 3", func(b []byte) []byte { b[19] = 3; return b }},
-		{"text is not in UTF-8", func(b []byte) []byte { b[59] = 2; return b }},
+		{"invalid page size 513", func(b []byte) []byte { b[17] = 1; return b }},
+		{"invalid page size 512 with 33 reserved bytes", func(b []byte) []byte { b[20] = 33; return b }},
+		{"unsupported read version 3", func(b []byte) []byte { b[19] = 3; return b }},
+		{"text encoding is not UTF-8", func(b []byte) []byte { b[59] = 2; return b }},
 		{"no table t", func(b []byte) []byte { return bytes.Replace(b, []byte("tablett"), []byte("tablext"), 1) }},
-		{"page 1: of type 0", func(b []byte) []byte { b[100] = 0; return b }},
-		{"page 1: of type 13 with 65281 cells", func(b []byte) []byte { b[103] = 0xff; return b }},
+		{"page 1: invalid type 0", func(b []byte) []byte { b[100] = 0; return b }},
+		{"page 1: invalid type 13 or number of cells 65281", func(b []byte) []byte { b[103] = 0xff; return b }},
 		{"page 1: cell at ", func(b []byte) []byte { b[108] = 0xff; return b }},
-		{"a page is part of two things", func(b []byte) []byte { copy(b[root+8:], []byte{0, 0, 0, 2}); return b }},
-		{"a tree of more than 20 levels", func(b []byte) []byte {
+		{"a page is used twice", func(b []byte) []byte { copy(b[root+8:], []byte{0, 0, 0, 2}); return b }},
+		{"the tree has more than 20 levels", func(b []byte) []byte {
 			copy(b[root+8:], []byte{0, 0, 0, 2})
 			return append(b, make([]byte, 512*500)...)
 		}},
-		{"page 0 of ", func(b []byte) []byte { clear(b[root+8:][:4]); return b }},
-		{"page 16777216 of ", func(b []byte) []byte { copy(b[root+8:], []byte{1, 0, 0, 0}); return b }},
-		{" of 2097151 bytes", func(b []byte) []byte { copy(b[cell:], []byte{0xff, 0xff, 0x7f}); return b }},
-		{"bad header", func(b []byte) []byte { b[cell+3] = 0; return b }},
-		{"bad header", func(b []byte) []byte { b[cell+3], b[cell+4] = 2, 0x80; return b }},
+		{"no page 0, ", func(b []byte) []byte { clear(b[root+8:][:4]); return b }},
+		{"no page 16777216, ", func(b []byte) []byte { copy(b[root+8:], []byte{1, 0, 0, 0}); return b }},
+		{": 2097151 bytes are too many", func(b []byte) []byte { copy(b[cell:], []byte{0xff, 0xff, 0x7f}); return b }},
+		{"invalid record header", func(b []byte) []byte { b[cell+3] = 0; return b }},
+		{"invalid record header", func(b []byte) []byte { b[cell+3], b[cell+4] = 2, 0x80; return b }},
 	} {
 		b := c.damage(bytes.Clone(good))
 		if out, err := rows(b); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -147,7 +147,7 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// header returns a header of the given entries, whose data is "a", "b", 258.
+// header returns a header with entries and the data "a", "b", 258.
 func header(entries ...rpmEntry) []byte {
 	data := []byte("a\x00b\x00\x00\x00\x01\x02c")
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(entries)))
@@ -167,12 +167,12 @@ func TestHeader(t *testing.T) {
 	}{
 		{[]rpmEntry{name, version}, "{rpm a b- }"},
 		{[]rpmEntry{name, version, {tagRelease, typeString, 0, 1}, {tagEpoch, typeInt32, 4, 1}, {5000, 9, 1 << 31, 77}}, "{rpm a 258:b-a }"},
-		{[]rpmEntry{name}, "no name or no version"},
-		{[]rpmEntry{name, {tagVersion, typeString, 8, 1}}, "tag 1001: a string without an end"},
-		{[]rpmEntry{name, {tagVersion, typeString, 10, 1}}, "tag 1001: value at 10 of 9"},
-		{[]rpmEntry{name, {tagVersion, typeString, 2, 2}}, "tag 1001: 2 values of type 6"},
-		{[]rpmEntry{name, {tagVersion, typeInt32, 4, 1}}, "tag 1001: 1 values of type 4"},
-		{[]rpmEntry{name, version, {tagEpoch, typeInt32, 6, 1}}, "tag 1003: 1 values of type 4"},
+		{[]rpmEntry{name}, "missing name or version"},
+		{[]rpmEntry{name, {tagVersion, typeString, 8, 1}}, "tag 1001: unterminated string"},
+		{[]rpmEntry{name, {tagVersion, typeString, 10, 1}}, "tag 1001: value at 10, after the end of the data at 9"},
+		{[]rpmEntry{name, {tagVersion, typeString, 2, 2}}, "tag 1001: unexpected 2 values of type 6"},
+		{[]rpmEntry{name, {tagVersion, typeInt32, 4, 1}}, "tag 1001: unexpected 1 values of type 4"},
+		{[]rpmEntry{name, version, {tagEpoch, typeInt32, 6, 1}}, "tag 1003: unexpected 1 values of type 4"},
 	} {
 		p, err := parseHeader(header(c.entries...))
 		if got := fmt.Sprint(p); err == nil && got != c.want || err != nil && err.Error() != c.want {
@@ -184,7 +184,7 @@ func TestHeader(t *testing.T) {
 			t.Errorf("of %d bytes", n)
 		}
 	}
-	if _, err := parseHeader(header(name, version)[:40]); err == nil || !strings.Contains(err.Error(), "2 entries and 9 bytes in 40 bytes") {
+	if _, err := parseHeader(header(name, version)[:40]); err == nil || !strings.Contains(err.Error(), "2 entries and 9 bytes of data do not fill 40 bytes") {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.podman.io/image/v5/types"
@@ -26,6 +27,15 @@ type Options struct {
 
 // A Login is a user name with a password or token, as in containers-auth.json(5).
 type Login = types.DockerAuthConfig
+
+// ParseLogin parses a user name with an optional password: USER[:PASSWORD].
+func ParseLogin(s string) (*Login, error) {
+	user, password, _ := strings.Cut(s, ":")
+	if user == "" {
+		return nil, errors.New("missing user name, must be USER[:PASSWORD]")
+	}
+	return &Login{Username: user, Password: password}, nil
+}
 
 // DefaultTimeout is the default of both timeouts of [Options].
 const DefaultTimeout = 2 * time.Minute

@@ -1,4 +1,4 @@
-// Package selinux labels trees as the policy inside them says.
+// Package selinux labels a tree by the SELinux policy in it.
 //
 // It reads the text form of a policy's file contexts and finds the context of
 // a path as libselinux does. A policy is these files, below etc/selinux or

@@ -1,5 +1,5 @@
 // Package tarindex finds the files of an uncompressed tar archive, so that each
-// can be read at any offset where it stands. It reads the headers only.
+// can be read in place, at any offset. It reads the headers only.
 package tarindex
 
 import (

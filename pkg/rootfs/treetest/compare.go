@@ -20,10 +20,10 @@ import (
 
 const immutableFlag = 0x10 // FS_IMMUTABLE_FL
 
-// Compare reports every difference between a folder, usually a mount point, and a
-// tree: names, types, modes, owners, times, sizes, devices, link
-// counts, which names are one inode, extended attributes, the immutable flag
-// and content. A lost+found that the tree does not have is ignored.
+// Compare reports every difference between a directory, usually a mount point, and a
+// tree: names, types, modes, owners, times, sizes, devices, link counts, hard links,
+// extended attributes, the immutable flag and content. It ignores a lost+found that
+// is only in the directory.
 func Compare(dir string, root *rootfs.Inode) error {
 	c := comparer{
 		links: map[*rootfs.Inode]uint64{},
@@ -50,7 +50,7 @@ func (c *comparer) failf(format string, args ...any) {
 	}
 }
 
-// count counts the links that each inode should have.
+// count counts the links of each inode of the tree.
 func (c *comparer) count(in, root *rootfs.Inode) {
 	c.links[in]++
 	if !in.IsDir() {
@@ -109,7 +109,7 @@ func fsType(mode uint32) os.FileMode {
 	}[mode]
 }
 
-// same compares an inode but for its children.
+// same compares an inode without its children.
 func (c *comparer) same(at, name string, in *rootfs.Inode) bool {
 	var st unix.Stat_t
 	if err := unix.Lstat(at, &st); err != nil {
@@ -204,7 +204,7 @@ func (c *comparer) sameFlags(at, name string, in *rootfs.Inode) {
 		return
 	}
 	defer f.Close()
-	var flags int64 // a long, in spite of the _IOR(int) in the request
+	var flags int64 // 64 bits, as in the definition of the request
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), unix.FS_IOC_GETFLAGS, uintptr(unsafe.Pointer(&flags))); errno != 0 {
 		c.failf("%s: flags: %w", name, errno)
 		return
@@ -235,8 +235,8 @@ func (c *comparer) sameContent(at, name string, in *rootfs.Inode) {
 	}
 }
 
-// firstDifference returns the offset of the first chunk in which a file differs from
-// the content of an inode, or -1.
+// firstDifference returns the first chunk in which a file and its content in the tree
+// differ, or -1.
 func firstDifference(got io.Reader, in *rootfs.Inode) (int64, error) {
 	size := in.Size()
 	a, b := make([]byte, 256<<10), make([]byte, 256<<10)

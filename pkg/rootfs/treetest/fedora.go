@@ -2,9 +2,9 @@ package treetest
 
 import "strings"
 
-// Fedora returns the configuration files of an architecture's container, of the
-// shape of those that Fedora CoreOS has in 2026. The root file system is xfs,
-// the size 12 GiB, and platforms.json has qemu with console=ARCH.
+// Fedora returns the configuration files of an architecture's container, in the form
+// that Fedora CoreOS uses in 2026. The root file system is xfs, the size 12 GiB, and
+// platforms.json has qemu with console=ARCH.
 func Fedora(arch string) map[string]string {
 	return map[string]string{
 		"usr/lib/bootc/install/10-boot.toml":    "[install.bootupd]\nskip-boot-uuid = true\n[install]\nroot-mount-spec = \"\"\nboot-mount-spec = \"\"\n",
@@ -24,7 +24,7 @@ func Fedora(arch string) map[string]string {
 }
 
 // FedoraDisk returns the disk.yaml of an architecture. As in Fedora CoreOS, only
-// that of ppc64le has labels of partitions and a size of root.
+// the one of ppc64le has partition labels and a size of the root partition.
 func FedoraDisk(arch string) string {
 	const (
 		first    = "    - size: 1 MiB\n      bootable: true\n      type: "

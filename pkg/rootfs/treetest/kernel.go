@@ -18,21 +18,21 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
-// Mount mounts a file system that is in a file, read-only if the options say
-// so, and returns where. The test must be root's.
+// Mount mounts the file system in a file and returns the mount point. Option ro mounts
+// it read-only. The test must run as root.
 func Mount(t testing.TB, kind, path string, options ...string) (dir string, unmount func()) {
 	t.Helper()
 	Root(t)
 	dir = t.TempDir()
 	if kind == "xfs" {
-		options = append(options, "nouuid") // several tests have one of the same
+		options = append(options, "nouuid") // several tests mount file systems with the same UUID
 	}
 	Run(t, "mount", "-t", kind, "-o", strings.Join(append([]string{"loop"}, options...), ","), path, dir)
 	mounted := true
 	unmount = func() {
 		for try := 0; mounted; try++ {
 			err := unix.Unmount(dir, 0)
-			// A child of another test has our files open until it is another program.
+			// A child process of another test has our files open until it calls exec.
 			if err == unix.EBUSY && try < 100 {
 				time.Sleep(20 * time.Millisecond)
 				continue
@@ -47,9 +47,9 @@ func Mount(t testing.TB, kind, path string, options ...string) (dir string, unmo
 	return dir, unmount
 }
 
-// Judge fails a test in which the checker of a file system finds anything to
-// say: e2fsck, or xfs_repair and xfs_db of the host and, where the fixture is there, a
-// newer one.
+// Judge fails the test if the checkers of a file system report anything: e2fsck, or
+// xfs_repair and xfs_db of the host and, if the fixture has been built, its newer
+// xfs_repair.
 func Judge(t testing.TB, kind, path string) {
 	t.Helper()
 	switch kind {
@@ -57,7 +57,7 @@ func Judge(t testing.TB, kind, path string) {
 		silent(t, "e2fsck", Run(t, "e2fsck", "-fn", path))
 	case "xfs":
 		silent(t, "xfs_repair", Run(t, "xfs_repair", "-n", "-f", path))
-		if info, err := os.Stat(path); err == nil && info.Size() < 8<<30 { // it counts blocks one by one
+		if info, err := os.Stat(path); err == nil && info.Size() < 8<<30 { // xfs_db counts blocks one by one
 			silent(t, "xfs_db", Run(t, "xfs_db", "-r", "-f", "-c", "check", path))
 		}
 		switch {
@@ -67,17 +67,16 @@ func Judge(t testing.TB, kind, path string) {
 			t.Fatal("no newer xfs_repair: ci/fixture/newer")
 		}
 	default:
-		t.Fatalf("nobody judges %q", kind)
+		t.Fatalf("no checker for file system %q", kind)
 	}
 }
 
-// optional matches the remarks of e2fsck on files that the kernel has cut off.
+// optional matches remarks of e2fsck about files that the kernel has truncated.
 var optional = regexp.MustCompile(`(?m)^Inode \d+ extent tree .* could be .* Optimize\? no\n`)
 
-// progress matches the lines in which a checker reports its steps, the location
-// of the file and its final counts. "recursive buffer locking" is about the locks
-// of xfs_repair: with 16 or more allocation groups its threads compare themselves
-// with the holder of a lock while another thread takes it, and sometimes misjudge.
+// progress matches the lines in which a checker reports its steps, the path of the
+// file and the final counts. "recursive buffer locking" is a false warning about locks
+// inside xfs_repair, from a race of its threads with 16 or more allocation groups.
 var progress = regexp.MustCompile(`^(e2fsck \d.*|Pass \d.*|.*: \d+/\d+ files .* \d+/\d+ blocks|Phase \d.*|\s+- .*|No modify flag set, skipping .*|Cannot get host filesystem geometry.|Repair may fail if there is a sector size mismatch between|the image and the host filesystem.|Warning: recursive buffer locking at block \d+ detected|)$`)
 
 func silent(t testing.TB, checker, said string) {
@@ -89,12 +88,12 @@ func silent(t testing.TB, checker, said string) {
 	}
 }
 
-// newer is the xfs_repair of the fixture's Debian.
+// newer runs the xfs_repair of the fixture's Debian.
 var newer = sync.OnceValue(func() string { return FindNewer("xfs_repair") })
 
-// Endure has the kernel use a file system in a file, which was made of a tree, as a
-// machine will: it is read and compared, used until it is full, grown to twice its
-// size and filled again. Each time it is judged.
+// Endure puts the file system in a file through the life of a disk: the kernel mounts
+// it, it is compared with its tree, used until it is full, grown to twice its size
+// and filled again. [Judge] checks it after each step.
 func Endure(t testing.TB, kind, path string, root *rootfs.Inode) {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -112,7 +111,7 @@ func Endure(t testing.TB, kind, path string, root *rootfs.Inode) {
 		t.Fatal(err)
 	}
 	if kind == "ext4" {
-		Run(t, "resize2fs", "-f", path) // without e2fsck, which was there just now
+		Run(t, "resize2fs", "-f", path) // without the check by e2fsck, which Judge has just done
 	}
 	dir, unmount = Mount(t, kind, path)
 	if kind == "xfs" {
@@ -136,9 +135,9 @@ func judgeUsed(t testing.TB, kind, path string) {
 	silent(t, "e2fsck", optional.ReplaceAllString(Run(t, "e2fsck", "-fn", path), ""))
 }
 
-// Unclean returns a file with a file system that the kernel was using when it was
-// stopped. Of the directories before1 to before300, each with a file, all are on
-// the disk; later changes may be in the log alone.
+// Unclean returns a file with a file system from a kernel that was stopped while using
+// it. The directories before1 to before300, each with a file, are in the file system;
+// later changes may be in the log only.
 func Unclean(t testing.TB, kind string) string {
 	t.Helper()
 	mkfs, flush := []string{"mke2fs", "-q", "-t", "ext4"}, "sync -f ."
@@ -162,10 +161,9 @@ func Unclean(t testing.TB, kind string) string {
 	return img
 }
 
-// Use has the kernel change a file system that is mounted in dir, its old files as
-// well as new ones: content is appended and cut off, attributes
-// are set, names are made, linked, moved and deleted. In the end there is no
-// space left.
+// Use changes existing and new files of a file system that is mounted in dir: it
+// appends and truncates content, sets attributes, and creates, links, moves and
+// deletes names. In the end there is no space left.
 func Use(t testing.TB, dir string) {
 	t.Helper()
 	must := func(err error) {
@@ -200,9 +198,8 @@ func Use(t testing.TB, dir string) {
 	Fill(t, at("full"))
 }
 
-// mayChange changes one of the names that were there, each in one of several
-// ways. What is immutable stays as it is, and a name may have gone or become
-// one of something full before it is its turn.
+// mayChange changes an existing name in one of several ways. It ignores errors of
+// immutable files, of names that an earlier change removed, and of full directories.
 func mayChange(name string, i int, to string) error {
 	info, err := os.Lstat(name)
 	if err == nil {
@@ -215,7 +212,7 @@ func mayChange(name string, i int, to string) error {
 			err = os.Link(name, to)
 		case i%7 == 4 && mode.IsRegular():
 			err = os.Truncate(name, info.Size()/2)
-		case i%7 == 5 && mode.IsRegular(): // in XFS this takes a block of its own
+		case i%7 == 5 && mode.IsRegular(): // in XFS this needs a block outside of the inode
 			err = unix.Setxattr(name, "user.used", make([]byte, 3000), 0)
 		case mode.IsRegular():
 			err = unix.Setxattr(name, "user.used", make([]byte, 300), 0)
@@ -244,9 +241,8 @@ func appendTo(name string, n int) error {
 	return err
 }
 
-// Fill takes all space of a file system with files of decreasing size below a
-// new directory. What stands in most of them was never written, so that the
-// image stays small.
+// Fill fills a file system with files of decreasing size in a new directory. Most of
+// them are allocated but never written, so that the image stays small.
 func Fill(t testing.TB, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o755); err != nil {

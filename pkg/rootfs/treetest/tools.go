@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// Tool returns the path of a program that judges, also from where Debian keeps
-// those of root. Without it the test is skipped, or fails where OHP_TOOLS says
-// that tools are required.
+// Tool returns the path of a program in PATH or in Debian's sbin directories. If it is
+// missing, the test is skipped, or fails if OHP_TOOLS requires tools.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	if filepath.IsAbs(name) {
@@ -27,9 +26,9 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
-// Newer returns the path of a program of the fixture's Debian, which is newer
-// than this machine's: see ci/fixture/newer. Without the fixture's tools the
-// test is skipped, or fails where OHP_FIXTURE says that they are required.
+// Newer returns the path of a program of the fixture's Debian, which is newer than the
+// one of this machine, see ci/fixture/newer. If it is missing, the test is skipped, or
+// fails if OHP_FIXTURE requires the fixture.
 func Newer(t testing.TB, name string) string {
 	t.Helper()
 	path := FindNewer(name)
@@ -39,13 +38,13 @@ func Newer(t testing.TB, name string) string {
 	return path
 }
 
-// FindNewer is Newer for who can do without: it returns an empty path.
+// FindNewer returns the path of a program of the fixture's Debian, or "".
 func FindNewer(name string) string {
 	out, _ := exec.Command(filepath.Join(checkout(), "ci/fixture/newer"), name).Output()
 	return strings.TrimSpace(string(out))
 }
 
-// checkout returns the folder of the project, as seen from the folder of a test.
+// checkout returns the project's folder, relative to the folder of a test.
 func checkout() string {
 	dir := "."
 	for len(dir) < 64 {
@@ -57,8 +56,8 @@ func checkout() string {
 	return dir
 }
 
-// Root skips a test, or fails it where OHP_TOOLS says that tools are required,
-// unless the test is root's.
+// Root skips the test unless it runs as root. If OHP_TOOLS requires tools, the test
+// fails instead.
 func Root(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -66,9 +65,9 @@ func Root(t testing.TB) {
 	}
 }
 
-// IsRoot reports whether the test is root's, for a part of a test that only root
-// can do. It fails the test where OHP_TOOLS says that tools are required, and tells
-// it of the missing part elsewhere.
+// IsRoot reports whether the test runs as root, for parts of a test that need root. If
+// it does not, IsRoot logs that the part is missing, or fails the test if OHP_TOOLS
+// requires tools.
 func IsRoot(t testing.TB) bool {
 	t.Helper()
 	if os.Geteuid() == 0 {
@@ -82,15 +81,15 @@ func IsRoot(t testing.TB) bool {
 	return false
 }
 
-// Unprivileged runs the test again as a user without privileges if it is root's,
-// and reports whether the rest of it is for this process.
+// Unprivileged reports whether this process has no privileges and must run the rest of
+// the test. As root, it runs the test in another process as user nobody.
 func Unprivileged(t *testing.T) bool {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		return true
 	}
 	const nobody = 65534
-	dir, err := os.MkdirTemp("", "ohp-nobody-") // the folders of t are root's
+	dir, err := os.MkdirTemp("", "ohp-nobody-") // t.TempDir belongs to root
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,11 +115,11 @@ func Unprivileged(t *testing.T) bool {
 	return false
 }
 
-// Vectors returns a folder of data of real systems, which is not part of the
-// project: policies of distributions may not be copied into it. OHP_VECTORS names
-// the folder above it, else it is ../shared/vectors beside the checkout. The test
-// is skipped where OHP_VECTORS is "none". Where it is unset and the folder is not
-// there, the test is skipped too, or fails if OHP_TOOLS says that tools are required.
+// Vectors returns a folder with files of real operating systems. They are not part of
+// the project because the licences of some, such as SELinux policies, do not allow it.
+// OHP_VECTORS is the parent folder, by default ../shared/vectors beside the checkout.
+// The test is skipped if OHP_VECTORS is "none". If it is unset and the folder is
+// missing, the test is skipped as well, or fails if OHP_TOOLS requires tools.
 func Vectors(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("OHP_VECTORS")
@@ -137,8 +136,8 @@ func Vectors(t testing.TB, name string) string {
 	return path
 }
 
-// Missing skips a test visibly for want of a thing, or fails it where a variable of
-// the environment says "required".
+// Missing skips the test with a message, or fails it if an environment variable
+// requires the missing thing.
 func Missing(t testing.TB, env, what string) {
 	t.Helper()
 	if os.Getenv(env) == "required" {
@@ -147,7 +146,8 @@ func Missing(t testing.TB, env, what string) {
 	t.Skip(what)
 }
 
-// Run runs a [Tool] that must succeed, in the C locale, and returns its output.
+// Run runs a [Tool] in the C locale and returns its output. The test fails if the tool
+// does.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(Tool(t, name), args...)

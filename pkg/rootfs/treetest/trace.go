@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// A Tracing is a command under strace, which records every call of the kernel
-// that names a file. The caller runs Cmd.
+// A Tracing is a command under strace, run by Cmd. It records every system call with
+// a file name.
 type Tracing struct {
 	Cmd *exec.Cmd
 	log string
 }
 
-// Trace has strace run a command.
+// Trace returns a command to be run under strace.
 func Trace(t *testing.T, cmd *exec.Cmd) *Tracing {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "log")
@@ -25,8 +25,8 @@ func Trace(t *testing.T, cmd *exec.Cmd) *Tracing {
 	return &Tracing{trace, log}
 }
 
-// OnlyIn fails if the command has changed anything outside of a directory. It also
-// fails if the record has no change at all, because such a record proves nothing.
+// OnlyIn fails the test if the command changed anything outside of a directory. It also
+// fails if the record has no change at all, because then the record is incomplete.
 func (r *Tracing) OnlyIn(t *testing.T, dir string) {
 	t.Helper()
 	calls, err := os.ReadFile(r.log)
@@ -47,19 +47,19 @@ func (r *Tracing) OnlyIn(t *testing.T, dir string) {
 		}
 	}
 	if changed == 0 {
-		t.Errorf("nothing was recorded in %d bytes", len(calls))
+		t.Errorf("no change in a record of %d bytes", len(calls))
 	}
 }
 
 var (
 	call   = regexp.MustCompile(`^\d+ +(\w+)\(`)
-	named  = regexp.MustCompile(`(?:<([^<>"]*)>, )?"((?:[^"\\]|\\.)*)"`) // maybe with the directory that it is in
+	named  = regexp.MustCompile(`(?:<([^<>"]*)>, )?"((?:[^"\\]|\\.)*)"`) // with the directory of a file descriptor, if any
 	reads  = regexp.MustCompile(`^(access|faccessat2?|stat|lstat|fstat|newfstatat|statx|statfs|readlink|readlinkat|getcwd|chdir|execve|getxattr|lgetxattr|listxattr|llistxattr|inotify_add_watch)$`)
 	writes = regexp.MustCompile(`O_(WRONLY|RDWR|CREAT|TRUNC|APPEND|TMPFILE)`)
 )
 
-// changing returns the names in a line of strace's, if it is of a call that changes
-// something. A call that is not known to only read counts as one.
+// changing returns the names in a line of strace if the call changes something. Unknown
+// calls count as changes.
 func changing(line string) (names []string, changes bool) {
 	m := call.FindStringSubmatch(line)
 	if m == nil || reads.MatchString(m[1]) {

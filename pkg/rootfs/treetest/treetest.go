@@ -1,5 +1,5 @@
-// Package treetest holds trees that are hard on a file system, and compares a
-// mounted file system with the tree that it was made from.
+// Package treetest helps the tests of file systems: with difficult trees, comparisons
+// of mounted file systems with their trees, and checks by kernel and tools.
 package treetest
 
 import (
@@ -21,8 +21,8 @@ type Case struct {
 
 const miB = 1 << 20
 
-// Cases returns trees whose files, names and attributes stand on every side of
-// the limits that a file system with blocks of the given size has.
+// Cases returns trees with files, names and attributes just below and just above the
+// limits of a file system with blocks of the given size.
 func Cases(block int) []Case {
 	return []Case{
 		{"empty", rootfs.Dir(0o755)},
@@ -42,8 +42,8 @@ func Cases(block int) []Case {
 	}
 }
 
-// A Pattern is content that needs no memory: 64-bit words, each its own offset
-// mixed with a seed.
+// A Pattern is content that needs no memory: 64-bit words, computed from their offset
+// and a seed.
 type Pattern struct {
 	Seed   uint64
 	Length int64
@@ -76,7 +76,7 @@ func (p Pattern) ReadAt(to []byte, off int64) (int, error) {
 	return len(to), err
 }
 
-// Texts returns a tree of text files, by their paths.
+// Texts returns a tree of files from a map of paths to contents.
 func Texts(t testing.TB, files map[string]string) *rootfs.Inode {
 	t.Helper()
 	root := rootfs.Dir(0o755)
@@ -172,8 +172,8 @@ func links(block int) *rootfs.Inode {
 	return root
 }
 
-// ACL returns an access control list as the system.posix_acl_access attribute
-// holds it, from tag, permission and id.
+// ACL returns an access control list in the format of the attribute
+// system.posix_acl_access. Each entry has tag, permission and ID.
 func ACL(entries ...[3]uint32) string {
 	out := binary.LittleEndian.AppendUint32(nil, 2)
 	for _, e := range entries {
@@ -206,7 +206,7 @@ func xattrs(block int) *rootfs.Inode {
 		many[fmt.Sprintf("user.attr%d", i*i)] = strings.Repeat("w", i)
 	}
 	for i := range 3 {
-		with(fmt.Sprintf("many%d", i), rootfs.Text(0o644, "x"), many) // may share
+		with(fmt.Sprintf("many%d", i), rootfs.Text(0o644, "x"), many) // the file system may share the attributes
 	}
 	with("high", rootfs.Text(0o644, "x"), map[string]string{"user.\xc3\xbcml\xc3\xa4ut": strings.Repeat("\xff", 100), "user.b": "\x80"})
 	with("capability", rootfs.Text(0o755, "x"), map[string]string{
@@ -279,7 +279,7 @@ func crowd(n int, format string) *rootfs.Inode {
 	return root
 }
 
-// growing has directories around the first sizes at which a block overflows.
+// growing returns directories around the sizes at which a block overflows.
 func growing(block int) *rootfs.Inode {
 	root := rootfs.Dir(0o755)
 	in := rootfs.Text(0o644, "one of many")
@@ -307,8 +307,7 @@ func bigFile() *rootfs.Inode {
 	return root
 }
 
-// Random returns a tree of a few hundred inodes that is the same for the same
-// seed.
+// Random returns a random tree of a few hundred inodes. It depends on the seed only.
 func Random(seed uint64) *rootfs.Inode {
 	r := rand.New(rand.NewPCG(seed, 1))
 	root := rootfs.Dir(0o755)

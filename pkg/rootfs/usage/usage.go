@@ -1,12 +1,13 @@
-// Package usage has the parts that options of all kinds share, be they fields of
-// a struct, flags or keys of a file:
+// Package usage has types and checks for the values of options, in structs,
+// flags and definition files:
 //
 //	Error    a wrong value, with the name of its field
 //	Size     a number of bytes with a unit
 //	Choice   one of several words
+//	Words    a list of words
 //	Nearest  the word that a misspelled one probably stands for
 //
-// [Size] and [Choice] implement the interface Value of the packages flag and pflag.
+// [Size], [Choice] and [Words] implement the interface Value of the packages flag and pflag.
 //
 // The package imports no other of this module.
 package usage

@@ -1,5 +1,5 @@
-// Package build is the folder of a build: image files, and the documents that
-// describe them.
+// Package build writes and reads the folder of a build: image files, and the
+// documents that describe them.
 //
 //	<image>              one file for each platform
 //	<image>.upload.json  how the image gets into its cloud, see package upload

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
@@ -29,15 +30,34 @@ type RecompressOptions struct {
 	Begin Begin // may be nil
 }
 
-// Recompress changes the compression of the images in a folder: want returns
-// the compression that a file is to have. Each file is verified against meta.json
+// A Target returns the compression that a file is to have.
+type Target func(cloud.File) filetype.Compression
+
+// Compressed returns the target that compresses files as a request for them does. Compressed files, and those of unknown platforms, stay as they are.
+func Compressed(r assemble.Request) Target {
+	return func(f cloud.File) filetype.Compression {
+		if f.Type.Compression != filetype.None || f.SkipCompression {
+			return f.Type.Compression
+		}
+		platforms, err := cloud.Lookup("", f.Platform)
+		if err != nil { // a platform of another program, or of a later version
+			return filetype.None
+		}
+		return platforms[0].FileCompression(r.Compression, r.AsPublished)
+	}
+}
+
+// Uncompressed is the [Target] that decompresses all files.
+func Uncompressed(cloud.File) filetype.Compression { return filetype.None }
+
+// Recompress changes the compression of the images in a folder. Each file is verified against meta.json
 // while it is read, and replaced together with its upload document. It returns the
 // new files. After an error, the images that were not yet changed are as before,
 // and Recompress can be called again.
 //
 // It returns [ErrNoBuild] if the folder has no build, and [ErrFile] if an image
 // does not match meta.json.
-func Recompress(ctx context.Context, dir string, want func(cloud.File) filetype.Compression, o RecompressOptions) (all []Written, err error) {
+func Recompress(ctx context.Context, dir string, want Target, o RecompressOptions) (all []Written, err error) {
 	builds, err := Open(os.DirFS(dir))
 	if err != nil {
 		return nil, err

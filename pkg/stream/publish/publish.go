@@ -1,4 +1,4 @@
-// Package publish puts the images of a build into a container registry.
+// Package publish stores the images of a build in a container registry.
 //
 //	plan, err := publish.NewPlan(ctx, dir, "registry.example/os:43-images", publish.Options{})
 //	fmt.Println(plan.Result.Reference) // all digests are known before anything is sent
@@ -145,7 +145,7 @@ func Publish(ctx context.Context, dir, to string, o Options) (*Result, error) {
 // check rejects invalid options.
 func (o *Options) check() error {
 	for _, name := range o.Views {
-		if name != allViews && !slices.ContainsFunc(Views, func(v View) bool { return v.Name == name }) {
+		if !slices.Contains(ViewNames(), name) {
 			return fmt.Errorf("view %q: %w", name, ErrOptions)
 		}
 	}

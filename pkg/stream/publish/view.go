@@ -39,6 +39,15 @@ const containerDisk = "containerdisk"
 // allViews is the name of all views that apply.
 const allViews = "all"
 
+// ViewNames returns the valid words of [Options.Views].
+func ViewNames() []string {
+	names := []string{allViews}
+	for _, v := range Views {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
 // addViews adds the tags of the views that the options name.
 func (p *Plan) addViews() error {
 	all := slices.Contains(p.pub.o.Views, allViews)

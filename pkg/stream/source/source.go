@@ -1,10 +1,10 @@
-// Package source reads stream metadata documents from wherever they are, and
-// fetches the files that they list:
+// Package source reads stream metadata documents from files, web servers and
+// registries, and fetches the files that they list:
 //
-//   - standard input
-//     https://..., http://... a web server
-//     FILE                    a file
-//     docker://HOST/NAME      a registry; without docker:// if HOST has a dot or a port
+//	FILE                     a file
+//	-                        standard input
+//	https://..., http://...  a web server
+//	docker://HOST/NAME       a registry; without docker:// if HOST has a dot or a port
 //
 // A registry has a document as the only file under a reference, or as stream.json
 // among the images of an index. A ConfigMap coreos-bootimages is read as the
@@ -142,6 +142,22 @@ func (s *Source) Published(ctx context.Context, ref reference.Named) (map[string
 		}
 	}
 	return found, err
+}
+
+// ErrReference is the error of a name that is not a reference to a registry.
+var ErrReference = errors.New("not a reference in a registry")
+
+// Projection returns the locations of the files that are published under a reference.
+func (s *Source) Projection(ctx context.Context, name string) (stream.Projection, error) {
+	named, ok := Reference(name)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", name, ErrReference)
+	}
+	files, err := s.Published(ctx, named)
+	if err != nil {
+		return nil, err
+	}
+	return stream.OCI(reference.TrimNamed(named).String(), files)
 }
 
 // Reference parses a reference to a registry. It is not ok if the name could be

@@ -36,6 +36,10 @@ var update = flag.Bool("update", false, "write the golden digests to testdata")
 
 const file = "testdata/golden.txt"
 
+// Updating reports whether the flag -update is set. Tests of other recorded files
+// use the same flag.
+func Updating() bool { return *update }
+
 // Check compares digests by name with those in testdata/golden.txt: none may
 // differ, none may be missing, and none may be left over. With -short, names may
 // be left over, and with -update it writes the file instead.

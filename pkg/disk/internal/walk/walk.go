@@ -1,5 +1,4 @@
-// Package walk reads the tree of a file system, inode by inode, and keeps a
-// hostile one within bounds.
+// Package walk reads the tree of a file system, inode by inode, within limits.
 //
 // A reader of a format implements [Source]: it decodes one inode, and the entries
 // of one directory. [Tree] follows the entries, joins hard links, and bounds names,

@@ -9,9 +9,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// bootDevice is boot_device. The disks and file systems that it stands for
-// take the place of those of the image, which Ignition moves over to them by
-// their labels.
+// bootDevice is the section boot_device. Its disks and file systems replace those
+// of the image. Ignition finds the old ones by their labels and copies their
+// content to the new ones.
 type bootDevice struct {
 	Layout string
 	Mirror struct{ Devices []string }
@@ -22,7 +22,7 @@ type bootDevice struct {
 		Tpm2      *bool
 	}
 
-	node *yaml.Node // nil without
+	node *yaml.Node // nil if the config has no boot_device
 }
 
 // Partition types, as in the image.
@@ -30,58 +30,61 @@ const (
 	biosBoot = "21686148-6449-6E6F-744E-656564454649"
 	prepBoot = "9E1A2D38-C612-4316-AA26-8B49521E5A8B"
 	efi      = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-	reserved = "8DA63339-0007-60C0-C436-083AC8230908" // keeps the numbers of what follows
+	reserved = "8DA63339-0007-60C0-C436-083AC8230908" // keeps the numbers of the partitions after it
 )
 
-// part is a partition that each disk of a mirror has, with the disk's number
-// after its name.
+// A part is a partition that each disk of a mirror has. Its label is the name and
+// the number of the disk: boot-1.
 type part struct {
 	name string
-	mib  int // zero for the rest
+	mib  int // 0 for all of the remaining space
 	guid string
 }
 
-// layouts has what precedes boot and root, partitions 3 and 4 everywhere. None
-// may be smaller than the image's, see create_disk.sh of coreos-assembler.
+// layouts are the partitions before boot and root, which have the numbers 3 and 4
+// on all architectures. None may be smaller than its counterpart in the image; see
+// create_disk.sh of coreos-assembler.
 var layouts = map[string][]part{
 	"x86_64":  {{"bios", 1, biosBoot}, {"esp", 127, efi}},
 	"aarch64": {{"reserved", 1, reserved}, {"esp", 127, efi}},
 	"ppc64le": {{"prep", 4, prepBoot}, {"reserved", 1, reserved}},
 }
 
+// readBootDevice checks and keeps the section boot_device.
 func (t *translation) readBootDevice(n *yaml.Node, m object, _ string) {
 	b := &t.boot
 	recast(m, b)
 	b.node = n
 	mirror, luks := child(n, "mirror"), child(n, "luks")
 	if layout := child(n, "layout"); b.Layout != "" && layouts[b.Layout] == nil {
-		t.errorf(layout, "boot_device.layout: %q is not supported, want x86_64, aarch64 or ppc64le", b.Layout)
+		t.errorf(layout, "boot_device.layout: unsupported layout %q, must be x86_64, aarch64 or ppc64le", b.Layout)
 	}
 	switch devices := b.Mirror.Devices; {
 	case len(devices) == 1:
-		t.errorf(child(mirror, "devices"), "boot_device.mirror: one device, want at least two")
+		t.errorf(child(mirror, "devices"), "boot_device.mirror: want at least two devices, got one")
 	case len(devices) > 1 && b.Layout == "" && t.minor >= 7:
-		t.errorf(mirror, "boot_device.mirror: no layout, want x86_64, aarch64 or ppc64le")
+		t.errorf(mirror, "boot_device.mirror: missing layout, must be x86_64, aarch64 or ppc64le")
 	case len(devices) > 1 && b.Layout == "":
-		t.warnf(mirror, "boot_device.mirror: no layout, taking x86_64")
+		t.warnf(mirror, "boot_device.mirror: missing layout, assuming x86_64")
 	}
 	if l, ok := m["luks"].(object); ok {
 		for _, name := range []string{"cex", "device"} {
 			if _, ok := l[name]; ok {
-				t.errorf(child(luks, name), "boot_device.luks.%s: is of s390x, which is not supported", name)
+				t.errorf(child(luks, name), "boot_device.luks.%s: only for s390x, which is not supported", name)
 			}
 		}
 		if !b.encrypted() && (b.Luks.Discard != nil || b.Luks.Threshold != nil) {
-			t.errorf(luks, "boot_device.luks: neither tang nor tpm2, nothing would be encrypted")
+			t.errorf(luks, "boot_device.luks: want tang or tpm2; without them nothing is encrypted")
 		} else if n := b.pins(); b.Luks.Threshold != nil && *b.Luks.Threshold > n {
-			t.errorf(child(luks, "threshold"), "boot_device.luks.threshold: %d, of %d that there are", *b.Luks.Threshold, n)
+			t.errorf(child(luks, "threshold"), "boot_device.luks.threshold: %d is more than the %d configured by tang and tpm2", *b.Luks.Threshold, n)
 		}
 	}
 }
 
+// encrypted reports whether the root file system is encrypted.
 func (b *bootDevice) encrypted() bool { return b.pins() != 0 }
 
-// pins is how many ways there are to open the root.
+// pins returns the number of Clevis pins that can unlock the root file system.
 func (b *bootDevice) pins() int {
 	n := len(b.Luks.Tang)
 	if b.Luks.Tpm2 != nil && *b.Luks.Tpm2 {
@@ -90,7 +93,8 @@ func (b *bootDevice) pins() int {
 	return n
 }
 
-// bootDevice makes a mirror, an encrypted root, or the one in the other.
+// bootDevice returns the sugar of boot_device: a mirror, an encrypted root file
+// system, or an encrypted one on a mirror.
 func (t *translation) bootDevice(c types.Config) (_, sugar types.Config, from places) {
 	b, s := &t.boot, &sugar.Storage
 	from = places{"$": b.node}
@@ -118,6 +122,8 @@ func (t *translation) bootDevice(c types.Config) (_, sugar types.Config, from pl
 	return c, sugar, from
 }
 
+// mirror adds the disks, the RAID arrays and the file systems of a mirror, except
+// for the root file system.
 func (b *bootDevice) mirror(s *types.Storage) {
 	layout := b.Layout
 	if layout == "" {
@@ -135,8 +141,8 @@ func (b *bootDevice) mirror(s *types.Storage) {
 			s.Filesystems = append(s.Filesystems, fresh("/dev/disk/by-partlabel/"+esp, "vfat", esp))
 		}
 	}
-	// The old superblock is at the end of a partition: without a RAID driver,
-	// as firmware and GRUB are, there is a file system at its start.
+	// Metadata 1.0 has its superblock at the end of a partition. Programs without
+	// a RAID driver, such as GRUB, find the file system at the start.
 	s.Raid = []types.Raid{b.raid("boot", "--metadata=1.0"), b.raid("root")}
 	s.Filesystems = append(s.Filesystems, fresh("/dev/md/md-boot", "ext4", "boot"))
 }
@@ -160,11 +166,12 @@ func (b *bootDevice) raid(name string, options ...types.RaidOption) types.Raid {
 	return r
 }
 
+// fresh returns a new file system that replaces an existing one.
 func fresh(device, format, label string) types.Filesystem {
 	return types.Filesystem{Device: device, Format: &format, Label: &label, WipeFilesystem: new(true)}
 }
 
-// A grubUser may use GRUB's menu beyond booting.
+// A grubUser may edit GRUB's menu entries and use its command line.
 type grubUser struct {
 	node         *yaml.Node
 	Name         string
@@ -176,21 +183,21 @@ func (t *translation) grubUser(n *yaml.Node, m object, _ string) {
 	recast(m, &u)
 	for _, w := range [][2]string{{"name", u.Name}, {"password_hash", u.PasswordHash}} {
 		if w[1] == "" {
-			t.errorf(n, "grub.users: no %s", w[0])
+			t.errorf(n, "grub.users: missing %s", w[0])
 		} else if strings.ContainsFunc(w[1], notGrubWord) {
-			t.errorf(child(n, w[0]), "grub.users.%s: %q cannot be in a GRUB script", w[0], w[1])
+			t.errorf(child(n, w[0]), "grub.users.%s: invalid value %q, it has a character with a meaning in GRUB scripts", w[0], w[1])
 		}
 	}
 	t.users = append(t.users, u)
 }
 
-// notGrubWord is what GRUB's shell would not take for a part of one word, or
-// for one of superusers, which commas and the like separate.
+// notGrubWord reports whether a character ends or changes a word in GRUB's shell,
+// or separates the names in superusers.
 func notGrubWord(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'\\$`;,&|<>{}[]()#*?~!", r)
 }
 
-// grub appends the users to the file that the image's grub.cfg reads.
+// grub appends the users to user.cfg, which the image's grub.cfg reads.
 func (t *translation) grub(c types.Config) (_, sugar types.Config, from places) {
 	if len(t.users) == 0 {
 		return c, sugar, nil

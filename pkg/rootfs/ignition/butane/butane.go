@@ -3,22 +3,22 @@
 //	fcos      1.0.0  1.1.0  1.2.0  1.3.0  1.4.0  1.5.0  1.6.0  1.7.0
 //	Ignition  3.0.0  3.1.0  3.2.0  3.2.0  3.3.0  3.4.0  3.5.0  3.6.0
 //
-// Most of a config is Ignition's own, in YAML and with underscores. The rest
-// is sugar, which is replaced by what it stands for:
+// Most keys are those of Ignition, with underscores. The others are sugar, which
+// the translation replaces:
 //
-//	inline, local, contents_local, ..._keys_local   the text itself
+//	inline, local, contents_local, ..._keys_local   data: URLs, or the text itself
 //	storage.trees                                   files, links and directories
 //	storage.filesystems.with_mount_unit             a mount or swap unit
 //	boot_device                                     disks, raid, luks and filesystems
 //	grub                                            a password file for GRUB
 //
-// What the sugar makes is merged with what the config says itself, by
-// Ignition's rules, and the config wins.
+// The result of the sugar is merged with the rest of the config by Ignition's
+// rules; the config takes precedence.
 //
-// Reading is strict: what is unknown, given twice, of the wrong type or newer
-// than the config's version is an error, with its line and column. YAML merge
-// keys, more than one document, other variants, experimental versions and the
-// boot devices of s390x are refused.
+// Validation is strict. Unknown and duplicate keys, wrong types and keys that are
+// newer than the config's version are errors with line and column. Not supported
+// are YAML merge keys, several documents, other variants, experimental versions
+// and the boot devices of s390x.
 //
 // See https://coreos.github.io/butane/specs/.
 package butane
@@ -37,19 +37,19 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 )
 
-// Options are what a config cannot say itself.
+// Options are the options of a translation.
 type Options struct {
-	// Name is that of the config in errors and warnings; zero means config.bu.
+	// Name is the config's file name in errors and warnings. Default: config.bu.
 	Name string
 
-	// FilesDir is the directory that local paths start at, and that nothing
-	// leads out of. Zero means there is none, and local paths are errors.
+	// FilesDir is the directory of the files that the config refers to. Paths and
+	// links that leave it are errors. If it is empty, all local paths are errors.
 	FilesDir string
 }
 
-// Translate makes an Ignition config of a Butane config. Errors, one a line,
-// and warnings begin with name, line and column. The same input gives the
-// same bytes.
+// Translate translates a Butane config to an Ignition config. Warnings begin with
+// name, line and column, and so do the errors, one on each line. The output
+// depends on the input only.
 func Translate(text []byte, o Options) (ign []byte, warnings []string, err error) {
 	t := &translation{name: o.Name, at: places{}}
 	if t.name == "" {
@@ -75,14 +75,15 @@ func Translate(text []byte, o Options) (ign []byte, warnings []string, err error
 	return ign, t.warnings, nil
 }
 
-// maxErrors is the largest number of errors shown: a tree can have one for each file.
+// maxErrors is the largest number of errors reported. A tree can have one for each
+// file.
 const maxErrors = 100
 
-// A translation is one config on its way.
+// A translation is the state of the translation of one config.
 type translation struct {
 	name  string
 	minor int      // of the config's version
-	files *os.Root // nil without a FilesDir
+	files *os.Root // nil without Options.FilesDir
 	nodes int      // decoded so far
 	size  int      // bytes of local and inline contents so far
 	at    places
@@ -95,11 +96,12 @@ type translation struct {
 	errs, warnings []string
 }
 
-// versions has what a minor version of fcos 1 is in Ignition.
+// versions are the Ignition versions of the minor versions of fcos 1.
 var versions = []string{"3.0.0", "3.1.0", "3.2.0", "3.2.0", "3.3.0", "3.4.0", "3.5.0", "3.6.0"}
 
-// translate is nil when there were errors. Steps go on past errors as long as
-// what they need is whole, so that one run shows as many as possible.
+// translate returns the Ignition config, or nil after errors. A step with errors
+// does not stop the translation unless the next step depends on its result, so
+// that one run reports as many errors as possible.
 func (t *translation) translate(root *yaml.Node) []byte {
 	plain, _ := t.value(root, config1, "", "$").(object)
 	if len(t.errs) != 0 {
@@ -119,16 +121,17 @@ func (t *translation) translate(root *yaml.Node) []byte {
 	}
 	ign, err := ignition.Marshal(c)
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // it has strings and numbers only
 	}
 	t.validate(ign)
 	return ign
 }
 
-// places has where in the Butane config a place of the Ignition config comes
-// from, as far as known: one that is not here comes from where its parent does.
+// places maps paths of the Ignition config to the nodes of the Butane config that
+// they come from. A path without an entry has the node of its parent.
 type places map[string]*yaml.Node
 
+// nearest returns the node of a path or of its nearest parent.
 func (p places) nearest(path string) *yaml.Node {
 	for {
 		n, ok := p[path]
@@ -140,12 +143,12 @@ func (p places) nearest(path string) *yaml.Node {
 	}
 }
 
-// merge adds to a config what its sugar stands for, and its places.
+// merge merges a config with the result of its sugar, and their places.
 func (t *translation) merge(c, sugar types.Config, from places) types.Config {
 	merged, transcript := merge.MergeStructTranscribe(sugar, c)
 	at := places{"$": t.at["$"]}
 	for _, m := range transcript.Mappings {
-		// An object of both has two mappings, the config's after the sugar's.
+		// An object from both has two mappings: first the sugar's, then the config's.
 		of := t.at
 		if m.From.Tag == merge.TAG_PARENT {
 			of = from
@@ -158,7 +161,8 @@ func (t *translation) merge(c, sugar types.Config, from places) types.Config {
 	return merged.(types.Config)
 }
 
-// validate has Ignition judge what was made, in terms of what it was made of.
+// validate validates the result with Ignition's library and reports its findings
+// at their places in the Butane config.
 func (t *translation) validate(ign []byte) {
 	_, report, err := ignition.Parse(ign)
 	for _, entry := range report.Entries {
@@ -174,21 +178,23 @@ func (t *translation) validate(ign []byte) {
 	}
 }
 
+// errorf adds an error at a node.
 func (t *translation) errorf(n *yaml.Node, format string, args ...any) {
 	t.errs = append(t.errs, t.where(n)+fmt.Sprintf(format, args...))
 }
 
+// warnf adds a warning at a node.
 func (t *translation) warnf(n *yaml.Node, format string, args ...any) {
 	t.warnings = append(t.warnings, t.where(n)+fmt.Sprintf(format, args...))
 }
 
+// where returns the prefix of an error or warning at a node.
 func (t *translation) where(n *yaml.Node) string {
 	return fmt.Sprintf("%s:%d:%d: ", t.name, n.Line, n.Column)
 }
 
-// recast gives a decoded object its Go type, which leaves the sugar behind. It
-// cannot fail: the types are those of the table of keys, which TestKeys holds
-// against Ignition's.
+// recast converts a decoded object to a Go type and drops the sugar. It cannot
+// fail: the table of keys has the same types as Ignition's structs, see TestKeys.
 func recast(from, to any) {
 	text, err := json.Marshal(from)
 	if err == nil {

@@ -29,11 +29,11 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
-var update = flag.Bool("update", false, "write what is made to testdata")
+var update = flag.Bool("update", false, "write the results to testdata")
 
 func options() Options { return Options{FilesDir: "testdata/files"} }
 
-// TestConfigs has a file for each version, with what it adds.
+// TestConfigs: there is a file for each version, with the keys that it introduced.
 func TestConfigs(t *testing.T) {
 	names, err := filepath.Glob("testdata/configs/*.bu")
 	if err != nil || len(names) < 10 {
@@ -75,7 +75,7 @@ func read(t *testing.T, name string) []byte {
 	return text
 }
 
-// translated is what Ignition reads in what is made of a config.
+// translated returns the translation of a config, as parsed by Ignition's library.
 func translated(t *testing.T, text string) v3_6.Config {
 	t.Helper()
 	ign, _, err := Translate([]byte(text), options())
@@ -89,8 +89,8 @@ func translated(t *testing.T, text string) v3_6.Config {
 	return c
 }
 
-// TestKeys holds the table of keys against Ignition's own types: every key of
-// every version is there with its type, and no other.
+// TestKeys: the table of keys agrees with Ignition's types. It has every key of
+// every version with its type, and no others.
 func TestKeys(t *testing.T) {
 	sugar := map[string]int{
 		"$.variant string": 0, "$.version string": 0,
@@ -187,109 +187,109 @@ const (
 	head7 = "variant: fcos\nversion: 1.7.0\n"
 )
 
-// broken has configs with what is said of them.
+// broken are invalid configs and parts of their errors.
 var broken = []struct{ text, want string }{
 	// The document.
 	{"", "config.bu: config is empty"},
 	{"# nothing\n", "config.bu: config is empty"},
 	{strings.Repeat("#\n", maxText/2+1), "config.bu: config is larger than 16 MiB"},
-	{"variant: [\n", "config.bu:1:1: not YAML"},
-	{"a: b: c\n", "not YAML"},
+	{"variant: [\n", "config.bu:1:1: invalid YAML"},
+	{"a: b: c\n", "invalid YAML"},
 	{"- a\n", "config.bu:1:1: config is not a mapping"},
 	{"text\n", "config.bu:1:1: config is not a mapping"},
 	{head + "---\na: b\n", "config.bu:3:1: a second document"},
-	{"version: 1.5.0\n", "config.bu:1:1: no variant"},
-	{"variant: fcos\n", "config.bu:1:1: no version"},
-	{"variant: flatcar\nversion: 1.0.0\n", `config.bu:1:10: variant "flatcar" is not supported`},
-	{"variant: fcos\nversion: 1.8.0\n", `config.bu:2:10: version "1.8.0" is not supported, want 1.0.0 to 1.7.0`},
-	{"variant: fcos\nversion: 1.6.0-experimental\n", "config.bu:2:10: version"},
-	{"variant: fcos\nversion: 1.8.0-experimental\n", `config.bu:2:10: version "1.8.0-experimental" is not supported, want 1.0.0 to 1.7.0`},
-	{"variant: fcos\nversion: 1.5\n", "config.bu:2:10: version"},
+	{"version: 1.5.0\n", "config.bu:1:1: missing variant"},
+	{"variant: fcos\n", "config.bu:1:1: missing version"},
+	{"variant: flatcar\nversion: 1.0.0\n", `config.bu:1:10: unsupported variant "flatcar"`},
+	{"variant: fcos\nversion: 1.8.0\n", `config.bu:2:10: unsupported version "1.8.0", must be 1.0.0 to 1.7.0`},
+	{"variant: fcos\nversion: 1.6.0-experimental\n", "config.bu:2:10: unsupported version"},
+	{"variant: fcos\nversion: 1.8.0-experimental\n", `config.bu:2:10: unsupported version "1.8.0-experimental", must be 1.0.0 to 1.7.0`},
+	{"variant: fcos\nversion: 1.5\n", "config.bu:2:10: unsupported version"},
 
 	// Keys.
 	{head + "storge: {}\n", `config.bu:3:1: unknown key "storge" in config`},
 	{head + "storage:\n  files:\n    - path: /a\n      foo: 1\n", `config.bu:6:7: unknown key "foo" in storage.files`},
-	{head + "storage:\n  files:\n    - path: /a\n      path: /b\n", `config.bu:6:7: key "path" again in storage.files, first in line 5`},
-	{head + "storage: {}\nstorage: {}\n", `config.bu:4:1: key "storage" again in config, first in line 3`},
+	{head + "storage:\n  files:\n    - path: /a\n      path: /b\n", `config.bu:6:7: duplicate key "path" in storage.files, first in line 5`},
+	{head + "storage: {}\nstorage: {}\n", `config.bu:4:1: duplicate key "storage" in config, first in line 3`},
 	{head + "storage:\n  disks:\n    - {device: /dev/vda, wipeTable: true}\n", `unknown key "wipeTable" in storage.disks, is "wipe_table" meant?`},
 	{head + "passwd: {users: [{name: a, ssh-authorized-keys: []}]}\n", `is "ssh_authorized_keys" meant?`},
 	{head + "storage: {files: [{path: /a, <<: {mode: 0}}]}\n", `merge keys are not supported`},
-	{head + "? [a]\n: b\n", "config.bu:3:3: a key that is not a string"},
-	{"variant: fcos\nversion: 1.0.0\nstorage:\n  luks: []\n", `config.bu:4:3: key "luks" in storage needs version 1.2.0, this config has 1.0.0`},
+	{head + "? [a]\n: b\n", "config.bu:3:3: keys of config must be strings"},
+	{"variant: fcos\nversion: 1.0.0\nstorage:\n  luks: []\n", `config.bu:4:3: key "luks" in storage needs version 1.2.0, but the config has 1.0.0`},
 	{"variant: fcos\nversion: 1.0.0\nstorage:\n  files:\n  - path: /a\n    contents:\n      local: a\n", `config.bu:7:7: key "local" in storage.files.contents needs version 1.1.0`},
 	{"variant: fcos\nversion: 1.4.0\ngrub: {}\n", `key "grub" in config needs version 1.5.0`},
 
 	// Types.
-	{head + "storage: []\n", "config.bu:3:10: storage: want a mapping"},
-	{head + "storage: {files: {}}\n", "config.bu:3:18: storage.files: want a list"},
-	{head + "storage: {files: [[]]}\n", "storage.files: want a mapping"},
+	{head + "storage: []\n", "config.bu:3:10: storage: must be a mapping"},
+	{head + "storage: {files: {}}\n", "config.bu:3:18: storage.files: must be a list"},
+	{head + "storage: {files: [[]]}\n", "storage.files: must be a mapping"},
 	{head + "storage: {files: [null]}\n", "config.bu:3:19: storage.files: empty item"},
-	{head + "storage: {files: [{path: [a]}]}\n", "storage.files.path: want a string"},
-	{head + "storage: {files: [{path: /a, mode: rw}]}\n", `config.bu:3:36: storage.files.mode: want a whole number, not "rw"`},
-	{head + "storage: {files: [{path: /a, mode: 1.0}]}\n", `want a whole number, not "1.0"`},
-	{head + "storage: {files: [{path: /a, mode: \"0644\"}]}\n", `want a whole number, not "0644"`},
-	{head + "storage: {files: [{path: /a, mode: 99999999999999999999}]}\n", `want a whole number`},
-	{head + "storage: {files: [{path: /a, overwrite: 1}]}\n", `want a boolean, not "1"`},
-	{head + "storage: {files: [{path: !!binary gIE=}]}\n", `want a string`},
+	{head + "storage: {files: [{path: [a]}]}\n", "storage.files.path: must be a string"},
+	{head + "storage: {files: [{path: /a, mode: rw}]}\n", `config.bu:3:36: storage.files.mode: invalid value "rw", must be a whole number`},
+	{head + "storage: {files: [{path: /a, mode: 1.0}]}\n", `invalid value "1.0", must be a whole number`},
+	{head + "storage: {files: [{path: /a, mode: \"0644\"}]}\n", `invalid value "0644", must be a whole number`},
+	{head + "storage: {files: [{path: /a, mode: 99999999999999999999}]}\n", `must be a whole number`},
+	{head + "storage: {files: [{path: /a, overwrite: 1}]}\n", `invalid value "1", must be a boolean`},
+	{head + "storage: {files: [{path: !!binary gIE=}]}\n", `must be a string`},
 
 	// Sugar.
-	{head + "storage: {files: [{path: /a, contents: {inline: a, source: 'data:,'}}]}\n", "config.bu:3:49: only one of source, inline and local"},
+	{head + "storage: {files: [{path: /a, contents: {inline: a, source: 'data:,'}}]}\n", "config.bu:3:49: source, inline and local are mutually exclusive"},
 	{head + "storage: {files: [{path: /a, contents: {local: missing}}]}\n", "config.bu:3:48: missing: no such file"},
-	{head + "storage: {files: [{path: /a, contents: {local: tree}}]}\n", "config.bu:3:48: tree: not a file"},
+	{head + "storage: {files: [{path: /a, contents: {local: tree}}]}\n", "config.bu:3:48: tree: not a regular file"},
 	{head + "storage: {files: [{path: /a, contents: {local: ../butane_test.go}}]}\n", "../butane_test.go: path escapes"},
 	{head + "storage: {files: [{path: /a, contents: {local: tree/../../configs/v1_0.bu}}]}\n", "path escapes"},
 	{head + "storage: {trees: [{local: ..}]}\n", "config.bu:3:19: storage.trees: ..: path escapes"},
 	{head + "storage: {trees: [{local: long.txt}]}\n", "storage.trees: long.txt: not a directory"},
 	{head + "storage: {trees: [{local: nothing}]}\n", "storage.trees: nothing: no such file"},
-	{head + "storage: {trees: [{path: /a}]}\n", "storage.trees: no local directory"},
+	{head + "storage: {trees: [{path: /a}]}\n", "storage.trees: missing local"},
 	{head + "storage: {trees: [{local: tree, path: a}]}\n", "config.bu:3:19: $.storage.files.0.path: path not absolute"},
-	{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /run.sh, contents: {inline: a}}]\n", "config.bu:4:11: storage.trees: /run.sh: the config has contents for it"},
-	{head + "storage:\n  trees: [{local: tree}]\n  directories: [{path: /run.sh}]\n", "storage.trees: /run.sh: the config has a directory there"},
-	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /run.sh, target: a}]\n", "storage.trees: /run.sh: the config has a link there"},
-	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /broken, target: a}]\n", "storage.trees: /broken: the config has a target for it"},
-	{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /broken}]\n", "storage.trees: /broken: the config has a file there"},
-	{head7 + "storage:\n  trees: [{local: tree, dir_mode: 0700}]\n  directories: [{path: /etc}]\n", "config.bu:4:11: storage.trees: /etc: the config has a directory there"},
-	{head7 + "storage:\n  trees: [{local: tree/etc, path: /a, user: {id: 1}}, {local: tree/etc/deep, path: /a/deep, user: {id: 2}}]\n", "config.bu:4:55: storage.trees: /a/deep: the config has a directory there"},
-	{head7 + "storage:\n  trees: [{local: tree/etc, path: /a, user: {id: 1}}]\n  files: [{path: /a/deep}]\n", "config.bu:4:11: storage.trees: /a/deep: the config has a file there"},
-	{head7 + "storage: {trees: [{local: tree, file_mode: 010000}]}\n", "config.bu:3:44: storage.trees.file_mode: 4096 is not a mode, want 0 to 07777"},
-	{head7 + "storage: {trees: [{local: tree, dir_mode: -1}]}\n", "config.bu:3:43: storage.trees.dir_mode: -1 is not a mode"},
-	{head7 + "storage: {trees: [{local: tree, user: {id: 1, name: a}}]}\n", "config.bu:3:39: storage.trees.user: want id or name, not both"},
-	{head7 + "storage: {trees: [{local: tree, group: {id: 0, name: a}}]}\n", "config.bu:3:40: storage.trees.group: want id or name, not both"},
-	{head + "storage:\n  trees:\n  - local: tree\n    user: {id: 1}\n", `config.bu:6:5: key "user" in storage.trees needs version 1.7.0, this config has 1.5.0`},
+	{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /run.sh, contents: {inline: a}}]\n", "config.bu:4:11: storage.trees: /run.sh: the config already has contents for this file"},
+	{head + "storage:\n  trees: [{local: tree}]\n  directories: [{path: /run.sh}]\n", "storage.trees: /run.sh: the config has a directory with this path"},
+	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /run.sh, target: a}]\n", "storage.trees: /run.sh: the config has a link with this path"},
+	{head + "storage:\n  trees: [{local: tree}]\n  links: [{path: /broken, target: a}]\n", "storage.trees: /broken: the config already has a target for this link"},
+	{head + "storage:\n  trees: [{local: tree}]\n  files: [{path: /broken}]\n", "storage.trees: /broken: the config has a file with this path"},
+	{head7 + "storage:\n  trees: [{local: tree, dir_mode: 0700}]\n  directories: [{path: /etc}]\n", "config.bu:4:11: storage.trees: /etc: the config has a directory with this path"},
+	{head7 + "storage:\n  trees: [{local: tree/etc, path: /a, user: {id: 1}}, {local: tree/etc/deep, path: /a/deep, user: {id: 2}}]\n", "config.bu:4:55: storage.trees: /a/deep: the config has a directory with this path"},
+	{head7 + "storage:\n  trees: [{local: tree/etc, path: /a, user: {id: 1}}]\n  files: [{path: /a/deep}]\n", "config.bu:4:11: storage.trees: /a/deep: the config has a file with this path"},
+	{head7 + "storage: {trees: [{local: tree, file_mode: 010000}]}\n", "config.bu:3:44: storage.trees.file_mode: invalid mode 4096, must be 0 to 07777"},
+	{head7 + "storage: {trees: [{local: tree, dir_mode: -1}]}\n", "config.bu:3:43: storage.trees.dir_mode: invalid mode -1"},
+	{head7 + "storage: {trees: [{local: tree, user: {id: 1, name: a}}]}\n", "config.bu:3:39: storage.trees.user: id and name are mutually exclusive"},
+	{head7 + "storage: {trees: [{local: tree, group: {id: 0, name: a}}]}\n", "config.bu:3:40: storage.trees.group: id and name are mutually exclusive"},
+	{head + "storage:\n  trees:\n  - local: tree\n    user: {id: 1}\n", `config.bu:6:5: key "user" in storage.trees needs version 1.7.0, but the config has 1.5.0`},
 	{"variant: fcos\nversion: 1.6.0\nstorage: {trees: [{local: tree, file_mode: 0644}]}\n", `config.bu:3:33: key "file_mode" in storage.trees needs version 1.7.0`},
-	{head7 + "boot_device: {mirror: {devices: [/dev/a, /dev/b]}}\n", "config.bu:3:23: boot_device.mirror: no layout, want x86_64, aarch64 or ppc64le"},
+	{head7 + "boot_device: {mirror: {devices: [/dev/a, /dev/b]}}\n", "config.bu:3:23: boot_device.mirror: missing layout, must be x86_64, aarch64 or ppc64le"},
 	{head7 + "ignition: {config: {merge: [{inline: '{\"ignition\": {\"version\": \"3.7.0-experimental\"}}'}]}}\n", "config.bu:3:38: ignition: unsupported config version"},
 	{head7 + "storage: {files: [{path: /a, mode: 010000}]}\n", "config.bu:3:36: $.storage.files.0.mode: illegal file mode"},
 	{"variant: fcos\nversion: 1.6.0\nstorage: {luks: [{name: a, device: /dev/a, clevis: {custom: {pin: pkcs11, config: x}}}]}\n", "config.bu:3:67: $.storage.luks.0.clevis.custom.pin: unsupported clevis pin"},
-	{head + "storage:\n  trees: [{local: tree}, {local: tree}]\n", "config.bu:4:26: storage.trees: /broken: the config has a target for it"},
+	{head + "storage:\n  trees: [{local: tree}, {local: tree}]\n", "config.bu:4:26: storage.trees: /broken: the config already has a target for this link"},
 	{head + "storage: {filesystems: [{device: /dev/a, path: /var/a, with_mount_unit: true}]}\n", "config.bu:3:73: storage.filesystems: with_mount_unit needs a format"},
 	{head + "storage: {filesystems: [{device: /dev/a, format: ext4, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
 	{"variant: fcos\nversion: 1.3.0\nstorage: {filesystems: [{device: /dev/a, format: swap, with_mount_unit: true}]}\n", "with_mount_unit needs a path"},
-	{"variant: fcos\nversion: 1.6.0\nstorage: {filesystems: [{device: /dev/a, path: /srv, format: ext4, with_mount_unit: true}]}\n", "config.bu:3:48: storage.filesystems: /srv: only what is in /etc and /var"},
-	{head + "storage: {filesystems: [{device: \"/dev/a\\nX=y\", path: /var/a, format: ext4, with_mount_unit: true}]}\n", "cannot be in a unit"},
-	{head + "systemd: {units: [{name: a.service, contents: a, contents_local: hello.service}]}\n", "config.bu:3:66: only one of contents and contents_local"},
+	{"variant: fcos\nversion: 1.6.0\nstorage: {filesystems: [{device: /dev/a, path: /srv, format: ext4, with_mount_unit: true}]}\n", "config.bu:3:48: storage.filesystems: /srv: mount points of units must be in /etc or /var"},
+	{head + "storage: {filesystems: [{device: \"/dev/a\\nX=y\", path: /var/a, format: ext4, with_mount_unit: true}]}\n", "has a control character"},
+	{head + "systemd: {units: [{name: a.service, contents: a, contents_local: hello.service}]}\n", "config.bu:3:66: contents and contents_local are mutually exclusive"},
 	{head + "systemd: {units: [{name: a.service, contents_local: binary}]}\n", "binary: not UTF-8"},
 	{head + "passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub, none]}]}\n", "config.bu:3:69: none: no such file"},
 	{head + "ignition: {config: {merge: [{inline: '{}'}]}}\n", "config.bu:3:38: ignition: "},
 	{head + "ignition: {config: {replace: {local: long.txt}}}\n", "config.bu:3:38: ignition: "},
-	{head + "boot_device: {layout: riscv64}\n", `config.bu:3:23: boot_device.layout: "riscv64" is not supported`},
-	{head + "boot_device: {layout: x86_64, mirror: {devices: [/dev/a]}}\n", "config.bu:3:49: boot_device.mirror: one device"},
-	{head + "boot_device: {luks: {threshold: 1}}\n", "config.bu:3:21: boot_device.luks: neither tang nor tpm2"},
-	{head + "boot_device: {luks: {tpm2: true, threshold: 2}}\n", "config.bu:3:45: boot_device.luks.threshold: 2, of 1 that there are"},
-	{"variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}}\n", "boot_device.luks.cex: is of s390x"},
-	{"variant: fcos\nversion: 1.6.0\nboot_device: {layout: s390x-virt, luks: {tpm2: true}}\n", `"s390x-virt" is not supported`},
-	{head + "grub: {users: [{name: a}]}\n", "config.bu:3:16: grub.users: no password_hash"},
-	{head + "grub: {users: [{name: 'a b', password_hash: x}]}\n", `config.bu:3:23: grub.users.name: "a b" cannot be`},
+	{head + "boot_device: {layout: riscv64}\n", `config.bu:3:23: boot_device.layout: unsupported layout "riscv64"`},
+	{head + "boot_device: {layout: x86_64, mirror: {devices: [/dev/a]}}\n", "config.bu:3:49: boot_device.mirror: want at least two devices, got one"},
+	{head + "boot_device: {luks: {threshold: 1}}\n", "config.bu:3:21: boot_device.luks: want tang or tpm2"},
+	{head + "boot_device: {luks: {tpm2: true, threshold: 2}}\n", "config.bu:3:45: boot_device.luks.threshold: 2 is more than the 1 configured"},
+	{"variant: fcos\nversion: 1.6.0\nboot_device: {luks: {cex: {enabled: true}}}\n", "boot_device.luks.cex: only for s390x"},
+	{"variant: fcos\nversion: 1.6.0\nboot_device: {layout: s390x-virt, luks: {tpm2: true}}\n", `unsupported layout "s390x-virt"`},
+	{head + "grub: {users: [{name: a}]}\n", "config.bu:3:16: grub.users: missing password_hash"},
+	{head + "grub: {users: [{name: 'a b', password_hash: x}]}\n", `config.bu:3:23: grub.users.name: invalid value "a b"`},
 
-	// What Ignition says, of the right place.
+	// Errors of Ignition's library, at the right place.
 	{head + "storage:\n  filesystems:\n  - {device: /dev/a, path: /var/a, format: ext4, with_mount_unit: true}\n  - {device: /dev/b, path: /var//a, format: ext4, with_mount_unit: true}\n", "config.bu:6:68: $.systemd.units.1"},
 	{head + "boot_device: {luks: {tang: [{thumbprint: a}]}}\n", "config.bu:3:14: $.storage.luks.0.clevis.tang.0.url"},
 	{head + "boot_device: {luks: {tang: [{url: 'https://a'}]}}\n", "config.bu:3:14: $.storage.luks.0.clevis.tang.0.thumbprint"},
 	{head + "storage:\n  files:\n    - path: a\n", "config.bu:5:13: $.storage.files.0.path: path not absolute"},
 	{head + "storage:\n  files:\n    - path: /a\n    - path: /a\n", "config.bu:6:7: $.storage.files.1"},
 	{head + "storage:\n  links:\n    - path: /a\n", "config.bu:5:7: $.storage.links.0.target: "},
-	{head + "passwd:\n  users:\n    - uid: 5\n", "config.bu:5:7: passwd.users: no name"},
-	{head + "passwd: {groups: [{gid: 5}]}\n", "config.bu:3:19: passwd.groups: no name"},
+	{head + "passwd:\n  users:\n    - uid: 5\n", "config.bu:5:7: passwd.users: missing name"},
+	{head + "passwd: {groups: [{gid: 5}]}\n", "config.bu:3:19: passwd.groups: missing name"},
 	{head + "storage:\n  raid:\n  - name: a\n    level: raid9\n    devices: [/dev/a]\n", "config.bu:6:12: $.storage.raid.0.level"},
 	{head + "boot_device:\n  mirror:\n    devices: [vda, vdb]\n", "config.bu:4:3: $.storage.disks.0.device"},
 	{head + "storage: {files: [{path: /a, contents: {source: 'ftp://a'}}]}\n", "config.bu:3:49: $.storage.files.0.contents.source"},
@@ -325,10 +325,10 @@ func TestManyErrors(t *testing.T) {
 
 func TestNoFilesDir(t *testing.T) {
 	for text, want := range map[string]string{
-		"storage: {files: [{path: /a, contents: {local: long.txt}}]}":            "long.txt: a local file needs --files-dir",
-		"storage: {trees: [{local: tree}]}":                                      "storage.trees: needs --files-dir",
-		"passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub]}]}": "needs --files-dir",
-		"systemd: {units: [{name: a.service, contents_local: hello.service}]}":   "needs --files-dir",
+		"storage: {files: [{path: /a, contents: {local: long.txt}}]}":            "long.txt: local files need --files-dir",
+		"storage: {trees: [{local: tree}]}":                                      "storage.trees: local files need --files-dir",
+		"passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub]}]}": "local files need --files-dir",
+		"systemd: {units: [{name: a.service, contents_local: hello.service}]}":   "local files need --files-dir",
 	} {
 		_, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\n"+text), Options{})
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -336,11 +336,11 @@ func TestNoFilesDir(t *testing.T) {
 		}
 	}
 	if _, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\n"), Options{FilesDir: "testdata/none"}); err == nil {
-		t.Error("takes a directory that is not there")
+		t.Error("no error for a missing directory")
 	}
 }
 
-// TestEscapes has links out of the files directory, and what is no file.
+// TestEscapes: links out of the files directory, pipes and devices are rejected.
 func TestEscapes(t *testing.T) {
 	top := t.TempDir()
 	dir := filepath.Join(top, "files")
@@ -366,9 +366,9 @@ func TestEscapes(t *testing.T) {
 		"files: [{path: /a, contents: {local: out}}]":           "path escapes",
 		"files: [{path: /a, contents: {local: absolute}}]":      "path escapes",
 		"files: [{path: /a, contents: {local: outdir/secret}}]": "path escapes",
-		"files: [{path: /a, contents: {local: fifos/fifo}}]":    "fifos/fifo: not a file",
+		"files: [{path: /a, contents: {local: fifos/fifo}}]":    "fifos/fifo: not a regular file",
 		"trees: [{local: outdir}]":                              "path escapes",
-		"trees: [{local: fifos}]":                               "fifos/fifo: neither a file",
+		"trees: [{local: fifos}]":                               "fifos/fifo: not a file, directory or symbolic link",
 		"files: [{path: /a, contents: {local: in}}]":            "",
 		"trees: [{local: tree}]":                                "", // the link is copied, not followed
 	} {
@@ -389,7 +389,7 @@ func TestWarnings(t *testing.T) {
 		{"storage: {directories: [{path: /a, mode: 755}]}", "is 0755 meant?"},
 		{"storage: {directories: [{path: /a, mode: 01777}]}", "config.bu:3:42: $.storage.directories.0.mode: setuid/setgid/sticky bits are not supported"},
 		{"storage: {files: [{path: /a, mode: 420}, {path: /b, mode: 0755}, {path: /c, mode: 0o711}, {path: /d, mode: 493}]}", ""},
-		{"boot_device: {mirror: {devices: [/dev/a, /dev/b]}}", "config.bu:3:23: boot_device.mirror: no layout"},
+		{"boot_device: {mirror: {devices: [/dev/a, /dev/b]}}", "config.bu:3:23: boot_device.mirror: missing layout"},
 		{"storage: {disks: [{device: /dev/a, partitions: [{label: root, number: 4}, {label: var, number: 5}]}]}", "root cannot grow"},
 		{"storage: {disks: [{device: /dev/a, partitions: [{label: root, number: 4, size_mib: 100}]}]}", "config.bu:3:57: storage.disks.partitions: root has 100 MiB"},
 		{"storage: {disks: [{device: /dev/a, partitions: [{label: boot, number: 4}]}]}", "boot is partition 3 of the image, not 4"},
@@ -407,7 +407,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestModes17 has modes of version 1.7.0, where special bits count.
+// TestModes17: version 1.7.0 allows the special bits of modes.
 func TestModes17(t *testing.T) {
 	for text, want := range map[string]string{
 		"directories: [{path: /a, mode: 01777}]":         "",
@@ -425,7 +425,7 @@ func TestModes17(t *testing.T) {
 	}
 }
 
-// TestTreeOwner has the nodes of a tree with an owner, all of them with it.
+// TestTreeOwner: the owner of a tree applies to all of its nodes.
 func TestTreeOwner(t *testing.T) {
 	c := translated(t, head7+"storage: {trees: [{local: tree, path: /a, user: {name: core}, group: {id: 0}, file_mode: 0640}]}\n")
 	var got []string
@@ -453,13 +453,13 @@ func TestTreeOwner(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	// Without an owner or a mode for them, Ignition makes the directories.
+	// Without an owner or a mode for directories, Ignition creates them.
 	if c := translated(t, head7+"storage: {trees: [{local: tree, file_mode: 0640}]}\n"); len(c.Storage.Directories) != 0 {
 		t.Errorf("%+v", c.Storage.Directories)
 	}
 }
 
-// TestNewerChild has a config of 1.6.0 that merges one of Ignition 3.6.0.
+// TestNewerChild: a config of 1.6.0 may merge one of Ignition 3.6.0.
 func TestNewerChild(t *testing.T) {
 	ign, warnings, err := Translate([]byte("variant: fcos\nversion: 1.6.0\nignition: {config: {merge: [{local: child36.ign}]}}\n"), options())
 	if err != nil || len(warnings) != 0 || ignition.Newest(ign).String() != "3.6.0" {
@@ -467,7 +467,7 @@ func TestNewerChild(t *testing.T) {
 	}
 }
 
-// TestTooLarge has contents that make a config larger than may be.
+// TestTooLarge: contents that make a config too large are rejected.
 func TestTooLarge(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "a")
@@ -478,11 +478,11 @@ func TestTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := Translate([]byte(head7+"systemd:\n  units:\n  - {name: a.service, contents_local: a}\n  - {name: b.service, contents_local: a}\n"), Options{FilesDir: dir})
-	if want := "config.bu:6:39: the config is larger than 100 MiB with this"; err == nil || err.Error() != want {
+	if want := "config.bu:6:39: this makes the config larger than 100 MiB"; err == nil || err.Error() != want {
 		t.Errorf("%.300v", err)
 	}
 
-	// A tree ends there.
+	// The walk of a tree stops at the limit.
 	files, err := os.OpenRoot("testdata/files")
 	if err != nil {
 		t.Fatal(err)
@@ -492,12 +492,12 @@ func TestTooLarge(t *testing.T) {
 	tr.trees = []tree{{from: &yaml.Node{Line: 1, Column: 2}, Local: "tree", Path: "/"}}
 	var c v3_6.Config
 	tr.plant(&c)
-	if want := "a.bu:1:2: the config is larger than 100 MiB with this"; len(tr.errs) != 1 || tr.errs[0] != want || len(c.Storage.Files) != 1 {
+	if want := "a.bu:1:2: this makes the config larger than 100 MiB"; len(tr.errs) != 1 || tr.errs[0] != want || len(c.Storage.Files) != 1 {
 		t.Errorf("%q, %d files", tr.errs, len(c.Storage.Files))
 	}
 }
 
-// TestMountUnits has the text of the units.
+// TestMountUnits compares the text of units.
 func TestMountUnits(t *testing.T) {
 	c := translated(t, `
 variant: fcos
@@ -557,7 +557,7 @@ RequiredBy=swap.target
 	}
 }
 
-// TestUnitName asks the tool of the same purpose.
+// TestUnitName compares the names of units with those of systemd-escape.
 func TestUnitName(t *testing.T) {
 	paths := []string{"/", "//", "/a", "/a//b/", "/.a", "/a/.b", "/a-b", "/ä", "/a b", `/a\b`, "/a:b_c.d", "/%", "/\x01"}
 	for _, p := range paths {
@@ -574,7 +574,7 @@ func TestUnitName(t *testing.T) {
 	}
 }
 
-// TestContents reads back what was embedded.
+// TestContents decodes embedded contents.
 func TestContents(t *testing.T) {
 	for _, name := range []string{"long.txt", "binary", "tree/etc/plain"} {
 		c := translated(t, "variant: fcos\nversion: 1.6.0\nstorage: {files: [{path: /a, contents: {local: "+name+"}}]}\n")
@@ -629,7 +629,7 @@ password_pbkdf2 admin grub.pbkdf2.sha512.10000.0123.ABCD
 	}
 }
 
-// TestMirror has the partitions that each layout makes, on each disk.
+// TestMirror compares the partitions of each layout on each disk.
 func TestMirror(t *testing.T) {
 	for layout, want := range map[string]string{
 		"x86_64":  "bios-2 1 21686148, esp-2 127 C12A7328, boot-2 384, root-2 0",
@@ -666,7 +666,7 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// TestBomb has a text whose aliases would become 10^9 values.
+// TestBomb: a text whose aliases expand to 10^9 values is rejected.
 func TestBomb(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n")

@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	// maxText bounds the memory of the YAML parser, which takes about 100 bytes
-	// for a byte.
+	// maxText limits the memory of the YAML parser, which needs about 100 bytes
+	// for each byte of text.
 	maxText = 16 << 20
 
-	// maxNodes bounds the expansion of a small text by aliases.
+	// maxNodes limits the expansion of aliases.
 	maxNodes = 1 << 18
 )
 
-// parse reads the YAML and the config's version, which says what is in it.
+// parse parses the YAML and reads the config's version, which decides about the
+// known keys.
 func (t *translation) parse(text []byte) (*yaml.Node, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("%s: config is larger than %d MiB; refer to large contents with local", t.name, maxText>>20)
@@ -36,7 +37,7 @@ func (t *translation) parse(text []byte) (*yaml.Node, error) {
 		return nil, t.yamlError(err)
 	}
 	if err := d.Decode(&more); err == nil {
-		return nil, fmt.Errorf("%sa second document", t.where(&more))
+		return nil, fmt.Errorf("%sa second document; a config has one", t.where(&more))
 	} else if !errors.Is(err, io.EOF) {
 		return nil, t.yamlError(err)
 	}
@@ -49,7 +50,7 @@ func (t *translation) parse(text []byte) (*yaml.Node, error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// yamlError is a syntax error, of which the parser knows only the line.
+// yamlError returns a syntax error with its place. The parser reports only a line.
 func (t *translation) yamlError(err error) error {
 	m := yamlLine.FindStringSubmatch(err.Error())
 	if m == nil {
@@ -59,18 +60,19 @@ func (t *translation) yamlError(err error) error {
 	if m[1] != "" {
 		place = t.name + ":" + m[1] + ":1: "
 	}
-	return errors.New(place + "not YAML: " + err.Error()[len(m[0]):])
+	return errors.New(place + "invalid YAML: " + err.Error()[len(m[0]):])
 }
 
+// version checks the variant and reads the version.
 func (t *translation) version(root *yaml.Node) error {
 	variant, version := child(root, "variant"), child(root, "version")
 	switch {
 	case variant == nil:
-		return fmt.Errorf("%sno variant, want fcos", t.where(root))
+		return fmt.Errorf("%smissing variant, must be fcos", t.where(root))
 	case variant.Value != "fcos":
-		return fmt.Errorf("%svariant %q is not supported, want fcos", t.where(variant), variant.Value)
+		return fmt.Errorf("%sunsupported variant %q, must be fcos", t.where(variant), variant.Value)
 	case version == nil:
-		return fmt.Errorf("%sno version, want 1.0.0 to 1.%d.0", t.where(root), len(versions)-1)
+		return fmt.Errorf("%smissing version, must be 1.0.0 to 1.%d.0", t.where(root), len(versions)-1)
 	}
 	for minor := range versions {
 		if version.Value == fmt.Sprintf("1.%d.0", minor) {
@@ -78,11 +80,10 @@ func (t *translation) version(root *yaml.Node) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%sversion %q is not supported, want 1.0.0 to 1.%d.0", t.where(version), version.Value, len(versions)-1)
+	return fmt.Errorf("%sunsupported version %q, must be 1.0.0 to 1.%d.0", t.where(version), version.Value, len(versions)-1)
 }
 
-// child finds the value of a key, nil if there is none. Of two that are the
-// same, which is an error elsewhere, it is the first.
+// child returns the value of a key, or nil. Duplicate keys are an error elsewhere.
 func child(n *yaml.Node, name string) *yaml.Node {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if k := follow(n.Content[i]); k.Kind == yaml.ScalarNode && k.Value == name {
@@ -92,7 +93,8 @@ func child(n *yaml.Node, name string) *yaml.Node {
 	return nil
 }
 
-// follow is what an alias stands for. The parser has no aliases of aliases.
+// follow returns the node that an alias refers to. The parser resolves aliases of
+// aliases.
 func follow(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
@@ -100,9 +102,9 @@ func follow(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// value decodes a node to what it may be: a string, int, bool, []any, object,
-// or nil if it is null or wrong. Name is what the user calls it, path where it
-// is in the Ignition config.
+// value decodes a node of a shape to a string, int, bool, []any or object. It
+// returns nil for null and after an error. name is the dotted name in the Butane
+// config, path the path in the Ignition config.
 func (t *translation) value(n *yaml.Node, s *shape, name, path string) any {
 	n = follow(n)
 	t.at[path] = n
@@ -126,7 +128,7 @@ func (t *translation) value(n *yaml.Node, s *shape, name, path string) any {
 		}
 		return nil
 	}
-	t.errorf(n, "%s: want a %s", or(name, "config"), kinds[s.kind])
+	t.errorf(n, "%s: must be a %s", or(name, "config"), kinds[s.kind])
 	return nil
 }
 
@@ -149,7 +151,7 @@ func (t *translation) scalar(n *yaml.Node, k kind, name string) any {
 			return v
 		}
 	}
-	t.errorf(n, "%s: want a %s, not %q", name, kinds[k], n.Value)
+	t.errorf(n, "%s: invalid value %q, must be a %s", name, n.Value, kinds[k])
 	return nil
 }
 
@@ -173,18 +175,18 @@ func (t *translation) mapping(n *yaml.Node, s *shape, name, path string) any {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := follow(n.Content[i])
 		if first := seen[k.Value]; first != nil && k.Kind == yaml.ScalarNode {
-			t.errorf(n.Content[i], "key %q again in %s, first in line %d", k.Value, or(name, "config"), first.Line)
+			t.errorf(n.Content[i], "duplicate key %q in %s, first in line %d", k.Value, or(name, "config"), first.Line)
 			continue
 		}
 		seen[k.Value] = n.Content[i]
 		known, ok := s.keys[k.Value]
 		switch {
 		case k.Kind != yaml.ScalarNode:
-			t.errorf(n.Content[i], "a key that is not a string in %s", or(name, "config"))
+			t.errorf(n.Content[i], "keys of %s must be strings", or(name, "config"))
 		case !ok:
 			t.errorf(n.Content[i], "unknown key %q in %s%s", k.Value, or(name, "config"), hint(k, s))
 		case known.since > t.minor:
-			t.errorf(n.Content[i], "key %q in %s needs version 1.%d.0, this config has 1.%d.0", k.Value, or(name, "config"), known.since, t.minor)
+			t.errorf(n.Content[i], "key %q in %s needs version 1.%d.0, but the config has 1.%d.0", k.Value, or(name, "config"), known.since, t.minor)
 		default:
 			within := strings.TrimPrefix(name+"."+k.Value, ".")
 			if v := t.value(n.Content[i+1], known.shape, within, path+"."+camel(k.Value)); v != nil {
@@ -198,7 +200,8 @@ func (t *translation) mapping(n *yaml.Node, s *shape, name, path string) any {
 	return m
 }
 
-// hint helps with the two ways a key is most often wrong.
+// hint returns advice for the two most frequent kinds of wrong keys: merge keys,
+// and keys with other capitals, dashes or underscores.
 func hint(k *yaml.Node, s *shape) string {
 	if k.ShortTag() == "!!merge" {
 		return ", merge keys are not supported"
@@ -211,6 +214,7 @@ func hint(k *yaml.Node, s *shape) string {
 	return ""
 }
 
+// or returns a name, or otherwise if it is empty.
 func or(name, otherwise string) string {
 	if name == "" {
 		return otherwise

@@ -6,7 +6,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// An object is a mapping with Ignition's names, and sugar that it would not know.
+// An object is a mapping with Ignition's key names, and with the keys of sugar.
 type object = map[string]any
 
 type kind int
@@ -21,17 +21,18 @@ const (
 
 var kinds = [...]string{"string", "whole number", "boolean", "list", "mapping"}
 
-// A shape is what a value may be.
+// A shape is the type of a value.
 type shape struct {
 	kind kind
 	item *shape         // of a list
 	keys map[string]key // of a mapping
 
-	// sugar, if any, sees to what in a decoded mapping is not Ignition's.
+	// sugar replaces the keys of a decoded mapping that are not Ignition's. It is
+	// optional.
 	sugar func(t *translation, n *yaml.Node, m object, path string)
 }
 
-// A key is what may be in a mapping, since a minor version.
+// A key is a key of a mapping, and the minor version that introduced it.
 type key struct {
 	name  string
 	since int
@@ -57,7 +58,7 @@ func mappingOf(sugar func(*translation, *yaml.Node, object, string), keys ...[]k
 	return s
 }
 
-// since gives keys of one shape, their names separated by spaces.
+// since returns keys of one shape. Spaces separate their names.
 func since(minor int, names string, s *shape) (keys []key) {
 	for _, name := range strings.Fields(names) {
 		keys = append(keys, key{name, minor, s})
@@ -65,7 +66,7 @@ func since(minor int, names string, s *shape) (keys []key) {
 	return keys
 }
 
-// config1 is the whole of fcos 1.x.
+// config1 is the shape of a config of fcos 1.x.
 var config1 = mappingOf(nil,
 	since(0, "variant version", str),
 	since(0, "ignition", mappingOf(nil,
@@ -162,7 +163,7 @@ var storage = mappingOf(nil,
 		since(7, "file_mode dir_mode", num),
 		since(7, "user group", owner)))))
 
-// node is what files, directories and links have in common.
+// node are the common keys of files, directories and links.
 var node = append(since(0, "path", str),
 	append(since(0, "overwrite", truth),
 		since(0, "user group", owner)...)...)
@@ -175,14 +176,14 @@ var tang = mappingOf(nil,
 	since(2, "url thumbprint", str),
 	since(5, "advertisement", str))
 
-// contents is a resource that version 1.0.0 has had in full.
+// contents is a resource with inline since version 1.0.0.
 var contents = mappingOf((*translation).resource,
 	since(0, "source inline compression", str),
 	since(1, "local", str),
 	since(1, "http_headers", headers),
 	since(0, "verification", verification))
 
-// reference gives a resource that version 1.0.0 takes from a source only.
+// reference returns a resource with inline since version 1.1.0.
 func reference(sugar func(*translation, *yaml.Node, object, string)) *shape {
 	return mappingOf(sugar,
 		since(0, "source", str),
@@ -210,7 +211,7 @@ var boot = mappingOf((*translation).readBootDevice,
 		since(6, "cex", mappingOf(nil,
 			since(6, "enabled", truth))))))
 
-// camel is Ignition's name of a key.
+// camel returns Ignition's name of a key.
 func camel(name string) string {
 	if stem, ok := strings.CutSuffix(name, "_mib"); ok {
 		return stem + "MiB"

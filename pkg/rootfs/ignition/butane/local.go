@@ -21,11 +21,11 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 )
 
-// maxLocal bounds a local file: a config is read whole into memory, here and
-// by the initramfs, and goes on a boot partition of a few hundred MiB.
+// maxLocal limits the size of a local file. A config is read into memory here and
+// in the initramfs, and is stored on a boot partition of a few hundred MiB.
 const maxLocal = 64 << 20
 
-// resource puts inline or local contents into the source.
+// resource replaces inline or local contents by a source.
 func (t *translation) resource(n *yaml.Node, m object, path string) {
 	contents, from := t.embedded(n, m)
 	if from == nil {
@@ -46,8 +46,8 @@ func (t *translation) resource(n *yaml.Node, m object, path string) {
 	t.at[path+".source"] = from
 }
 
-// config is a resource that must be a config that Ignition takes, as far as
-// that can be seen here.
+// config handles a resource that is an Ignition config. It validates the config if
+// it is embedded and not compressed.
 func (t *translation) config(n *yaml.Node, m object, path string) {
 	if contents, from := t.embedded(n, m); from != nil && (m["compression"] == nil || m["compression"] == "") {
 		warnings, err := ignition.Validate(contents)
@@ -62,7 +62,8 @@ func (t *translation) config(n *yaml.Node, m object, path string) {
 	t.resource(n, m, path)
 }
 
-// embedded is what an inline or local key stands for, and that key's value.
+// embedded returns the contents given by inline or local, and the node of that
+// key's value. The node is nil without embedded contents.
 func (t *translation) embedded(n *yaml.Node, m object) (contents []byte, from *yaml.Node) {
 	given := 0
 	for _, name := range []string{"source", "inline", "local"} {
@@ -72,7 +73,7 @@ func (t *translation) embedded(n *yaml.Node, m object) (contents []byte, from *y
 		}
 	}
 	if given > 1 {
-		t.errorf(from, "only one of source, inline and local can be given")
+		t.errorf(from, "source, inline and local are mutually exclusive")
 		return nil, nil
 	}
 	if inline, ok := m["inline"].(string); ok {
@@ -86,7 +87,7 @@ func (t *translation) embedded(n *yaml.Node, m object) (contents []byte, from *y
 	return nil, nil
 }
 
-// unitText is of units and their dropins.
+// unitText replaces contents_local of a unit or of a drop-in.
 func (t *translation) unitText(n *yaml.Node, m object, path string) {
 	local, ok := m["contentsLocal"].(string)
 	if !ok {
@@ -94,7 +95,7 @@ func (t *translation) unitText(n *yaml.Node, m object, path string) {
 	}
 	from := child(n, "contents_local")
 	if _, both := m["contents"]; both {
-		t.errorf(from, "only one of contents and contents_local can be given")
+		t.errorf(from, "contents and contents_local are mutually exclusive")
 		return
 	}
 	if contents, ok := t.readText(from, local); ok {
@@ -103,7 +104,7 @@ func (t *translation) unitText(n *yaml.Node, m object, path string) {
 	}
 }
 
-// keyFiles adds the lines of a user's key files to the keys given.
+// keyFiles adds the lines of a user's key files to the user's keys.
 func (t *translation) keyFiles(n *yaml.Node, m object, path string) {
 	files, ok := m["sshAuthorizedKeysLocal"].([]any)
 	if !ok {
@@ -130,20 +131,20 @@ type tree struct {
 	Local string
 	Path  string
 
-	// Owners and modes of the nodes of the tree, if chosen.
+	// Owners and modes of the nodes of the tree, if given.
 	User     types.NodeUser
 	Group    types.NodeGroup
 	FileMode *int
 	DirMode  *int
 }
 
-// node returns a node of the tree in the config.
+// node returns the config's node for a path of the tree.
 func (tr tree) node(path string) types.Node {
 	return types.Node{Path: path, User: tr.User, Group: tr.Group}
 }
 
-// hasDirectories reports whether the directories of the tree are in the config.
-// Otherwise Ignition makes those that files need.
+// hasDirectories reports whether the config gets the directories of the tree. If it
+// does not, Ignition creates the parents of files.
 func (tr tree) hasDirectories() bool {
 	return tr.DirMode != nil || tr.User != types.NodeUser{} || tr.Group != types.NodeGroup{}
 }
@@ -152,7 +153,7 @@ func (t *translation) tree(n *yaml.Node, m object, _ string) {
 	tr := tree{from: n}
 	recast(m, &tr)
 	if tr.Local == "" {
-		t.errorf(n, "storage.trees: no local directory")
+		t.errorf(n, "storage.trees: missing local")
 		return
 	}
 	if tr.Path == "" {
@@ -160,13 +161,13 @@ func (t *translation) tree(n *yaml.Node, m object, _ string) {
 	}
 	for _, key := range []string{"file_mode", "dir_mode"} {
 		if mode, ok := m[camel(key)].(int); ok && (mode < 0 || mode > 0o7777) {
-			t.errorf(child(n, key), "storage.trees.%s: %d is not a mode, want 0 to 07777", key, mode)
+			t.errorf(child(n, key), "storage.trees.%s: invalid mode %d, must be 0 to 07777", key, mode)
 		}
 		t.octal(n, key, m)
 	}
 	for _, key := range []string{"user", "group"} {
 		if owner, _ := m[key].(object); owner["id"] != nil && owner["name"] != nil && owner["name"] != "" {
-			t.errorf(child(n, key), "storage.trees.%s: want id or name, not both", key)
+			t.errorf(child(n, key), "storage.trees.%s: id and name are mutually exclusive", key)
 		}
 	}
 	t.trees = append(t.trees, tr)
@@ -174,7 +175,7 @@ func (t *translation) tree(n *yaml.Node, m object, _ string) {
 
 // plant adds the files, links and directories of the trees to a config.
 func (t *translation) plant(c *types.Config) {
-	nodes := map[string]string{} // what is at a path
+	nodes := map[string]string{} // types of nodes by path
 	for _, d := range c.Storage.Directories {
 		nodes[d.Path] = "directory"
 	}
@@ -212,18 +213,19 @@ func (t *translation) plant(c *types.Config) {
 				nodes[to], links[to] = "link", i
 				t.plantLink(tr, name, &c.Storage.Links[i], open)
 			case nodes[to] != "":
-				t.errorf(tr.from, "storage.trees: %s: the config has a %s there", to, nodes[to])
+				t.errorf(tr.from, "storage.trees: %s: the config has a %s with this path", to, nodes[to])
 			default:
-				t.errorf(tr.from, "storage.trees: %s: neither a file, a directory nor a symbolic link", path.Join(tr.Local, name))
+				t.errorf(tr.from, "storage.trees: %s: not a file, directory or symbolic link", path.Join(tr.Local, name))
 			}
 		})
 	}
 }
 
-// walk goes over a tree in the order of names, not through links in it.
+// walk visits the files of a tree in the order of their names. It does not follow
+// links.
 func (t *translation) walk(tr tree, visit func(name string, d fs.DirEntry, open *os.Root)) {
 	if t.files == nil {
-		t.errorf(tr.from, "storage.trees: needs --files-dir")
+		t.errorf(tr.from, "storage.trees: local files need --files-dir")
 		return
 	}
 	root, err := t.files.OpenRoot(below(tr.Local))
@@ -234,7 +236,7 @@ func (t *translation) walk(tr tree, visit func(name string, d fs.DirEntry, open 
 	defer root.Close()
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && t.size > ignition.MaxSize {
-			return fs.SkipAll // which is an error already
+			return fs.SkipAll // grow has reported the error
 		}
 		if err == nil {
 			visit(name, d, root)
@@ -258,11 +260,11 @@ func (t *translation) plantDirectory(tr tree, path string, c *types.Config) {
 	})
 }
 
-// plantFile fills a file that has no contents yet. What else the config says
-// about it stays.
+// plantFile sets the contents of a file, which must have none. It sets the mode
+// only if the config does not.
 func (t *translation) plantFile(tr tree, name string, f *types.File, root *os.Root) {
 	if f.Contents.Source != nil && *f.Contents.Source != "" {
-		t.errorf(tr.from, "storage.trees: %s: the config has contents for it", f.Path)
+		t.errorf(tr.from, "storage.trees: %s: the config already has contents for this file", f.Path)
 		return
 	}
 	contents, mode, err := readRegular(root, name)
@@ -290,7 +292,7 @@ func (t *translation) plantFile(tr tree, name string, f *types.File, root *os.Ro
 
 func (t *translation) plantLink(tr tree, name string, l *types.Link, root *os.Root) {
 	if l.Target != nil && *l.Target != "" {
-		t.errorf(tr.from, "storage.trees: %s: the config has a target for it", l.Path)
+		t.errorf(tr.from, "storage.trees: %s: the config already has a target for this link", l.Path)
 		return
 	}
 	target, err := root.Readlink(filepath.FromSlash(name))
@@ -301,10 +303,10 @@ func (t *translation) plantLink(tr tree, name string, l *types.Link, root *os.Ro
 	l.Target = new(filepath.ToSlash(target))
 }
 
-// read reads a file of the files directory.
+// read reads a file below FilesDir.
 func (t *translation) read(from *yaml.Node, local string) (contents []byte, ok bool) {
 	if t.files == nil {
-		t.errorf(from, "%s: a local file needs --files-dir", local)
+		t.errorf(from, "%s: local files need --files-dir", local)
 		return nil, false
 	}
 	contents, _, err := readRegular(t.files, below(local))
@@ -315,16 +317,17 @@ func (t *translation) read(from *yaml.Node, local string) (contents []byte, ok b
 	return contents, true
 }
 
-// grow counts bytes that were added to the config, and is an error for more
-// than it may have.
+// grow counts bytes added to the config and reports an error when the config
+// becomes too large.
 func (t *translation) grow(from *yaml.Node, bytes int) {
 	if t.size <= ignition.MaxSize && t.size+bytes > ignition.MaxSize {
-		t.errorf(from, "the config is larger than %d MiB with this", ignition.MaxSize>>20)
+		t.errorf(from, "this makes the config larger than %d MiB", ignition.MaxSize>>20)
 	}
 	t.size += bytes
 }
 
-// readText reads what goes into the config as it is, and so into JSON.
+// readText reads a file whose text goes into the config unencoded. It must be UTF-8
+// because JSON is.
 func (t *translation) readText(from *yaml.Node, local string) (contents string, ok bool) {
 	text, ok := t.read(from, local)
 	if ok && !utf8.Valid(text) {
@@ -335,14 +338,15 @@ func (t *translation) readText(from *yaml.Node, local string) (contents string, 
 	return string(text), ok
 }
 
-// readRegular reads no pipe or device, which might never end.
+// readRegular reads a regular file. It rejects pipes and devices, which may be
+// endless.
 func readRegular(root *os.Root, name string) ([]byte, fs.FileMode, error) {
 	info, err := root.Stat(name)
 	if err != nil {
 		return nil, 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, errors.New("not a file")
+		return nil, 0, errors.New("not a regular file")
 	}
 	f, err := root.Open(name)
 	if err != nil {
@@ -356,8 +360,8 @@ func readRegular(root *os.Root, name string) ([]byte, fs.FileMode, error) {
 	return contents, info.Mode(), err
 }
 
-// below makes a local path one of an os.Root. Local paths start at the files
-// directory even if with a slash.
+// below converts a local path to a path of an os.Root. A path that begins with a
+// slash is relative to FilesDir too.
 func below(local string) string {
 	local = filepath.FromSlash(strings.TrimLeft(local, "/"))
 	if local == "" {
@@ -366,7 +370,7 @@ func below(local string) string {
 	return local
 }
 
-// cause is an error of a file with the path that the user gave.
+// cause replaces the path in an error of a file by the path in the config.
 func cause(local string, err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
@@ -374,14 +378,15 @@ func cause(local string, err error) error {
 	return fmt.Errorf("%s: %w", local, err)
 }
 
-// compressors has gzip writers, which are large, for reuse.
+// compressors keeps gzip writers for reuse, because they are large.
 var compressors = sync.Pool{New: func() any {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestCompression) // a valid level
 	return z
 }}
 
-// dataURL encodes contents the shortest way. The compression is always said:
-// without, a config could inherit another one's when merged.
+// dataURL returns the shortest encoding of contents. It always returns a
+// compression, if need be "": a config without one would inherit the compression
+// of another config in a merge.
 func dataURL(contents []byte, compress bool) (source, compression string) {
 	source = "data:," + escape(contents)
 	if s := "data:;base64," + base64.StdEncoding.EncodeToString(contents); len(s) < len(source) {
@@ -393,7 +398,7 @@ func dataURL(contents []byte, compress bool) (source, compression string) {
 	var packed bytes.Buffer
 	z := compressors.Get().(*gzip.Writer)
 	z.Reset(&packed)
-	z.Write(contents) // to memory
+	z.Write(contents) // into memory, which cannot fail
 	z.Close()
 	compressors.Put(z)
 	if s := "data:;base64," + base64.StdEncoding.EncodeToString(packed.Bytes()); len(s)+len("gzip") < len(source) {
@@ -402,7 +407,7 @@ func dataURL(contents []byte, compress bool) (source, compression string) {
 	return source, ""
 }
 
-// escape leaves what RFC 2396 calls unreserved.
+// escape percent-encodes all but the unreserved characters of RFC 2396.
 func escape(contents []byte) string {
 	const hex = "0123456789ABCDEF"
 	var s strings.Builder

@@ -10,14 +10,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A mount is a file system with_mount_unit.
+// A mount is a file system that has with_mount_unit.
 type mount struct {
 	from *yaml.Node // the key's value
 	fs   types.Filesystem
 }
 
-// mountable is where version 1.6.0 has units mount: the rest of the root is
-// the system's.
+// mountable matches the mount points that version 1.6.0 allows for units. The other
+// directories belong to the operating system.
 var mountable = regexp.MustCompile(`^/(etc|var)(/|$)`)
 
 func (t *translation) mount(n *yaml.Node, m object, _ string) {
@@ -39,7 +39,7 @@ func (t *translation) mount(n *yaml.Node, m object, _ string) {
 		t.errorf(mt.from, "storage.filesystems: with_mount_unit needs a path")
 		return
 	case t.minor >= 6 && *f.Path != "" && !mountable.MatchString(*f.Path):
-		t.errorf(child(n, "path"), "storage.filesystems: %s: only what is in /etc and /var can be mounted by a unit", *f.Path)
+		t.errorf(child(n, "path"), "storage.filesystems: %s: mount points of units must be in /etc or /var", *f.Path)
 	}
 	words := []string{f.Device, *f.Path, *f.Format}
 	for _, o := range f.MountOptions {
@@ -47,17 +47,17 @@ func (t *translation) mount(n *yaml.Node, m object, _ string) {
 	}
 	for _, w := range words {
 		if strings.ContainsFunc(w, unicode.IsControl) {
-			t.errorf(mt.from, "storage.filesystems: %q cannot be in a unit", w)
+			t.errorf(mt.from, "storage.filesystems: %q has a control character, which units cannot have", w)
 			return
 		}
 	}
 	t.mounts = append(t.mounts, mt)
 }
 
-// mountUnits has a unit for each file system that wants one.
+// mountUnits returns the units of the file systems that have with_mount_unit.
 func (t *translation) mountUnits(c types.Config) (_, sugar types.Config, from places) {
 	from = places{}
-	remote := map[string]bool{} // devices that open with the help of a server
+	remote := map[string]bool{} // devices that need a server to be unlocked
 	for _, l := range c.Storage.Luks {
 		if t.minor >= 2 && len(l.Clevis.Tang) != 0 {
 			remote["/dev/mapper/"+l.Name] = true
@@ -119,13 +119,13 @@ func mountOptions(f types.Filesystem, remote bool) string {
 	return "Options=" + strings.Join(options, ",") + "\n"
 }
 
-// unitValue keeps systemd from seeing a specifier.
+// unitValue escapes systemd's specifiers.
 func unitValue(s string) string {
 	return strings.ReplaceAll(s, "%", "%%")
 }
 
-// unitName escapes a path as systemd-escape --path does, see systemd.unit(5):
-// a slash is a dash, and what is then ambiguous or not allowed is a number.
+// unitName escapes a path as systemd-escape --path does, see systemd.unit(5). Slashes
+// become dashes, other special characters \xNN.
 func unitName(path string) string {
 	path = strings.Join(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }), "/")
 	if path == "" {

@@ -1,6 +1,6 @@
-// Package composefs writes the image that a composefs deployment boots from:
-// an EROFS file system that has every name, owner, mode and label of a commit,
-// and of each file only where in the repository its content is.
+// Package composefs writes the EROFS image that a composefs deployment boots
+// from. The image has every name, owner, mode and label of a commit, and refers
+// to the repository for the content of files.
 //
 //	0      header        composefs
 //	1024   superblock    EROFS

@@ -1,6 +1,7 @@
-// Package container imports containers that are operating systems. One that is
-// ostree-native has a commit whose objects are spread over layers, and maybe
-// layers that were built on top; in a plain one all layers are of that kind.
+// Package container imports operating systems from containers into an ostree
+// repository. An ostree-native container has a commit whose objects are spread
+// over layers, and may have derived layers on top. A plain container has only
+// derived layers.
 //
 //	layers[0]       commit layer   the commit, its dirtrees and dirmetas, files
 //	layers[1..n]    chunks         files; n is where label ostree.final-diffid is

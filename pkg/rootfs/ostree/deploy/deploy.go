@@ -1,6 +1,5 @@
-// Package deploy lays an ostree repository out as the physical root of a
-// CoreOS disk, with one deployment in it, and as the boot partition that
-// starts it:
+// Package deploy lays out the root file system and the boot partition of a
+// CoreOS disk with one ostree deployment:
 //
 //	/                                   the root of the disk's root file system
 //	├── .aleph-version.json             where the image came from; bootc's is .bootc-aleph.json

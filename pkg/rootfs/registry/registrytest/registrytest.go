@@ -1,4 +1,4 @@
-// Package registrytest runs a registry of this machine for tests.
+// Package registrytest starts registry daemons for tests.
 package registrytest
 
 import (

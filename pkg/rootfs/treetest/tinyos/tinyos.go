@@ -1,7 +1,7 @@
-// Package tinyos makes a container that is an operating system as far as images
-// of it can be made: it has every file that a build reads, of a few bytes each,
-// for x86_64, aarch64 and ppc64le. Nothing in it can run. Its bytes, and so all
-// digests, are the same on every machine.
+// Package tinyos makes a small container of an operating system for tests. It
+// has every file that a build reads, of a few bytes each, for x86_64, aarch64
+// and ppc64le. Nothing in it can run. Its bytes, and so all digests, are the
+// same on every machine.
 package tinyos
 
 import (

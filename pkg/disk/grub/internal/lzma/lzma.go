@@ -1,6 +1,6 @@
-// Package lzma compresses like GRUB: for the same input, the output has the same
-// bytes. Many streams are valid, but a test of Fedora CoreOS compares the bytes
-// with those of GRUB, so that no other encoder can replace this one.
+// Package lzma compresses data with LZMA, to the same bytes as GRUB's encoder.
+// Many streams are valid, but a test of Fedora CoreOS compares the bytes with
+// those of GRUB, so that no other encoder can replace this one.
 //
 // The format is LZMA of the specification of the LZMA SDK. The encoder of GRUB is
 // that of the SDK, version 4.58, with its defaults: binary trees find matches, and

@@ -1,5 +1,5 @@
-// Package ostreetest has the small commit that tests are made with. It was
-// made by ostree 2022.7 and 2026.4, which agree on every checksum of it.
+// Package ostreetest has a small ostree commit for tests. It was made by ostree
+// 2022.7 and 2026.4, which agree on every checksum of it.
 package ostreetest
 
 import (

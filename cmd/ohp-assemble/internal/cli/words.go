@@ -1,28 +1,13 @@
-package main
+package cli
 
-import (
-	"cmp"
-	"fmt"
-	"os"
-	"slices"
-	"strings"
+// The tables in this file map words of podman, skopeo, oras, bootc, image-builder,
+// coreos-assembler, coreos-installer and qemu-img to words of this program. They are
+// for hints only: none of the words is an alias.
 
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-
-	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
-)
-
-// People come from podman, skopeo, oras, bootc, image-builder,
-// coreos-assembler, coreos-installer and qemu-img. The tables of this file map
-// the words of those tools to ours, for the hint below an error. Nothing in
-// them is accepted in the place of the right word.
-
-// words maps a word to its meaning here.
+// words maps a word of other programs to words of this program, or to a hint.
 type words map[string]string
 
-// commandWords has commands, those of a group with its name before them.
+// commandWords has commands. Commands of a group begin with its name.
 var commandWords = words{
 	"push": "publish", "upload": "publish", "deploy": "publish",
 	"copy": "pull or publish", "cp": "pull or publish", "sync": "pull or publish",
@@ -54,25 +39,25 @@ var commandWords = words{
 	"cache clean": "cache prune", "cache clear": "cache prune", "cache rm": "cache prune", "cache remove": "cache prune", "cache gc": "cache prune", "cache purge": "cache prune", "cache delete": "cache prune",
 }
 
-// commandSentences has hints for words without a command of the same meaning.
+// commandSentences has hints for commands without an equivalent.
 var commandSentences = words{
 	"convert": "did you mean build? --platform chooses the format",
 	"upload":  "did you mean publish? For a cloud, build writes the commands into IMAGE.upload.json",
-	"login":   "log in with podman login or skopeo login, or name the file of credentials with --authfile",
+	"login":   "log in with podman login or skopeo login, or pass the file of credentials with --authfile",
 	"logout":  "log out with podman logout or skopeo logout",
-	"verify":  "build and inspect verify signatures with --policy, inspect checks an image",
-	"sign":    "nothing is signed here: use cosign or skopeo to sign images in a registry",
+	"verify":  "build and inspect verify signatures with --policy; inspect checks an image",
+	"sign":    "ohp-assemble does not sign: use cosign or skopeo to sign images in a registry",
 	"iso":     noLive, "pxe": noLive, "live": noLive,
 	"run": noBoot, "boot": noBoot, "kola": noBoot, "qemuexec": noBoot, "start": noBoot,
 }
 
 const (
 	noLive = "live ISOs and PXE sets are not supported yet"
-	noBoot = "ohp-assemble makes images and does not boot them: use QEMU, with an image of --platform qemu"
+	noBoot = "ohp-assemble does not boot images: use QEMU with an image of --platform qemu"
 )
 
-// flagWords has options without their dashes, including those of one letter. A
-// word may have several meanings; the hint names those that the command takes.
+// flagWords has options without dashes, including those of one letter. Of several
+// equivalents, the hint has those of the command.
 var flagWords = words{
 	"type": "platform image-format", "types": "platform", "image-type": "platform image-format", "target": "platform", "p": "platform", "t": "platform", "O": "platform",
 	"output-format": "platform image-format", "f": "format", "json": "format", "form": "format",
@@ -99,18 +84,18 @@ var flagWords = words{
 	"prefix": "name", "image-name": "name", "filesdir": "files-dir", "sources": "files-dir",
 }
 
-// flagSentences has hints for options without an option of the same meaning.
+// flagSentences has hints for options without an equivalent.
 var flagSentences = words{
 	"version": "did you mean ohp-assemble version?", "v": "did you mean ohp-assemble version?",
-	"verbose": "there is no more output: progress is on standard error, and --format json prints the whole result",
-	"debug":   "there is no more output: progress is on standard error, and --format json prints the whole result",
+	"verbose": "there are no more messages; --format json prints the complete result",
+	"debug":   "there are no more messages; --format json prints the complete result",
 	"dry-run": "did you mean the command plan?",
-	"local":   "name a container of podman's store as containers-storage:NAME",
+	"local":   "the reference of a container in podman's storage is containers-storage:NAME",
 	"ref":     plainReference, "reference": plainReference, "image": plainReference, "container": plainReference, "from": plainReference, "bootc-ref": plainReference, "source-imgref": plainReference,
 	"sector-size": "did you mean --platform metal4k? It has sectors of 4096 bytes",
 }
 
-const plainReference = "the container is named without an option: ohp-assemble build REFERENCE"
+const plainReference = "the reference is an argument, not an option: ohp-assemble build REFERENCE"
 
 // platformWords has names of formats, clouds and hypervisors.
 var platformWords = words{
@@ -124,180 +109,7 @@ var platformWords = words{
 	"apple": "applehv", "vfkit": "applehv", "mac": "applehv", "macos": "applehv", "containerdisk": "kubevirt", "container-disk": "kubevirt", "ociarchive": "kubevirt", "cnv": "kubevirt", "ahv": "nutanix", "hcloud": "hetzner",
 }
 
-// platformSentences has hints for words without a platform of the same meaning.
+// platformSentences has hints for platforms without an equivalent.
 var platformSentences = words{
 	"iso": noLive, "live": noLive, "live-iso": noLive, "anaconda-iso": noLive, "bootc-installer": noLive, "installer": noLive, "pxe": noLive, "live-kernel": noLive, "live-initramfs": noLive, "live-rootfs": noLive,
-}
-
-// didYouMean asks for one or several words.
-func didYouMean(all ...string) string { return "did you mean " + strings.Join(all, " or ") + "?" }
-
-// commandHint suggests a command of a group for a word that is none.
-func commandHint(group *cobra.Command, arg string) string {
-	_, key, _ := strings.Cut(group.CommandPath()+" "+strings.ToLower(arg), " ")
-	if old, ok := strings.CutPrefix(key, "manifest "); ok {
-		key = "definition " + old
-	}
-	if platform, ok := strings.CutPrefix(key, "buildextend-"); ok {
-		if hint := platformHint(platform); hint != "" {
-			return strings.Replace(hint, " --", " build --", 1)
-		}
-	}
-	if sentence := commandSentences[key]; sentence != "" {
-		return sentence
-	}
-	if meant := commandWords[key]; meant != "" {
-		return didYouMean(meant)
-	}
-	_, prefix, _ := strings.Cut(group.CommandPath()+" ", " ")
-	if prefix == "manifest " {
-		prefix = "definition "
-	}
-	takes := map[string]string{"": "build", "stream ": "stream show", "definition ": "plan"} // a reference
-	_, err := os.Stat(arg)
-	if err == nil {
-		takes = map[string]string{"": "inspect", "stream ": "stream show", "definition ": "definition validate"} // a file
-	}
-	if takes[prefix] != "" && (err == nil || strings.ContainsAny(arg, "/:@")) {
-		return didYouMean(takes[prefix] + " " + arg)
-	}
-	var names []string
-	for _, c := range group.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
-		}
-	}
-	if i := usage.Nearest(arg, names); i >= 0 {
-		return didYouMean(prefix + names[i])
-	}
-	return ""
-}
-
-// optionHint suggests an option of a command for a name that is none.
-func optionHint(cmd *cobra.Command, name string) string {
-	has := func(name string) bool {
-		name, _, _ = strings.Cut(name, "=")
-		return cmd.Flags().Lookup(name) != nil
-	}
-	if has(name) { // -platform
-		return didYouMean("--" + name)
-	}
-	var ours []string
-	for word := range strings.FieldsSeq(flagWords[name]) {
-		if has(word) {
-			ours = append(ours, "--"+word)
-		}
-	}
-	switch {
-	case len(ours) == 1 && ours[0] == "--platform":
-		return didYouMean(ours...) + " It chooses the format: " + formats()
-	case len(ours) > 0:
-		return didYouMean(ours...)
-	case flagSentences[name] != "":
-		return flagSentences[name]
-	}
-	if len(name) == 1 {
-		name = cmp.Or(shorthandOf(cmd.Root(), name), name)
-	}
-	others := takers(cmd.Root(), name)
-	if others != nil && cmd.HasSubCommands() {
-		return "--" + name + " goes after the command"
-	}
-	if others != nil {
-		return fmt.Sprintf("--%s is an option of %s", name, strings.Join(others, ", "))
-	}
-	var names []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden {
-			names = append(names, f.Name)
-		}
-	})
-	if i := usage.Nearest(name, names); i >= 0 {
-		return didYouMean("--" + names[i])
-	}
-	return ""
-}
-
-// shorthandOf returns the name of the option that a letter is short for in one of
-// the commands, or "".
-func shorthandOf(cmd *cobra.Command, letter string) string {
-	for _, c := range cmd.Commands() {
-		if f := c.LocalFlags().ShorthandLookup(letter); f != nil {
-			return f.Name
-		}
-		if name := shorthandOf(c, letter); name != "" {
-			return name
-		}
-	}
-	return ""
-}
-
-// takers returns the commands that take an option.
-func takers(cmd *cobra.Command, name string) (all []string) {
-	for _, c := range cmd.Commands() {
-		if c.LocalFlags().Lookup(name) != nil {
-			_, path, _ := strings.Cut(c.CommandPath(), " ")
-			all = append(all, path)
-		}
-		all = append(all, takers(c, name)...)
-	}
-	return all
-}
-
-// formats lists the formats of images, each with the first platform that has it.
-func formats() string {
-	var seen, all []string
-	for _, p := range cloud.Platforms {
-		if !slices.Contains(seen, p.Format.Suffix) {
-			seen = append(seen, p.Format.Suffix)
-			all = append(all, p.ID+" is "+p.Format.Suffix)
-		}
-	}
-	return strings.Join(all, ", ")
-}
-
-// platformsHint suggests a platform for the first name that is not known.
-func platformsHint(ids []string) string {
-	known := append(cloud.IDs(), cloud.All)
-	if i := slices.IndexFunc(ids, func(id string) bool { return !slices.Contains(known, id) }); i >= 0 {
-		return platformHint(ids[i])
-	}
-	return ""
-}
-
-// platformHint suggests a platform for a name that is not known.
-func platformHint(name string) string {
-	lower := strings.ToLower(name)
-	known := append(cloud.IDs(), cloud.All)
-	var ours []string
-	switch arch, isPair := strings.CutPrefix(lower, "linux/"); {
-	case isPair:
-		return didYouMean("--arch " + arch)
-	case slices.Contains(known, lower):
-		ours = []string{lower}
-	case platformSentences[lower] != "":
-		return platformSentences[lower]
-	case platformWords[lower] != "":
-		ours = strings.Fields(platformWords[lower])
-	default:
-		i := usage.Nearest(name, known)
-		if i < 0 {
-			return ""
-		}
-		ours = []string{known[i]}
-	}
-	for i := range ours {
-		ours[i] = "--platform " + ours[i]
-	}
-	return didYouMean(ours...)
-}
-
-// formatHint explains --format to users who expect it to choose the format of
-// images.
-func formatHint(format string) string {
-	format = strings.ToLower(format)
-	if platformWords[format] == "" && platformSentences[format] == "" && !slices.Contains(cloud.IDs(), format) {
-		return ""
-	}
-	return "--format chooses how the result is printed; --platform chooses the format of images, or --image-format for pull"
 }

@@ -1,4 +1,4 @@
-package main
+package butane
 
 import (
 	"fmt"
@@ -7,15 +7,16 @@ import (
 	"strings"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
-	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition/butane"
 )
 
-// readConfigs merges Ignition and Butane configs to one Ignition config, which is
-// nil if there are no files. A single Ignition config stays as it is.
-func readConfigs(files []string, filesDir string) (config []byte, warnings []string, err error) {
+// Load reads Ignition configs, and Butane configs (.bu), and merges them to one
+// Ignition config; later files win. It returns nil without files, and the unchanged
+// bytes of a single Ignition config. The local files of Butane configs are in filesDir,
+// see [Options].
+func Load(filesDir string, files ...string) (config []byte, warnings []string, err error) {
 	var configs [][]byte
 	for _, name := range files {
-		config, said, err := readConfig(name, filesDir)
+		config, said, err := load(name, filesDir)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -31,14 +32,14 @@ func readConfigs(files []string, filesDir string) (config []byte, warnings []str
 	return config, warnings, err
 }
 
-// readConfig reads a config, and translates one for Butane.
-func readConfig(name, filesDir string) (config []byte, warnings []string, err error) {
+// load reads an Ignition config, or translates a Butane config.
+func load(name, filesDir string) (config []byte, warnings []string, err error) {
 	text, err := readLimited(name)
 	if err != nil {
 		return nil, nil, err
 	}
 	if strings.HasSuffix(name, ".bu") {
-		return butane.Translate(text, butane.Options{Name: name, FilesDir: filesDir})
+		return Translate(text, Options{Name: name, FilesDir: filesDir})
 	}
 	said, err := ignition.Validate(text)
 	if err != nil {
@@ -50,7 +51,7 @@ func readConfig(name, filesDir string) (config []byte, warnings []string, err er
 	return text, warnings, nil
 }
 
-// readLimited reads a file, which may be a pipe, up to the size of a config.
+// readLimited reads a file or a pipe, at most [ignition.MaxSize] bytes.
 func readLimited(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

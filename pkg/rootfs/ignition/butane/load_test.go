@@ -1,4 +1,4 @@
-package main
+package butane
 
 import (
 	"bytes"
@@ -10,15 +10,19 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 )
 
-// TestConfigs: Butane is translated, several configs become one, and one alone
+// TestLoad: Butane is translated, several configs become one, and one alone
 // is embedded as it is.
-func TestConfigs(t *testing.T) {
+func TestLoad(t *testing.T) {
 	bu := filepath.Join(t.TempDir(), "motd.bu")
 	text := "variant: fcos\nversion: 1.4.0\nstorage:\n  files:\n    - path: /etc/motd\n      contents:\n        inline: hello\n"
 	if err := os.WriteFile(bu, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	ign := writeConfig(t)
+	const config = `{"ignition": {"version": "3.4.0"}, "storage": {"files": [{"path": "/etc/proof", "contents": {"source": "data:,x"}}]}}`
+	ign := filepath.Join(t.TempDir(), "config.ign")
+	if err := os.WriteFile(ign, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		files []string
 		has   []string
@@ -27,7 +31,7 @@ func TestConfigs(t *testing.T) {
 		{[]string{bu}, []string{"/etc/motd"}},
 		{[]string{ign, bu}, []string{"/etc/proof", "/etc/motd"}},
 	} {
-		got, _, err := readConfigs(c.files, "")
+		got, _, err := Load("", c.files...)
 		if err != nil {
 			t.Fatal(err)
 		}
