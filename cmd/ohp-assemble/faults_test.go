@@ -595,7 +595,7 @@ func TestInterrupt(t *testing.T) {
 			continue // the signal came before the program could ask for it
 		}
 		interrupted++
-		if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
+		if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "interrupted: incomplete output was removed") {
 			t.Errorf("after %s: exit code %d: %s", delay, code, stderr.String())
 		}
 		noTemporary(t, cache)
@@ -639,7 +639,7 @@ func TestInterruptLook(t *testing.T) {
 		cmd.Process.Signal(sig)
 		late := time.AfterFunc(10*time.Minute, func() { cmd.Process.Kill() })
 		cmd.Wait()
-		if !late.Stop() || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
+		if !late.Stop() || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "interrupted: incomplete output was removed") {
 			t.Errorf("%v: %v, %s", sig, cmd.ProcessState, stderr.String())
 		}
 		r.Close()

@@ -211,6 +211,17 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
+// TestMissingFolder: the error names the file and its folder, not a temporary file.
+func TestMissingFolder(t *testing.T) {
+	f := mustPlan(t, tinySystem(t), small("qemu")).Files[0]
+	dir := filepath.Join(t.TempDir(), "missing")
+	_, err := f.WriteTo(t.Context(), filepath.Join(dir, "file"))
+	want := fmt.Sprintf("%s/file: create temporary file in %s: no such file or directory", dir, dir)
+	if !errors.Is(err, os.ErrNotExist) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // TestSparse: the written file of a plain format has the holes of the disk.
 func TestSparse(t *testing.T) {
 	f := mustPlan(t, tinySystem(t), Request{Platforms: cloud.Named("azure"), Size: 1 << 30}).Files[0]
@@ -239,6 +250,8 @@ func TestRequest(t *testing.T) {
 		{"Arch", "zipl", "s390x", Request{Platforms: qemu}},
 		{"Platforms", "no platform", "x86_64", Request{}},
 		{"Platforms", "platform qemu is listed twice", "x86_64", Request{Platforms: append(qemu, qemu...)}},
+		{"Platforms", "platform x has no format", "x86_64", Request{Platforms: []cloud.Platform{{ID: "x"}}}},
+		{"Compression", `invalid value "lz4", must be "gzip"`, "x86_64", Request{Platforms: qemu, Compression: "lz4"}},
 		{"Compression", "contradicts", "x86_64", Request{Platforms: qemu, AsPublished: true, Compression: filetype.Xz}},
 		{"Level", "invalid compression level 10", "x86_64", Request{Platforms: qemu, Compression: filetype.Xz, Level: 10}},
 		{"Level", "invalid compression level -1", "x86_64", Request{Platforms: qemu, Level: -1}},

@@ -74,6 +74,9 @@ func (r Request) checkPlatforms(arch string, said *Remarks) error {
 		if slices.ContainsFunc(r.Platforms[:i], func(q cloud.Platform) bool { return q.ID == p.ID }) {
 			return fmt.Errorf("platform %s is listed twice", p.ID)
 		}
+		if p.Format.Plan == nil && p.Format.Write == nil {
+			return fmt.Errorf("platform %s has no format, see cloud.Lookup", p.ID)
+		}
 		arches := strings.Join(strings.Fields(p.Arches), " and ")
 		switch has := p.Has(arch); {
 		case p.Emerging && has:
@@ -91,7 +94,7 @@ func (r Request) checkCompression(string, *Remarks) error {
 	if r.AsPublished && r.Compression != filetype.None {
 		return fmt.Errorf("%s contradicts the compression of published files", r.Compression)
 	}
-	return nil
+	return usage.Check(r.Compression, append(filetype.Compressions(), filetype.None)...)
 }
 
 func (r Request) checkLevel(string, *Remarks) error { return CheckLevel(r.Compression, r.Level) }

@@ -87,7 +87,7 @@ func (f *File) WriteFile(ctx context.Context, file *os.File, o WriteOptions) (cl
 func (f *File) WriteTo(ctx context.Context, path string) (cloud.File, error) {
 	spool, err := newSpool(filepath.Dir(path))
 	if err != nil {
-		return cloud.File{}, err
+		return cloud.File{}, fmt.Errorf("%s: %w", path, err)
 	}
 	defer spool.Close()
 	record := f.expected()
@@ -153,7 +153,7 @@ func createTemp(path string, perm os.FileMode) (*os.File, error) {
 func newSpool(dir string) (*os.File, error) {
 	file, err := os.CreateTemp(dir, ".spool-*")
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "create temporary file in", Path: dir, Err: errors.Unwrap(err)}
 	}
 	return file, os.Remove(file.Name())
 }

@@ -6,7 +6,6 @@
 package raw
 
 import (
-	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -25,10 +24,8 @@ const (
 
 // Write writes the whole image to w, holes as zeros.
 func Write(w io.Writer, img *disk.Image) error {
-	if _, err := img.WriteTo(w); err != nil {
-		return fmt.Errorf("raw: %w", err)
-	}
-	return nil
+	_, err := img.WriteTo(w)
+	return err
 }
 
 // WriteFile makes f a sparse file that holds the image, and removes its previous
@@ -36,13 +33,6 @@ func Write(w io.Writer, img *disk.Image) error {
 // image is written to it in order, zeros included, while the file is written:
 // the way to hash an image without reading it again.
 func WriteFile(f *os.File, img *disk.Image, tap io.Writer) error {
-	if err := writeFile(f, img, tap); err != nil {
-		return fmt.Errorf("raw: %w", err)
-	}
-	return nil
-}
-
-func writeFile(f *os.File, img *disk.Image, tap io.Writer) error {
 	if err := f.Truncate(0); err != nil { // holes must not show the previous content
 		return err
 	}

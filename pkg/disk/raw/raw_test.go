@@ -190,11 +190,11 @@ func TestErrors(t *testing.T) {
 		err  error
 		want string
 	}{
-		"content":         {Write(io.Discard, bad), "raw: disk: content at 5000: broken"},
-		"short":           {WriteFile(f, short, io.Discard), "raw: disk: content at 305000: unexpected EOF"},
-		"content to file": {WriteFile(f, bad, io.Discard), "raw: disk: content at 5000: broken"},
-		"writer":          {Write(failing{broken}, good), "raw: broken"},
-		"tap":             {WriteFile(f, good, failing{broken}), "raw: broken"},
+		"content":         {Write(io.Discard, bad), "disk: content at 5000: broken"},
+		"short":           {WriteFile(f, short, io.Discard), "disk: content at 305000: unexpected EOF"},
+		"content to file": {WriteFile(f, bad, io.Discard), "disk: content at 5000: broken"},
+		"writer":          {Write(failing{broken}, good), "broken"},
+		"tap":             {WriteFile(f, good, failing{broken}), "broken"},
 		"file":            {WriteFile(closed, good, nil), "file already closed"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {

@@ -63,7 +63,7 @@ func explain(object string, err error) error {
 func explainAnswer(object string, answer *errcode.ErrorResponse) error {
 	text := strings.ToLower(http.StatusText(answer.StatusCode))
 	if len(answer.Errors) > 0 {
-		text = answer.Errors.Error()
+		text = distinct(answer.Errors).Error()
 	}
 	err := answerError{fmt.Sprintf("the registry answers %d %s", answer.StatusCode, text), answer}
 	switch answer.StatusCode {
@@ -73,6 +73,20 @@ func explainAnswer(object string, answer *errcode.ErrorResponse) error {
 		return fmt.Errorf("%s: %w: %w", object, err, ErrNotFound)
 	}
 	return fmt.Errorf("%s: %w", object, err)
+}
+
+// distinct replaces messages that only repeat the code of their error by the detail.
+func distinct(all errcode.Errors) errcode.Errors {
+	all = slices.Clone(all)
+	for i, e := range all {
+		if strings.EqualFold(e.Message, strings.ReplaceAll(e.Code, "_", " ")) {
+			all[i].Message, all[i].Detail = "", nil
+			if e.Detail != nil {
+				all[i].Message = fmt.Sprint(e.Detail)
+			}
+		}
+	}
+	return all
 }
 
 // An answerError is an answer of a registry with a text for people.
