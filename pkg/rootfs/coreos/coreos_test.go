@@ -167,7 +167,7 @@ func TestPreflight(t *testing.T) {
 		t.Errorf("%d lines: %v", lines, err)
 	}
 	two := completeTree(t, map[string]string{"usr/lib/modules/7.0/vmlinuz": "k"})
-	if _, err := Kernel(two); err == nil || !strings.Contains(err.Error(), "found 2: 6.1, 7.0") {
+	if _, err := Kernel(two); err == nil || !strings.Contains(err.Error(), "2 kernels (6.1, 7.0)") {
 		t.Errorf("two kernels: %v", err)
 	}
 }

@@ -140,7 +140,7 @@ func Kernel(root *rootfs.Inode) (version string, err error) {
 		return "", fmt.Errorf("missing kernel %s/*/vmlinuz", modulesDir)
 	}
 	if len(found) > 1 {
-		return "", fmt.Errorf("%s: want one kernel, found %d: %s", modulesDir, len(found), strings.Join(found, ", "))
+		return "", fmt.Errorf("%s: %d kernels (%s), want one", modulesDir, len(found), strings.Join(found, ", "))
 	}
 	for _, name := range []string{"vmlinuz", "initramfs.img"} {
 		name = path.Join(modulesDir, found[0], name)

@@ -180,7 +180,7 @@ func TestKernel(t *testing.T) {
 		"6.1/vmlinuz":        {rootfs.Dir(0o755), "6.1/vmlinuz: not a regular file"},
 		"6.1/vmlinuz/":       {rootfs.Link("/nonexistent"), "missing kernel usr/lib/modules/*/vmlinuz"},
 		"6.1/initramfs.img/": {rootfs.Link("/nonexistent"), "6.1/initramfs.img: a link to /nonexistent, which does not exist"},
-		"7.0":                {root7(), "found 2: 6.1, 7.0"},
+		"7.0":                {root7(), "2 kernels (6.1, 7.0)"},
 	} {
 		root := treetest.Texts(t, kernel)
 		at := path.Join(modulesDir, name)
