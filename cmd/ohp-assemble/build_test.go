@@ -57,6 +57,7 @@ func writeConfig(t *testing.T) string {
 // TestVerdicts has every format and file system of the images judged by the
 // real tools.
 func TestVerdicts(t *testing.T) {
+	t.Parallel()
 	for name, options := range map[string][]string{
 		"tiny-base": {"--root-fs", "xfs", "--esp-size", "600MiB", "--boot-size", "1GiB"}, "tiny-chunked": {"--root-fs", "ext4"}, "full-base": {"--root-fs", "xfs"},
 	} {
@@ -407,6 +408,7 @@ func TestNoRoot(t *testing.T) {
 // TestMemory: the memory grows with the number of files, not with their
 // size, and not with that of layers.
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	const limit = 300 << 20
 	for _, name := range []string{"full-base", "full-derived-64"} {
 		t.Run(name, func(t *testing.T) {

@@ -28,6 +28,7 @@ import (
 // TestPlatforms has real tools turn the file of every format back into a disk,
 // which must be the one that was planned.
 func TestPlatforms(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short leaves out what reads many disks")
 	}
