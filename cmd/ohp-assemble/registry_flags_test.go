@@ -232,7 +232,7 @@ func TestCreated(t *testing.T) {
 		for _, fs := range []string{"xfs", "ext4"} {
 			p := finish(t, start(t, nil, "plan", edited, "--cache", cache, "--root-fs", fs))
 			note := strings.Contains(p.stderr, "the container's config: created: ")
-			if p.code != 0 || note != (want != "") || !strings.Contains(p.stderr, "using "+want) && !strings.Contains(p.stderr, "using "+want) && note {
+			if p.code != 0 || note != (want != "") || note && !strings.Contains(p.stderr, "using "+want) {
 				t.Errorf("%q, %s: %d, %s", created, fs, p.code, p.stderr)
 			}
 		}
