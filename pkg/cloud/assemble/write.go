@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/compress"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
@@ -17,7 +19,7 @@ import (
 // WriteOptions are the options of [File.Write] and [File.WriteFile].
 type WriteOptions struct {
 	// Spool is an empty temporary file, which is required for OVAs and compressed
-	// qcow2 files. [File.WriteTo] makes one itself.
+	// qcow2 files. [File.Save] makes one itself.
 	Spool cloud.Spool
 	// Progress is written as many bytes as the file has before compression, see
 	// [File.Work]. It may be nil.
@@ -81,24 +83,41 @@ func (f *File) WriteFile(ctx context.Context, file *os.File, o WriteOptions) (cl
 	return f.record(m, m, io.NewSectionReader(img, 0, headSize))
 }
 
-// WriteTo writes the file under a path. The path appears only when the file is
-// complete; until then there is a temporary file in the same folder. An existing
-// file is replaced. Only the owner can read a file with secrets.
+// WriteTo is [File.Save] without progress.
 func (f *File) WriteTo(ctx context.Context, path string) (cloud.File, error) {
-	spool, err := newSpool(filepath.Dir(path))
-	if err != nil {
-		return cloud.File{}, fmt.Errorf("%s: %w", path, err)
-	}
-	defer spool.Close()
-	record := f.expected()
-	err = replaceFile(path, record.Perm(), func(file *os.File) error {
-		record, err = f.WriteFile(ctx, file, WriteOptions{Spool: spool})
-		return err
-	})
+	return f.Save(ctx, path, nil)
+}
+
+// Save writes the file under a path, and tells progress of it as [WriteOptions]
+// describes. The path appears only when the file is complete; until then there is a
+// temporary file in the same folder. An existing file is replaced. Only the owner
+// can read a file with secrets.
+func (f *File) Save(ctx context.Context, path string, progress io.Writer) (cloud.File, error) {
+	record, err := f.save(ctx, path, progress)
 	if err != nil {
 		return cloud.File{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return record, nil
+}
+
+func (f *File) save(ctx context.Context, path string, progress io.Writer) (cloud.File, error) {
+	dir := filepath.Dir(path)
+	spool, err := newSpool(dir)
+	if err != nil {
+		return cloud.File{}, err
+	}
+	defer spool.Close()
+	record := f.expected()
+	out, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(record.Perm()))
+	if err != nil {
+		return cloud.File{}, err
+	}
+	defer out.Cleanup()
+	record, err = f.WriteFile(ctx, out.File, WriteOptions{Spool: spool, Progress: progress})
+	if err != nil {
+		return cloud.File{}, err
+	}
+	return record, out.CloseAtomicallyReplace()
 }
 
 // record returns the record of the written file. Head is its beginning.
@@ -111,42 +130,6 @@ func (f *File) record(plain, packed *meter, head io.Reader) (cloud.File, error) 
 	var err error
 	record.Manifest, err = f.Platform.Format.Manifest(head)
 	return record, err
-}
-
-// replaceFile fills a temporary file and gives it the name of a path.
-func replaceFile(path string, perm os.FileMode, fill func(*os.File) error) (err error) {
-	file, err := createTemp(path, perm)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(file.Name())
-		}
-	}()
-	err = fill(file)
-	if err == nil {
-		err = file.Sync()
-	}
-	if closed := file.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
-}
-
-// createTemp creates a hidden file beside a path. Unlike [os.CreateTemp] it leaves
-// the permissions to the umask.
-func createTemp(path string, perm os.FileMode) (*os.File, error) {
-	for n := 0; ; n++ {
-		name := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d.part", filepath.Base(path), n))
-		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
-		if !errors.Is(err, os.ErrExist) || n == 1000 {
-			return file, err
-		}
-	}
 }
 
 // newSpool returns a temporary file without a name.

@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -99,34 +98,8 @@ func writeImage(ctx context.Context, dir string, f *assemble.File, begin Begin) 
 	w.Path = filepath.Join(dir, f.Name)
 	step := begin.begin(Work{Path: w.Path, Platform: f.Platform.ID, Size: f.Work()})
 	defer func() { step.End(err) }()
-	perm := fs.FileMode(0o666)
-	if f.Secret {
-		perm = 0o600
-	}
-	out, err := create(w.Path, perm)
-	if err != nil {
-		return w, err
-	}
-	defer out.Cleanup()
-	spool, err := newSpool(dir)
-	if err != nil {
-		return w, err
-	}
-	defer spool.Close()
-	if w.File, err = f.WriteFile(ctx, out.File, assemble.WriteOptions{Spool: spool, Progress: step}); err != nil {
-		return w, fmt.Errorf("%s: %w", w.Path, err)
-	}
-	return w, out.CloseAtomicallyReplace()
-}
-
-// newSpool returns a temporary file in a folder that has no name, so that it
-// vanishes when it is closed.
-func newSpool(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".spool-*")
-	if err != nil {
-		return nil, err
-	}
-	return f, os.Remove(f.Name())
+	w.File, err = f.Save(ctx, w.Path, step)
+	return w, err
 }
 
 // addUpload writes the upload document of a written file. If the file breaks a
