@@ -150,15 +150,20 @@ var (
 
 // Bytes returns the dirtree object.
 func (t *Tree) Bytes() []byte {
-	files := make([][]byte, len(t.Files))
-	for i, f := range t.Files {
-		files[i] = gvariant.Tuple(treeFileKinds, gvariant.String(f.Name), f.ID[:])
+	files, dirs := gvariant.ArrayWriter{Align: 1}, gvariant.ArrayWriter{Align: 1}
+	size := 0
+	for _, f := range t.Files {
+		size += len(f.Name) + len(f.ID) + 2
 	}
-	dirs := make([][]byte, len(t.Dirs))
-	for i, d := range t.Dirs {
-		dirs[i] = gvariant.Tuple(treeDirKinds, gvariant.String(d.Name), d.Tree[:], d.Meta[:])
+	files.Grow(len(t.Files), size)
+	var room [maxName + 1]byte
+	for _, f := range t.Files {
+		files.Tuple(treeFileKinds, append(append(room[:0], f.Name...), 0), f.ID[:])
 	}
-	return gvariant.Tuple(treeKinds, gvariant.Array(1, files...), gvariant.Array(1, dirs...))
+	for _, d := range t.Dirs {
+		dirs.Tuple(treeDirKinds, append(append(room[:0], d.Name...), 0), d.Tree[:], d.Meta[:])
+	}
+	return gvariant.Tuple(treeKinds, files.Bytes(), dirs.Bytes())
 }
 
 // ParseTree reads a dirtree object. Names are checked: they are sorted, unique

@@ -190,7 +190,9 @@ var fileKinds = []gvariant.Kind{gvariant.U32, gvariant.U32, gvariant.U32, gvaria
 // st_mode, the target is that of a symbolic link, and xattrs are as in objects.
 func FileHeader(uid, gid, mode uint32, target string, xattrs []byte) []byte {
 	v := gvariant.Tuple(fileKinds, be32(uid), be32(gid), be32(mode), be32(0), gvariant.String(target), xattrs)
-	return slices.Concat(be32(uint32(len(v))), make([]byte, 4), v)
+	b := make([]byte, 8, 8+len(v))
+	binary.BigEndian.PutUint32(b, uint32(len(v)))
+	return append(b, v...)
 }
 
 func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -47,35 +48,71 @@ var ErrForm = errors.New("gvariant not in normal form")
 // Tuple returns the serialisation of a tuple (or dictionary entry) of the
 // given serialised members.
 func Tuple(kinds []Kind, members ...[]byte) []byte {
-	var body []byte
-	var ends []int
+	return appendTuple(nil, kinds, members)
+}
+
+// appendTuple appends a tuple. Its members are aligned from its own beginning.
+func appendTuple(b []byte, kinds []Kind, members [][]byte) []byte {
+	start, last, size := len(b), len(members)-1, 0
+	for _, m := range members {
+		size += len(m)
+	}
+	const framing = 32 // of padding and offsets, or about that
+	b = slices.Grow(b, size+framing)
+	var room [8]int
+	ends := room[:0]
 	for i, m := range members {
-		body = append(pad(body, kinds[i].Align), m...)
-		if kinds[i].Size == 0 && i < len(members)-1 {
-			ends = append(ends, len(body))
+		b = append(pad(b, start, kinds[i].Align), m...)
+		if kinds[i].Size == 0 && i < last {
+			ends = append(ends, len(b)-start)
 		}
 	}
-	z := width(len(body), len(ends))
+	z := width(len(b)-start, len(ends))
 	for i := len(ends) - 1; i >= 0; i-- {
-		body = appendOffset(body, ends[i], z)
+		b = appendOffset(b, ends[i], z)
 	}
-	return body
+	return b
 }
 
 // Array returns the serialisation of an array of the given serialised
 // variable-size elements.
 func Array(align int, elems ...[]byte) []byte {
-	var body []byte
-	ends := make([]int, len(elems))
-	for i, e := range elems {
-		body = append(pad(body, align), e...)
-		ends[i] = len(body)
+	w := ArrayWriter{Align: align}
+	for _, e := range elems {
+		w.body = append(pad(w.body, 0, align), e...)
+		w.ends = append(w.ends, len(w.body))
 	}
-	z := width(len(body), len(ends))
-	for _, end := range ends {
-		body = appendOffset(body, end, z)
+	return w.Bytes()
+}
+
+// An ArrayWriter makes an array without a buffer for each element.
+type ArrayWriter struct {
+	Align int // of the elements
+
+	body []byte
+	ends []int
+}
+
+// Grow makes room for a number of elements of a total size in bytes.
+func (w *ArrayWriter) Grow(elems, size int) {
+	const offset = 4
+	w.body, w.ends = slices.Grow(w.body, size+offset*elems), slices.Grow(w.ends, elems)
+}
+
+// Tuple appends an element, which is a tuple of byte-aligned members.
+func (w *ArrayWriter) Tuple(kinds []Kind, members ...[]byte) {
+	w.body = appendTuple(pad(w.body, 0, w.Align), kinds, members)
+	w.ends = append(w.ends, len(w.body))
+}
+
+// Bytes returns the array. The ArrayWriter is not used again.
+func (w *ArrayWriter) Bytes() []byte {
+	z := width(len(w.body), len(w.ends))
+	b := w.body
+	for _, end := range w.ends {
+		b = appendOffset(b, end, z)
 	}
-	return body
+	return b
 }
 
 // String returns the serialisation of a string, or of the byte string of a
@@ -88,9 +125,13 @@ func SplitTuple(kinds []Kind, b []byte) ([][]byte, error) {
 	z := offsetSize(len(b))
 	members := make([][]byte, len(kinds))
 	table := len(b) // where the offsets begin
-	pos := 0
+	pos, ends := 0, 0
 	for i, k := range kinds {
-		pos = (pos + k.Align - 1) &^ (k.Align - 1)
+		at := (pos + k.Align - 1) &^ (k.Align - 1)
+		if at > table || !zero(b[pos:at]) {
+			return nil, ErrForm
+		}
+		pos = at
 		end := pos + k.Size
 		if k.Size == 0 {
 			end = table
@@ -99,6 +140,7 @@ func SplitTuple(kinds []Kind, b []byte) ([][]byte, error) {
 					return nil, ErrForm
 				}
 				end = offset(b[table:], z)
+				ends++
 			}
 		}
 		if pos > end || end > table {
@@ -107,7 +149,7 @@ func SplitTuple(kinds []Kind, b []byte) ([][]byte, error) {
 		members[i] = b[pos:end:end]
 		pos = end
 	}
-	if !bytes.Equal(Tuple(kinds, members...), b) {
+	if pos != table || ends > 0 && z != width(table, ends) {
 		return nil, ErrForm
 	}
 	return members, nil
@@ -127,15 +169,16 @@ func SplitArray(align int, b []byte) ([][]byte, error) {
 	elems := make([][]byte, (len(b)-table)/z)
 	pos := 0
 	for i := range elems {
-		pos = (pos + align - 1) &^ (align - 1)
+		at := (pos + align - 1) &^ (align - 1)
 		end := offset(b[table+i*z:], z)
-		if pos > end || end > table {
+		if at > end || end > table || !zero(b[pos:at]) {
 			return nil, ErrForm
 		}
+		pos = at
 		elems[i] = b[pos:end:end]
 		pos = end
 	}
-	if !bytes.Equal(Array(align, elems...), b) {
+	if z != width(table, len(elems)) {
 		return nil, ErrForm
 	}
 	return elems, nil
@@ -159,8 +202,21 @@ func CString(b []byte) (string, error) {
 	return string(b[:n]), nil
 }
 
-func pad(b []byte, align int) []byte {
-	return append(b, make([]byte, -len(b)&(align-1))...)
+// pad aligns the end of what begins at start.
+func pad(b []byte, start, align int) []byte {
+	for (len(b)-start)&(align-1) != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+func zero(padding []byte) bool {
+	for _, c := range padding {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // width is the size of n offsets behind a body: the smallest that can count

@@ -26,6 +26,37 @@ func TestArrayWidths(t *testing.T) {
 	}
 }
 
+// Tuples that are written can be read, around the lengths where the width of offsets changes.
+func TestTupleWidths(t *testing.T) {
+	kinds := []Kind{Bytes, U64, Bytes, U32, Bytes}
+	for _, size := range []int{0, 1, 200, 220, 225, 230, 235, 240, 250, 256, 65500, 65510, 65520, 65530, 65536, 70000} {
+		for extra := range 10 {
+			long := bytes.Repeat([]byte{'x'}, size+extra)
+			b := Tuple(kinds, long, []byte("12345678"), []byte("ab"), []byte("1234"), []byte("c"))
+			got, err := SplitTuple(kinds, b)
+			if err != nil || !bytes.Equal(got[0], long) || string(got[2]) != "ab" || string(got[4]) != "c" {
+				t.Errorf("%d bytes: %q, %v", size+extra, got, err)
+			}
+		}
+	}
+}
+
+// Elements of an ArrayWriter are those of Array.
+func TestArrayWriter(t *testing.T) {
+	kinds := []Kind{Bytes, U32}
+	for _, size := range []int{0, 1, 5, 300, 70000} {
+		long := bytes.Repeat([]byte{'x'}, size)
+		w := ArrayWriter{Align: 8}
+		w.Grow(2, size)
+		w.Tuple(kinds, long, []byte("1234"))
+		w.Tuple(kinds, nil, []byte("5678"))
+		want := Array(8, Tuple(kinds, long, []byte("1234")), Tuple(kinds, nil, []byte("5678")))
+		if got := w.Bytes(); !bytes.Equal(got, want) {
+			t.Errorf("%d bytes: %q, want %q", size, got, want)
+		}
+	}
+}
+
 func TestDict(t *testing.T) {
 	entry := []Kind{Bytes, Variant}
 	b := Array(8,
