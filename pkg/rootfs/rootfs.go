@@ -15,6 +15,7 @@ import (
 	"iter"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -84,6 +85,13 @@ func (n *Inode) Size() int64 {
 	}
 	return 0
 }
+
+// An XattrsID tells maps of extended attributes apart without comparing them.
+type XattrsID uintptr
+
+// XattrsID returns the identity of n.Xattrs: inodes that share their map have the
+// same one. All nil maps are the same. It is valid while the map is in use.
+func (n *Inode) XattrsID() XattrsID { return XattrsID(reflect.ValueOf(n.Xattrs).Pointer()) }
 
 // Device returns the numbers of a device, which makedev(3) packs into Rdev.
 func (n *Inode) Device() (major, minor uint64) {

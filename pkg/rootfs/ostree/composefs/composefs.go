@@ -23,12 +23,10 @@
 package composefs
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"math/bits"
 	"slices"
@@ -63,8 +61,13 @@ func Format(root *rootfs.Inode, o Options) ([]byte, error) {
 
 // An image is a tree on its way to bytes.
 type image struct {
-	nodes  []*node // breadth first
-	hasACL bool
+	options Options
+	nodes   []*node // breadth first
+	sets    map[setKey]*xattrSet
+	hasACL  bool
+
+	redirects map[ostree.Checksum]int // nodes of an object
+	digests   map[[32]byte]int        // nodes of an fs-verity digest
 
 	shared      map[xattr]int // offset in the table
 	sharedTable []byte
@@ -76,21 +79,22 @@ type image struct {
 // A node is a file in the image.
 type node struct {
 	in       *rootfs.Inode // nil for a directory that the tree lacks
-	path     string
 	name     string
 	mode     uint32
 	uid, gid uint32
 	nlink    uint32
 	size     int64 // of a regular file
 	target   string
-	xattrs   []xattr // by name
+	object   ostree.Checksum // of a regular file that is not empty
+	xattrs   *xattrSet
+	form     *xattrForm
 	children []*node // by name
-	parent   *node
+	parent   *node   // of the root, itself
 
 	ino     int
-	pos     int         // where the inode is
-	blocks  [][]*dirEnt // of a directory: full blocks
-	tail    []*dirEnt   // of a directory: behind the inode
+	pos     int        // where the inode is
+	blocks  [][]dirEnt // of a directory: full blocks
+	tail    []dirEnt   // of a directory: behind the inode
 	blkAddr int
 }
 
@@ -99,9 +103,6 @@ type dirEnt struct {
 	name string
 	node *node
 }
-
-// An xattr is an extended attribute under its full name.
-type xattr struct{ name, value string }
 
 // Extended attributes of overlayfs.
 const (
@@ -120,114 +121,109 @@ func newImage(root *rootfs.Inode, o Options) (*image, error) {
 	if !root.IsDir() {
 		return nil, fmt.Errorf("/: not a directory")
 	}
-	top, err := newNode("/", "", root, o)
-	if err != nil {
+	img := &image{options: o, sets: map[setKey]*xattrSet{}}
+	top := &node{}
+	if err := img.add(top, top, "", root); err != nil {
 		return nil, err
 	}
 	for _, name := range rootDirs {
 		if root.Children[name] == nil {
-			top.add(&node{path: "/" + name, name: name, mode: rootfs.ModeDir | 0o755})
+			top.children = append(top.children, &node{name: name, mode: rootfs.ModeDir | 0o755, xattrs: &xattrSet{}, parent: top})
 		}
 	}
-	top.hideObjects()
-	top.parent = top
-	img := &image{}
+	img.hideObjects(top)
 	img.number(top)
 	return img, nil
 }
 
-func newNode(path, name string, n *rootfs.Inode, o Options) (*node, error) {
-	x := &node{in: n, path: path, name: name, mode: n.Mode, uid: n.UID, gid: n.GID, target: n.Target, size: n.Size()}
-	total := binary.Size(xattrHeader{})
-	for name, value := range n.Xattrs {
-		total += len(name) + len(value) + xattrOverhead
-		if rest, ok := strings.CutPrefix(name, overlayPrefix); ok {
-			name = overlayEscape + rest
-		}
-		x.xattrs = append(x.xattrs, xattr{name, value})
-	}
-	if total > maxXattrs {
-		return nil, x.fail(fmt.Errorf("xattrs of %d bytes, limit is %d", total, maxXattrs))
+// add fills the node of an inode, and adds those of its children.
+func (img *image) add(x, parent *node, name string, n *rootfs.Inode) (err error) {
+	*x = node{in: n, name: name, mode: n.Mode, uid: n.UID, gid: n.GID, target: n.Target, size: n.Size(), parent: parent}
+	if x.xattrs, err = img.xattrSet(n); err != nil {
+		return x.fail(err)
 	}
 	switch {
 	case n.IsFile():
-		return x, x.redirect(n, o)
-	case n.IsLink():
-		return x, nil
-	case !n.IsDir():
-		return nil, x.fail(fmt.Errorf("mode %#o is not that of a directory, regular file or symbolic link", n.Mode))
-	}
-	for name, child := range n.Children {
-		c, err := newNode(strings.TrimSuffix(path, "/")+"/"+name, name, child, o)
-		if err != nil {
-			return nil, err
+		if err := img.redirect(x, n); err != nil {
+			return x.fail(err)
 		}
-		x.add(c)
+	case n.IsLink():
+	case !n.IsDir():
+		return x.fail(fmt.Errorf("mode %#o is not that of a directory, regular file or symbolic link", n.Mode))
 	}
-	return x, nil
+	nodes := make([]node, len(n.Children))
+	x.children = make([]*node, 0, len(nodes))
+	for name, child := range n.Children {
+		c := &nodes[len(x.children)]
+		x.children = append(x.children, c)
+		if err := img.add(c, x, name, child); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fail returns an error about the node.
 func (x *node) fail(err error) error {
-	return &rootfs.InodeError{Path: x.path, Inode: x.in, Err: err}
+	return &rootfs.InodeError{Path: x.path(), Inode: x.in, Err: err}
+}
+
+// path returns the absolute path of a node.
+func (x *node) path() string {
+	if x.parent == x {
+		return "/"
+	}
+	return strings.TrimSuffix(x.parent.path(), "/") + "/" + x.name
 }
 
 func (x *node) isDir() bool  { return x.mode&rootfs.ModeType == rootfs.ModeDir }
 func (x *node) isLink() bool { return x.mode&rootfs.ModeType == rootfs.ModeLink }
 func (x *node) isFile() bool { return x.mode&rootfs.ModeType == rootfs.ModeFile }
 
-func (x *node) add(child *node) {
-	child.parent = x
-	x.children = append(x.children, child)
-}
+// hasObject reports whether the content of a node is in the repository.
+func (x *node) hasObject() bool { return x.isFile() && x.size > 0 }
 
 // redirect makes overlayfs take the content of a file from the repository.
-func (x *node) redirect(n *rootfs.Inode, o Options) error {
-	if x.size == 0 {
+func (img *image) redirect(x *node, n *rootfs.Inode) error {
+	if !x.hasObject() {
 		return nil
 	}
-	id, ok := o.IDs[n]
+	id, ok := img.options.IDs[n]
 	if !ok {
-		return x.fail(errors.New("object is not known"))
+		return errors.New("object is not known")
 	}
-	metacopy := ""
-	if o.Verity != nil {
-		digest, ok := o.Verity[id]
-		if !ok {
-			return x.fail(fmt.Errorf("fs-verity digest of %s is not known", id))
-		}
-		// struct ovl_metacopy: version 0, 36 bytes, no flags, SHA-256.
-		metacopy = "\x00\x24\x00\x01" + string(digest[:])
+	x.object = id
+	if _, ok := img.options.Verity[id]; !ok && img.options.Verity != nil {
+		return fmt.Errorf("fs-verity digest of %s is not known", id)
 	}
-	x.xattrs = append(x.xattrs, xattr{xattrMetacopy, metacopy},
-		xattr{xattrRedirect, "/" + ostree.ObjectPath(id, ostree.FileObject)})
 	return nil
 }
 
-// hideObjects adds whiteouts to a root that hide the directories of objects in
+// hideObjects adds whiteouts to the root that hide the directories of objects in
 // the file system below.
-func (x *node) hideObjects() {
-	var label []xattr
-	taken := map[string]bool{}
-	for _, a := range x.xattrs {
+func (img *image) hideObjects(root *node) {
+	label, opaque := &xattrSet{}, &xattrSet{list: slices.Clone(root.xattrs.list)}
+	for _, a := range root.xattrs.list {
 		if a.name == xattrSELinux {
-			label = append(label, a)
+			label.list = append(label.list, a)
 		}
 	}
-	for _, c := range x.children {
+	opaque.list = append(opaque.list, xattr{xattrOpaque, "y"})
+	opaque.sort()
+	root.xattrs = opaque
+	taken := map[string]bool{}
+	for _, c := range root.children {
 		taken[c.name] = true
 	}
 	for i := range 256 {
 		if name := fmt.Sprintf("%02x", i); !taken[name] {
-			x.add(&node{path: "/" + name, name: name, mode: rootfs.ModeChar | 0o644, uid: x.uid, gid: x.gid,
-				xattrs: slices.Clone(label)})
+			root.children = append(root.children, &node{name: name, mode: rootfs.ModeChar | 0o644, uid: root.uid, gid: root.gid,
+				xattrs: label, parent: root})
 		}
 	}
-	x.xattrs = append(x.xattrs, xattr{xattrOpaque, "y"})
 }
 
-// number puts everything in order: nodes breadth first, children and xattrs
-// by name.
+// number puts everything in order: nodes breadth first, children by name.
 func (img *image) number(root *node) {
 	img.nodes = []*node{root}
 	for i := 0; i < len(img.nodes); i++ {
@@ -237,7 +233,6 @@ func (img *image) number(root *node) {
 		if x.isDir() {
 			x.nlink = 2
 		}
-		slices.SortFunc(x.xattrs, func(a, b xattr) int { return cmp.Compare(a.name, b.name) })
 		slices.SortFunc(x.children, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
 		for _, c := range x.children {
 			if c.isDir() {
@@ -246,39 +241,6 @@ func (img *image) number(root *node) {
 		}
 		img.nodes = append(img.nodes, x.children...)
 	}
-}
-
-// shareXattrs makes the table of xattrs that are in more than one place.
-func (img *image) shareXattrs() {
-	count := map[xattr]int{}
-	for _, x := range img.nodes {
-		for _, a := range x.xattrs {
-			count[a]++
-			img.hasACL = img.hasACL || a.isACL()
-		}
-	}
-	maps.DeleteFunc(count, func(_ xattr, n int) bool { return n == 1 })
-	img.shared = make(map[xattr]int, len(count))
-	for _, a := range slices.SortedFunc(maps.Keys(count), descending) {
-		img.shared[a] = len(img.sharedTable)
-		img.sharedTable = a.append(img.sharedTable)
-	}
-}
-
-func descending(a, b xattr) int {
-	return -cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(len(a.value), len(b.value)), cmp.Compare(a.value, b.value))
-}
-
-// split divides the xattrs of a node into shared ones and its own.
-func (img *image) split(x *node) (shared, own []xattr) {
-	for _, a := range x.xattrs {
-		if _, ok := img.shared[a]; ok && len(shared) < maxShared {
-			shared = append(shared, a)
-		} else {
-			own = append(own, a)
-		}
-	}
-	return shared, own
 }
 
 // place gives every inode its position and every full block its number.
@@ -290,7 +252,7 @@ func (img *image) place() error {
 			return x.fail(err)
 		}
 		x.fill()
-		size := x.inodeSize() + img.xattrSize(x)
+		size := x.inodeSize() + x.form.size
 		tail := x.tailSize()
 		if x.isLink() && size+tail >= blockSize {
 			return x.fail(fmt.Errorf("target of %d bytes does not fit in a block with its inode", tail))
@@ -326,11 +288,6 @@ func fit(x *node, pos, size, tail int) int {
 const (
 	maxName = 255
 	maxSize = 1 << chunkBits // of a file of one chunk
-
-	// The limit that libcomposefs sets to all xattrs of a file together,
-	// counting an entry and the worst padding for each.
-	maxXattrs     = math.MaxInt16
-	xattrOverhead = 4 + 3
 )
 
 func (x *node) check() error {
@@ -344,11 +301,6 @@ func (x *node) check() error {
 	case x.isLink() && x.target == "":
 		return fmt.Errorf("symbolic link without target")
 	}
-	for _, a := range x.xattrs {
-		if _, suffix := a.prefix(); len(suffix) > maxName {
-			return fmt.Errorf("xattr %q: name of %d bytes, limit is %d", a.name, len(suffix), maxName)
-		}
-	}
 	return nil
 }
 
@@ -358,11 +310,11 @@ func (x *node) fill() {
 	if !x.isDir() {
 		return
 	}
-	ents := []*dirEnt{{".", x}, {"..", x.parent}}
+	ents := append(make([]dirEnt, 0, 2+len(x.children)), dirEnt{".", x}, dirEnt{"..", x.parent})
 	for _, c := range x.children {
-		ents = append(ents, &dirEnt{c.name, c})
+		ents = append(ents, dirEnt{c.name, c})
 	}
-	slices.SortFunc(ents, func(a, b *dirEnt) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(ents, func(a, b dirEnt) int { return cmp.Compare(a.name, b.name) })
 	used, start := 0, 0
 	for i, e := range ents {
 		if used+direntSize+len(e.name) > blockSize {
@@ -437,17 +389,18 @@ func (img *image) bytes() []byte {
 	put(b, superOffset, img.superBlock())
 	for _, x := range img.nodes {
 		pos := x.pos + put(b, x.pos, img.inode(x))
-		pos += copy(b[pos:], img.xattrBody(x))
+		pos += len(img.appendXattrs(b[pos:pos], x))
 		switch {
 		case x.isLink():
 			copy(b[pos:], x.target)
 		case x.isFile() && x.size > 0:
 			copy(b[pos:], "\xff\xff\xff\xff") // a hole
 		case x.isDir():
-			copy(b[pos:], dirBlock(x.tail))
+			appendDir(b[pos:pos], x.tail)
 		}
 		for i, block := range x.blocks {
-			copy(b[img.blocksStart+(x.blkAddr+i)*blockSize:], dirBlock(block))
+			at := img.blocksStart + (x.blkAddr+i)*blockSize
+			appendDir(b[at:at], block)
 		}
 	}
 	copy(b[img.inodesEnd:], img.sharedTable)
@@ -487,7 +440,7 @@ func (x *node) nid() uint64 { return uint64(x.pos / slotSize) }
 
 func (img *image) inode(x *node) any {
 	count := uint16(0)
-	if n := img.xattrSize(x); n > 0 {
+	if n := x.form.size; n > 0 {
 		count = uint16((n-binary.Size(xattrHeader{}))/4 + 1)
 	}
 	u := uint32(0)
@@ -505,24 +458,16 @@ func (img *image) inode(x *node) any {
 		Size: uint32(x.fileSize()), U: u, Ino: uint32(x.ino), UID: uint16(x.uid), GID: uint16(x.gid)}
 }
 
-// dirBlock writes entries and then their names.
-func dirBlock(ents []*dirEnt) []byte {
-	var b bytes.Buffer
+// appendDir appends entries and then their names.
+func appendDir(b []byte, ents []dirEnt) []byte {
 	off := len(ents) * direntSize
 	for _, e := range ents {
-		d := dirent{Nid: e.node.nid(), NameOff: uint16(off), Type: e.node.direntType()}
-		b.Write(encode(&d))
+		b = dirent{Nid: e.node.nid(), NameOff: uint16(off), Type: e.node.direntType()}.append(b)
 		off += len(e.name)
 	}
 	for _, e := range ents {
-		b.WriteString(e.name)
+		b = append(b, e.name...)
 	}
-	return b.Bytes()
-}
-
-func encode(v any) []byte {
-	b := make([]byte, binary.Size(v))
-	put(b, 0, v)
 	return b
 }
 

@@ -1,5 +1,7 @@
 package composefs
 
+import "encoding/binary"
+
 // header is struct lcfs_erofs_header_s of libcomposefs, at offset 0.
 type header struct {
 	Magic            uint32
@@ -93,6 +95,12 @@ type xattrHeader struct {
 	_           [7]byte
 }
 
+// append appends the header.
+func (h xattrHeader) append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, h.NameFilter)
+	return append(b, h.SharedCount, 0, 0, 0, 0, 0, 0, 0)
+}
+
 const (
 	xattrFilterSeed = 0x25bbe08f
 	maxShared       = 128 // of one inode, as libcomposefs has it
@@ -103,6 +111,12 @@ type xattrEntry struct {
 	NameLen   uint8
 	NameIndex uint8
 	ValueSize uint16
+}
+
+// append appends the entry without its name and value.
+func (e xattrEntry) append(b []byte) []byte {
+	b = append(b, e.NameLen, e.NameIndex)
+	return binary.LittleEndian.AppendUint16(b, e.ValueSize)
 }
 
 // xattrPrefixes are the prefixes of names by NameIndex, in the order tried.
@@ -126,6 +140,13 @@ type dirent struct {
 	NameOff uint16
 	Type    uint8
 	_       uint8
+}
+
+// append appends the entry.
+func (d dirent) append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, d.Nid)
+	b = binary.LittleEndian.AppendUint16(b, d.NameOff)
+	return append(b, d.Type, 0)
 }
 
 const (

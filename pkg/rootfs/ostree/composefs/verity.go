@@ -3,6 +3,7 @@ package composefs
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"io"
 )
 
@@ -47,7 +48,9 @@ func Digest(r io.Reader) ([32]byte, error) {
 			levels = pushLevel(levels, i)
 		}
 	}
-	return sha256.Sum256(encode(&d)), nil
+	b := make([]byte, binary.Size(d))
+	put(b, 0, &d)
+	return sha256.Sum256(b), nil
 }
 
 // push adds the hash of a block to a level, and a block of hashes that becomes full
