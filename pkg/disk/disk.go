@@ -47,7 +47,14 @@ func New(size int64, extents ...Extent) (*Image, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("disk: size %d is negative", size)
 	}
-	flat := make([]Extent, 0, len(extents))
+	n := 0
+	for _, e := range extents {
+		n++
+		if img, ok := e.Blob.(*Image); ok {
+			n += len(img.extents)
+		}
+	}
+	flat := make([]Extent, 0, n)
 	for _, e := range extents {
 		if e.Off < 0 || e.Blob.Size() > size-e.Off {
 			return nil, fmt.Errorf("disk: extent %d+%d leaves the image of %s", e.Off, e.Blob.Size(), rootfs.Bytes(size))

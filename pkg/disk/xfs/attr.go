@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // An attr is an extended attribute in the form of XFS.
@@ -32,18 +33,17 @@ const (
 // An attrSet is the attributes of all inodes with the same map of xattrs, of which
 // a system has few.
 type attrSet struct {
-	attrs []attr
-	local []byte // in the form of an inode; nil if they are too large for it
+	attrs      []attr
+	localAttrs []byte // in the form of an inode; nil if they are too large for it
 }
 
-// attrSets are sets by the address of the map.
-type attrSets map[uintptr]*attrSet
+type attrSets map[rootfs.XattrsID]*attrSet
 
-// of returns the set of a map of xattrs.
-func (s attrSets) of(xattrs map[string]string) (*attrSet, error) {
-	key := reflect.ValueOf(xattrs).Pointer()
+// of returns the set of an inode.
+func (s attrSets) of(in *rootfs.Inode) (*attrSet, error) {
+	key := in.XattrsID()
 	if s[key] == nil {
-		attrs, err := newAttrs(xattrs)
+		attrs, err := newAttrs(in.Xattrs)
 		if err != nil {
 			return &attrSet{}, err
 		}
@@ -149,8 +149,8 @@ func (w *writer) planAttrs(n *node) error {
 	if n.isSpecial() {
 		limit = forkRoom - 8
 	}
-	if n.local != nil && len(n.local) <= limit {
-		n.attrInline = n.local
+	if n.localAttrs != nil && len(n.localAttrs) <= limit {
+		n.inline = true
 		return nil
 	}
 	leaves := splitAttrs(n.attrs)
@@ -162,8 +162,9 @@ func (w *writer) planAttrs(n *node) error {
 	if err != nil {
 		return err
 	}
+	n.attr = &fork{}
 	n.attr.add(0, runs)
-	if err := w.placeMap(&n.attr, n.attrRoom()); err != nil {
+	if err := w.placeMap(n.attr, n.attrRoom()); err != nil {
 		return err
 	}
 	w.attrLeaves(n, leaves, uint32(da))
@@ -224,18 +225,18 @@ func (w *writer) attrLeaves(n *node, leaves [][]attr, remote uint32) {
 		b := make([]byte, blockSize)
 		first := putAttrs(b, leaf, remote)
 		h := attrLeafHeader{
-			Info:  w.blockInfo(magicAttrLeaf, numbers, i, &n.attr, n.ino),
+			Info:  w.blockInfo(magicAttrLeaf, numbers, i, n.attr, n.ino),
 			Count: uint16(len(leaf)), UsedBytes: uint16(blockSize - first), FirstUsed: uint16(first),
 		}
 		if free := attrHead + entryBytes*len(leaf); first > free {
 			h.FreeMap[0] = span{uint16(free), uint16(first - free)}
 		}
 		put(b, &h)
-		w.emitDA(&n.attr, numbers[i], b)
+		w.emitDA(n.attr, numbers[i], b)
 		entries[i] = nodeEntry{leaf[len(leaf)-1].hash, numbers[i]}
 		remote = w.remoteValues(n, leaf, remote)
 	}
-	w.daNodes(&n.attr, 0, entries, n.ino)
+	w.daNodes(n.attr, 0, entries, n.ino)
 }
 
 // putAttrs writes the attributes of a leaf: entries behind the header, names and

@@ -59,7 +59,7 @@ func fileType(mode uint32) byte {
 // planDir chooses the form of a directory and writes its blocks.
 func (w *writer) planDir(n *node) error {
 	if local := n.localDir(); len(local) <= n.dataRoom() {
-		n.format, n.inline = formatLocal, local
+		n.format, n.local = formatLocal, string(local)
 		return nil
 	}
 	total := dotsSize

@@ -50,8 +50,8 @@ func (n *node) attrRoom() int {
 		return 0
 	case n.isSpecial():
 		return forkRoom - 8 // the only size that the kernel accepts
-	case n.attrInline != nil:
-		return max(minAttr, (len(n.attrInline)+7)&^7)
+	case n.inline:
+		return max(minAttr, (len(n.localAttrs)+7)&^7)
 	case len(n.attr.maps) <= 5:
 		return max(minAttr, len(n.attr.maps)*mapSize)
 	}
@@ -92,7 +92,7 @@ func (w *writer) plan(n *node) error {
 func (w *writer) planLink(n *node) error {
 	target := n.in.Target
 	if len(target) <= n.dataRoom() {
-		n.format, n.inline = formatLocal, []byte(target)
+		n.format = formatLocal
 		return nil
 	}
 	runs, err := w.take(1)
@@ -155,11 +155,19 @@ func (n *node) size() uint64 {
 	case n.format == formatDev:
 		return 0
 	case n.format == formatLocal:
-		return uint64(len(n.inline))
+		return uint64(len(n.localData()))
 	case n.in.IsDir():
 		return n.dirSize()
 	}
 	return uint64(n.in.Size())
+}
+
+// localData returns the data fork of a node whose format is local.
+func (n *node) localData() string {
+	if n.in.IsDir() {
+		return n.local
+	}
+	return n.in.Target
 }
 
 // encodeData writes the data fork to its place in the inode.
@@ -169,7 +177,7 @@ func (w *writer) encodeData(n *node, to []byte) {
 		major, minor := n.in.Device()
 		be.PutUint32(to, uint32(major<<18|minor))
 	case formatLocal:
-		copy(to, n.inline)
+		copy(to, n.localData())
 	default:
 		w.encodeMap(&n.data, to, n.ino)
 	}
@@ -178,7 +186,7 @@ func (w *writer) encodeData(n *node, to []byte) {
 // attrFormat returns the format of the attribute fork.
 func (n *node) attrFormat() uint8 {
 	switch {
-	case n.attrInline != nil:
+	case n.inline:
 		return formatLocal
 	case n.attr.tree != nil:
 		return formatBtree
@@ -188,10 +196,10 @@ func (n *node) attrFormat() uint8 {
 
 // encodeAttrs writes the attribute fork to its place in the inode.
 func (w *writer) encodeAttrs(n *node, to []byte) {
-	if n.attrInline != nil {
-		copy(to, n.attrInline)
+	if n.inline {
+		copy(to, n.localAttrs)
 	} else {
-		w.encodeMap(&n.attr, to, n.ino)
+		w.encodeMap(n.attr, to, n.ino)
 	}
 }
 

@@ -34,7 +34,7 @@ func (w *writer) mapOwners() {
 	w.rmaps = make([][]rmap, len(w.groups))
 	for _, n := range w.tree.nodes {
 		w.mapFork(&n.data, n.ino, 0)
-		w.mapFork(&n.attr, n.ino, rmapAttr)
+		w.mapFork(n.attr, n.ino, rmapAttr)
 	}
 }
 

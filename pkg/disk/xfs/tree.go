@@ -11,19 +11,28 @@ import (
 // A node is an inode with its number and its forks.
 type node struct {
 	in     *rootfs.Inode
-	name   string   // its first name, "" for the root
-	parent *node    // the directory of that name; the root is its own
-	names  []string // of a directory, in order
-	kids   []*node  // of a directory, in the order of names
-	links  uint32
+	name   string // its first name, "" for the root
+	parent *node  // the directory of that name; the root is its own
 	ino    uint64
+	links  uint32
+	format uint8 // of the data fork
+	inline bool  // the attribute fork is local
 	*attrSet
+	*entries // of a directory
 
-	data, attr fork
-	format     uint8  // of the data fork
-	inline     []byte // the data fork, if local
-	attrInline []byte // the attribute fork, if local
+	data fork
+	attr *fork
 }
+
+// Entries are those of a directory.
+type entries struct {
+	names []string // in order
+	kids  []*node  // in the order of names
+	local string   // the directory in the form of an inode, if it fits
+}
+
+// noFork is an attribute fork without blocks.
+var noFork = &fork{}
 
 // A tree has all inodes in the order of their numbers: breadth first.
 type tree struct {
@@ -50,11 +59,11 @@ func scan(root *rootfs.Inode) (*tree, error) {
 	known := map[*rootfs.Inode]*node{}
 	sets := attrSets{}
 	add := func(in *rootfs.Inode, name string, parent *node) (*node, error) {
-		n := &node{in: in, name: name, parent: parent}
+		n := &node{in: in, name: name, parent: parent, attr: noFork}
 		known[in] = n
 		t.nodes = append(t.nodes, n)
 		var err error
-		if n.attrSet, err = sets.of(in.Xattrs); err == nil {
+		if n.attrSet, err = sets.of(in); err == nil {
 			err = n.check()
 		}
 		if err != nil {
@@ -73,8 +82,8 @@ func scan(root *rootfs.Inode) (*tree, error) {
 		if !n.in.IsDir() {
 			continue
 		}
-		n.names = n.in.Names()
-		n.kids = make([]*node, len(n.names))
+		names := n.in.Names()
+		n.entries = &entries{names: names, kids: make([]*node, len(names))}
 		for i, name := range n.names {
 			if !rootfs.ValidName(name) || len(name) > maxName {
 				return nil, &rootfs.InodeError{Path: n.path(name), Inode: n.in.Children[name], Err: errors.New("invalid file name")}

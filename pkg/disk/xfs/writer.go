@@ -184,6 +184,9 @@ func (w *writer) layout() error {
 		if err := w.plan(n); err != nil {
 			return n.fail(err)
 		}
+		if n.entries != nil {
+			n.names, n.kids = nil, nil
+		}
 	}
 	for _, n := range w.tree.nodes {
 		if n.in.IsFile() && n.in.Size() > 0 {

@@ -173,7 +173,7 @@ func (n *node) forms() (forms []string) {
 	}
 	add("link local", n.in.IsLink() && local)
 	add("link block", n.in.IsLink() && !local)
-	add("attr local", n.attrInline != nil)
+	add("attr local", n.inline)
 	add("attr leaf", n.attr.maps != nil && len(splitAttrs(n.attrs)) == 1)
 	add("attr node", n.attr.maps != nil && len(splitAttrs(n.attrs)) > 1)
 	add("attr btree", n.attr.tree != nil)
