@@ -106,6 +106,17 @@ func (r *Repo) xattrMap(raw []byte) (map[string]string, error) {
 	return m, nil
 }
 
+// HasXattr reports whether a file of the repository has an extended attribute, or a
+// directory that [Repo.Tree] has returned.
+func (r *Repo) HasXattr(name string) bool {
+	for _, xattrs := range r.xattrs {
+		if _, ok := xattrs[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
 // Commit returns a commit of the repository.
 func (r *Repo) Commit(id Checksum) (*Commit, error) {
 	b := r.Metadata[ObjectName{id, CommitObject}]

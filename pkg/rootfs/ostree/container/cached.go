@@ -148,19 +148,20 @@ func encodeFiles(w *record.Writer, r *ostree.Repo, img *Image) error {
 			layers[l.Digest] = uint64(i) + 1
 		}
 	}
-	sets := map[string]uint64{}
+	sets := map[rootfs.XattrsID]uint64{}
 	w.Uint(uint64(len(r.Files)))
-	for _, id := range slices.SortedFunc(maps.Keys(r.Files), compareIDs) {
+	ids := slices.AppendSeq(make([]ostree.Checksum, 0, len(r.Files)), maps.Keys(r.Files))
+	slices.SortFunc(ids, func(a, b ostree.Checksum) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range ids {
 		n := r.Files[id]
-		raw := ostree.XattrsOf(n.Xattrs)
-		number, known := sets[string(raw)]
+		number, known := sets[n.XattrsID()]
 		if !known {
 			number = uint64(len(sets))
-			sets[string(raw)] = number
+			sets[n.XattrsID()] = number
 		}
 		w.Uint(number)
 		if !known {
-			w.Bytes(raw)
+			w.Bytes(ostree.XattrsOf(n.Xattrs))
 		}
 		w.Fixed(id[:])
 		w.Uint(uint64(n.Mode))
@@ -186,8 +187,6 @@ func encodeFiles(w *record.Writer, r *ostree.Repo, img *Image) error {
 	}
 	return nil
 }
-
-func compareIDs(a, b ostree.Checksum) int { return bytes.Compare(a[:], b[:]) }
 
 // decode returns the tree of a cached import.
 func decode(img *Image, entry []byte) (*Tree, error) {

@@ -187,15 +187,23 @@ func doImport(img *Image, o Options) (*Tree, error) {
 			return nil, err
 		}
 	}
-	t.ACL = findACL(t.Root)
+	if t.Repo.HasXattr(aclAccess) || t.Repo.HasXattr(aclDefault) {
+		t.ACL = findACL(t.Root)
+	}
 	t.Composefs, _ = composefs.Format(t.Root, composefs.Options{IDs: t.Repo.IDs})
 	return t, nil
 }
 
+// Extended attributes that are access control lists.
+const (
+	aclAccess  = "system.posix_acl_access"
+	aclDefault = "system.posix_acl_default"
+)
+
 // findACL returns the path of the first file with an access control list.
 func findACL(root *rootfs.Inode) string {
 	for name, n := range root.Walk() {
-		if n.Xattrs["system.posix_acl_access"] != "" || n.Xattrs["system.posix_acl_default"] != "" {
+		if n.Xattrs[aclAccess] != "" || n.Xattrs[aclDefault] != "" {
 			return name
 		}
 	}
@@ -368,10 +376,10 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 	}
 	w := newWriter(t.Repo, policy)
 	w.base = t.basePolicy
-	merged := w.plan("/", root)
+	merged := w.plan(root, nil)
 	plans := []*planned{merged}
 	for _, l := range layers {
-		plans = append(plans, w.plan("/", l.root))
+		plans = append(plans, w.plan(l.root, merged))
 	}
 	if err := w.prepare(plans...); err != nil {
 		return err

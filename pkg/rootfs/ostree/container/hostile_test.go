@@ -344,7 +344,7 @@ func TestDamagedPack(t *testing.T) {
 	l := makeLayer(t, file("usr/a", "x"), file("usr/b", "yyyy"), file("usr/c", "zzzzz"))
 	blob := l.Blob
 	l.Blob = func(off, size int64) rootfs.Blob {
-		if size > 3 {
+		if size > 4 {
 			return io.NewSectionReader(strings.NewReader("short"), 4, size)
 		}
 		return blob(off, size)

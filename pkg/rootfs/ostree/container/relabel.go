@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"maps"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,12 +27,12 @@ type writer struct {
 	repo    *ostree.Repo
 	policy  *selinux.Policy        // nil leaves labels as they are
 	base    func() *selinux.Policy // labels files of layers for which policy has no label; may be nil
-	numbers map[place]int
 	places  []place
-	labels  []string // by number of the place; "" if the policy has none
-	lower   []string // the same of the base's policy, as far as it is needed
-	objects map[object]*ostree.Checksum
-	todo    []job
+	labels  []string       // by number of the place; "" if the policy has none
+	lower   map[int]string // the same of the base's policy, as far as it is needed
+	objects map[*rootfs.Inode]*object
+	formed  map[attributes][]byte // as objects have them
+	todo    []*object
 }
 
 // A place has all that a label depends on.
@@ -45,54 +43,73 @@ type place struct {
 
 // An object is a file with its label.
 type object struct {
-	file  *rootfs.Inode
-	label string
+	file   *rootfs.Inode
+	label  string
+	path   string // one that it has, for errors
+	xattrs []byte // as objects have them
+	id     ostree.Checksum
+	next   *object // the same file with another label
 }
 
-// A job is an object whose checksum is not known.
-type job struct {
-	path string // one that it has, for errors
-	object
-	id *ostree.Checksum
+// Attributes are those of an inode with a label.
+type attributes struct {
+	xattrs rootfs.XattrsID
+	label  string
 }
 
 // A planned inode is one that is going to be in a commit.
 type planned struct {
-	name  string
-	n     *rootfs.Inode
-	place int
-	kids  []*planned
+	name   string
+	n      *rootfs.Inode
+	place  int     // in the places of the writer
+	object *object // of a file
+	kids   []planned
 }
 
 func newWriter(repo *ostree.Repo, policy *selinux.Policy) *writer {
-	return &writer{repo: repo, policy: policy, numbers: map[place]int{}, objects: map[object]*ostree.Checksum{}}
+	return &writer{repo: repo, policy: policy, objects: map[*rootfs.Inode]*object{}, formed: map[attributes][]byte{}}
 }
 
-// plan takes note of a tree that is at a path.
-func (w *writer) plan(at string, n *rootfs.Inode) *planned {
-	where := place{at, n.Type()}
-	number, ok := w.numbers[where]
-	if !ok {
-		number = len(w.places)
-		w.numbers[where] = number
-		w.places = append(w.places, where)
+// plan takes note of a tree. It shares the places of another planned tree, if that
+// is not nil.
+func (w *writer) plan(root *rootfs.Inode, like *planned) *planned {
+	p := w.planAt("", "/", root, like)
+	return &p
+}
+
+func (w *writer) planAt(dir, name string, n *rootfs.Inode, like *planned) planned {
+	p := planned{name: name, n: n}
+	var others []planned
+	if like != nil && like.n.Type() == n.Type() {
+		p.place, others = like.place, like.kids
+	} else {
+		p.place = len(w.places)
+		w.places = append(w.places, place{path: dir + name, kind: n.Type()})
 	}
-	p := &planned{name: path.Base(at), n: n, place: number}
-	for _, name := range n.Names() {
-		p.kids = append(p.kids, w.plan(strings.TrimSuffix(at, "/")+"/"+name, n.Children[name]))
+	if !n.IsDir() {
+		return p
+	}
+	dir = strings.TrimSuffix(w.places[p.place].path, "/") + "/"
+	names := n.Names()
+	p.kids = make([]planned, len(names))
+	for i, kid := range names {
+		for len(others) > 0 && others[0].name < kid {
+			others = others[1:]
+		}
+		var other *planned
+		if len(others) > 0 && others[0].name == kid {
+			other = &others[0]
+		}
+		p.kids[i] = w.planAt(dir, kid, n.Children[kid], other)
 	}
 	return p
 }
 
 // prepare labels and hashes all that is planned.
 func (w *writer) prepare(trees ...*planned) error {
-	w.labels, w.lower = make([]string, len(w.places)), make([]string, len(w.places))
+	w.labels = make([]string, len(w.places))
 	if w.policy != nil {
-		all := make([]int, len(w.places))
-		for i := range all {
-			all[i] = i
-		}
-		w.lookUp(w.labels, w.policy, all)
+		w.labels = lookUp(w.policy, w.places)
 	}
 	w.lookUpInBase(trees)
 	for _, p := range trees {
@@ -101,122 +118,162 @@ func (w *writer) prepare(trees ...*planned) error {
 	return w.hash()
 }
 
-// lookUp looks up the labels of places.
-func (w *writer) lookUp(labels []string, policy *selinux.Policy, places []int) {
+// lookUp returns the labels of places.
+func lookUp(policy *selinux.Policy, places []place) []string {
+	labels := make([]string, len(places))
 	parallel(len(places), func() func(int) error {
 		return func(i int) error {
-			at := w.places[places[i]]
+			at := places[i]
 			if at.path == "/proc" {
 				at.path = "/mnt" // policies have no label for it, ostree has this one
 			}
 			if context, ok := policy.Lookup(at.path, at.kind); ok {
-				labels[places[i]] = context + "\x00"
+				labels[i] = context + "\x00"
 			}
 			return nil
 		}
 	})
+	return labels
 }
 
 // lookUpInBase labels files of layers for which the policy says <<none>>, or for
 // which no policy is left: they keep the label that the policy of the base gave them when the layer was
 // imported. Files of the base have a label of their own.
 func (w *writer) lookUpInBase(trees []*planned) {
-	without := map[int]bool{}
+	w.lower = map[int]string{}
 	var visit func(p *planned)
 	visit = func(p *planned) {
 		if w.label(p) == "" {
-			without[p.place] = true
+			w.lower[p.place] = ""
 		}
-		for _, kid := range p.kids {
-			visit(kid)
+		for i := range p.kids {
+			visit(&p.kids[i])
 		}
 	}
 	for _, p := range trees {
 		visit(p)
 	}
-	if len(without) == 0 || w.base == nil {
+	if len(w.lower) == 0 || w.base == nil {
 		return
 	}
-	if policy := w.base(); policy != nil {
-		w.lookUp(w.lower, policy, slices.Sorted(maps.Keys(without)))
+	policy := w.base()
+	if policy == nil {
+		return
+	}
+	var places []place
+	numbers := slices.Sorted(maps.Keys(w.lower))
+	for _, number := range numbers {
+		places = append(places, w.places[number])
+	}
+	for i, label := range lookUp(policy, places) {
+		w.lower[numbers[i]] = label
 	}
 }
 
 // label returns the label that an inode gets, with its NUL. An inode without
 // one in the policy keeps its own.
 func (w *writer) label(p *planned) string {
-	return cmp.Or(w.labels[p.place], p.n.Xattrs[selinux.Xattr], w.lower[p.place])
+	if label := w.labels[p.place]; label != "" {
+		return label
+	}
+	return cmp.Or(p.n.Xattrs[selinux.Xattr], w.lower[p.place])
 }
 
 // collect finds out which files have to be hashed.
 func (w *writer) collect(p *planned) {
-	for _, kid := range p.kids {
-		w.collect(kid)
+	for i := range p.kids {
+		w.collect(&p.kids[i])
 	}
-	if p.n.IsDir() {
-		return
+	if !p.n.IsDir() {
+		p.object = w.object(p)
 	}
-	o := object{p.n, w.label(p)}
-	if w.objects[o] != nil {
-		return
+}
+
+// object returns the object of a planned file.
+func (w *writer) object(p *planned) *object {
+	label := w.label(p)
+	first := w.objects[p.n]
+	for o := first; o != nil; o = o.next {
+		if o.label == label {
+			return o
+		}
 	}
-	id := new(ostree.Checksum)
-	w.objects[o] = id
-	if known, ok := w.repo.IDs[p.n]; ok && o.label == p.n.Xattrs[selinux.Xattr] {
-		*id = known
-		return
+	o := &object{file: p.n, label: label, path: w.places[p.place].path, next: first}
+	w.objects[p.n] = o
+	if known, ok := w.repo.IDs[p.n]; ok && label == p.n.Xattrs[selinux.Xattr] {
+		o.id = known
+		return o
 	}
-	w.todo = append(w.todo, job{w.places[p.place].path, o, id})
+	o.xattrs = w.xattrs(p.n, label)
+	w.todo = append(w.todo, o)
+	return o
+}
+
+// xattrs returns those of an inode with a label, in the form and order that objects
+// have.
+func (w *writer) xattrs(n *rootfs.Inode, label string) []byte {
+	key := attributes{n.XattrsID(), label}
+	raw, ok := w.formed[key]
+	if !ok {
+		raw = labelled(n.Xattrs, label)
+		w.formed[key] = raw
+	}
+	return raw
 }
 
 // piece is how much is read at once.
 const piece = 256 << 10
 
-// hash hashes the files of the jobs, and adds them to the repository.
+// hash hashes the files to do, and adds them to the repository.
 func (w *writer) hash() error {
+	var large, small []*object
+	for _, o := range w.todo {
+		if o.file.Size() < piece {
+			small = append(small, o)
+		} else {
+			large = append(large, o)
+		}
+	}
 	// The largest first, so that no one waits for it in the end.
-	slices.SortStableFunc(w.todo, func(a, b job) int { return cmp.Compare(b.file.Size(), a.file.Size()) })
-	err := parallel(len(w.todo), func() func(int) error {
+	slices.SortStableFunc(large, func(a, b *object) int { return cmp.Compare(b.file.Size(), a.file.Size()) })
+	queue := append(large, small...)
+	err := parallel(len(queue), func() func(int) error {
 		buf := make([]byte, piece)
-		return func(i int) error { return w.todo[i].hash(buf) }
+		return func(i int) error { return queue[i].hash(buf) }
 	})
 	if err != nil {
 		return err
 	}
-	for _, j := range w.todo {
-		n := j.file
-		if err := w.repo.AddFile(*j.id, n.UID, n.GID, n.Mode, n.Target, j.xattrs(), n.Content); err != nil {
-			return fmt.Errorf("%s: %w", quote(j.path), err)
+	w.repo.Grow(len(w.todo))
+	for _, o := range w.todo {
+		n := o.file
+		if err := w.repo.AddFile(o.id, n.UID, n.GID, n.Mode, n.Target, o.xattrs, n.Content); err != nil {
+			return fmt.Errorf("%s: %w", quote(o.path), err)
 		}
 	}
 	w.todo = nil
 	return nil
 }
 
-func (j *job) hash(buf []byte) error {
-	n := j.file
+// hash computes the checksum of an object.
+func (o *object) hash(buf []byte) error {
+	n := o.file
 	sum := sha256.New()
-	sum.Write(ostree.FileHeader(n.UID, n.GID, n.Mode, n.Target, j.xattrs()))
+	sum.Write(ostree.FileHeader(n.UID, n.GID, n.Mode, n.Target, o.xattrs))
 	if n.IsFile() && n.Content != nil {
 		size := n.Content.Size()
 		for off := int64(0); off < size; {
 			part := buf[:min(size-off, piece)]
-			if got, err := n.Content.ReadAt(part, off); got < len(part) {
-				if err == nil || err == io.EOF {
-					err = io.ErrUnexpectedEOF
-				}
-				return fmt.Errorf("%s: %w", quote(j.path), err)
+			if err := rootfs.ReadFull(n.Content, part, off); err != nil {
+				return fmt.Errorf("%s: %w", quote(o.path), err)
 			}
 			sum.Write(part)
 			off += int64(len(part))
 		}
 	}
-	sum.Sum(j.id[:0])
+	sum.Sum(o.id[:0])
 	return nil
 }
-
-// xattrs returns those of an object, in the form and order that objects have.
-func (o object) xattrs() []byte { return labelled(o.file.Xattrs, o.label) }
 
 func labelled(xattrs map[string]string, label string) []byte {
 	var list []ostree.Xattr
@@ -235,10 +292,11 @@ func labelled(xattrs map[string]string, label string) []byte {
 // write adds the directories of a planned tree to the repository and returns
 // the checksums of its root.
 func (w *writer) write(p *planned) (tree, meta ostree.Checksum, err error) {
-	var list ostree.Tree
-	for _, kid := range p.kids {
-		if !kid.n.IsDir() {
-			list.Files = append(list.Files, ostree.TreeFile{Name: kid.name, ID: *w.objects[object{kid.n, w.label(kid)}]})
+	list := ostree.Tree{Files: make([]ostree.TreeFile, 0, len(p.kids))}
+	for i := range p.kids {
+		kid := &p.kids[i]
+		if kid.object != nil {
+			list.Files = append(list.Files, ostree.TreeFile{Name: kid.name, ID: kid.object.id})
 			continue
 		}
 		d := ostree.TreeDir{Name: kid.name}
@@ -252,7 +310,7 @@ func (w *writer) write(p *planned) (tree, meta ostree.Checksum, err error) {
 		return tree, meta, fmt.Errorf("%s: directory of %d entries makes an object of %d bytes, limit is %d",
 			quote(w.places[p.place].path), len(p.kids), len(b), ostree.MaxMetadata)
 	}
-	m := ostree.Meta{UID: p.n.UID, GID: p.n.GID, Mode: p.n.Mode, Xattrs: labelled(p.n.Xattrs, w.label(p))}
+	m := ostree.Meta{UID: p.n.UID, GID: p.n.GID, Mode: p.n.Mode, Xattrs: w.xattrs(p.n, w.label(p))}
 	return w.repo.AddMetadata(ostree.DirTreeObject, b), w.repo.AddMetadata(ostree.DirMetaObject, m.Bytes()), nil
 }
 
