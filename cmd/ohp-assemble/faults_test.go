@@ -592,6 +592,28 @@ func TestNoSpace(t *testing.T) {
 	}
 }
 
+// TestReadOnlyCache has a cache on a device that is mounted read-only.
+func TestReadOnlyCache(t *testing.T) {
+	treetest.Root(t)
+	cache := t.TempDir()
+	if err := syscall.Mount("tmpfs", cache, "tmpfs", 0, ""); err != nil {
+		treetest.Missing(t, "OHP_TOOLS", "mounting a device: "+err.Error())
+	}
+	defer syscall.Unmount(cache, 0)
+	plan := []string{"plan", "--cache", cache, fixture(t, "tiny-base")}
+	program(t, nil, plan...)
+	if err := syscall.Mount("", cache, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{plan, {"cache", "prune", "--cache", cache}} {
+		p := finish(t, start(t, nil, args...))
+		if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "the cache cannot be written: ") || !strings.Contains(errorLine(p.stderr), cache) ||
+			!strings.Contains(p.stderr, "hint: choose another folder with --cache, or with the variable XDG_CACHE_HOME\n") {
+			t.Errorf("%s: exit code %d: %s", args[0], p.code, p.stderr)
+		}
+	}
+}
+
 // TestInterrupt presses ^C at different moments.
 func TestInterrupt(t *testing.T) {
 	ref := fixture(t, "tiny-base")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/oci"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
@@ -49,6 +50,8 @@ func ErrorHint(err error, ran *cobra.Command) string {
 		return "download it with another program, then pass the file, or - for standard input"
 	case errors.Is(err, registry.ErrAccess):
 		return "log in with podman or skopeo, or pass credentials: --creds USER:PASSWORD, --authfile FILE, or the file in $REGISTRY_AUTH_FILE" + missingAuthFile(ran)
+	case errors.Is(err, oci.ErrCache):
+		return "choose another folder with --cache, or with the variable XDG_CACHE_HOME"
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space, or choose other folders with --out and --cache; the cache is always safe to delete"
 	}
