@@ -49,6 +49,9 @@ func diffCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for _, err := range d.Compressed {
+				fmt.Fprintf(cmd.ErrOrStderr(), "hint: %s\n", visible(cli.ErrorHint(err, cmd)))
+			}
 			if err := o.format.print(cmd, d); err != nil {
 				return err
 			}

@@ -94,12 +94,6 @@ func (e *layoutEdit) setLayer(i int, tar []byte) {
 // addLayer puts a layer on top of the commit, with files that are empty.
 func (e *layoutEdit) addLayer(entries ...*tar.Header) {
 	e.t.Helper()
-	layers := e.manifest["layers"].([]any)
-	rootfs := e.config["rootfs"].(map[string]any)
-	e.manifest["layers"] = append(layers, map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"})
-	rootfs["diff_ids"] = append(rootfs["diff_ids"].([]any), "")
-	labels := e.config["config"].(map[string]any)["Labels"].(map[string]any)
-	final := labels["ostree.final-diffid"]
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, h := range entries {
@@ -108,7 +102,34 @@ func (e *layoutEdit) addLayer(entries ...*tar.Header) {
 		}
 	}
 	w.Close()
-	e.setLayer(-1, b.Bytes())
+	e.addTar(b.Bytes())
+}
+
+// addContent puts a layer with one entry on top of the commit. The rest of its content
+// is zeros.
+func (e *layoutEdit) addContent(h *tar.Header, content string) {
+	e.t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(h); err != nil {
+		e.t.Fatal(err)
+	}
+	w.Write([]byte(content))
+	w.Write(make([]byte, h.Size-int64(len(content))))
+	w.Close()
+	e.addTar(b.Bytes())
+}
+
+// addTar puts a layer on top of the commit.
+func (e *layoutEdit) addTar(layer []byte) {
+	e.t.Helper()
+	layers := e.manifest["layers"].([]any)
+	rootfs := e.config["rootfs"].(map[string]any)
+	e.manifest["layers"] = append(layers, map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"})
+	rootfs["diff_ids"] = append(rootfs["diff_ids"].([]any), "")
+	labels := e.config["config"].(map[string]any)["Labels"].(map[string]any)
+	final := labels["ostree.final-diffid"]
+	e.setLayer(-1, layer)
 	labels["ostree.final-diffid"] = final
 }
 
@@ -482,7 +503,7 @@ func TestNoSELinux(t *testing.T) {
 	e := editLayout(t, filepath.Join(dir, "layout"))
 	e.addLayer(&tar.Header{Name: "etc/selinux/.wh.config", Mode: 0o644})
 	ref, args := e.save(), []string{"plan", "--arch", "amd64", "--cache", filepath.Join(dir, "cache")}
-	if p := finish(t, start(t, nil, append(args, ref)...)); p.code != exitFailed || p.stdout != "" || !strings.Contains(p.stderr, "usr/etc/selinux/config: missing: ") || !strings.Contains(p.stderr, "--no-selinux") {
+	if p := finish(t, start(t, nil, append(args, ref)...)); p.code != exitFailed || p.stdout != "" || !strings.Contains(p.stderr, "usr/etc/selinux/config: missing: ") || !strings.Contains(p.stderr, "\nohp-assemble: hint: --no-selinux makes ") {
 		t.Errorf("exit code %d: %s%s", p.code, p.stdout, p.stderr)
 	}
 	definition := filepath.Join(dir, "definition.yaml")
@@ -568,6 +589,28 @@ func TestNoSpace(t *testing.T) {
 			noFiles(t, places["out"])
 			noTemporary(t, places["cache"])
 		})
+	}
+}
+
+// TestReadOnlyCache has a cache on a device that is mounted read-only.
+func TestReadOnlyCache(t *testing.T) {
+	treetest.Root(t)
+	cache := t.TempDir()
+	if err := syscall.Mount("tmpfs", cache, "tmpfs", 0, ""); err != nil {
+		treetest.Missing(t, "OHP_TOOLS", "mounting a device: "+err.Error())
+	}
+	defer syscall.Unmount(cache, 0)
+	plan := []string{"plan", "--cache", cache, fixture(t, "tiny-base")}
+	program(t, nil, plan...)
+	if err := syscall.Mount("", cache, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{plan, {"cache", "prune", "--cache", cache}} {
+		p := finish(t, start(t, nil, args...))
+		if p.code != exitFailed || !strings.Contains(errorLine(p.stderr), "the cache cannot be written: ") || !strings.Contains(errorLine(p.stderr), cache) ||
+			!strings.Contains(p.stderr, "hint: choose another folder with --cache, or with the variable XDG_CACHE_HOME\n") {
+			t.Errorf("%s: exit code %d: %s", args[0], p.code, p.stderr)
+		}
 	}
 }
 

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"archive/tar"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +14,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
+	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
 // try runs a command line in this process, and returns its error and the hint
@@ -221,4 +232,76 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	all(command())
+}
+
+// TestContainerHints: the library does not know the options that avoid its errors,
+// warnings and notes about a container. The command names them.
+func TestContainerHints(t *testing.T) {
+	ref, cache := fixture(t, "tiny-chunked"), t.TempDir()
+	var base assemble.Description
+	if err := json.Unmarshal([]byte(program(t, nil, "plan", "--cache", cache, "--format", "json", ref).stdout), &base); err != nil {
+		t.Fatal(err)
+	}
+	initramfs := func(mib int) *tar.Header {
+		return &tar.Header{Name: "usr/lib/modules/" + base.Kernel + "/initramfs.img", Size: int64(mib) << 20, Mode: 0o644}
+	}
+	text := func(name, text string) (*tar.Header, string) {
+		return &tar.Header{Name: name, Size: int64(len(text)), Mode: 0o644}, text
+	}
+	root, rootText := text("usr/lib/repart.d/50-root.conf", "[Partition]\nType=root\nSizeMinBytes=9G\nFormat=btrfs\n")
+	btrfs, btrfsText := text("usr/lib/bootc/install/99.toml", "[install.filesystem.root]\ntype = \"btrfs\"\n")
+	for name, tc := range map[string]struct {
+		entry   *tar.Header // in a layer on top
+		content string
+		args    string
+		code    int
+		want    []string // in the messages
+	}{
+		"origin":        {args: "--boot-size 64MiB", want: []string{"because its origin is a digest; --origin names one\n"}},
+		"boot warning":  {entry: initramfs(30), args: "--boot-size 64MiB", want: []string{"warning: /boot has ", "64 MiB is chosen by --boot-size; --boot-size chooses the size of the boot partition\n"}},
+		"boot error":    {entry: initramfs(80), args: "--boot-size 64MiB", code: exitFailed, want: []string{": want at least ", "\nohp-assemble: hint: --boot-size chooses the size of the boot partition\n"}},
+		"root warnings": {root, rootText, "--size 2GiB", 0, []string{"does not fit on the disk, root has 1534 MiB; --size chooses the size of the disk\n", "chooses the root file system; --root-fs overrides that\n"}},
+		"root error":    {btrfs, btrfsText, "", exitFailed, []string{"btrfs, which is not supported\nohp-assemble: hint: --root-fs chooses the root file system\n"}},
+		"merge":         {entry: &tar.Header{Name: "usr/lib/copy", Typeflag: tar.TypeLink, Linkname: "usr/lib/os-release"}, code: exitFailed, want: []string{"in a lower layer only", "\nohp-assemble: hint: --merge oci copies the file, as container runtimes do\n"}},
+	} {
+		edited := ref
+		if tc.entry != nil {
+			dir, _ := copyLayout(t, ref)
+			e := editLayout(t, filepath.Join(dir, "layout"))
+			e.addContent(tc.entry, tc.content)
+			edited = e.save()
+		}
+		args := append([]string{"plan", "--cache", cache, edited}, strings.Fields(tc.args)...)
+		p := finish(t, start(t, nil, args...))
+		if p.code != tc.code {
+			t.Errorf("%s: exit code %d: %s", name, p.code, p.stderr)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(p.stderr, want) {
+				t.Errorf("%s: no %q in %s", name, want, p.stderr)
+			}
+		}
+	}
+}
+
+// TestErrorHints has errors of the library whose hints name an option or a command.
+func TestErrorHints(t *testing.T) {
+	image := &inspect.OpenError{Path: "x.xz", Err: &inspect.CompressedError{Compression: filetype.Xz}}
+	archive := &inspect.OpenError{Path: "x.tar.gz", Err: &inspect.CompressedError{Tar: true}}
+	for _, tc := range []struct {
+		err  error
+		ran  *cobra.Command
+		want string
+	}{
+		{source.ErrNoStream, nil, "publish --stream publishes the metadata of a stream"},
+		{publish.ErrLost, nil, "publish the folders of all architectures in one, with the images of all platforms, or drop the others with --replace"},
+		{image, nil, "decompress it first: xz --decompress --keep x.xz, or ohp-assemble decompress FOLDER for a build"},
+		{archive, nil, "extract it first: tar --sparse -xzf x.tar.gz, and name the disk.raw"},
+		{usage.Avoidable{Field: "Merge", Err: errors.New("link")}, planCommand(), "--merge oci copies the file, as container runtimes do"},
+		{usage.Avoidable{Field: "Merge", Err: errors.New("link")}, diffCommand(), ""}, // has no such option
+	} {
+		if got := errorHint(fmt.Errorf("in: %w", tc.err), tc.ran); got != tc.want {
+			t.Errorf("%v: hint %q, want %q", tc.err, got, tc.want)
+		}
+	}
 }

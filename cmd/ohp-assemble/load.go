@@ -101,16 +101,16 @@ func planImages(ui *progress.Display, image *oci.Image, r *request) (*assemble.P
 	if err != nil {
 		return nil, err
 	}
-	if err := ui.Warn(s.Warnings, r.strict); err != nil {
+	if err := ui.Warn(cli.WithOptions(s.Warnings), r.strict); err != nil {
 		return nil, err
 	}
 	plan, err := assemble.New(s, r.images)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range slices.Concat(s.Notes, plan.Notes) {
+	for _, n := range cli.WithOptions(slices.Concat(s.Notes, plan.Notes)) {
 		ui.Say("note: %s", n)
 	}
 	added := slices.DeleteFunc(slices.Clone(plan.Warnings), func(w string) bool { return slices.Contains(r.warnings, w) })
-	return plan, ui.Warn(added, r.strict)
+	return plan, ui.Warn(cli.WithOptions(added), r.strict)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/cli"
 	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/guard"
+	"github.com/ohp-assemble/ohp-assemble/cmd/ohp-assemble/internal/memory"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
@@ -35,7 +36,7 @@ func main() { os.Exit(run()) }
 
 // run runs the command line and returns the exit code. Tests call it.
 func run() int {
-	collectGarbage()
+	memory.FollowHeap()
 	// The first ^C cancels; run then waits only for the removal of temporary files.
 	// The second ^C kills the process.
 	ctx, stop := signal.NotifyContext(guard.With(context.Background()), os.Interrupt, syscall.SIGTERM)

@@ -124,7 +124,7 @@ func (o *publishFlags) publish(ctx context.Context, ui *progress.Display, dir, t
 	}
 	if p.Stream == "" { // otherwise a new one is made
 		if p.Documents, err = publish.StreamDocument(dir); err != nil {
-			return nil, err
+			return nil, cli.WithHint(err, "remove the document, or make it anew with --stream")
 		}
 	}
 	p.Memory = filepath.Join(o.cache, "registries.json")

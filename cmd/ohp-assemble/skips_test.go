@@ -62,7 +62,7 @@ func TestSkips(t *testing.T) {
 
 // skips returns the functions of a Go file that skip a test and do not ask for
 // -short before.
-func skips(name string, source any) (found []impurity, err error) {
+func skips(name string, source any) (found []finding, err error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, source, 0)
 	if err != nil {
@@ -79,7 +79,7 @@ func skips(name string, source any) (found []impurity, err error) {
 				return !mentions(n.Cond, "testing", "Short")
 			case *ast.CallExpr:
 				if sel, ok := n.Fun.(*ast.SelectorExpr); ok && isTest(sel.X) && slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, sel.Sel.Name) {
-					found = append(found, impurity{f.Name.Name, fset.Position(n.Pos())})
+					found = append(found, finding{f.Name.Name, fset.Position(n.Pos())})
 				}
 			}
 			return true

@@ -16,7 +16,8 @@ func streamCheckCommand() *cobra.Command {
 		Short: "Check documents against their schemas and the requirements of their readers",
 		Long: `Check stream.json, release.json, releases.json or meta.json against its JSON
 Schema and the requirements of its readers. The exit code is 3 if there is a
-problem. A note lists locations that no plain HTTP client can fetch.`,
+problem. A note counts the locations that no plain HTTP client can fetch;
+pull and stream get can.`,
 		Args: cli.AtLeast(1, "documents"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, err := s.source()

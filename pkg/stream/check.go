@@ -240,8 +240,7 @@ func Notes(d *Document) []string {
 	if n == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%d locations are containers in a registry, which no plain HTTP client such as coreos-installer can fetch: "+
-		"use ohp-assemble pull or stream get", n)}
+	return []string{fmt.Sprintf("%d locations are containers in a registry, which no plain HTTP client such as coreos-installer can fetch", n)}
 }
 
 func (c *checker) download(at string, d *Download) {

@@ -22,6 +22,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/system"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // A Plan is the planned files of a request.
@@ -77,7 +78,7 @@ func (p *Plan) chooseRootFS(r Request) error {
 	}
 	p.RootFS = cmp.Or(r.RootFS, asked, layout.RootFSTypes[0])
 	if !slices.Contains(layout.RootFSTypes, p.RootFS) {
-		return fmt.Errorf("the container asks for the root file system %s, which is not supported: choose one with --root-fs", p.RootFS)
+		return usage.Avoidable{Field: "RootFS", Err: fmt.Errorf("the container asks for the root file system %s, which is not supported", p.RootFS)}
 	}
 	if asked != "" && asked != p.RootFS {
 		p.Notes = append(p.Notes, fmt.Sprintf("the container asks for %s as its root file system and gets %s", asked, p.RootFS))
@@ -94,7 +95,7 @@ func (p *Plan) checkSystem(r Request) {
 		p.Warnings = append(p.Warnings, p.Loaders.Warnings...)
 	}
 	if p.System.ACL != "" && p.RootFS == "xfs" {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("%q has an access control list: ostree fsck reports such files on XFS as damaged; --root-fs ext4 avoids that", "/"+p.System.ACL))
+		p.Warnings = append(p.Warnings, fmt.Sprintf("%q has an access control list: ostree fsck reports such files on XFS as damaged", "/"+p.System.ACL))
 	}
 }
 

@@ -274,6 +274,20 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// TestForeignRootFS: a root file system that only the container wants is no error of
+// the request, and another choice avoids it.
+func TestForeignRootFS(t *testing.T) {
+	s := tinySystem(t)
+	s.Config.RootFS = "btrfs"
+	var avoidable usage.Avoidable
+	if _, err := New(s, small("qemu")); !errors.As(err, &avoidable) || avoidable.Field != "RootFS" || !strings.Contains(err.Error(), "btrfs, which is not supported") {
+		t.Errorf("%v", err)
+	}
+	r := small("qemu")
+	r.RootFS = "ext4"
+	mustPlan(t, s, r)
+}
+
 // TestEmergingPlatforms: a platform without images of Fedora CoreOS is a note, and
 // one without machines of the architecture is a warning.
 func TestEmergingPlatforms(t *testing.T) {

@@ -69,5 +69,5 @@ func (e *OpenError) Advice() string {
 	case compressed.Tar:
 		return "extract it first: tar --sparse -xzf " + e.Path + ", and name the disk.raw"
 	}
-	return fmt.Sprintf("decompress it first: %s %s, or ohp-assemble decompress FOLDER for a build", compressed.Compression.Command(), e.Path)
+	return fmt.Sprintf("decompress it first: %s %s", compressed.Compression.Command(), e.Path)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/ext4"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/coreos"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // formatBoot lays out the boot file system. If there is no room, the error
@@ -34,8 +35,8 @@ func (b *Base) formatBoot(boot *rootfs.Inode, v Variant) (*disk.Image, error) {
 	if len(v.Ignition) >= mib {
 		files = append(files, fmt.Sprintf("the Ignition config (%s)", people(int64(len(v.Ignition)))))
 	}
-	return nil, fmt.Errorf("partition boot of %s, chosen by %s, is too small for %s: use --boot-size %dMiB or more",
-		size, size.By, strings.Join(files, ", "), roundUp(need)/mib)
+	return nil, usage.Avoidable{Field: "Boot", Err: fmt.Errorf("partition boot of %s, chosen by %s, is too small for %s: want at least %d MiB",
+		size, size.By, strings.Join(files, ", "), roundUp(need)/mib)}
 }
 
 // warnings returns warnings about room that the disk lacks.
@@ -48,11 +49,11 @@ func (b *Base) warnings(boot *rootfs.Inode, bootFS *disk.Image) []string {
 		panic(err) // it was made here
 	}
 	if need, room := 2*kernel+2*kernel/10, free+kernel; need > room {
-		all = append(all, fmt.Sprintf("/boot has %d MiB for kernels, and the kernels and initramfs of two deployments, with 10 %% to spare, need %d MiB (2 x %d MiB): updates may fail for lack of room; --boot-size chooses a size, %s is chosen by %s",
+		all = append(all, fmt.Sprintf("/boot has %d MiB for kernels, and the kernels and initramfs of two deployments, with 10 %% to spare, need %d MiB (2 x %d MiB): updates may fail for lack of room; %s is chosen by %s",
 			room/mib, roundUp(need)/mib, roundUp(kernel)/mib, b.sizes.boot, b.sizes.boot.By))
 	}
 	if root := b.sizes.root; b.rootFS.Size() < root.Bytes {
-		all = append(all, fmt.Sprintf("%s: root of %s does not fit on the disk, root has %s: choose the size of the disk with --size", root.Place(), root, people(b.rootFS.Size())))
+		all = append(all, fmt.Sprintf("%s: root of %s does not fit on the disk, root has %s", root.Place(), root, people(b.rootFS.Size())))
 	}
 	return all
 }

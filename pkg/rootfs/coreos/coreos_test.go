@@ -1,6 +1,7 @@
 package coreos
 
 import (
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // container has a choice of everything.
@@ -192,6 +194,10 @@ func TestPreflightRefuses(t *testing.T) {
 		err := Preflight(completeTree(t, tc.files), false)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Count(err.Error(), "\n") != 1 {
 			t.Errorf("%s: %v", name, err)
+		}
+		var avoidable usage.Avoidable
+		if policy := strings.Contains(name, "policy"); errors.As(err, &avoidable) != policy || policy && avoidable.Field != "NoSELinux" {
+			t.Errorf("%s: %#v", name, err)
 		}
 		waived := Preflight(completeTree(t, tc.files), true)
 		if policy := strings.Contains(name, "policy"); policy != (waived == nil) {

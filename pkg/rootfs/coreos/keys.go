@@ -16,7 +16,7 @@ var installKeys = foreignKeys{
 
 	"install.bootupd":                     {use: used}, // for the keys below
 	"install.bootupd.skip-boot-uuid":      {use: irrelevant, reason: "grub.cfg is always the static one, which needs no UUID"},
-	"install.enforce-container-sigpolicy": {use: irrelevant, reason: "it is about the host that installs; --policy is the option for it here"},
+	"install.enforce-container-sigpolicy": {use: irrelevant, reason: "it is about the host that installs"},
 
 	"install.root-mount-spec":         {unsupported, "CoreOS finds its root file system by label", []any{""}},
 	"install.boot-mount-spec":         {unsupported, "CoreOS finds its boot file system by label", []any{""}},

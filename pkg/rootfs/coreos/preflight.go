@@ -9,6 +9,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // modulesDir holds a directory for each kernel.
@@ -53,13 +54,19 @@ func Preflight(system *rootfs.Inode, noSELinux bool) error {
 	}
 	missing = append(missing, checkTop(system)...)
 	missing = append(missing, checkComposefs(root)...)
-	if _, err := selinux.Find(system); err != nil && !noSELinux {
-		missing = append(missing, err.Error()+": the policy that labels files; --no-selinux makes an image without labels")
+	_, policyErr := selinux.Find(system)
+	unlabelled := policyErr != nil && !noSELinux
+	if unlabelled {
+		missing = append(missing, policyErr.Error()+": the policy that labels files")
 	}
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the container is not a bootable CoreOS:\n  %s", strings.Join(missing, "\n  "))
+	err := fmt.Errorf("the container is not a bootable CoreOS:\n  %s", strings.Join(missing, "\n  "))
+	if unlabelled {
+		return usage.Avoidable{Field: "NoSELinux", Err: err}
+	}
+	return err
 }
 
 // check looks for the first path that exists.

@@ -43,7 +43,7 @@ var repartKeys = foreignKeys{
 	"Partition.MakeDirectories": {use: unsupported, reason: "the image has the content of a CoreOS"},
 	"Partition.MakeSymlinks":    {use: unsupported, reason: "the image has the content of a CoreOS"},
 	"Partition.Subvolumes":      {use: unsupported, reason: "no file system of the image has subvolumes"},
-	"Partition.Format":          {use: unsupported, reason: "disk.yaml, bootc's install configuration or --root-fs choose the root file system", fine: []any{"vfat", "ext4", "xfs"}},
+	"Partition.Format":          {use: unsupported, reason: "disk.yaml or bootc's install configuration chooses the root file system", fine: []any{"vfat", "ext4", "xfs"}},
 	"Partition.Encrypt":         {use: unsupported, reason: "no partition of the image is encrypted", fine: []any{"off"}},
 	"Partition.Integrity":       {use: unsupported, reason: "no partition of the image has dm-integrity", fine: []any{"off"}},
 	"Partition.Verity":          {use: unsupported, reason: "no partition of the image has dm-verity", fine: []any{"off"}},

@@ -22,6 +22,10 @@ import (
 // version is the version of the cache's layout and of the formats of its files.
 const version = "v1"
 
+// ErrCache is the error of a cache directory that cannot be written, such as a read-only
+// one.
+var ErrCache = errors.New("the cache cannot be written")
+
 // A cache is a cache directory in use.
 type cache struct {
 	dir   string
@@ -35,12 +39,12 @@ func openCache(dir string) (*cache, error) {
 	c := &cache{dir: filepath.Join(dir, version)}
 	for _, d := range []string{"blobs", "layers", "diffs", "imports", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o700); err != nil {
-			return nil, c.full(err)
+			return nil, c.fault(err)
 		}
 	}
 	var err error
 	if c.inUse, err = os.OpenFile(filepath.Join(c.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return nil, c.full(err)
+		return nil, c.fault(err)
 	}
 	if unix.Flock(int(c.inUse.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 		c.sweep()
@@ -87,6 +91,16 @@ func (c *cache) full(err error) error {
 	return err
 }
 
+// fault explains an error of writing to the cache.
+func (c *cache) fault(err error) error {
+	for _, denied := range []error{fs.ErrPermission, unix.EROFS, unix.ENOTDIR} {
+		if errors.Is(err, denied) {
+			return fmt.Errorf("%w: %w", ErrCache, err)
+		}
+	}
+	return c.full(err)
+}
+
 // blob returns a manifest or config, or nil if it is missing or damaged.
 func (c *cache) blob(d digest.Digest) ([]byte, error) {
 	b, err := os.ReadFile(c.blobPath(d))
@@ -119,7 +133,7 @@ func (c *cache) putBlob(b []byte, d digest.Digest) error {
 	if have, err := c.blob(d); have != nil || err != nil {
 		return err
 	}
-	return c.full(c.writeFile(c.blobPath(d), b))
+	return c.fault(c.writeFile(c.blobPath(d), b))
 }
 
 // writeFile creates a file that appears when it is complete. Concurrent writers of the same
@@ -177,7 +191,7 @@ func (c *cache) lock(ctx context.Context, d digest.Digest) (unlock func(), err e
 func (c *cache) tryLock(d digest.Digest) (unlock func(), err error) {
 	f, err := os.OpenFile(c.layerPath(d, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, c.full(err)
+		return nil, c.fault(err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()

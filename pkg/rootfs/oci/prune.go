@@ -123,7 +123,7 @@ func Prune(dir string, o PruneOptions) (freed int64, err error) {
 	// A process that pulls relies on files that it has not opened yet.
 	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return 0, err
+		return 0, c.fault(err)
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -146,13 +146,13 @@ func Prune(dir string, o PruneOptions) (freed int64, err error) {
 		}
 		gone, err := c.drop(e)
 		if err != nil {
-			return freed, err
+			return freed, c.fault(err)
 		}
 		if gone {
 			freed, left = freed+e.Size, left-e.Size
 		}
 	}
-	return freed, c.dropNotes()
+	return freed, c.fault(c.dropNotes())
 }
 
 // dropNotes removes the notes about removed layers.

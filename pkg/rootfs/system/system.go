@@ -196,7 +196,7 @@ func (s *System) notes(img *oci.Image, tree *container.Tree) (all []string) {
 	all = append(all, img.Notes...)
 	all = append(all, tree.Notes...)
 	if s.Options.Origin == "" && strings.Contains(s.Origin, "@") { // a digest never changes
-		all = append(all, "the system has no source of updates, because its origin is a digest; choose another origin to have one")
+		all = append(all, "the system has no source of updates, because its origin is a digest")
 	}
 	if t := img.Created; !t.IsZero() && t.Unix() != s.Time.Sec {
 		all = append(all, fmt.Sprintf("the container's config: created: %s is before 1970 or too late for file systems, using %s",

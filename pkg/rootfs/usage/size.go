@@ -38,6 +38,9 @@ func (*Size) Type() string { return "size" }
 func ParseSize(s string) (int64, error) {
 	digits := strings.TrimRight(s, "KMGTiB")
 	n, err := strconv.ParseInt(digits, 10, 64)
+	if n < 0 {
+		return 0, fmt.Errorf("%s: a size is not negative", s)
+	}
 	if n <= 0 || fmt.Sprint(n) != digits && !errors.Is(err, strconv.ErrRange) {
 		return 0, fmt.Errorf("size %q: want a whole number, no fraction, with KiB, MiB, GiB or TiB: 1536MiB", s)
 	}

@@ -14,7 +14,8 @@ func TestParseSize(t *testing.T) {
 		}
 	}
 	for says, all := range map[string][]string{
-		"want a whole number, no fraction": {"", "0", "-1", "+1", "01", "1.5GiB", "10gib", " 1", "1 GiB", "GiB", "-9223372036854775809"},
+		"want a whole number, no fraction": {"", "0", "+1", "01", "1.5GiB", "10gib", " 1", "1 GiB", "GiB", "-", "-GiB", "-1.5GiB", "-1\n"},
+		": a size is not negative":         {"-1", "-5G", "-10GiB", "-9223372036854775809"},
 		"must be KiB, MiB, GiB or TiB":     {"10GB", "10B", "10iB", "10Gi"},
 		"too large":                        {"4194305TiB", "8388607TiB", "9223372036854775808", "99999999999999999999K"},
 	} {

@@ -1,11 +1,12 @@
 // Package usage has types and checks for the values of options, in structs,
 // flags and definition files:
 //
-//	Error    a wrong value, with the name of its field
-//	Size     a number of bytes with a unit
-//	Choice   one of several words
-//	Words    a list of words
-//	Nearest  the word that a misspelled one probably stands for
+//	Error      a wrong value, with the name of its field
+//	Avoidable  an error that another value of a field avoids
+//	Size       a number of bytes with a unit
+//	Choice     one of several words
+//	Words      a list of words
+//	Nearest    the word that a misspelled one probably stands for
 //
 // [Size], [Choice] and [Words] implement the interface Value of the packages flag and pflag.
 //
@@ -32,3 +33,16 @@ func Wrap(field string, err error) error {
 	}
 	return Error{field, err}
 }
+
+// An Avoidable is an error that another value of a field avoids, although the present
+// value is not wrong. A command adds its own name for the field in a hint.
+type Avoidable struct {
+	Field string // of the options struct, such as RootFS
+	Err   error
+}
+
+// Error returns the error alone.
+func (e Avoidable) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e Avoidable) Unwrap() error { return e.Err }

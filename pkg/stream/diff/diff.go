@@ -46,7 +46,8 @@ type Diff struct {
 	NotCompared []string          `json:"not_compared"`            // parts that could not be compared, with the reason
 	Arches      []*Diff           `json:"architectures,omitempty"` // of two builds of several: those that both have
 
-	Same []Same `json:"-"` // parts that were compared and do not differ
+	Same       []Same  `json:"-"` // parts that were compared and do not differ
+	Compressed []error `json:"-"` // of [Folders]: for each compressed image in NotCompared an [inspect.OpenError]
 
 	dirA, dirB string // folders of two builds
 }

@@ -44,10 +44,10 @@ func Folders(a, b string) (*Diff, error) {
 	}
 	for _, pair := range d.Pairs() {
 		inside, err := files(pair.A, pair.B)
-		var wrong *inspect.OpenError
 		switch {
-		case errors.Is(err, inspect.ErrCompressed) && errors.As(err, &wrong):
-			pair.Diff.Skip(fmt.Sprintf("%v; %s", err, wrong.Advice()))
+		case errors.Is(err, inspect.ErrCompressed):
+			pair.Diff.Skip(err.Error())
+			d.Compressed = append(d.Compressed, err)
 		case err != nil:
 			return nil, err
 		default:

@@ -25,7 +25,7 @@ func StreamDocument(dir string) ([]Document, error) {
 		err = checkStream(name, text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: remove it, or make it anew with --stream", err)
+		return nil, err
 	}
 	return []Document{{Title: streamTitle, MediaType: stream.StreamType, Bytes: text}}, nil
 }

@@ -220,8 +220,7 @@ func (p *Plan) checkTags(ctx context.Context) error {
 			return fmt.Errorf("tag %s names something else there, %s %s: choose another tag", t.Name, mediaType, d)
 		}
 		if lost := p.lost(x); i == 0 && len(lost) > 0 && !p.pub.o.Replace {
-			return fmt.Errorf("tag %s: %w: %s of version %s, which are not in this run; publish the folders of all architectures in one, "+
-				"with the images of all platforms, or replace the images with --replace", t.Name, ErrLost, strings.Join(lost, ", "), p.pub.version())
+			return fmt.Errorf("tag %s: %w: %s of version %s, which are not in this run", t.Name, ErrLost, strings.Join(lost, ", "), p.pub.version())
 		}
 	}
 	return nil

@@ -39,12 +39,16 @@ type entry struct {
 	first          bool // the image is the first one of several layers
 }
 
+// String returns platform, architecture and, if it is known, the format.
 func (e entry) String() string {
-	arch := cmp.Or(e.arch, "?")
+	s := cmp.Or(e.platform, "unknown") + "/" + cmp.Or(e.arch, "unknown")
 	if e.variant != "" {
-		arch += "/" + e.variant
+		s += "/" + e.variant
 	}
-	return cmp.Or(e.platform, "?") + "/" + arch + "/" + cmp.Or(e.format, "?")
+	if e.format != "" {
+		s += "/" + e.format
+	}
+	return s
 }
 
 // rank orders the entries of an architecture by the distance of their variants. No variant

@@ -226,9 +226,10 @@ func find(ctx context.Context, named reference.Named, o Options) (*Image, error)
 	return found, nil
 }
 
-// wanted returns the wanted image for errors.
+// wanted returns the wanted image for errors, as far as the options say.
 func wanted(o Options) string {
-	return entry{platform: o.Platform, arch: o.Arch, format: normal(o.Format)}.String()
+	all := []string{o.Platform, o.Arch, normal(o.Format)}
+	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), "/")
 }
 
 // BlobDigest returns the digest of the blob to fetch.

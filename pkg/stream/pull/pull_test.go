@@ -167,7 +167,7 @@ func TestProducers(t *testing.T) {
 		got, err := get(t, temp(t), r.name+tc.ref, o)
 		what := fmt.Sprintf("%s %s %s", tc.ref, tc.platform, tc.format)
 		if tc.title == "" {
-			if err == nil || !strings.Contains(err.Error(), "no image for "+tc.platform+"/amd64/") || !strings.Contains(err.Error(), "; there is ") {
+			if err == nil || !strings.Contains(err.Error(), "no image for "+strings.TrimSuffix(tc.platform+"/amd64/"+tc.format, "/")+"; there is ") || strings.Contains(err.Error(), "?") {
 				t.Errorf("%s: %v", what, err)
 			}
 			continue
@@ -228,6 +228,19 @@ func TestReferrersAPI(t *testing.T) {
 	}
 }
 
+// TestEntryNames: an unknown format is left out.
+func TestEntryNames(t *testing.T) {
+	for want, e := range map[string]entry{
+		"qemu/amd64/v3/raw.gzip": {platform: "qemu", arch: "amd64", variant: "v3", format: "raw.gzip"},
+		"nutanix/amd64":          {platform: "nutanix", arch: "amd64"},
+		"unknown/unknown":        {},
+	} {
+		if got := e.String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 func TestChoice(t *testing.T) {
 	s := newShop(t)
 	s.index("both",
@@ -236,7 +249,8 @@ func TestChoice(t *testing.T) {
 	s.index("containers", on(s.os, "linux", "amd64"))
 	for _, tc := range []struct{ ref, platform, arch, want string }{
 		{":both", "", "amd64", "images for several platforms, name one: qemu/amd64/qcow2, metal/amd64/raw.gzip"},
-		{":both", "qemu", "s390x", "no image for qemu/s390x/?; there is qemu/amd64/qcow2, metal/amd64/raw.gzip"},
+		{":both", "qemu", "s390x", "no image for qemu/s390x; there is qemu/amd64/qcow2, metal/amd64/raw.gzip"},
+		{":both", "", "s390x", "no image for s390x; there is qemu/amd64/qcow2, metal/amd64/raw.gzip"},
 		{":os", "qemu", "amd64", "a container image of 2 layers, and no disk image refers to it"},
 		{":containers", "qemu", "riscv64", "without a container for riscv64"},
 		{":none", "qemu", "amd64", "the registry answers 404 manifest unknown"},
@@ -578,7 +592,7 @@ func TestVariants(t *testing.T) {
 	}
 	o := options(t)
 	o.Platform, o.Arch = "qemu", "arm64/v8"
-	if _, err := Find(t.Context(), s.name+":both", o); err == nil || !strings.Contains(err.Error(), "no image for qemu/arm64/v8/?; there is qemu/amd64/v3/raw.gzip, qemu/amd64/qcow2") {
+	if _, err := Find(t.Context(), s.name+":both", o); err == nil || !strings.Contains(err.Error(), "no image for qemu/arm64/v8; there is qemu/amd64/v3/raw.gzip, qemu/amd64/qcow2") {
 		t.Error(err)
 	}
 }

@@ -29,6 +29,9 @@ import (
 // StreamFile is the title of stream metadata among the images of an index.
 const StreamFile = "stream.json"
 
+// ErrNoStream is the error of a reference without stream metadata.
+var ErrNoStream = errors.New("no " + StreamFile + " is published there")
+
 // A Source reads from files, web servers and registries.
 type Source struct {
 	Stdin    io.Reader    // read for the name "-"
@@ -128,7 +131,7 @@ func (s *Source) published(ctx context.Context, ref reference.Named) ([]byte, er
 			return text, err
 		}
 	}
-	return nil, fmt.Errorf("%s: no %s is published there: publish --stream does that", ref, StreamFile)
+	return nil, fmt.Errorf("%s: %w", ref, ErrNoStream)
 }
 
 // Published returns the places of the files under a reference, as [stream.OCI]

@@ -35,6 +35,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // Options are the options of a translation.
@@ -57,7 +58,7 @@ func Translate(text []byte, o Options) (ign []byte, warnings []string, err error
 	}
 	if o.FilesDir != "" {
 		if t.files, err = os.OpenRoot(o.FilesDir); err != nil {
-			return nil, nil, fmt.Errorf("--files-dir: %w", err)
+			return nil, nil, usage.Error{Field: "FilesDir", Err: err}
 		}
 		defer t.files.Close()
 	}
@@ -70,7 +71,11 @@ func Translate(text []byte, o Options) (ign []byte, warnings []string, err error
 		t.errs = append(t.errs[:maxErrors], fmt.Sprintf("%s: and %d more errors", t.name, n))
 	}
 	if len(t.errs) != 0 {
-		return nil, nil, errors.New(strings.Join(t.errs, "\n"))
+		err := errors.New(strings.Join(t.errs, "\n"))
+		if t.noFiles {
+			return nil, nil, usage.Avoidable{Field: "FilesDir", Err: err}
+		}
+		return nil, nil, err
 	}
 	return ign, t.warnings, nil
 }
@@ -81,12 +86,13 @@ const maxErrors = 100
 
 // A translation is the state of the translation of one config.
 type translation struct {
-	name  string
-	minor int      // of the config's version
-	files *os.Root // nil without Options.FilesDir
-	nodes int      // decoded so far
-	size  int      // bytes of local and inline contents so far
-	at    places
+	name    string
+	minor   int      // of the config's version
+	files   *os.Root // nil without Options.FilesDir
+	noFiles bool     // local files were refused for lack of files
+	nodes   int      // decoded so far
+	size    int      // bytes of local and inline contents so far
+	at      places
 
 	mounts []mount
 	trees  []tree

@@ -3,9 +3,11 @@ package butane
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +29,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ignition"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 var update = flag.Bool("update", false, "write the results to testdata")
@@ -325,18 +328,20 @@ func TestManyErrors(t *testing.T) {
 
 func TestNoFilesDir(t *testing.T) {
 	for text, want := range map[string]string{
-		"storage: {files: [{path: /a, contents: {local: long.txt}}]}":            "long.txt: local files need --files-dir",
-		"storage: {trees: [{local: tree}]}":                                      "storage.trees: local files need --files-dir",
-		"passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub]}]}": "local files need --files-dir",
-		"systemd: {units: [{name: a.service, contents_local: hello.service}]}":   "local files need --files-dir",
+		"storage: {files: [{path: /a, contents: {local: long.txt}}]}":            "long.txt: local files need FilesDir",
+		"storage: {trees: [{local: tree}]}":                                      "storage.trees: local files need FilesDir",
+		"passwd: {users: [{name: a, ssh_authorized_keys_local: [keys/id.pub]}]}": "local files need FilesDir",
+		"systemd: {units: [{name: a.service, contents_local: hello.service}]}":   "local files need FilesDir",
 	} {
 		_, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\n"+text), Options{})
-		if err == nil || !strings.Contains(err.Error(), want) {
+		var avoidable usage.Avoidable
+		if err == nil || !strings.Contains(err.Error(), want) || !errors.As(err, &avoidable) || avoidable.Field != "FilesDir" {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if _, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\n"), Options{FilesDir: "testdata/none"}); err == nil {
-		t.Error("no error for a missing directory")
+	_, _, err := Translate([]byte("variant: fcos\nversion: 1.5.0\n"), Options{FilesDir: "testdata/none"})
+	if wrong := (usage.Error{}); !errors.As(err, &wrong) || wrong.Field != "FilesDir" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing directory: %v", err)
 	}
 }
 

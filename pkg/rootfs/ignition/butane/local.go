@@ -225,7 +225,8 @@ func (t *translation) plant(c *types.Config) {
 // links.
 func (t *translation) walk(tr tree, visit func(name string, d fs.DirEntry, open *os.Root)) {
 	if t.files == nil {
-		t.errorf(tr.from, "storage.trees: local files need --files-dir")
+		t.noFiles = true
+		t.errorf(tr.from, "storage.trees: local files need FilesDir")
 		return
 	}
 	root, err := t.files.OpenRoot(below(tr.Local))
@@ -306,7 +307,8 @@ func (t *translation) plantLink(tr tree, name string, l *types.Link, root *os.Ro
 // read reads a file below FilesDir.
 func (t *translation) read(from *yaml.Node, local string) (contents []byte, ok bool) {
 	if t.files == nil {
-		t.errorf(from, "%s: local files need --files-dir", local)
+		t.noFiles = true
+		t.errorf(from, "%s: local files need FilesDir", local)
 		return nil, false
 	}
 	contents, _, err := readRegular(t.files, below(local))

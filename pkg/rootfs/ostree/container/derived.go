@@ -14,6 +14,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/layer"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // A layerTree is a derived layer as ostree commits it: a tree of its own, in
@@ -523,7 +524,7 @@ func (b *builder) linked(target string) (*rootfs.Inode, error) {
 	case n.IsDir():
 		return nil, errors.New("which is a directory")
 	case below && !b.oci:
-		return nil, errors.New("which is in a lower layer only: a container has a copy of the file, ostree refuses the layer, and so will the system at its next upgrade; --merge oci takes the copy")
+		return nil, usage.Avoidable{Field: "Merge", Err: errors.New("which is in a lower layer only: a container has a copy of the file, ostree refuses the layer, and so will the system at its next upgrade")}
 	case below:
 		b.warn(target, "in a lower layer, and linked to by this one: it is a copy of the file here; ostree refuses the layer, and so will the system at its next upgrade")
 	}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // TestMerge has the warnings of merges, both ways. The first layer is on top
@@ -327,5 +329,9 @@ func TestLinkBelow(t *testing.T) {
 	}
 	if got := texts(got.Warnings); len(got) != 3 || !strings.Contains(got[1], "layer 2: usr/bin/ping: in a lower layer") {
 		t.Errorf("warnings\n%s", strings.Join(got, "\n"))
+	}
+	var avoidable usage.Avoidable
+	if _, err := Import(img, Options{Reference: testReference, Merge: MergeOSTree}); !errors.As(err, &avoidable) || avoidable.Field != "Merge" {
+		t.Errorf("merged as ostree does: %v", err)
 	}
 }

@@ -1,4 +1,5 @@
-package main
+// Package memory sets how much garbage the heap of the program may have.
+package memory
 
 import (
 	"runtime"
@@ -17,11 +18,11 @@ const (
 // minHeap is the size in the runtime of a heap without live objects, at 100 percent.
 const minHeap = 4 << 20
 
-// collectGarbage makes the size of the heap follow its live objects. The metadata of
-// most trees is tens of megabytes, and collecting its garbage seldom costs little.
+// FollowHeap makes the size of the heap follow its live objects. The metadata of most
+// trees is tens of megabytes, and collecting its garbage seldom costs little.
 // A memory limit is no substitute: it counts the unused parts of the heap, so that
 // close to the limit the collector runs all the time.
-func collectGarbage() {
+func FollowHeap() {
 	debug.SetGCPercent(400)
 	afterCollection(func() {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
