@@ -138,12 +138,16 @@ func (c *cache) putBlob(b []byte, d digest.Digest) error {
 
 // writeFile creates a file that appears when it is complete. Concurrent writers of the same
 // file have different temporary files.
-func (c *cache) writeFile(name string, b []byte) error {
+func (c *cache) writeFile(name string, parts ...[]byte) error {
 	f, err := os.CreateTemp(c.tmp(), "blob.")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	for _, b := range parts {
+		if err == nil {
+			_, err = f.Write(b)
+		}
+	}
 	if err := cmp.Or(err, f.Close()); err != nil {
 		remove(f.Name())
 		return err

@@ -3,6 +3,7 @@ package oci
 import (
 	"errors"
 	"os"
+	"sync"
 )
 
 // An Image is a fetched image. Its layers are open files of the cache. Any number of
@@ -10,6 +11,16 @@ import (
 type Image struct {
 	*Manifest
 	Layers []*Layer // lowest first
+
+	mu    sync.Mutex
+	files []*os.File // see keep
+}
+
+// keep closes a file with the image.
+func (m *Image) keep(f *os.File) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.files = append(m.files, f)
 }
 
 // Close closes the layers. Their content cannot be read afterwards.
@@ -27,5 +38,11 @@ func (m *Image) Close() error {
 			}
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.files {
+		errs = append(errs, f.Close())
+	}
+	m.files = nil
 	return errors.Join(errs...)
 }

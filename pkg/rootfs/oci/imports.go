@@ -4,52 +4,53 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
 // Imports keeps results that are computed from images, in the same cache as the
 // images. It implements the Cache of package container.
 //
-// An entry is read when it is whole, and its reader checks it: what is kept here
-// has a checksum of its own. Entries appear in [Usage] as imports and are pruned
+// An entry appears when it is whole, and its reader checks it: an entry has checksums
+// of its own. Entries appear in [Usage] as imports and are pruned
 // like layers.
-type Imports struct{ dir string }
+type Imports struct{ image *Image }
 
 // Imports returns the place for results that are computed from the image.
-func (m *Image) Imports() Imports { return Imports{m.o.Cache} }
+func (m *Image) Imports() Imports { return Imports{m} }
 
-// maxImport bounds an entry. One of 300,000 files has 60 MiB.
-const maxImport = 512 << 20
+func (i Imports) path(key string) string {
+	return filepath.Join(i.image.o.Cache, version, "imports", key)
+}
 
-func (i Imports) path(key string) string { return filepath.Join(i.dir, version, "imports", key) }
-
-// Load returns the entry of a key.
-func (i Imports) Load(key string) (entry []byte, ok bool) {
+// Load returns the entry of a key. It can be read until the image is closed.
+func (i Imports) Load(key string) (entry rootfs.Blob, ok bool) {
 	f, err := os.Open(i.path(key))
 	if err != nil {
 		return nil, false
 	}
-	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || info.Size() > maxImport {
+	if err != nil {
+		f.Close()
 		return nil, false
 	}
-	entry = make([]byte, info.Size())
-	if _, err := io.ReadFull(f, entry); err != nil {
-		return nil, false
-	}
+	i.image.keep(f)
 	touch(f.Name())
-	return entry, true
+	return io.NewSectionReader(f, 0, info.Size()), true
 }
 
-// Store keeps an entry. A cache without room keeps nothing: the entry is computed
-// again the next time.
-func (i Imports) Store(key string, entry []byte) {
-	c, err := openCache(i.dir)
+// Store keeps an entry, which consists of parts, and returns it as Load does. A cache
+// without room keeps nothing: the entry is computed again the next time.
+func (i Imports) Store(key string, parts ...[]byte) (entry rootfs.Blob, ok bool) {
+	c, err := openCache(i.image.o.Cache)
 	if err != nil {
-		return
+		return nil, false
 	}
 	defer c.close()
-	_ = c.writeFile(i.path(key), entry)
+	if c.writeFile(i.path(key), parts...) != nil {
+		return nil, false
+	}
+	return i.Load(key)
 }
 
 // Remove removes a damaged entry.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
@@ -20,15 +22,19 @@ import (
 // digits. An import is a pure function of its inputs, so an entry saves the work
 // and changes nothing.
 type Cache interface {
-	Load(key string) (entry []byte, ok bool)
-	Store(key string, entry []byte) // may fail silently
-	Remove(key string)              // of an entry that is damaged
+	// Load returns an entry, which can be read as long as the layers of the image.
+	Load(key string) (entry rootfs.Blob, ok bool)
+	// Store keeps an entry, which consists of parts, and returns it as Load does. A
+	// cache without room keeps nothing.
+	Store(key string, parts ...[]byte) (entry rootfs.Blob, ok bool)
+	// Remove removes an entry that is damaged.
+	Remove(key string)
 }
 
 // format names the format of a cached import and the version of the import
 // itself: it changes whenever Import would return another tree, warning or note
 // for the same image.
-const format = "ohpimp 1"
+const format = "ohpimp 2"
 
 // A packed blob is content that tells where it is: the digest of its layer and
 // the offset in the layer's pack.
@@ -53,10 +59,22 @@ func cachedImport(img *Image, o Options) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if entry, err := t.encode(img); err == nil {
-		img.Cache.Store(key, entry)
-	}
+	t.store(img, key)
 	return t, nil
+}
+
+// store keeps a tree in the cache of the image. The composefs image is in the cache
+// then, and no longer in memory.
+func (t *Tree) store(img *Image, key string) {
+	b, err := t.encode(img)
+	if err != nil {
+		return
+	}
+	size := int64(len(t.composefs))
+	entry, ok := img.Cache.Store(key, b, t.composefs, binary.BigEndian.AppendUint64(nil, uint64(size)))
+	if ok && size > 0 {
+		t.composefs, t.Composefs = nil, rootfs.Section(entry, int64(len(b)), size)
+	}
 }
 
 // importKey returns the digest of all that an import depends on. Layers are known by
@@ -81,9 +99,13 @@ func importKey(img *Image, o Options) string {
 
 var errNoPack = errors.New("content that is not in the pack of a layer")
 
-// encode returns a tree as a cache keeps it:
+// encode returns a tree as a cache keeps it. An entry of the cache is
 //
-//	commits | ACL | warnings | notes | refs | composefs | metadata | files
+//	record | composefs image | size of the image, 64 bits, big-endian
+//
+// and the record is
+//
+//	commits | ACL | warnings | notes | refs | SHA-256 of the image | metadata | files
 //
 // Content is a layer and an offset in its pack. The names of metadata objects are
 // their checksums, which decode computes again; only detached metadata has a name
@@ -110,16 +132,17 @@ func (t *Tree) encode(img *Image) ([]byte, error) {
 		w.String(name)
 		w.Fixed(id[:])
 	}
-	w.Bytes(t.Composefs)
+	sum := sha256.Sum256(t.composefs)
+	w.Fixed(sum[:])
 	encodeMetadata(w, t.Repo)
 	err := encodeFiles(w, t.Repo, img)
 	return w.Sealed(), err
 }
 
-// size returns about the size of a cached tree.
+// size returns about the size of the record of a tree.
 func (t *Tree) size() int {
 	const file, object = 64, 4
-	n := len(t.Composefs) + file*len(t.Repo.Files) + object*len(t.Repo.Metadata)
+	n := file*len(t.Repo.Files) + object*len(t.Repo.Metadata)
 	for _, b := range t.Repo.Metadata {
 		n += len(b)
 	}
@@ -188,9 +211,37 @@ func encodeFiles(w *record.Writer, r *ostree.Repo, img *Image) error {
 	return nil
 }
 
+const (
+	imageSize = 8         // bytes of the size of a composefs image
+	maxRecord = 512 << 20 // one of 300,000 files has 40 MiB
+)
+
+// split divides an entry into its record and its composefs image.
+func split(entry rootfs.Blob) (b []byte, image rootfs.Blob, err error) {
+	var size [imageSize]byte
+	end := entry.Size() - imageSize
+	if end < 0 {
+		return nil, nil, record.ErrDamaged
+	}
+	if err := rootfs.ReadFull(entry, size[:], end); err != nil {
+		return nil, nil, err
+	}
+	n := binary.BigEndian.Uint64(size[:])
+	if n > uint64(end) {
+		return nil, nil, record.ErrDamaged
+	}
+	begin := end - int64(n)
+	b, err = rootfs.ReadAll(rootfs.Section(entry, 0, begin), maxRecord)
+	return b, rootfs.Section(entry, begin, int64(n)), err
+}
+
 // decode returns the tree of a cached import.
-func decode(img *Image, entry []byte) (*Tree, error) {
-	r, err := record.NewReader(format, entry)
+func decode(img *Image, entry rootfs.Blob) (*Tree, error) {
+	b, image, err := split(entry)
+	if err != nil {
+		return nil, err
+	}
+	r, err := record.NewReader(format, b)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +263,10 @@ func decode(img *Image, entry []byte) (*Tree, error) {
 		name := r.String()
 		t.Repo.Refs[name] = readID(r)
 	}
-	if image := r.Bytes(); len(image) > 0 {
+	if err := checkSum(image, r.Fixed(sha256.Size)); err != nil {
+		return nil, err
+	}
+	if image.Size() > 0 {
 		t.Composefs = image
 	}
 	decodeMetadata(r, t.Repo)
@@ -224,6 +278,18 @@ func decode(img *Image, entry []byte) (*Tree, error) {
 	}
 	t.Root, err = t.Repo.Tree(t.Deployed)
 	return t, err
+}
+
+// checkSum compares content with its SHA-256.
+func checkSum(b rootfs.Blob, want []byte) error {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(b, 0, b.Size())); err != nil {
+		return err
+	}
+	if !bytes.Equal(sum.Sum(nil), want) {
+		return record.ErrDamaged
+	}
+	return nil
 }
 
 func readID(r *record.Reader) (id ostree.Checksum) {

@@ -2,8 +2,10 @@ package container
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,15 +21,19 @@ type mapCache struct {
 	hits, removed int
 }
 
-func (c *mapCache) Load(key string) ([]byte, bool) {
+func (c *mapCache) Load(key string) (rootfs.Blob, bool) {
 	entry, ok := c.entries[key]
 	if ok {
 		c.hits++
 	}
-	return bytes.Clone(entry), ok
+	return bytes.NewReader(entry), ok
 }
 
-func (c *mapCache) Store(key string, entry []byte) { c.entries[key] = bytes.Clone(entry) }
+func (c *mapCache) Store(key string, parts ...[]byte) (rootfs.Blob, bool) {
+	entry := bytes.Join(parts, nil)
+	c.entries[key] = entry
+	return bytes.NewReader(entry), true
+}
 
 func (c *mapCache) Remove(key string) {
 	delete(c.entries, key)
@@ -77,12 +83,24 @@ func sameTree(t *testing.T, a, b *Tree) {
 		}
 		return all
 	}
+	if x, y := read(t, a.Composefs), read(t, b.Composefs); len(x) == 0 || !bytes.Equal(x, y) {
+		t.Errorf("composefs images of %d and %d bytes differ", len(x), len(y))
+	}
 	if !maps.Equal(names(a.Repo), names(b.Repo)) {
 		t.Error("the repositories have other files")
 	}
 	for d, err := range rootfs.Diff(a.Root, b.Root) {
 		t.Errorf("%s: %v %v", d.Path, d.What, err)
 	}
+}
+
+func read(t *testing.T, b rootfs.Blob) []byte {
+	t.Helper()
+	all, err := rootfs.ReadAll(b, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func TestCachedImport(t *testing.T) {
@@ -156,16 +174,26 @@ func TestForgedImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, entry := cache.only(t)
-	body := entry[:len(entry)-32]
+	b, image, err := split(bytes.NewReader(entry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := func(record []byte) rootfs.Blob {
+		sum := ostree.Sum(record)
+		size := binary.BigEndian.AppendUint64(nil, uint64(image.Size()))
+		return bytes.NewReader(slices.Concat(record, sum[:], read(t, image), size))
+	}
+	body := b[:len(b)-32]
+	if _, err := decode(img, seal(body)); err != nil {
+		t.Fatal(err)
+	}
 	for i := len(format); i < len(body); i++ {
 		for _, v := range []byte{0, 1, 0x7f, 0x80, 0xff} {
 			forged := bytes.Clone(body)
 			forged[i] = v
-			sum := ostree.Sum(forged)
-			_, _ = decode(img, append(forged, sum[:]...)) // an error or another tree, and no panic
+			_, _ = decode(img, seal(forged)) // an error or another tree, and no panic
 		}
-		sum := ostree.Sum(body[:i])
-		if _, err := decode(img, append(bytes.Clone(body[:i]), sum[:]...)); err == nil {
+		if _, err := decode(img, seal(body[:i])); err == nil {
 			t.Fatalf("%d bytes of %d are an entry", i, len(body))
 		}
 	}
@@ -182,7 +210,7 @@ func TestImportFormat(t *testing.T) {
 	}
 	_, entry := cache.only(t)
 	sum := ostree.Sum(entry)
-	const want = "ohpimp 1 8a3b7388d14b6875"
+	const want = "ohpimp 2 a1876cf56011e951"
 	if got := format + " " + hex.EncodeToString(sum[:8]); got != want {
 		t.Errorf("an import is %s, want %s: raise the number in format", got, want)
 	}

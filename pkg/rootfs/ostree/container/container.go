@@ -32,6 +32,7 @@
 package container
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,7 +108,8 @@ type Tree struct {
 
 	// Composefs is the composefs image of Root; nil if it has none because of an
 	// error, which [composefs.Format] returns.
-	Composefs []byte
+	Composefs rootfs.Blob
+	composefs []byte // the same, as long as it is in memory
 }
 
 // Prefixes of refs, by their subject.
@@ -190,7 +192,9 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	if t.Repo.HasXattr(aclAccess) || t.Repo.HasXattr(aclDefault) {
 		t.ACL = findACL(t.Root)
 	}
-	t.Composefs, _ = composefs.Format(t.Root, composefs.Options{IDs: t.Repo.IDs})
+	if image, err := composefs.Format(t.Root, composefs.Options{IDs: t.Repo.IDs}); err == nil {
+		t.composefs, t.Composefs = image, bytes.NewReader(image)
+	}
 	return t, nil
 }
 

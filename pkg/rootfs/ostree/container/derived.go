@@ -347,7 +347,7 @@ func (b *builder) addLink(name string, e *layer.Entry) error {
 // inode returns the inode of an entry. Its type must be one that a commit can
 // have.
 func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
-	n := &rootfs.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, Target: e.Target, Xattrs: unlabelled(e.Xattrs)}
+	n := &rootfs.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, Target: strings.Clone(e.Target), Xattrs: unlabelled(e.Xattrs)} // without the index
 	switch labelled := e.Xattrs[selinux.Xattr] != ""; {
 	case labelled && n.IsDir():
 		b.find(etc(e.Name), "a directory with a label of SELinux: ostree refuses the layer, and so will the system at its next upgrade")

@@ -47,7 +47,7 @@ import (
 type Options struct {
 	Commit    ostree.Checksum // of the repository, with all its objects
 	System    *rootfs.Inode   // the result of repo.Tree(Commit); nil makes it again
-	Composefs []byte          // the composefs image of System; nil makes it again
+	Composefs rootfs.Blob     // the composefs image of System; nil makes it again
 	Stateroot string          // name of the operating system below ostree/deploy; empty means coreos.DefaultStateroot
 	Origin    string          // container reference that updates come from, "ostree-unverified-registry:…" or such
 	BLSAppend string          // see coreos.Config; empty means coreos.DefaultBLSAppend
@@ -300,10 +300,11 @@ const composefsName = ".ostree.cfs"
 func (d *Deployment) checkout(repo *ostree.Repo) (*rootfs.Inode, error) {
 	image := d.options.Composefs
 	if image == nil {
-		var err error
-		if image, err = composefs.Format(d.System, composefs.Options{IDs: repo.IDs}); err != nil {
+		b, err := composefs.Format(d.System, composefs.Options{IDs: repo.IDs})
+		if err != nil {
 			return nil, d.Explain(err)
 		}
+		image = bytes.NewReader(b)
 	}
 	c := checkout{time: d.options.Time, links: map[*rootfs.Inode]int{}}
 	root := copyDir(c.tree(d.System))
@@ -316,7 +317,7 @@ func (d *Deployment) checkout(repo *ostree.Repo) (*rootfs.Inode, error) {
 	delete(etc.Children, ".updated")
 	root.Children["etc"] = d.Policy.Label(etc, "/etc")
 	file := d.text("", d.labels.usr)
-	file.Content = bytes.NewReader(image)
+	file.Content = image
 	root.Children[composefsName] = file
 	root.MTime = d.options.Time
 	root.Immutable = true // nothing but ostree itself belongs here
