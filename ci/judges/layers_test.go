@@ -374,7 +374,7 @@ func newLayersHost(t *testing.T) (*host, layersNames) {
 		t.Fatal(err)
 	}
 	of := func(name, prefix string) string {
-		id := base.Repo.IDs[base.Root.Lookup(name)].String()
+		id := base.Repo.IDs()[base.Root.Lookup(name)].String()
 		return "sysroot/ostree/repo/objects/" + id[:2] + "/" + prefix + id[2:] + ".file"
 	}
 	const inside = "usr/lib/bootc/kargs.d/10-fixture.toml"

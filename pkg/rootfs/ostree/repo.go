@@ -35,7 +35,6 @@ func (n ObjectName) String() string { return ObjectPath(n.ID, n.Type) }
 type Repo struct {
 	Metadata map[ObjectName][]byte      // every object that is not a file
 	Files    map[Checksum]*rootfs.Inode // regular files and symbolic links
-	IDs      map[*rootfs.Inode]Checksum // the reverse of Files
 	Refs     map[string]Checksum        // name below refs/heads to commit
 	xattrs   map[string]map[string]string
 }
@@ -45,17 +44,25 @@ func NewRepo() *Repo {
 	return &Repo{
 		Metadata: map[ObjectName][]byte{},
 		Files:    map[Checksum]*rootfs.Inode{},
-		IDs:      map[*rootfs.Inode]Checksum{},
 		Refs:     map[string]Checksum{},
 		xattrs:   map[string]map[string]string{},
 	}
+}
+
+// IDs returns the reverse of r.Files. It is a new map each time, because few callers
+// want it and a large repository makes it large.
+func (r *Repo) IDs() map[*rootfs.Inode]Checksum {
+	ids := make(map[*rootfs.Inode]Checksum, len(r.Files))
+	for id, n := range r.Files {
+		ids[n] = id
+	}
+	return ids
 }
 
 // Grow makes room for a number of files.
 func (r *Repo) Grow(files int) {
 	if len(r.Files) == 0 {
 		r.Files = make(map[Checksum]*rootfs.Inode, files)
-		r.IDs = make(map[*rootfs.Inode]Checksum, files)
 	}
 }
 
@@ -81,7 +88,6 @@ func (r *Repo) AddFile(id Checksum, uid, gid, mode uint32, target string, xattrs
 	}
 	n := &rootfs.Inode{Mode: mode, UID: uid, GID: gid, Xattrs: m, Target: target, Content: content}
 	r.Files[id] = n
-	r.IDs[n] = id
 	return nil
 }
 
@@ -139,7 +145,7 @@ var (
 
 // Tree returns the files of a commit, all of which must be there. Files are
 // the inodes of r.Files, so every file that a commit has more than once is a
-// hard link, and r.IDs tells its checksum. All times are zero.
+// hard link, and [Repo.IDs] tells its checksum. All times are zero.
 func (r *Repo) Tree(commit Checksum) (*rootfs.Inode, error) {
 	c, err := r.Commit(commit)
 	if err != nil {

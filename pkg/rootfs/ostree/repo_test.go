@@ -119,6 +119,7 @@ func listing(t *testing.T, r *ostree.Repo, commit ostree.Checksum) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
+	ids := r.IDs()
 	for name, n := range root.Walk() {
 		name = "/" + strings.TrimPrefix(name, ".")
 		switch {
@@ -126,9 +127,9 @@ func listing(t *testing.T, r *ostree.Repo, commit ostree.Checksum) string {
 			tree, meta := ostreetest.Write(ostree.NewRepo(), n)
 			fmt.Fprintf(&b, "d%05o %d %d %6d %s %s %s\n", n.Mode&0o7777, n.UID, n.GID, 0, tree, meta, name)
 		case n.IsLink():
-			fmt.Fprintf(&b, "l%05o %d %d %6d %s %s -> %s\n", n.Mode&0o7777, n.UID, n.GID, 0, r.IDs[n], name, n.Target)
+			fmt.Fprintf(&b, "l%05o %d %d %6d %s %s -> %s\n", n.Mode&0o7777, n.UID, n.GID, 0, ids[n], name, n.Target)
 		default:
-			fmt.Fprintf(&b, "-%05o %d %d %6d %s %s\n", n.Mode&0o7777, n.UID, n.GID, n.Size(), r.IDs[n], name)
+			fmt.Fprintf(&b, "-%05o %d %d %6d %s %s\n", n.Mode&0o7777, n.UID, n.GID, n.Size(), ids[n], name)
 		}
 	}
 	return b.String()

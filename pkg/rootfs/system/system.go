@@ -78,9 +78,6 @@ type System struct {
 	Time      rootfs.Time     // of new files: the container's creation, within the range of all file systems
 	ACL       string          // first path with an access control list; "" for none
 
-	// IDs are the object ids of the files of Deployment.System.
-	IDs map[*rootfs.Inode]ostree.Checksum
-
 	Warnings []string // about faults of the container that do not prevent an image
 	Notes    []string // about unusual properties of the container
 }
@@ -124,7 +121,7 @@ func New(img *oci.Image, o Options) (*System, error) {
 		return nil, err
 	}
 	s := describe(img, o, config)
-	s.ACL, s.Commit, s.IDs = tree.ACL, tree.Deployed, tree.Repo.IDs
+	s.ACL, s.Commit = tree.ACL, tree.Deployed
 	var untrusted error
 	s.Origin, untrusted = updateOrigin(o.Origin, reference, tree.Root)
 	if s.Deployment, err = s.deploy(tree, reference); err != nil {

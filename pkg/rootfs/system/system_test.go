@@ -38,7 +38,7 @@ func TestNew(t *testing.T) {
 	if s.Name != "tinyos" || s.Version != "44.20260731.1" || s.Arch != "x86_64" || s.Time.Sec != tinyos.Created.Unix() || s.Commit == (ostree.Checksum{}) {
 		t.Errorf("%s %s %s %v %s", s.Name, s.Version, s.Arch, s.Time, s.Commit)
 	}
-	if len(s.Container.Layers) != 2 || s.Container.Digest != img.Digest || s.Deployment.Policy == nil || len(s.IDs) == 0 {
+	if len(s.Container.Layers) != 2 || s.Container.Digest != img.Digest || s.Deployment.Policy == nil || len(s.Deployment.IDs()) == 0 {
 		t.Errorf("%+v", s.Container)
 	}
 	if want := "ostree-unverified-registry:localhost/tinyos@" + img.Digest.String(); s.Origin != want {

@@ -67,7 +67,7 @@ func (v *view) ids() map[*rootfs.Inode]ostree.Checksum {
 	if v.System == nil {
 		return nil
 	}
-	return v.System.IDs
+	return v.System.Deployment.IDs()
 }
 
 // containers compares the properties of two containers.

@@ -50,7 +50,7 @@ func TestVectors(t *testing.T) {
 		{"vector-noverity.cfs", "270bbbb1728fb28ae884cef7e4dfdbf5d452bc02693d225d605d83211e430dcb", nil},
 		{"vector-verity.cfs", "5de36c668f9946f62b5d9346e75b92e2ce7799b624d9a5cf9739d54dc4a87fc2", verity},
 	} {
-		got, err := Format(root, Options{IDs: repo.IDs, Verity: v.verity})
+		got, err := Format(root, Options{IDs: repo.IDs(), Verity: v.verity})
 		if err != nil {
 			t.Fatal(err)
 		}

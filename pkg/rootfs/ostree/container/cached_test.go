@@ -78,8 +78,9 @@ func sameTree(t *testing.T, a, b *Tree) {
 	}
 	names := func(r *ostree.Repo) map[ostree.Checksum]bool {
 		all := map[ostree.Checksum]bool{}
+		ids := r.IDs()
 		for id, n := range r.Files {
-			all[id] = r.IDs[n] == id
+			all[id] = ids[n] == id
 		}
 		return all
 	}

@@ -192,7 +192,7 @@ func doImport(img *Image, o Options) (*Tree, error) {
 	if t.Repo.HasXattr(aclAccess) || t.Repo.HasXattr(aclDefault) {
 		t.ACL = findACL(t.Root)
 	}
-	if image, err := composefs.Format(t.Root, composefs.Options{IDs: t.Repo.IDs}); err == nil {
+	if image, err := composefs.Format(t.Root, composefs.Options{IDs: t.Repo.IDs()}); err == nil {
 		t.composefs, t.Composefs = image, bytes.NewReader(image)
 	}
 	return t, nil

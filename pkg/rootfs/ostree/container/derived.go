@@ -158,7 +158,8 @@ func (b *builder) build() (*layerTree, error) {
 	for _, top := range slices.Sorted(maps.Keys(b.lost)) {
 		b.warn(top, "%s is not imported, nor is anything else in there; a container has it", quote(b.lost[top]))
 	}
-	return &b.layerTree, nil
+	tree := b.layerTree // without the rest of the builder, which keeps the index
+	return &tree, nil
 }
 
 func (b *builder) warn(path, format string, args ...any) {

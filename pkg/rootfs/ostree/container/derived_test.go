@@ -151,6 +151,7 @@ func checkRefs(t testing.TB, got *Tree) {
 // checkFiles compares all files of a tree with their checksums.
 func checkFiles(t testing.TB, r *ostree.Repo, root *rootfs.Inode) {
 	t.Helper()
+	ids := r.IDs()
 	for name, n := range root.Walk() {
 		if n.IsDir() {
 			continue
@@ -160,8 +161,8 @@ func checkFiles(t testing.TB, r *ostree.Repo, root *rootfs.Inode) {
 			t.Fatal(err)
 		}
 		object := append(ostree.FileHeader(n.UID, n.GID, n.Mode, n.Target, ostree.XattrsOf(n.Xattrs)), b...)
-		if sum := ostree.Sum(object); sum != r.IDs[n] {
-			t.Errorf("%s: checksum is %s, not %s", name, sum, r.IDs[n])
+		if sum := ostree.Sum(object); sum != ids[n] {
+			t.Errorf("%s: checksum is %s, not %s", name, sum, ids[n])
 		}
 	}
 }

@@ -205,7 +205,7 @@ func compareComposefs(t *testing.T, tool string, repo *ostree.Repo, dir string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := composefs.Format(root, composefs.Options{IDs: repo.IDs})
+	got, err := composefs.Format(root, composefs.Options{IDs: repo.IDs()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 // the repository that have the right label already are not read at all.
 type writer struct {
 	repo    *ostree.Repo
+	known   map[*rootfs.Inode]ostree.Checksum // files of the base
 	policy  *selinux.Policy        // nil leaves labels as they are
 	base    func() *selinux.Policy // labels files of layers for which policy has no label; may be nil
 	places  []place
@@ -67,7 +68,7 @@ type planned struct {
 }
 
 func newWriter(repo *ostree.Repo, policy *selinux.Policy) *writer {
-	return &writer{repo: repo, policy: policy, objects: map[*rootfs.Inode]*object{}, formed: map[attributes][]byte{}}
+	return &writer{repo: repo, known: repo.IDs(), policy: policy, objects: map[*rootfs.Inode]*object{}, formed: map[attributes][]byte{}}
 }
 
 // plan takes note of a tree. It shares the places of another planned tree, if that
@@ -200,7 +201,7 @@ func (w *writer) object(p *planned) *object {
 	}
 	o := &object{file: p.n, label: label, path: w.places[p.place].path, next: first}
 	w.objects[p.n] = o
-	if known, ok := w.repo.IDs[p.n]; ok && label == p.n.Xattrs[selinux.Xattr] {
+	if known, ok := w.known[p.n]; ok && label == p.n.Xattrs[selinux.Xattr] {
 		o.id = known
 		return o
 	}

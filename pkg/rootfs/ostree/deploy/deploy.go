@@ -300,7 +300,7 @@ const composefsName = ".ostree.cfs"
 func (d *Deployment) checkout(repo *ostree.Repo) (*rootfs.Inode, error) {
 	image := d.options.Composefs
 	if image == nil {
-		b, err := composefs.Format(d.System, composefs.Options{IDs: repo.IDs})
+		b, err := composefs.Format(d.System, composefs.Options{IDs: repo.IDs()})
 		if err != nil {
 			return nil, d.Explain(err)
 		}

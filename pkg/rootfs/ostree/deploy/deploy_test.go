@@ -440,8 +440,9 @@ func TestLabels(t *testing.T) {
 		if got, want := d.Root.Lookup("ostree/repo/objects/"+object).Xattrs, d.Root.Lookup("ostree/repo").Xattrs; !maps.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", object, got, want)
 		}
+		ids := d.IDs()
 		for id, n := range repo.Files {
-			if repo.IDs[n] != id {
+			if ids[n] != id {
 				t.Errorf("%s has changed", id)
 			}
 		}

@@ -27,6 +27,20 @@ func (d *Deployment) objects(repo *ostree.Repo) *rootfs.Inode {
 	return root
 }
 
+// IDs returns the object ids of the files of d.System, from the names in
+// ostree/repo/objects. It is a new map each time.
+func (d *Deployment) IDs() map[*rootfs.Inode]ostree.Checksum {
+	ids := map[*rootfs.Inode]ostree.Checksum{}
+	for first, dir := range d.Root.Lookup("ostree/repo/objects").Children {
+		for rest, n := range dir.Children {
+			if id, t, err := ostree.ParseObjectPath(first + "/" + rest); err == nil && t == ostree.FileObject {
+				ids[n] = id
+			}
+		}
+	}
+	return ids
+}
+
 // objectDir returns the directory of some objects. Their names share one string:
 // there are as many names as files, and the allocator would round up each.
 func (d *Deployment) objectDir(repo *ostree.Repo, group []ostree.ObjectName) *rootfs.Inode {
