@@ -144,10 +144,8 @@ func (f *File) entry(cluster uint64) (uint64, error) {
 
 func (f *File) readEntry(off uint64) (uint64, error) {
 	var b [8]byte
-	if n, err := f.r.ReadAt(b[:], int64(off)); n < len(b) {
-		return 0, noEOF(err)
-	}
-	return binary.BigEndian.Uint64(b[:]), nil
+	err := rootfs.ReadFull(f.r, b[:], int64(off))
+	return binary.BigEndian.Uint64(b[:]), err
 }
 
 // readData reads from a cluster that is not compressed. A file may end within
