@@ -113,7 +113,7 @@ func viewHelp() (text string) {
 	return text
 }
 
-// publish publishes the builds in a folder.
+// publish publishes the builds in a folder, and shows the digest of each plan.
 func (o *publishFlags) publish(ctx context.Context, ui *progress.Display, dir, to string, p publish.Options) (*publish.Result, error) {
 	var err error
 	if o.cache, err = cli.CacheDir(o.cache); err != nil {
@@ -131,26 +131,14 @@ func (o *publishFlags) publish(ctx context.Context, ui *progress.Display, dir, t
 	defer ui.Wait()
 	s := ui.Begin("publish", "publish "+to, 0)
 	p.Progress = s
-	res, err := guard.Call(ctx, func() (*publish.Result, error) { return push(ctx, ui, dir, to, p) })
-	s.End(err)
-	return res, err
-}
-
-// push publishes a folder in the first form that the registry takes, and shows the digest
-// of each plan.
-func push(ctx context.Context, ui *progress.Display, dir, to string, o publish.Options) (*publish.Result, error) {
-	plan, err := publish.NewPlan(ctx, dir, to, o)
 	last := ""
-	for err == nil {
+	p.Planned = func(plan *publish.Plan) {
 		if plan.Result.Digest != last {
 			ui.Say("will be %s, as %s", plan.Result.Reference, plan.Result.Form)
 		}
 		last = plan.Result.Digest
-		var res *publish.Result
-		if res, err = plan.Push(ctx); err == nil {
-			return res, nil
-		}
-		plan, err = plan.Fallback(err)
 	}
-	return nil, err
+	res, err := guard.Call(ctx, func() (*publish.Result, error) { return publish.Publish(ctx, dir, to, p) })
+	s.End(err)
+	return res, err
 }

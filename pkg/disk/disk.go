@@ -6,11 +6,11 @@
 // nothing in any format. An Image is itself content, so images nest: a file system in
 // a partition in a disk in a qcow2 file.
 //
-//	disk.go       Image, Extent, New, ReadAt
-//	section.go    parts of an image, and its segments: holes, layer ranges, literals
-//	stream.go     an image from start to end, in runs and chunks
-//	inorder.go    work on all cores with results in order
-//	blocks.go, cache.go, unsupported.go    for the readers of disk formats
+//	disk.go         Image, Extent, New, ReadAt
+//	section.go      parts of an image, and its segments: holes, layer ranges, literals
+//	stream.go       an image from start to end, in runs and chunks
+//	inorder.go      work on all cores with results in order
+//	unsupported.go  an error of the readers of formats
 package disk
 
 import (

@@ -28,14 +28,14 @@ type WriteOptions struct {
 
 // Write writes the file to w from start to end and returns its record.
 func (f *File) Write(ctx context.Context, w io.Writer, o WriteOptions) (cloud.File, error) {
-	plain, head := newMeter(ctx, o.Progress), &prefix{}
+	plain, head := cloud.NewMeter(ctx, o.Progress), &prefix{}
 	if f.Type.Compression == filetype.None {
 		if err := f.writePlain(w, io.MultiWriter(plain, head), o); err != nil {
 			return cloud.File{}, err
 		}
 		return f.record(plain, plain, head)
 	}
-	packed := newMeter(ctx, nil)
+	packed := cloud.NewMeter(ctx, nil)
 	z, err := compress.NewWriter(io.MultiWriter(w, packed), f.Type.Compression, compress.Options{Level: f.level, Name: f.PlainName()})
 	if err != nil {
 		return cloud.File{}, err
@@ -76,7 +76,7 @@ func (f *File) WriteFile(ctx context.Context, file *os.File, o WriteOptions) (cl
 	if !ok {
 		return f.Write(ctx, file, o)
 	}
-	m := newMeter(ctx, o.Progress)
+	m := cloud.NewMeter(ctx, o.Progress)
 	if err := raw.WriteFile(file, img, m); err != nil {
 		return cloud.File{}, err
 	}
@@ -121,9 +121,9 @@ func (f *File) save(ctx context.Context, path string, progress io.Writer) (cloud
 }
 
 // record returns the record of the written file. Head is its beginning.
-func (f *File) record(plain, packed *meter, head io.Reader) (cloud.File, error) {
+func (f *File) record(plain, packed *cloud.Meter, head io.Reader) (cloud.File, error) {
 	record := f.expected()
-	record.Content, record.Plain = packed.content(), plain.content()
+	record.Content, record.Plain = packed.Content(), plain.Content()
 	if f.Platform.Format.Manifest == nil || f.Type.Compression != filetype.None {
 		return record, nil
 	}

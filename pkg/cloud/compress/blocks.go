@@ -1,7 +1,6 @@
 package compress
 
 import (
-	"bytes"
 	"io"
 	"runtime"
 	"sync"
@@ -110,7 +109,7 @@ func (b *blocks) Write(p []byte) (int, error) {
 // add adds bytes to the current block, which has room for them. A block gets a
 // buffer at its first byte that is not zero.
 func (b *blocks) add(part []byte) error {
-	if b.cur.data == nil && !allZeros(part) {
+	if b.cur.data == nil && !disk.IsZero(part) {
 		select {
 		case b.cur.data = <-b.free:
 		case <-b.failed:
@@ -153,17 +152,6 @@ func (b *blocks) Close() error {
 		err = b.err
 	}
 	return err
-}
-
-var zeros [32 << 10]byte // fits into the L1 cache of a core
-
-func allZeros(p []byte) bool {
-	for ; len(p) > len(zeros); p = p[len(zeros):] {
-		if !bytes.Equal(p[:len(zeros)], zeros[:]) {
-			return false
-		}
-	}
-	return bytes.Equal(p, zeros[:len(p)])
 }
 
 var _ io.WriteCloser = (*blocks)(nil)

@@ -78,7 +78,7 @@ func xzUnpacker() func(xzPart) xzPart {
 		if _, err := p.block.unpack(newSource(bytes.NewReader(p.data), 4096), out); err != nil {
 			return xzPart{err: err}
 		}
-		if allZeros(out.Bytes()) {
+		if disk.IsZero(out.Bytes()) {
 			hollow, zero = p.data, out.Bytes()
 		}
 		return xzPart{data: out.Bytes()}
@@ -166,7 +166,7 @@ func (x *xzStreams) skipPadding() error {
 			return err
 		case len(b) < xzAlign:
 			return unexpectedEOF(err)
-		case !allZeros(b):
+		case !disk.IsZero(b):
 			return nil
 		}
 		x.in.Discard(xzAlign)
@@ -316,7 +316,7 @@ func (b *xzBlock) parse(r *bytes.Reader) (err error) {
 	}
 	b.dict = max(b.dict, lzma.MinDictCap)
 	padding, _ := io.ReadAll(r)
-	if !allZeros(padding) {
+	if !disk.IsZero(padding) {
 		return errors.New("padding is not zero")
 	}
 	return nil

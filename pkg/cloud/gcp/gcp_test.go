@@ -139,18 +139,7 @@ func TestSameAsTar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var packed bytes.Buffer
-	if err := Write(&packed, img, stamp); err != nil {
-		t.Fatal(err)
-	}
-	unpacked, err := gzip.NewReader(&packed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, err := io.ReadAll(unpacked)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours := written(t, img)
 	if !bytes.Equal(ours, theirs) {
 		t.Errorf("%d bytes, tar has %d", len(ours), len(theirs))
 		for i := range min(len(ours), len(theirs)) {
@@ -160,6 +149,24 @@ func TestSameAsTar(t *testing.T) {
 			}
 		}
 	}
+}
+
+// written returns the archive that Write compresses.
+func written(t *testing.T, img *disk.Image) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	if err := Write(&packed, img, stamp); err != nil {
+		t.Fatal(err)
+	}
+	r, err := gzip.NewReader(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // TestFormat: Write compresses the archive that Format lays out.
@@ -175,17 +182,8 @@ func TestFormat(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var packed bytes.Buffer
-			if err := Write(&packed, img, stamp); err != nil {
-				t.Fatal(err)
-			}
-			unpacked, err := gzip.NewReader(&packed)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(unpacked)
-			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("Write compresses %d bytes, Format has %d: %v", len(got), len(want), err)
+			if got := written(t, img); !bytes.Equal(got, want) {
+				t.Errorf("Write compresses %d bytes, Format has %d", len(got), len(want))
 			}
 		})
 	}

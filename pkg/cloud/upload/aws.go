@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
@@ -222,8 +221,6 @@ type hashed struct {
 	err error
 }
 
-var zeros [BlockSize]byte
-
 // hasher returns a function that reads and hashes a block, for one goroutine.
 func hasher(img *disk.Image) func(int64) hashed {
 	data := make([]byte, BlockSize)
@@ -233,7 +230,7 @@ func hasher(img *disk.Image) func(int64) hashed {
 			return hashed{err: err}
 		}
 		clear(data[n:]) // the last block of the disk may be short
-		if bytes.Equal(data, zeros[:]) {
+		if disk.IsZero(data) {
 			return hashed{}
 		}
 		sum := sha256.Sum256(data)

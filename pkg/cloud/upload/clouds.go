@@ -14,7 +14,6 @@ import (
 // A recipe is the way that one or more platforms take images.
 type recipe struct {
 	platforms    []string
-	format       filetype.Format
 	compressions []filetype.Compression // accepted as they are
 	arches       map[string]string      // the cloud's names of the architectures it has; nil for any
 	prepare      func(d *Document, w words) error
@@ -85,7 +84,7 @@ var installFromMemory = step{what: "Install the image, from a system that was bo
 // clouds is the table of all platforms with a document.
 var clouds = []recipe{
 	{
-		platforms: []string{"aws"}, format: filetype.VMDK, arches: bothArchs, prepare: prepareAWS,
+		platforms: []string{"aws"}, arches: bothArchs, prepare: prepareAWS,
 		steps: []step{
 			{what: "Upload the image to S3.", command: "aws s3 cp {file} s3://${BUCKET}/{file}"},
 			{what: "Import it as a snapshot, for which the account needs the role vmimport.", gives: "TASK",
@@ -97,7 +96,7 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"azure"}, format: filetype.VHD, arches: map[string]string{"x86_64": "x64", "aarch64": "Arm64"}, prepare: prepareAzure,
+		platforms: []string{"azure"}, arches: map[string]string{"x86_64": "x64", "aarch64": "Arm64"}, prepare: prepareAzure,
 		steps: []step{
 			uploadBlob,
 			{what: "Make an image of generation 2, which boots by UEFI. With V1 it is one of generation 1, which boots by BIOS.", arch: "x86_64",
@@ -109,14 +108,14 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"azurestack"}, format: filetype.VHD, arches: amd64Only, prepare: prepareAzureStack,
+		platforms: []string{"azurestack"}, arches: amd64Only, prepare: prepareAzureStack,
 		steps: []step{
 			uploadBlob,
 			{what: "Make an image.", command: "az image create --resource-group ${RESOURCE_GROUP} --name {name} --os-type Linux --source {blob}"},
 		},
 	},
 	{
-		platforms: []string{"gcp"}, format: filetype.TarGz, arches: map[string]string{"x86_64": "X86_64", "aarch64": "ARM64"}, prepare: prepareGCP,
+		platforms: []string{"gcp"}, arches: map[string]string{"x86_64": "X86_64", "aarch64": "ARM64"}, prepare: prepareGCP,
 		steps: []step{
 			{what: "Upload the image to Cloud Storage.", command: "gcloud storage cp {file} gs://${BUCKET}/{file}"},
 			{what: "Make an image.",
@@ -124,12 +123,12 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"openstack"}, format: filetype.QCOW2, prepare: prepareOpenStack,
+		platforms: []string{"openstack"}, prepare: prepareOpenStack,
 		steps: []step{{what: "Upload the image to Glance.",
 			command: "openstack image create --disk-format qcow2 --container-format bare --min-disk {gib} --min-ram 2048 {properties} --file {file} {name}"}},
 	},
 	{
-		platforms: []string{"ibmcloud"}, format: filetype.QCOW2, arches: map[string]string{"x86_64": "fedora-coreos-stable-amd64", "s390x": "red-8-s390x-byol"}, prepare: prepareIBM,
+		platforms: []string{"ibmcloud"}, arches: map[string]string{"x86_64": "fedora-coreos-stable-amd64", "s390x": "red-8-s390x-byol"}, prepare: prepareIBM,
 		steps: []step{
 			{what: "Upload the image to Cloud Object Storage.", command: "ibmcloud cos upload --bucket ${BUCKET} --key {file} --file {file}"},
 			{what: "Make an image. The service must be allowed to read the bucket.",
@@ -137,7 +136,7 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"aliyun"}, format: filetype.QCOW2, arches: bothArchs,
+		platforms: []string{"aliyun"}, arches: bothArchs,
 		steps: []step{
 			{what: "Upload the image to OSS.", command: "aliyun oss cp {file} oss://${BUCKET}/{file} --region=${REGION} --acl=private"},
 			{what: "Import it, which takes a while.",
@@ -145,12 +144,12 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"digitalocean"}, format: filetype.QCOW2, compressions: []filetype.Compression{filetype.Gzip}, arches: amd64Only, prepare: prepareDigitalOcean,
+		platforms: []string{"digitalocean"}, compressions: []filetype.Compression{filetype.Gzip}, arches: amd64Only, prepare: prepareDigitalOcean,
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "doctl compute image create {name} --region ${REGION} --image-url ${URL}"}},
 	},
 	{
-		platforms: []string{"exoscale"}, format: filetype.QCOW2, arches: amd64Only,
+		platforms: []string{"exoscale"}, arches: amd64Only,
 		steps: []step{
 			{what: "Upload the image to object storage.", command: "exo storage upload --acl public-read {file} sos://${BUCKET}/"},
 			{what: "Get its address.", gives: "URL", command: "exo storage show sos://${BUCKET}/{file} --output-template {{.URL}}"},
@@ -158,12 +157,12 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"hetzner"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Xz}, arches: map[string]string{"x86_64": "x86", "aarch64": "arm"}, prepare: prepareHetzner,
+		platforms: []string{"hetzner"}, compressions: []filetype.Compression{filetype.Xz}, arches: map[string]string{"x86_64": "x86", "aarch64": "arm"}, prepare: prepareHetzner,
 		steps: []step{{what: "Write the image to the disk of a machine made for it, and take a snapshot.",
 			command: "hcloud-upload-image upload --image-path {file} {hetzner-compression} --architecture {cloud-arch} --labels os={os} --description {title}"}},
 	},
 	{
-		platforms: []string{"oraclecloud"}, format: filetype.QCOW2, arches: bothArchs, prepare: prepareOracle,
+		platforms: []string{"oraclecloud"}, arches: bothArchs, prepare: prepareOracle,
 		steps: []step{
 			{what: "Upload the image to object storage.", command: "oci os object put --bucket-name ${BUCKET} --file {file}"},
 			{what: "Import it.", gives: "IMAGE",
@@ -171,24 +170,24 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"vultr"}, format: filetype.Raw, arches: amd64Only,
+		platforms: []string{"vultr"}, arches: amd64Only,
 		steps: []step{
 			{what: "Upload the image to object storage.", command: "s3cmd put --acl-public {file} s3://${BUCKET}/"},
 			{what: "Make a snapshot of it.", command: "vultr-cli snapshot create-url -u ${URL}"},
 		},
 	},
 	{
-		platforms: []string{"nutanix"}, format: filetype.QCOW2, arches: map[string]string{"x86_64": "X86_64"}, prepare: prepareNutanix,
+		platforms: []string{"nutanix"}, arches: map[string]string{"x86_64": "X86_64"}, prepare: prepareNutanix,
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "curl --fail --user ${PRISM_USER} --json {images} https://${CLUSTER}:9440/api/nutanix/v3/images"}},
 	},
 	{
-		platforms: []string{"kubevirt"}, format: filetype.OCIArchive,
+		platforms: []string{"kubevirt"},
 		steps: []step{{what: "Push the image to a registry, from where KubeVirt takes it.",
 			command: "skopeo copy oci-archive:{file} docker://${REPOSITORY}:{version}"}},
 	},
 	{
-		platforms: []string{"vmware"}, format: filetype.OVA, arches: amd64Only,
+		platforms: []string{"vmware"}, arches: amd64Only,
 		steps: []step{
 			{what: "Import the appliance.", command: "govc import.ova -name ${VM} {file}"},
 			{what: "Say how the Ignition config is encoded.", command: "govc vm.change -vm ${VM} -e guestinfo.ignition.config.data.encoding=base64"},
@@ -196,7 +195,7 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"virtualbox"}, format: filetype.OVA, arches: amd64Only,
+		platforms: []string{"virtualbox"}, arches: amd64Only,
 		steps: []step{
 			{what: "Import the appliance.", command: "VBoxManage import {file} --vsys 0 --vmname ${VM}"},
 			{what: "Have it boot by UEFI.", command: "VBoxManage modifyvm ${VM} --firmware efi"},
@@ -204,7 +203,7 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"proxmoxve"}, format: filetype.QCOW2, arches: amd64Only, prepare: prepareProxmox,
+		platforms: []string{"proxmoxve"}, arches: amd64Only, prepare: prepareProxmox,
 		steps: []step{
 			{what: "Make a machine.", command: "qm create ${VM} --name {dns-name} --cores 2 --memory 4096 --net0 virtio,bridge=vmbr0 --scsihw virtio-scsi-pci --serial0 socket"},
 			{what: "Give it the image for a disk.", command: "qm set ${VM} --scsi0 ${STORAGE}:0,import-from=${IMAGE_PATH}/{file}"},
@@ -213,7 +212,7 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"hyperv"}, format: filetype.VHDX, arches: bothArchs, prepare: prepareHyperV,
+		platforms: []string{"hyperv"}, arches: bothArchs, prepare: prepareHyperV,
 		steps: []step{
 			{what: "Make a machine with the image for a disk, in PowerShell.",
 				command: "New-VM -Name ${VM} -Generation 2 -MemoryStartupBytes 4GB -SwitchName ${SWITCH} -VHDPath {file}"},
@@ -221,45 +220,45 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"qemu"}, format: filetype.QCOW2, prepare: prepareQEMU,
+		platforms: []string{"qemu"}, prepare: prepareQEMU,
 		steps: []step{{what: "Make a machine of libvirt with the image for a disk, which is not written to.",
 			command: "virt-install --connect qemu:///system --name ${VM} --arch {arch} --vcpus 2 --memory 4096 --os-variant fedora-coreos-stable --import --graphics none --disk size={gib},backing_store=${IMAGE_PATH}/{file} --network bridge=virbr0 {ignition}"}},
 	},
 	{
-		platforms: []string{"applehv"}, format: filetype.Raw,
+		platforms: []string{"applehv"},
 		steps: []step{{what: "Run a machine with the image for a disk.",
 			command: "vfkit --cpus 2 --memory 4096 --bootloader efi,variable-store=efi-variable-store,create --device virtio-blk,path={file} --device virtio-net,nat --ignition ${IGNITION}"}},
 	},
 	{
-		platforms: []string{"metal", "metal4k"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd},
+		platforms: []string{"metal", "metal4k"}, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd},
 		steps: []step{{what: "Install the image. It has no signature beside it, which is what --insecure is for.",
 			command: "coreos-installer install --image-file {file} --insecure --ignition-file ${IGNITION} ${DEVICE}"}},
 	},
 	{
-		platforms: []string{"packet"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd}, arches: bothArchs,
+		platforms: []string{"packet"}, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd}, arches: bothArchs,
 		steps: []step{installFromMemory},
 	},
 	{
-		platforms: []string{"nvidiabluefield"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd}, arches: map[string]string{"aarch64": "arm64"},
+		platforms: []string{"nvidiabluefield"}, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz, filetype.Zstd}, arches: map[string]string{"aarch64": "arm64"},
 		steps: []step{installFromMemory},
 	},
 	{
-		platforms: []string{"akamai"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip}, arches: amd64Only, prepare: prepareAkamai,
+		platforms: []string{"akamai"}, compressions: []filetype.Compression{filetype.Gzip}, arches: amd64Only, prepare: prepareAkamai,
 		steps: []step{{what: "Upload the image.",
 			command: "linode-cli image-upload --region ${REGION} --label {name} --description {title} --cloud-init {file}"}},
 	},
 	{
-		platforms: []string{"brightbox"}, format: filetype.QCOW2, arches: amd64Only,
+		platforms: []string{"brightbox"}, arches: amd64Only,
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "brightbox images register --arch={cloud-arch} --name={name} --url=${URL}"}},
 	},
 	{
-		platforms: []string{"cloudstack"}, format: filetype.QCOW2, arches: map[string]string{"x86_64": "x86_64", "aarch64": "aarch64"},
+		platforms: []string{"cloudstack"}, arches: map[string]string{"x86_64": "x86_64", "aarch64": "aarch64"},
 		steps: []step{{what: "Have the image fetched from where it can be downloaded.",
 			command: "cmk register template name={name} displaytext={title} url=${URL} hypervisor=KVM format=QCOW2 arch={cloud-arch} ostypeid=${OS_TYPE} zoneid=${ZONE} requireshvm=true"}},
 	},
 	{
-		platforms: []string{"powervs"}, format: filetype.QCOW2, compressions: []filetype.Compression{filetype.Gzip}, arches: map[string]string{"ppc64le": "ppc64le"},
+		platforms: []string{"powervs"}, compressions: []filetype.Compression{filetype.Gzip}, arches: map[string]string{"ppc64le": "ppc64le"},
 		steps: []step{
 			{what: "Make an OVA of the image.",
 				command: "pvsadm image qcow2ova --image-name {name} --image-dist coreos --image-url ${IMAGE_PATH}/{file} --image-size {gib}"},
@@ -269,7 +268,7 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"scaleway"}, format: filetype.QCOW2, arches: bothArchs,
+		platforms: []string{"scaleway"}, arches: bothArchs,
 		steps: []step{
 			{what: "Upload the image to Object Storage, with the AWS CLI.", command: "aws s3 cp {file} s3://${BUCKET}/{file}"},
 			{what: "Import it as a snapshot.",
@@ -278,18 +277,10 @@ var clouds = []recipe{
 		},
 	},
 	{
-		platforms: []string{"upcloud"}, format: filetype.Raw, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz}, arches: amd64Only,
+		platforms: []string{"upcloud"}, compressions: []filetype.Compression{filetype.Gzip, filetype.Xz}, arches: amd64Only,
 		steps: []step{{what: "Import the image.",
 			command: "upctl storage import --title {name} --zone ${ZONE} --size {gib} --source-location {file}"}},
 	},
-}
-
-// Platforms returns the IDs of all platforms with a document.
-func Platforms() (all []string) {
-	for _, c := range clouds {
-		all = append(all, c.platforms...)
-	}
-	return all
 }
 
 var notDNS = regexp.MustCompile(`[^a-z0-9]+`)

@@ -193,8 +193,8 @@ func newDocument(m Image) (*Document, error) {
 		return nil, fmt.Errorf("platform %q is unknown", m.Platform)
 	}
 	c := clouds[i]
-	if m.Format != c.format {
-		return nil, fmt.Errorf("platform %s takes %s, not %s", m.Platform, c.format, m.Format)
+	if want := cloud.Named(m.Platform)[0].Format.Type(); m.Format != want {
+		return nil, fmt.Errorf("platform %s takes %s, not %s", m.Platform, want, m.Format)
 	}
 	arch, ok := c.arches[m.Arch]
 	if c.arches != nil && !ok {

@@ -26,13 +26,8 @@ var update = flag.Bool("update", false, "write the schema and the documents of t
 // platform.
 func image(platform, arch string) Image {
 	m := Image{
-		Platform: platform, SHA256: strings.Repeat("1", 64), Size: 1 << 30, VirtualSize: 10 * gib,
+		Platform: platform, Format: cloud.Named(platform)[0].Format.Type(), SHA256: strings.Repeat("1", 64), Size: 1 << 30, VirtualSize: 10 * gib,
 		System: System{Arch: arch, OS: "fedora-coreos", Version: "44.20260801.1.0", SecureBoot: true},
-	}
-	for _, c := range clouds {
-		if slices.Contains(c.platforms, platform) {
-			m.Format = c.format
-		}
 	}
 	if !slices.Contains([]filetype.Format{filetype.OVA, filetype.TarGz, filetype.OCIArchive}, m.Format) {
 		m.Compression, m.UncompressedSHA256, m.UncompressedSize = "xz", strings.Repeat("2", 64), 10*gib
@@ -68,7 +63,7 @@ func of(m Image) (*Document, error) {
 // documents calls a function with the document of every platform on every
 // architecture.
 func documents(t *testing.T, f func(t *testing.T, d *Document)) {
-	for _, platform := range Platforms() {
+	for _, platform := range cloud.IDs() {
 		found := false
 		for _, arch := range []string{"x86_64", "aarch64", "ppc64le", "s390x"} {
 			d, err := of(image(platform, arch))

@@ -167,7 +167,7 @@ func Small(t testing.TB, write func(io.Writer, *disk.Image) error) ([]byte, *dis
 // Compare compares a file and its image with qemu-img.
 func Compare(t testing.TB, path, format string, img *disk.Image) {
 	t.Helper()
-	plain := rawFile(t, img)
+	plain := WriteSparse(t, img)
 	defer os.Remove(plain)
 	if out := treetest.Run(t, "qemu-img", "compare", "-f", "raw", "-F", format, plain, path); !strings.Contains(out, "identical") || strings.Contains(out, "size mismatch") {
 		t.Errorf("%s: %s", path, out)
@@ -177,29 +177,9 @@ func Compare(t testing.TB, path, format string, img *disk.Image) {
 // Convert returns the file of an image in a format, written by qemu-img.
 func Convert(t testing.TB, img *disk.Image, args ...string) string {
 	t.Helper()
-	plain, path := rawFile(t, img), filepath.Join(t.TempDir(), "disk")
+	plain, path := WriteSparse(t, img), filepath.Join(t.TempDir(), "disk")
 	defer os.Remove(plain)
 	treetest.Run(t, "qemu-img", slices.Concat([]string{"convert", "-f", "raw"}, args, []string{plain, path})...)
-	return path
-}
-
-// rawFile writes an image to a file without a format.
-func rawFile(t testing.TB, img *disk.Image) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "raw")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range img.Extents() {
-		if _, err := io.Copy(io.NewOffsetWriter(f, e.Off), io.NewSectionReader(e.Blob, 0, e.Blob.Size())); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return path
 }
 

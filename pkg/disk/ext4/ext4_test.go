@@ -1,10 +1,8 @@
 package ext4
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -12,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest/golden"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
@@ -180,18 +178,6 @@ func TestBound(t *testing.T) {
 	}
 }
 
-func digest(t *testing.T, img *disk.Image) string {
-	t.Helper()
-	h := sha256.New()
-	for _, e := range img.Extents() {
-		fmt.Fprintln(h, e.Off, e.Blob.Size())
-		if _, err := io.Copy(h, io.NewSectionReader(e.Blob, 0, e.Blob.Size())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))
-}
-
 func TestSameBytes(t *testing.T) {
 	blockSizes(t, func(t *testing.T, block int) {
 		o := bootOptions()
@@ -199,7 +185,7 @@ func TestSameBytes(t *testing.T) {
 		want := ""
 		for _, procs := range []int{1, 2, 7} {
 			old := runtime.GOMAXPROCS(procs)
-			got := digest(t, mustFormat(t, treetest.Random(5), o))
+			got := golden.Image(t, mustFormat(t, treetest.Random(5), o))
 			runtime.GOMAXPROCS(old)
 			if want == "" {
 				want = got

@@ -226,12 +226,7 @@ func (p *plan) superBlock(free []uint64) superBlock {
 	for _, n := range free {
 		freeBlocks += n
 	}
-	reserved := o.ReservedPercent
-	if reserved == 0 {
-		reserved = 5
-	}
-	reservedBlocks := g.blocks / 100 * uint64(max(reserved, 0))
-	reservedBlocks += g.blocks % 100 * uint64(max(reserved, 0)) / 100
+	reservedBlocks := p.reservedBlocks()
 	now, hi := uint32(o.Time.Sec), uint8(o.Time.Sec>>32)
 	s := superBlock{
 		InodesCount:       uint32(g.groups * g.inodesPerGroup),
@@ -259,9 +254,6 @@ func (p *plan) superBlock(free []uint64) superBlock {
 		RevLevel:          1,
 		FirstIno:          inoLostFound,
 		InodeSize:         inodeSize,
-		FeatureCompat:     compatExtAttr | compatDirIndex,
-		FeatureIncompat:   incompatFileType | incompatExtents | incompat64Bit | incompatFlexBG | incompatCsumSeed,
-		FeatureROCompat:   roSparseSuper | roLargeFile | roHugeFile | roDirNlink | roExtraISize | roMetadataCsum,
 		UUID:              o.UUID,
 		ReservedGDTBlocks: uint16(g.reservedGDT),
 		HashSeed:          o.hashSeed(),
@@ -279,19 +271,39 @@ func (p *plan) superBlock(free []uint64) superBlock {
 		OverheadBlocks:    uint32(p.overhead()),
 	}
 	copy(s.VolumeName[:], o.Label)
-	if g.resizeInode {
-		s.FeatureCompat |= compatResizeInode
-	}
+	p.setFeatures(&s)
 	if p.journal != nil {
 		p.setJournal(&s)
 	}
 	return s
 }
 
+// reservedBlocks returns the number of blocks that only root may use.
+func (p *plan) reservedBlocks() uint64 {
+	percent := p.o.ReservedPercent
+	if percent == 0 {
+		percent = 5
+	}
+	share := uint64(max(percent, 0))
+	return p.geo.blocks/100*share + p.geo.blocks%100*share/100
+}
+
+// setFeatures enters the features of the file system.
+func (p *plan) setFeatures(s *superBlock) {
+	s.FeatureCompat = compatExtAttr | compatDirIndex
+	s.FeatureIncompat = incompatFileType | incompatExtents | incompat64Bit | incompatFlexBG | incompatCsumSeed
+	s.FeatureROCompat = roSparseSuper | roLargeFile | roHugeFile | roDirNlink | roExtraISize | roMetadataCsum
+	if p.geo.resizeInode {
+		s.FeatureCompat |= compatResizeInode
+	}
+	if p.journal != nil {
+		s.FeatureCompat |= compatHasJournal
+	}
+}
+
 // setJournal enters the journal, with a copy of the map of its inode.
 func (p *plan) setJournal(s *superBlock) {
 	d := p.journalInode(func(uint64, []byte) {})
-	s.FeatureCompat |= compatHasJournal
 	s.JournalInum = inoJournal
 	s.JnlBackupType = journalBackupInode
 	copy(s.JnlBlocks[:], d.Block[:])

@@ -1,16 +1,15 @@
 package fat
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf16"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest/golden"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -130,24 +129,12 @@ func labelled(o Options) Options {
 	return o
 }
 
-func digest(t testing.TB, img *disk.Image) string {
-	t.Helper()
-	h := sha256.New()
-	for _, e := range img.Extents() {
-		fmt.Fprintln(h, e.Off, e.Blob.Size())
-		if _, err := io.Copy(h, io.NewSectionReader(e.Blob, 0, e.Blob.Size())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))
-}
-
 func TestSameBytes(t *testing.T) {
 	for name, root := range trees(t) {
 		for shape, o := range shapes {
-			first := digest(t, mustFormat(t, root, labelled(o)))
+			first := golden.Image(t, mustFormat(t, root, labelled(o)))
 			procs := runtime.GOMAXPROCS(1)
-			second := digest(t, mustFormat(t, trees(t)[name], labelled(o)))
+			second := golden.Image(t, mustFormat(t, trees(t)[name], labelled(o)))
 			runtime.GOMAXPROCS(procs)
 			if first != second {
 				t.Errorf("%s as %s differs", name, shape)

@@ -8,8 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -134,20 +132,6 @@ func TestSectorMap(t *testing.T) {
 	}
 }
 
-// write makes a file of the disk.
-func write(t *testing.T, img *disk.Image) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "disk.img"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := raw.WriteFile(f, img, nil); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
-}
-
 func TestSgdisk(t *testing.T) {
 	// Of sector sizes, sgdisk takes that of files to be 512.
 	for _, size := range []int64{2600 * mib, 600 * mib, 600*mib + 512, 601*mib - 512} {
@@ -155,7 +139,7 @@ func TestSgdisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := treetest.Run(t, "sgdisk", "-v", "-p", write(t, img))
+		out := treetest.Run(t, "sgdisk", "-v", "-p", disktest.WriteSparse(t, img))
 		// It finds the first usable sector unusual, and must find nothing else.
 		if !strings.Contains(out, "No problems found") || strings.Count(out, "Warning") != 1 || !strings.Contains(out, "first usable sector (2048)") {
 			t.Errorf("%d bytes:\n%s", size, out)
@@ -169,7 +153,7 @@ func TestSfdisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := write(t, img)
+	file := disktest.WriteSparse(t, img)
 	if out := treetest.Run(t, "sfdisk", "-V", file); !strings.Contains(out, "No errors detected") {
 		t.Errorf("sfdisk -V:\n%s", out)
 	}
@@ -195,7 +179,7 @@ func TestFdisk4096(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := treetest.Run(t, "fdisk", "-b", "4096", "-l", "-o", "start,sectors,uuid,name", write(t, img))
+	out := treetest.Run(t, "fdisk", "-b", "4096", "-l", "-o", "start,sectors,uuid,name", disktest.WriteSparse(t, img))
 	for _, want := range [][]string{
 		{"Disk", "identifier:", diskGUID.String()},
 		{"256", "256", id(1).String(), "BIOS-BOOT"},

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/blocks"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -19,7 +20,7 @@ import (
 type File struct {
 	r     io.ReaderAt
 	h     header
-	cache *disk.Cache // of compressed clusters, by their entries
+	cache *blocks.Cache // of compressed clusters, by their entries
 }
 
 // Open reads the header of a qcow2 file of version 2 or 3. Tables are read
@@ -29,7 +30,7 @@ func Open(r io.ReaderAt) (*File, error) {
 	if err := f.readHeader(); err != nil {
 		return nil, fmt.Errorf("qcow2: header: %w", err)
 	}
-	f.cache = disk.NewCache(1 << f.h.ClusterBits)
+	f.cache = blocks.NewCache(1 << f.h.ClusterBits)
 	return f, nil
 }
 
@@ -96,12 +97,7 @@ func (h *header) check() error {
 
 // ReadAt reads from the disk.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
-	return disk.ReadBlocks(p, off, f.Size(), 1<<f.h.ClusterBits, func(p []byte, at int64) error {
-		if err := f.readCluster(p, at); err != nil {
-			return fmt.Errorf("qcow2: cluster at %d: %w", at>>f.h.ClusterBits<<f.h.ClusterBits, noEOF(err))
-		}
-		return nil
-	})
+	return blocks.Layout{Name: "qcow2: cluster", Size: f.Size(), Block: 1 << f.h.ClusterBits}.ReadAt(p, off, f.readCluster)
 }
 
 // readCluster reads p from within one cluster.
@@ -148,10 +144,8 @@ func (f *File) entry(cluster uint64) (uint64, error) {
 
 func (f *File) readEntry(off uint64) (uint64, error) {
 	var b [8]byte
-	if n, err := f.r.ReadAt(b[:], int64(off)); n < len(b) {
-		return 0, noEOF(err)
-	}
-	return binary.BigEndian.Uint64(b[:]), nil
+	err := rootfs.ReadFull(f.r, b[:], int64(off))
+	return binary.BigEndian.Uint64(b[:]), err
 }
 
 // readData reads from a cluster that is not compressed. A file may end within

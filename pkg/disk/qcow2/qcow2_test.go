@@ -17,7 +17,6 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
-	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
@@ -124,20 +123,6 @@ func file(t testing.TB, img *disk.Image, c Compression, bits int) string {
 	return f.Name()
 }
 
-// rawFile writes the disk for qemu-img to compare.
-func rawFile(t testing.TB, img *disk.Image) string {
-	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "disk.raw"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := raw.WriteFile(f, img, nil); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
-}
-
 var compressions = map[string]Compression{"none": None, "deflate": Deflate, "zstd": Zstd}
 
 // judge asks qemu-img and Open whether the file is right.
@@ -148,7 +133,7 @@ func judge(t *testing.T, img *disk.Image, c Compression, bits int) {
 		t.Errorf("qemu-img check: %s", out)
 	}
 	if img.Size() > 0 && img.Size() <= 20*gib { // it compares holes byte by byte
-		if out := treetest.Run(t, "qemu-img", "compare", "-f", "qcow2", "-F", "raw", name, rawFile(t, img)); !strings.Contains(out, "Images are identical.") {
+		if out := treetest.Run(t, "qemu-img", "compare", "-f", "qcow2", "-F", "raw", name, disktest.WriteSparse(t, img)); !strings.Contains(out, "Images are identical.") {
 			t.Errorf("qemu-img compare: %s", out)
 		}
 	}
@@ -384,7 +369,7 @@ func TestOpenQEMU(t *testing.T) {
 			{"-S", "0"},
 		} {
 			out := filepath.Join(t.TempDir(), "disk.qcow2")
-			treetest.Run(t, "qemu-img", append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, args...), rawFile(t, img), out)...)
+			treetest.Run(t, "qemu-img", append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, args...), disktest.WriteSparse(t, img), out)...)
 			checkReader(t, out, img)
 			if t.Failed() {
 				t.Fatalf("%s %q", name, args)

@@ -1,8 +1,9 @@
 package raw
 
 import (
-	"bytes"
 	"os"
+
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
 // A Writer writes a file from start to end. Blocks of zeros become holes. It is for
@@ -18,8 +19,6 @@ func NewWriter(f *os.File, size int64) *Writer { return &Writer{f, size} }
 
 // Size returns the size of the file so far, including a hole at its end.
 func (w *Writer) Size() int64 { return w.off }
-
-var zeros [grain]byte
 
 func (w *Writer) Write(p []byte) (int, error) {
 	done := 0
@@ -43,7 +42,7 @@ func (w *Writer) run(p []byte) (n int, empty bool) {
 	for n < len(p) {
 		size := min(grain-int((w.off+int64(n))%grain), len(p)-n)
 		block := p[n : n+size]
-		is := bytes.Equal(block, zeros[:size])
+		is := disk.IsZero(block)
 		if n > 0 && is != empty {
 			break
 		}

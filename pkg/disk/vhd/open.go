@@ -8,6 +8,7 @@ import (
 	"math/bits"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/blocks"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -109,12 +110,7 @@ func (d *dynamic) Size() int64 { return d.size }
 
 // ReadAt reads from the disk.
 func (d *dynamic) ReadAt(p []byte, off int64) (int, error) {
-	return disk.ReadBlocks(p, off, d.size, d.block, func(p []byte, at int64) error {
-		if err := d.readBlock(p, at); err != nil {
-			return fmt.Errorf("vhd: block at %d: %w", at&^(d.block-1), err)
-		}
-		return nil
-	})
+	return blocks.Layout{Name: "vhd: block", Size: d.size, Block: d.block}.ReadAt(p, off, d.readBlock)
 }
 
 // readBlock reads p from within one block.

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/blocks"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -225,12 +226,7 @@ func (f *reader) Size() int64 { return f.size }
 
 // ReadAt reads from the disk.
 func (f *reader) ReadAt(p []byte, off int64) (int, error) {
-	return disk.ReadBlocks(p, off, f.size, f.block, func(p []byte, at int64) error {
-		if err := f.readBlock(p, at); err != nil {
-			return fmt.Errorf("vhdx: block at %d: %w", at&^(f.block-1), err)
-		}
-		return nil
-	})
+	return blocks.Layout{Name: "vhdx: block", Size: f.size, Block: f.block}.ReadAt(p, off, f.readBlock)
 }
 
 // readBlock reads p from within one block.

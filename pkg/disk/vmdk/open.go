@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/internal/blocks"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 )
 
@@ -22,12 +23,12 @@ const (
 // A reader is the disk inside a file.
 type reader struct {
 	r         io.ReaderAt
-	size      int64       // of the disk
-	grain     int64       // bytes
-	perTable  int64       // entries of a table
-	directory int64       // its place in the file
-	packed    bool        // grains are compressed
-	cache     *disk.Cache // of compressed grains, by their sector in the file
+	size      int64         // of the disk
+	grain     int64         // bytes
+	perTable  int64         // entries of a table
+	directory int64         // its place in the file
+	packed    bool          // grains are compressed
+	cache     *blocks.Cache // of compressed grains, by their sector in the file
 }
 
 // Open reads the header of a file in the form streamOptimized or monolithicSparse,
@@ -65,7 +66,7 @@ func (f *reader) readHeader(size int64) error {
 		return fmt.Errorf("directory of %d tables at sector %d leaves the file", entries, h.GDOffset)
 	}
 	f.directory = int64(h.GDOffset) * sectorSize
-	f.cache = disk.NewCache(f.grain)
+	f.cache = blocks.NewCache(f.grain)
 	return nil
 }
 
@@ -103,12 +104,7 @@ func (f *reader) Size() int64 { return f.size }
 
 // ReadAt reads from the disk.
 func (f *reader) ReadAt(p []byte, off int64) (int, error) {
-	return disk.ReadBlocks(p, off, f.size, f.grain, func(p []byte, at int64) error {
-		if err := f.readGrain(p, at); err != nil {
-			return fmt.Errorf("vmdk: grain at %d: %w", at&^(f.grain-1), err)
-		}
-		return nil
-	})
+	return blocks.Layout{Name: "vmdk: grain", Size: f.size, Block: f.grain}.ReadAt(p, off, f.readGrain)
 }
 
 // readGrain reads p from within one grain.

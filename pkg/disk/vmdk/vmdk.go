@@ -291,15 +291,13 @@ func pieces(img *disk.Image) iter.Seq2[piece, error] {
 	}
 }
 
-var zeros [grain]byte
-
 // compressor returns a function that compresses a grain. Its data is nil if the grain
 // is all zeros.
 func compressor() func(piece) piece {
 	var buf bytes.Buffer
 	w := zlib.NewWriter(&buf)
 	return func(p piece) piece {
-		if bytes.Equal(p.data, zeros[:]) {
+		if disk.IsZero(p.data) {
 			return piece{off: p.off}
 		}
 		buf.Reset()

@@ -330,7 +330,7 @@ func (w *walk) fetch(ctx context.Context, in instance, inherited *imgspec.Platfo
 // attestation, a delta or another artifact.
 func mayBeImage(d imgspec.Descriptor) bool {
 	switch {
-	case d.ArtifactType != "" && !isImageConfig(d.ArtifactType), d.Annotations["vnd.docker.reference.type"] != "":
+	case d.ArtifactType != "" && !registry.IsImageConfig(d.ArtifactType), d.Annotations["vnd.docker.reference.type"] != "":
 		return false
 	case d.Platform != nil && (d.Platform.OS == "unknown" || d.Platform.Architecture == "unknown"):
 		return false
@@ -341,10 +341,6 @@ func mayBeImage(d imgspec.Descriptor) bool {
 	}, d.MediaType)
 }
 
-func isImageConfig(mediaType string) bool {
-	return mediaType == imgspec.MediaTypeImageConfig || mediaType == manifest.DockerV2Schema2ConfigMediaType
-}
-
 // isArtifact reports whether a manifest has a type that is not that of an image.
 func isArtifact(raw []byte) bool {
 	var m imgspec.Manifest
@@ -352,7 +348,7 @@ func isArtifact(raw []byte) bool {
 		return false
 	}
 	kind := cmp.Or(m.ArtifactType, m.Config.MediaType)
-	return kind != "" && !isImageConfig(kind)
+	return kind != "" && !registry.IsImageConfig(kind)
 }
 
 // document returns the manifest or index of a digest.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
@@ -258,7 +259,7 @@ func (s *stored) findLayers() error {
 func (s *stored) infos() []manifest.LayerInfo {
 	all := make([]manifest.LayerInfo, len(s.layers))
 	for i, l := range s.layers {
-		all[i].BlobInfo = types.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: "application/vnd.oci.image.layer.v1.tar"}
+		all[i].BlobInfo = types.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: imgspec.MediaTypeImageLayer}
 	}
 	return all
 }

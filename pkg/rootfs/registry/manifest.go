@@ -21,6 +21,11 @@ const (
 const accept = imgspec.MediaTypeImageIndex + ", " + imgspec.MediaTypeImageManifest +
 	", application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
 
+// IsImageConfig reports whether a media type is that of a container image's config.
+func IsImageConfig(mediaType string) bool {
+	return mediaType == imgspec.MediaTypeImageConfig || mediaType == "application/vnd.docker.container.image.v1+json"
+}
+
 // A Document has the fields of every kind of manifest: an index has Manifests,
 // the others have Config and Layers.
 type Document struct {

@@ -2,11 +2,8 @@ package build
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -134,14 +131,14 @@ func rewrite(ctx context.Context, dir string, old cloud.File, c filetype.Compres
 		return now, err
 	}
 	defer content.Close()
-	plain, packed := newSum(ctx, step), newSum(ctx, nil)
+	plain, packed := cloud.NewMeter(ctx, step), cloud.NewMeter(ctx, nil)
 	if err := recode(out.File, content, plain, packed, c, compress.Options{Level: o.Level, Name: old.PlainName()}); err != nil {
 		return now, fmt.Errorf("%s: %w", path, err)
 	}
-	if now.Plain = plain.content(); now.Plain.SHA256 != old.Plain.SHA256 {
+	if now.Plain = plain.Content(); now.Plain.SHA256 != old.Plain.SHA256 {
 		return now, fmt.Errorf("%s: %w: SHA-256 of the uncompressed content is %s, want %s", old.Name, ErrFile, now.Plain.SHA256, old.Plain.SHA256)
 	}
-	if now.Content = packed.content(); c == filetype.None {
+	if now.Content = packed.Content(); c == filetype.None {
 		now.Content = now.Plain
 	}
 	return now, out.CloseAtomicallyReplace()
@@ -153,11 +150,11 @@ func verified(ctx context.Context, in *os.File, f cloud.File) (io.ReadCloser, er
 	if f.Type.Compression == filetype.None {
 		return io.NopCloser(in), nil
 	}
-	s := newSum(ctx, nil)
+	s := cloud.NewMeter(ctx, nil)
 	if _, err := io.CopyBuffer(s, struct{ io.Reader }{in}, make([]byte, 1<<20)); err != nil {
 		return nil, err
 	}
-	if got := s.content(); got.SHA256 != f.SHA256 {
+	if got := s.Content(); got.SHA256 != f.SHA256 {
 		return nil, fmt.Errorf("%s: %w: SHA-256 is %s, want %s", f.Name, ErrFile, got.SHA256, f.SHA256)
 	}
 	if _, err := in.Seek(0, io.SeekStart); err != nil {
@@ -181,32 +178,4 @@ func recode(f *os.File, content io.Reader, plain, packed io.Writer, c filetype.C
 		err = closed
 	}
 	return err
-}
-
-// A sum hashes and counts the bytes written to it. It fails once its context is done.
-type sum struct {
-	ctx  context.Context
-	hash hash.Hash
-	step io.Writer // may be nil
-	n    int64
-}
-
-func newSum(ctx context.Context, step io.Writer) *sum {
-	return &sum{ctx: ctx, hash: sha256.New(), step: step}
-}
-
-func (s *sum) Write(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if s.step != nil {
-		s.step.Write(p)
-	}
-	s.n += int64(len(p))
-	return s.hash.Write(p)
-}
-
-// content returns the size and digest of the bytes written so far.
-func (s *sum) content() cloud.Content {
-	return cloud.Content{Size: s.n, SHA256: hex.EncodeToString(s.hash.Sum(nil))}
 }

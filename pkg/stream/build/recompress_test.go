@@ -35,9 +35,9 @@ func folder(t *testing.T) (dir string, files []cloud.File) {
 		{Name: "os-1-metal.x86_64.raw", Platform: "metal", Type: filetype.Type{Format: filetype.Raw}, VirtualSize: int64(len(disk))},
 		{Name: "os-1-openstack.x86_64.qcow2", Platform: "openstack", Type: filetype.Type{Format: filetype.QCOW2}, VirtualSize: 1 << 30, Published: []cloud.Place{{Repository: "r.example/os", Manifest: "sha256:" + strings.Repeat("e", 64)}}},
 	} {
-		s := newSum(t.Context(), nil)
+		s := cloud.NewMeter(t.Context(), nil)
 		s.Write(disk)
-		f.Content = s.content()
+		f.Content = s.Content()
 		f.Plain = f.Content
 		doc, err := upload.New(f, system)
 		if err != nil {
@@ -125,7 +125,7 @@ func checkContent(t *testing.T, w Written, c filetype.Compression) {
 	if info, err := f.Stat(); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%s: %v, %v", w.Path, info.Mode(), err)
 	}
-	sum := newSum(t.Context(), nil)
+	sum := cloud.NewMeter(t.Context(), nil)
 	if _, err := io.Copy(sum, f); err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +139,8 @@ func checkContent(t *testing.T, w Written, c filetype.Compression) {
 	if err != nil || is != c || !bytes.Equal(got, disk) {
 		t.Errorf("%s: %v, %d bytes, %v", w.Path, is, len(got), err)
 	}
-	if sum.content() != w.Content {
-		t.Errorf("%s: %+v, want %+v", w.Path, sum.content(), w.Content)
+	if sum.Content() != w.Content {
+		t.Errorf("%s: %+v, want %+v", w.Path, sum.Content(), w.Content)
 	}
 }
 

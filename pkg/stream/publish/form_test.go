@@ -209,22 +209,11 @@ func TestSameIndex(t *testing.T) {
 	dir := t.TempDir()
 	makeBuild(t, dir, "x86_64", images("x86_64", 5000)[:2], container(reg.host))
 	var planned []string
-	push := func(to string) *Result {
-		plan, err := NewPlan(t.Context(), dir, to, options(t))
-		for err == nil {
-			planned = append(planned, plan.Result.Digest)
-			var res *Result
-			if res, err = plan.Push(t.Context()); err == nil {
-				return res
-			}
-			plan, err = plan.Fallback(err)
-		}
-		t.Fatal(err)
-		return nil
-	}
-	one := push(reg.host + "/os:1")
+	o := options(t)
+	o.Planned = func(p *Plan) { planned = append(planned, p.Result.Digest) }
+	one := publish(t, dir, reg.host+"/os:1", o)
 	reg.noReferrers = true
-	two := push(reg.host + "/os:2")
+	two := publish(t, dir, reg.host+"/os:2", o)
 	if one.Form != Artifact || two.Form != ArtifactTag || one.Digest != two.Digest || !slices.Equal(planned, []string{one.Digest, two.Digest, two.Digest}) {
 		t.Errorf("%s as %s, %s as %s, planned %q", one.Digest, one.Form, two.Digest, two.Form, planned)
 	}

@@ -77,6 +77,7 @@ type Options struct {
 	Memory    string     // file that remembers the forms that registries take; default is none
 
 	Progress registry.Progress // of blobs; nil is silent
+	Planned  func(*Plan)       // called before each push of [Publish]; may be nil
 }
 
 // A Document is a small file about images.
@@ -133,6 +134,9 @@ type TagResult struct {
 func Publish(ctx context.Context, dir, to string, o Options) (*Result, error) {
 	plan, err := NewPlan(ctx, dir, to, o)
 	for err == nil {
+		if o.Planned != nil {
+			o.Planned(plan)
+		}
 		var res *Result
 		if res, err = plan.Push(ctx); err == nil {
 			return res, nil

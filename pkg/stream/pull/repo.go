@@ -62,7 +62,7 @@ func typeOf(doc *registry.Document) string {
 
 // isContainer reports whether a manifest is that of a container image.
 func isContainer(doc *registry.Document) bool {
-	return doc.ArtifactType == "" && (doc.Config.MediaType == imgspec.MediaTypeImageConfig || doc.Config.MediaType == "application/vnd.docker.container.image.v1+json")
+	return doc.ArtifactType == "" && registry.IsImageConfig(doc.Config.MediaType)
 }
 
 // labels returns the labels of a container image.

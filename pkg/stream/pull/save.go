@@ -8,11 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/registry"
 )
 
@@ -108,7 +107,7 @@ func (m *Image) existing(ctx context.Context, want File, dir string) (*Saved, er
 		return nil, ctx.Err()
 	}
 	want.Size = info.Size()
-	return &Saved{want, path, allocated(info)}, nil
+	return &Saved{want, path, raw.Allocated(info)}, nil
 }
 
 // A contextReader fails when its context is done.
@@ -151,13 +150,5 @@ func commit(f *os.File, file File, path string) (*Saved, error) {
 		return nil, err
 	}
 	file.Size = info.Size()
-	return &Saved{file, path, allocated(info)}, os.Rename(f.Name(), path)
-}
-
-// allocated returns the bytes of a file that are not holes.
-func allocated(info fs.FileInfo) int64 {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return stat.Blocks * 512
-	}
-	return info.Size()
+	return &Saved{file, path, raw.Allocated(info)}, os.Rename(f.Name(), path)
 }

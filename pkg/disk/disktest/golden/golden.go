@@ -11,7 +11,6 @@
 package golden
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -233,11 +232,9 @@ func (h *Hash) Skip(n int64) {
 	h.Write(make([]byte, (n-first)&(block-1)))
 }
 
-var zeros [block]byte
-
 // block hashes the block that ends at h.size, if it has anything but zeros.
 func (h *Hash) block(p []byte) {
-	if bytes.Equal(p, zeros[:len(p)]) {
+	if disk.IsZero(p) {
 		return
 	}
 	binary.Write(h.hash, binary.BigEndian, h.size-int64(len(p)))

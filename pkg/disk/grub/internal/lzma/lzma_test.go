@@ -88,6 +88,21 @@ func TestRatio(t *testing.T) {
 	}
 }
 
+// BenchmarkEncode compresses words in random order.
+func BenchmarkEncode(b *testing.B) {
+	words := strings.Fields("push %rbp mov %rsp,%rbp sub $0x18,%rsp call grub_error jmp 0x9a leave ret xor %eax,%eax lea -0x8(%rbp),%rdi")
+	r := rand.New(rand.NewPCG(1, 2))
+	var text []byte
+	for len(text) < 256<<10 {
+		text = append(text, words[r.IntN(len(words))]...)
+		text = append(text, byte(r.IntN(40)))
+	}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		Encode(text)
+	}
+}
+
 func FuzzEncode(f *testing.F) {
 	for _, seed := range []string{"", "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "abababababcabababababcab", "abcdeXbcdeYbcdeZ"} {
 		f.Add([]byte(seed))

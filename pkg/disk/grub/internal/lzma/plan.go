@@ -58,19 +58,7 @@ func (e *encoder) think() {
 		e.decide(step{1, literal})
 		return
 	}
-	available = min(available, maxLen)
-	at, s, position := e.at, e.state, e.at%positions
-
-	best := 0
-	var repLens [reps]int
-	for i, distance := range e.reps {
-		if n := e.common(at, distance, 0, available); n >= 2 {
-			repLens[i] = n
-		}
-		if repLens[i] > repLens[best] {
-			best = i
-		}
-	}
+	repLens, best := e.repLens(min(available, maxLen))
 	if n := repLens[best]; n >= niceLen {
 		e.decide(step{n, source(best)})
 		e.skip(n - 1)
@@ -81,47 +69,99 @@ func (e *encoder) think() {
 		e.skip(longest - 1)
 		return
 	}
-	b, matched := e.data[at], e.data[at-1-e.reps[0]]
-	if longest < 2 && b != matched && repLens[best] < 2 {
+	end := max(longest, repLens[best])
+	if end < 2 && !e.repeats(e.at, e.reps[0]) {
 		e.decide(step{1, literal})
 		return
 	}
-
-	first, second := &e.nodes[0], &e.nodes[1]
-	*first = node{state: s, reps: e.reps}
-	*second = node{price: e.isMatch[s][position].price(0) + e.literalPrice(s, at, matched), from: literal}
-	matchPrice := e.isMatch[s][position].price(1)
-	repPrice := matchPrice + e.isRep[s].price(1)
-	if b == matched {
-		if p := repPrice + e.shortRepPrice(s, position); p < second.price {
-			second.price, second.from = p, 0
-		}
+	e.nodes[0] = node{state: e.state, reps: e.reps}
+	f := e.fork(0, e.at)
+	e.nodes[1] = node{price: f.literal, from: literal}
+	if p := f.shortRep; p < f.literal {
+		e.nodes[1].price, e.nodes[1].from = p, 0
 	}
-	end := max(longest, repLens[best])
 	if end < 2 {
-		e.decide(step{1, second.from})
+		e.decide(step{1, e.nodes[1].from})
 		return
 	}
-	for i := 2; i <= end; i++ {
-		e.nodes[i] = node{price: infinite}
-	}
-	for i, n := range repLens {
-		base := repPrice + e.repPrice(source(i), s, position)
-		for ; n >= 2; n-- {
-			e.offer(n, node{price: base + e.repLength.price(n, position), from: source(i)})
+	e.reach(1, end)
+	e.offerFirst(&f, &repLens)
+	e.explore(end)
+}
+
+// repLens returns the lengths of the repetitions of all latest distances, or zero
+// below two bytes, and the index of the longest.
+func (e *encoder) repLens(limit int) (lens [reps]int, best int) {
+	for i, distance := range e.reps {
+		if n := e.common(e.at, distance, 0, limit); n >= 2 {
+			lens[i] = n
+		}
+		if lens[i] > lens[best] {
+			best = i
 		}
 	}
-	matchPrice += e.isRep[s].price(0)
-	n := 2
-	if repLens[0] >= 2 {
-		n = repLens[0] + 1
+	return lens, best
+}
+
+// repeats reports whether a byte is the same as that at a distance.
+func (e *encoder) repeats(at, distance int) bool { return e.data[at] == e.data[at-1-distance] }
+
+// A fork is a node that steps are offered from. Its prices are those of the way to the
+// node and of the step; prices of matches and repetitions lack distance and length.
+type fork struct {
+	*node
+	cur, at, position int // index of the node, position in the data, and its remainder
+
+	literal, match, rep price
+	shortRep            price // infinite unless the byte is that at the latest distance
+}
+
+// fork returns the fork of a node.
+func (e *encoder) fork(cur, at int) fork {
+	n, position := &e.nodes[cur], at%positions
+	matched := e.data[at-1-n.reps[0]]
+	match := n.price + e.isMatch[n.state][position].price(1)
+	f := fork{
+		node: n, cur: cur, at: at, position: position,
+		literal:  n.price + e.isMatch[n.state][position].price(0) + e.literalPrice(n.state, at, matched),
+		match:    match + e.isRep[n.state].price(0),
+		rep:      match + e.isRep[n.state].price(1),
+		shortRep: infinite,
 	}
+	if e.data[at] == matched {
+		f.shortRep = f.rep + e.shortRepPrice(n.state, position)
+	}
+	return f
+}
+
+// offerFirst offers the repetitions and matches of the first node.
+func (e *encoder) offerFirst(f *fork, repLens *[reps]int) {
+	for i, n := range repLens {
+		e.offerRep(f, source(i), n)
+	}
+	n := max(repLens[0]+1, 2)
 	for _, m := range e.matches {
 		for ; n <= m.length; n++ {
-			e.offer(n, node{price: matchPrice + e.lengths.price(n, position) + e.distances.price(m.distance, n), from: source(m.distance + reps)})
+			e.offerMatch(f, m.distance, n)
 		}
 	}
-	e.explore(end)
+}
+
+// offerRep offers the repetitions of a latest distance, of all lengths up to a limit.
+// It returns their price without that of the length.
+func (e *encoder) offerRep(f *fork, from source, limit int) price {
+	p := f.rep + e.repPrice(from, f.state, f.position)
+	for n := limit; n >= 2; n-- {
+		e.offer(f.cur+n, node{price: p + e.repLength.price(n, f.position), prev: f.cur, from: from})
+	}
+	return p
+}
+
+// offerMatch offers a match and returns its price.
+func (e *encoder) offerMatch(f *fork, distance, length int) price {
+	p := f.match + e.lengths.price(length, f.position) + e.distances.price(distance, length)
+	e.offer(f.cur+length, node{price: p, prev: f.cur, from: source(distance + reps)})
+	return p
 }
 
 // offer replaces the way to a node by a cheaper one.
@@ -179,56 +219,69 @@ func (e *encoder) arrive(cur int) {
 // leave offers ways from a node, and returns the last node that they reach. The
 // input has available bytes from the node on.
 func (e *encoder) leave(cur, end, longest, available int) int {
-	n := &e.nodes[cur]
-	at := e.pos - 1
-	s, position := n.state, at%positions
-	b, matched := e.data[at], e.data[at-1-n.reps[0]]
-
-	literalPrice := n.price + e.isMatch[s][position].price(0) + e.literalPrice(s, at, matched)
-	next, improved := &e.nodes[cur+1], false
-	if literalPrice < next.price {
-		*next, improved = node{price: literalPrice, prev: cur, from: literal}, true
-	}
-	matchPrice := n.price + e.isMatch[s][position].price(1)
-	repPrice := matchPrice + e.isRep[s].price(1)
-	if b == matched && !(next.prev < cur && next.from == 0) {
-		if p := repPrice + e.shortRepPrice(s, position); p <= next.price {
-			*next, improved = node{price: p, prev: cur, from: 0}, true
-		}
-	}
+	f := e.fork(cur, e.pos-1)
+	improved := e.offerByte(&f)
 	if available < 2 {
 		return end
 	}
-	if !improved && b != matched {
-		after := min(available, niceLen+1) - 1
-		if after = e.common(at+1, n.reps[0], 0, after); after >= 2 {
-			end = e.reach(end, cur+1+after)
-			e.offer(cur+1+after, node{
-				price: literalPrice + e.latestPrice(s.literal(), at+1, after),
-				prev:  cur + 1, from: 0, combined: withLiteral,
-			})
-		}
+	if !improved && f.shortRep == infinite {
+		end = e.offerLiteralRep(&f, end, available)
 	}
-	short := min(available, niceLen)
-	start := 2
-	for i, distance := range n.reps {
-		length := e.common(at, distance, 0, short)
-		if length < 2 {
+	start, end := e.offerReps(&f, end, available)
+	return e.offerMatches(&f, start, end, longest, available)
+}
+
+// offerByte offers a literal and a repetition of one byte. It reports whether one of
+// them is the cheapest way to the next node so far.
+func (e *encoder) offerByte(f *fork) (improved bool) {
+	next := &e.nodes[f.cur+1]
+	if f.literal < next.price {
+		*next, improved = node{price: f.literal, prev: f.cur, from: literal}, true
+	}
+	if f.shortRep <= next.price && !(next.prev < f.cur && next.from == 0) {
+		*next, improved = node{price: f.shortRep, prev: f.cur, from: 0}, true
+	}
+	return improved
+}
+
+// offerLiteralRep offers a literal followed by a repetition of the latest distance.
+func (e *encoder) offerLiteralRep(f *fork, end, available int) int {
+	n := e.common(f.at+1, f.reps[0], 0, min(available-1, niceLen))
+	if n < 2 {
+		return end
+	}
+	end = e.reach(end, f.cur+1+n)
+	e.offer(f.cur+1+n, node{
+		price: f.literal + e.latestPrice(f.state.literal(), f.at+1, n),
+		prev:  f.cur + 1, from: 0, combined: withLiteral,
+	})
+	return end
+}
+
+// offerReps offers repetitions. It returns the least length for a match: one that is
+// not longer than the repetition of the latest distance is never cheaper.
+func (e *encoder) offerReps(f *fork, end, available int) (start, last int) {
+	start = 2
+	for i, distance := range f.reps {
+		n := e.common(f.at, distance, 0, min(available, niceLen))
+		if n < 2 {
 			continue
 		}
-		end = e.reach(end, cur+length)
-		base := repPrice + e.repPrice(source(i), s, position)
-		for l := length; l >= 2; l-- {
-			e.offer(cur+l, node{price: base + e.repLength.price(l, position), prev: cur, from: source(i)})
-		}
+		end = e.reach(end, f.cur+n)
+		p := e.offerRep(f, source(i), n)
 		if i == 0 {
-			start = length + 1
+			start = n + 1
 		}
-		end = e.resume(cur, end, available, base+e.repLength.price(length, position), step{length, source(i)})
+		end = e.offerResumed(f, end, available, p+e.repLength.price(n, f.position), step{n, source(i)})
 	}
+	return start, end
+}
+
+// offerMatches offers matches of start bytes and more.
+func (e *encoder) offerMatches(f *fork, start, end, longest, available int) int {
 	matches := e.matches
-	if longest > short { // the first match that is long enough ends the search
-		longest = short
+	if limit := min(available, niceLen); longest > limit { // the first match that is long enough ends the search
+		longest = limit
 		for i := range matches {
 			if matches[i].length >= longest {
 				matches[i].length = longest
@@ -240,40 +293,36 @@ func (e *encoder) leave(cur, end, longest, available int) int {
 	if longest < start {
 		return end
 	}
-	end = e.reach(end, cur+longest)
-	matchPrice += e.isRep[s].price(0)
+	end = e.reach(end, f.cur+longest)
 	for _, m := range matches {
 		for ; start <= m.length; start++ {
-			p := matchPrice + e.lengths.price(start, position) + e.distances.price(m.distance, start)
-			st := step{start, source(m.distance + reps)}
-			e.offer(cur+start, node{price: p, prev: cur, from: st.from})
+			p := e.offerMatch(f, m.distance, start)
 			if start == m.length {
-				end = e.resume(cur, end, available, p, st)
+				end = e.offerResumed(f, end, available, p, step{start, source(m.distance + reps)})
 			}
 		}
 	}
 	return end
 }
 
-// resume offers a step from a node, followed by a literal and by a repetition of
-// the same distance. The price includes the step.
-func (e *encoder) resume(cur, end, available int, p price, st step) int {
-	n := &e.nodes[cur]
+// offerResumed offers a step, followed by a literal and by a repetition of the same
+// distance. The price includes the step.
+func (e *encoder) offerResumed(f *fork, end, available int, p price, st step) int {
 	distance := int(st.from) - reps
 	if st.from < reps {
-		distance = n.reps[st.from]
+		distance = f.reps[st.from]
 	}
-	at := e.pos - 1 + st.length // of the literal
+	at := f.at + st.length // of the literal
 	after := e.common(at+1, distance, 0, min(available, st.length+1+niceLen)-st.length-1)
 	if after < 2 {
 		return end
 	}
-	s := n.state.step(st.from)
+	s := f.state.step(st.from)
 	p += e.isMatch[s][at%positions].price(0) + e.literalPrice(s, at, e.data[at-1-distance])
 	p += e.latestPrice(s.literal(), at+1, after)
-	to := node{price: p, prev: cur + st.length + 1, from: 0, combined: withLiteralAndStep}
-	to.before.prev, to.before.from = cur, st.from
-	last := cur + st.length + 1 + after
+	to := node{price: p, prev: f.cur + st.length + 1, from: 0, combined: withLiteralAndStep}
+	to.before.prev, to.before.from = f.cur, st.from
+	last := f.cur + st.length + 1 + after
 	end = e.reach(end, last)
 	e.offer(last, to)
 	return end
