@@ -11,7 +11,7 @@ import (
 // than its live objects by at least leastGarbage and a fraction of 1/garbageShare.
 const (
 	lowMemory    = 128 << 20
-	leastGarbage = 32 << 20
+	leastGarbage = 64 << 20
 	garbageShare = 4
 )
 

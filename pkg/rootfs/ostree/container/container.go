@@ -396,6 +396,7 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 		if err := t.commitLayer(w, p, &img.Layers[first+i], c); err != nil {
 			return img.layerError(first+i, err)
 		}
+		plans[1+i] = nil
 	}
 	return nil
 }

@@ -116,6 +116,7 @@ func (w *writer) prepare(trees ...*planned) error {
 	for _, p := range trees {
 		w.collect(p)
 	}
+	w.known, w.objects = nil, nil // a large tree has many
 	return w.hash()
 }
 
