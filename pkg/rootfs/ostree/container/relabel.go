@@ -26,8 +26,8 @@ import (
 type writer struct {
 	repo    *ostree.Repo
 	known   map[*rootfs.Inode]ostree.Checksum // files of the base
-	policy  *selinux.Policy        // nil leaves labels as they are
-	base    func() *selinux.Policy // labels files of layers for which policy has no label; may be nil
+	policy  *selinux.Policy                   // nil leaves labels as they are
+	base    func() *selinux.Policy            // labels files of layers for which policy has no label; may be nil
 	places  []place
 	labels  []string       // by number of the place; "" if the policy has none
 	lower   map[int]string // the same of the base's policy, as far as it is needed
@@ -124,14 +124,20 @@ func (w *writer) prepare(trees ...*planned) error {
 func lookUp(policy *selinux.Policy, places []place) []string {
 	labels := make([]string, len(places))
 	parallel(len(places), func() func(int) error {
+		terminated := map[string]string{} // with a NUL; there are few
 		return func(i int) error {
 			at := places[i]
 			if at.path == "/proc" {
 				at.path = "/mnt" // policies have no label for it, ostree has this one
 			}
-			if context, ok := policy.Lookup(at.path, at.kind); ok {
-				labels[i] = context + "\x00"
+			context, ok := policy.Lookup(at.path, at.kind)
+			if !ok {
+				return nil
 			}
+			if terminated[context] == "" {
+				terminated[context] = context + "\x00"
+			}
+			labels[i] = terminated[context]
 			return nil
 		}
 	})
