@@ -36,7 +36,7 @@
 export CGO_ENABLED = 0
 # Signature policies need go.podman.io/image/v5/signature, which uses a C library for
 # OpenPGP unless this tag is set. Without the tag, a --policy rejects every container.
-export GOFLAGS := $(GOFLAGS) -tags=containers_image_openpgp
+export GOFLAGS := $(GOFLAGS) -trimpath -tags=containers_image_openpgp
 # Policies of distributions, which may not be part of the project. Tests that compare
 # with them are skipped visibly where they are absent.
 export OHP_VECTORS ?= $(or $(wildcard $(abspath ../shared/vectors)),none)
@@ -51,7 +51,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## Build the program: bin/ohp-assemble, one static binary
-	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ohp-assemble ./cmd/ohp-assemble
+	go build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ohp-assemble ./cmd/ohp-assemble
 
 setup: ## Install the Debian packages for tests and the fixture
 	@ci/fixture/setup

@@ -2,7 +2,6 @@ package upload
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,10 +16,9 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/filetype"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest/golden"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
-
-var update = flag.Bool("update", false, "write the schema and the documents of testdata")
 
 // image returns the facts about an image as coreos-assembler publishes it for a
 // platform.
@@ -98,7 +96,7 @@ func TestGolden(t *testing.T) {
 	documents(t, func(t *testing.T, d *Document) {
 		got := d.Marshal()
 		path := filepath.Join("testdata", d.Image.Platform+"."+d.Image.Arch+".json")
-		if *update {
+		if golden.Updating() {
 			if err := os.WriteFile(path, got, 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -340,7 +338,7 @@ func TestAWS(t *testing.T) {
 
 // TestSchema compares the schema with the Go types, and rejects invalid documents.
 func TestSchema(t *testing.T) {
-	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "upload.schema.json", Schema, &Document{}, "json", *update)
+	schematest.Shipped(t, "github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload", "upload.schema.json", Schema, &Document{}, "json", golden.Updating())
 	if n := bytes.Count(Schema, []byte(`"description"`)); n < 30 {
 		t.Errorf("%d descriptions", n)
 	}

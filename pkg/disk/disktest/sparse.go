@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
 )
 
@@ -40,10 +42,12 @@ func (p Patched) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// WriteSparse writes an image to a new sparse file.
+// WriteSparse writes an image to a new sparse file, in memory if there is room: tools
+// and kernel read, write and sync much there, and each hole that they read from a disk
+// costs a page.
 func WriteSparse(t testing.TB, img *disk.Image) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "img")
+	path := filepath.Join(memoryDir(t), "img")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -72,4 +76,20 @@ func WriteExtents(t testing.TB, f *os.File, img *disk.Image) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// memoryDir returns a temporary directory in memory, or on the disk if memory is short.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	const memory, room = "/dev/shm", 4 << 30
+	var st unix.Statfs_t
+	if err := unix.Statfs(memory, &st); err != nil || int64(st.Bavail)*st.Bsize < room {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "ohp-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }

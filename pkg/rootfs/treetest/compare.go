@@ -40,6 +40,7 @@ type comparer struct {
 	inos  map[*rootfs.Inode]uint64 // number on disk
 	owner map[uint64]*rootfs.Inode
 	errs  []error
+	bufs  [2][256 << 10]byte // for content and attributes of all inodes
 }
 
 const maxReported = 50
@@ -165,7 +166,7 @@ func (c *comparer) sameLinks(name string, in *rootfs.Inode, got uint64) {
 }
 
 func (c *comparer) sameXattrs(at, name string, in *rootfs.Inode) {
-	got, err := readXattrs(at)
+	got, err := c.readXattrs(at)
 	if err != nil {
 		c.failf("%s: attributes: %w", name, err)
 		return
@@ -175,14 +176,13 @@ func (c *comparer) sameXattrs(at, name string, in *rootfs.Inode) {
 	}
 }
 
-func readXattrs(at string) (map[string]string, error) {
-	list := make([]byte, 64<<10)
+func (c *comparer) readXattrs(at string) (map[string]string, error) {
+	list, value := c.bufs[0][:64<<10], c.bufs[1][:64<<10]
 	n, err := unix.Llistxattr(at, list)
 	if err != nil || n == 0 {
 		return nil, err
 	}
 	got := map[string]string{}
-	value := make([]byte, 64<<10)
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
 		n, err := unix.Lgetxattr(at, name, value)
 		if err != nil {
@@ -227,7 +227,7 @@ func (c *comparer) sameContent(at, name string, in *rootfs.Inode) {
 			return
 		}
 		defer f.Close()
-		if at, err := firstDifference(f, in); err != nil {
+		if at, err := c.firstDifference(f, in); err != nil {
 			c.failf("%s: %w", name, err)
 		} else if at >= 0 {
 			c.failf("%s: content differs from byte %d on", name, at)
@@ -237,9 +237,9 @@ func (c *comparer) sameContent(at, name string, in *rootfs.Inode) {
 
 // firstDifference returns the first chunk in which a file and its content in the tree
 // differ, or -1.
-func firstDifference(got io.Reader, in *rootfs.Inode) (int64, error) {
+func (c *comparer) firstDifference(got io.Reader, in *rootfs.Inode) (int64, error) {
 	size := in.Size()
-	a, b := make([]byte, 256<<10), make([]byte, 256<<10)
+	a, b := c.bufs[0][:], c.bufs[1][:]
 	for off := int64(0); off < size; {
 		n := min(int64(len(a)), size-off)
 		if _, err := io.ReadFull(got, a[:n]); err != nil {

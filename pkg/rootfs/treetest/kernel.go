@@ -56,13 +56,13 @@ func Judge(t testing.TB, kind, path string) {
 	case "ext4":
 		silent(t, "e2fsck", Run(t, "e2fsck", "-fn", path))
 	case "xfs":
-		silent(t, "xfs_repair", Run(t, "xfs_repair", "-n", "-f", path))
+		silent(t, "xfs_repair", Run(t, "xfs_repair", "-n", "-f", "-o", "bhash=4096", path))
 		if info, err := os.Stat(path); err == nil && info.Size() < 8<<30 { // xfs_db counts blocks one by one
 			silent(t, "xfs_db", Run(t, "xfs_db", "-r", "-f", "-c", "check", path))
 		}
 		switch {
 		case newer() != "":
-			silent(t, newer(), Run(t, newer(), "-n", "-f", path))
+			silent(t, newer(), Run(t, newer(), "-n", "-f", "-o", "bhash=4096", path))
 		case os.Getenv("OHP_FIXTURE") == "required":
 			t.Fatal("no newer xfs_repair: ci/fixture/newer")
 		}

@@ -34,7 +34,7 @@ func oras(t *testing.T) string {
 	}
 	dir := t.TempDir()
 	cmd := exec.Command("go", "install", orasVersion)
-	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-trimpath") // as make does, so that packages are built once
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		treetest.Missing(t, "OHP_TOOLS", "oras is not installed, nor can it be built: go install "+orasVersion+": "+string(out))
