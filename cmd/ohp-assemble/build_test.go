@@ -23,6 +23,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/assemble"
 	"github.com/ohp-assemble/ohp-assemble/pkg/cloud/upload"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/disk/disktest"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/inspect"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/layout"
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk/raw"
@@ -70,9 +71,6 @@ func TestVerdicts(t *testing.T) {
 			converted := filepath.Join(dir, "converted.raw")
 			treetest.Run(t, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", qcow2.Path, converted)
 			for _, i := range r.Images {
-				if sum := fileSum(t, i.Path); sum != i.SHA256 {
-					t.Errorf("%s: SHA-256 is %s, the result says %s", i.Path, sum, i.SHA256)
-				}
 				if mode := stat(t, i.Path).Mode().Perm(); mode != 0o600 {
 					t.Errorf("%s: mode %o, with an Ignition config in it", i.Path, mode)
 				}
@@ -145,15 +143,34 @@ func judgeTable(t *testing.T, disk string, sector int) {
 	}
 }
 
-// copyPart copies a part of a disk, without its zeros.
+// copyPart copies a part of a disk, without its holes.
 func copyPart(t *testing.T, disk string, start, size int64, to string) {
 	t.Helper()
-	treetest.Run(t, "dd", "if="+disk, "of="+to, "bs=1M", "conv=sparse", "iflag=skip_bytes,count_bytes", fmt.Sprint("skip=", start), fmt.Sprint("count=", size), "status=none")
-	if err := os.Truncate(to, size); err != nil {
+	from, err := os.Open(disk)
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer from.Close()
+	part, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer part.Close()
+	if err := part.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for off, n := range treetest.Data(t, from) {
+		first, last := max(off, start), min(off+n, start+size)
+		if first >= last {
+			continue
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(part, first-start), io.NewSectionReader(from, first, last-first)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
+// fileSum returns the SHA-256 of a file. It reads no holes.
 func fileSum(t *testing.T, name string) string {
 	t.Helper()
 	f, err := os.Open(name)
@@ -161,10 +178,19 @@ func fileSum(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		t.Fatal(err)
+	h, end := sha256.New(), int64(0)
+	add := func(content io.ReaderAt, off, n int64) {
+		if _, err := io.Copy(h, io.NewSectionReader(content, off, n)); err != nil {
+			t.Fatal(err)
+		}
+		end += n
 	}
+	for off, n := range treetest.Data(t, f) {
+		add(disktest.Zeros(off-end), 0, off-end)
+		add(f, off, n)
+	}
+	rest := stat(t, name).Size() - end
+	add(disktest.Zeros(rest), 0, rest)
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -177,7 +203,7 @@ func stat(t *testing.T, name string) os.FileInfo {
 	return info
 }
 
-// requested returns a request with an Ignition config.
+// requested returns a request with an Ignition config and the warm cache.
 func requested(t testing.TB, ref string, images assemble.Request, platforms ...string) *request {
 	t.Helper()
 	var err error
@@ -185,7 +211,7 @@ func requested(t testing.TB, ref string, images assemble.Request, platforms ...s
 		t.Fatal(err)
 	}
 	images.Ignition = []byte(config)
-	pull := pullFlags{arch: runtime.GOARCH, cache: t.TempDir(), registry: registryFlags{tlsVerify: true}}
+	pull := pullFlags{arch: runtime.GOARCH, cache: warm(), registry: registryFlags{tlsVerify: true}}
 	return &request{pullFlags: pull, reference: ref, images: images}
 }
 
@@ -406,25 +432,23 @@ func TestNoRoot(t *testing.T) {
 }
 
 // TestMemory: the memory grows with the number of files, not with their
-// size, and not with that of layers.
+// size, and not with that of layers. Every writer and compressor is there once: the
+// file of an image is written in one way, and an OVA has the vmdk of aws in it.
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	const limit = 300 << 20
-	for _, name := range []string{"full-base", "full-derived-64"} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			args := []string{"build", "--format", "json", "--cache", filepath.Join(dir, "cache"), "--out", dir, "--platform", "qemu,metal", fixture(t, name)}
-			for _, what := range []string{"cold", "every format"} {
-				if what == "every format" {
-					if name != "full-base" {
-						break
-					}
-					args = append(args, "--platform", "aws,gcp,nutanix,hyperv,kubevirt,vmware,azure", "--compress", "zstd")
-				}
-				p := program(t, nil, args...)
-				if t.Logf("%s: peak RSS is %d MiB", what, p.rss>>20); p.rss > limit || p.rss == 0 {
-					t.Errorf("more than %d MiB", limit>>20)
-				}
+	dir := t.TempDir()
+	for _, c := range []struct{ what, fixture, options string }{
+		{"cold", "full-base", "--platform qemu,hyperv,azure"},
+		{"compressed", "full-base", "--platform metal,gcp,nutanix,kubevirt,vmware --compress zstd"},
+		{"cold, many layers", "full-derived-64", "--platform qemu"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			cache := filepath.Join(dir, c.fixture)
+			args := []string{"build", "--format", "json", "--cache", cache, "--out", t.TempDir(), fixture(t, c.fixture)}
+			p := program(t, nil, append(args, strings.Fields(c.options)...)...)
+			if t.Logf("peak RSS is %d MiB", p.rss>>20); p.rss > limit || p.rss == 0 {
+				t.Errorf("more than %d MiB", limit>>20)
 			}
 		})
 	}

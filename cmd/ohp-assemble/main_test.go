@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -32,8 +33,33 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
-	testscript.Main(m, map[string]func(){"ohp-assemble": func() { os.Exit(run()) }})
+	testscript.Main(tests{m}, map[string]func(){"ohp-assemble": func() { os.Exit(run()) }})
 }
+
+// tests are all tests of the package. When they have run, the warm cache is removed.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	defer func() {
+		if warmCache != "" {
+			os.RemoveAll(warmCache)
+		}
+	}()
+	return m.M.Run()
+}
+
+// warmCache is the folder that warm returns, if it has been called.
+var warmCache string
+
+// warm returns a cache that tests share if the first import of a container is not
+// their subject: they import the same containers, and each import takes seconds.
+var warm = sync.OnceValue(func() string {
+	var err error
+	if warmCache, err = os.MkdirTemp("", "ohp-warm-"); err != nil {
+		panic(err)
+	}
+	return warmCache
+})
 
 // TestScripts runs the commands that need no operating system: every way to use
 // the command wrongly, and its error.

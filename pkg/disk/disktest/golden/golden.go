@@ -14,7 +14,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"flag"
 	"fmt"
 	"hash"
@@ -26,9 +25,8 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ohp-assemble/ohp-assemble/pkg/disk"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/treetest"
 )
 
 var update = flag.Bool("update", false, "write the golden digests to testdata")
@@ -147,37 +145,20 @@ func File(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	h, err := hashFile(f)
+	info, err := f.Stat()
 	if err != nil {
 		t.Fatal(err)
 	}
+	h, end, buf := NewHash(), int64(0), make([]byte, 1<<20)
+	for off, n := range treetest.Data(t, f) {
+		h.Skip(off - end)
+		if _, err := io.CopyBuffer(onlyWriter{h}, io.NewSectionReader(f, off, n), buf); err != nil {
+			t.Fatal(err)
+		}
+		end = off + n
+	}
+	h.Skip(info.Size() - end)
 	return h.Sum()
-}
-
-func hashFile(f *os.File) (*Hash, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	h, buf := NewHash(), make([]byte, 1<<20)
-	for off := int64(0); off < info.Size(); {
-		start, err := f.Seek(off, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) { // a hole up to the end
-			h.Skip(info.Size() - off)
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		h.Skip(start - off)
-		if off, err = f.Seek(start, unix.SEEK_HOLE); err != nil {
-			return nil, err
-		}
-		if _, err := io.CopyBuffer(onlyWriter{h}, io.NewSectionReader(f, start, off-start), buf); err != nil {
-			return nil, err
-		}
-	}
-	return h, nil
 }
 
 // Text returns the digest of a text.
