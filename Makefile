@@ -44,7 +44,9 @@ export OHP_VECTORS ?= $(or $(wildcard $(abspath ../shared/vectors)),none)
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TEST        := go test -timeout 0
-RACE        := CGO_ENABLED=1 $(TEST) -race -short # the one thing that needs cgo
+# The race detector needs cgo, and sleeps for a second at the end of each process unless
+# told otherwise.
+RACE        := CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(TEST) -race -short
 FUZZTIME    ?= 1m
 
 help: ## Show this list

@@ -24,6 +24,10 @@ const asMain = "OHP_TEST_AS_MAIN"
 // the usage that wait4(2) returns of a child begins with that of its parent.
 const peakFile = "OHP_TEST_PEAK"
 
+// raceOptions names the options of the race detector, without which each process
+// would sleep for a second at its end.
+const raceOptions = "GORACE"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
 		code := run()
@@ -68,7 +72,10 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatal(scripts, err)
 	}
-	testscript.Run(t, testscript.Params{Files: scripts})
+	testscript.Run(t, testscript.Params{Files: scripts, Setup: func(e *testscript.Env) error {
+		e.Setenv(raceOptions, os.Getenv(raceOptions))
+		return nil
+	}})
 }
 
 // root of the checkout, seen from this package.
@@ -98,8 +105,8 @@ type process struct {
 	rss            int64 // peak resident set in bytes, if program ran it
 }
 
-// start prepares a run; the environment holds nothing but HOME and the variables that the
-// caller adds.
+// start prepares a run; the environment holds nothing but HOME, the variables that the
+// caller adds, and options of the race detector.
 func start(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -107,7 +114,7 @@ func start(t *testing.T, env []string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append([]string{asMain + "=1", "HOME=" + t.TempDir()}, env...)
+	cmd.Env = append([]string{asMain + "=1", "HOME=" + t.TempDir(), raceOptions + "=" + os.Getenv(raceOptions)}, env...)
 	return cmd
 }
 
