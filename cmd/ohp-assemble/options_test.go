@@ -6,7 +6,6 @@ import (
 	"go/token"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -73,16 +72,6 @@ func TestOurWords(t *testing.T) {
 		`var x = "podman build --squash-all, --formats"`:            "",
 		`var x = 1 // --size`:                                       "",
 	} {
-		found, err := ourWords("made-up.go", "package p; "+source)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, f := range found {
-			names = append(names, f.name)
-		}
-		if got := strings.Join(names, " "); got != want {
-			t.Errorf("%s: found %q, want %q", source, got, want)
-		}
+		checkFound(t, ourWords, source, want)
 	}
 }

@@ -145,6 +145,22 @@ func importName(imp *ast.ImportSpec, pkg string) string {
 	return path.Base(pkg)
 }
 
+// checkFound compares the names that find returns for a Go source with those wanted.
+func checkFound(t *testing.T, find func(name string, source any) ([]finding, error), source, want string) {
+	t.Helper()
+	found, err := find("made-up.go", "package p; "+source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range found {
+		names = append(names, f.name)
+	}
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("%s: found %q, want %q", source, got, want)
+	}
+}
+
 // TestImpurities has every way to name an impure function, and names that only look
 // like one.
 func TestImpurities(t *testing.T) {
@@ -165,17 +181,7 @@ func TestImpurities(t *testing.T) {
 		`type clock struct{ Now int }; func f() { var time clock; _ = time.Now }`: "",
 		`import "example/time/v3"; var x = time.Now()`:                            "",
 	} {
-		found, err := impurities("made-up.go", "package p; "+source)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, f := range found {
-			names = append(names, f.name)
-		}
-		if got := strings.Join(names, " "); got != want {
-			t.Errorf("%s: found %q, want %q", source, got, want)
-		}
+		checkFound(t, impurities, source, want)
 	}
 	for dir, want := range map[string]bool{
 		"pkg/rootfs/treetest": true, "pkg/rootfs/treetest/tinyos": true, "pkg/disk/disktest/golden": true, "pkg/rootfs/registry/registrytest": true,

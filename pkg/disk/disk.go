@@ -47,9 +47,8 @@ func New(size int64, extents ...Extent) (*Image, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("disk: size %d is negative", size)
 	}
-	n := 0
+	n := len(extents)
 	for _, e := range extents {
-		n++
 		if img, ok := e.Blob.(*Image); ok {
 			n += len(img.extents)
 		}
