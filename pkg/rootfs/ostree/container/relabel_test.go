@@ -87,6 +87,30 @@ func labelOf(root *rootfs.Inode, name string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(context, "system_u:object_r:"), ":s0")
 }
 
+// TestLabelOfType has a name that is a file in one layer and a symbolic link in the
+// next: the commit of each layer has the label of its own type.
+func TestLabelOfType(t *testing.T) {
+	lower := makeLayer(t, append(policyEntries(), file("usr/bin/b", "b"), file("usr/bin/x", "x"))...)
+	upper := makeLayer(t, symlink("usr/bin/x", "b"))
+	got := mustImport(t, makeImage(t, -1, lower, upper), Options{})
+	for want, l := range map[string]Layer{"bin_t": lower, "link_t": upper} {
+		name, err := ref(blobRefs, l.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := got.Repo.Tree(got.Repo.Refs[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if label := labelOf(root, "usr/bin/x"); label != want {
+			t.Errorf("usr/bin/x is %s in its layer, want %s", label, want)
+		}
+	}
+	if label := labelOf(got.Root, "usr/bin/x"); label != "link_t" {
+		t.Errorf("merged: usr/bin/x is %s, want link_t", label)
+	}
+}
+
 // TestRelabel follows labels through a base, a layer that changes nothing of
 // them, and one that changes the policy.
 func TestRelabel(t *testing.T) {
