@@ -36,6 +36,7 @@ func newRealImport(t *testing.T) *realImport {
 		treetest.Missing(t, "OHP_TOOLS", "only root can have ostree check out files: "+err.Error())
 	}
 	r.ostree("init", "--mode=bare")
+	r.ostree("config", "set", "core.fsync", "false")
 	return r
 }
 
