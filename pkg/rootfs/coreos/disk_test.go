@@ -133,6 +133,15 @@ func TestSizes(t *testing.T) {
 				newDiskFile + ": key mount_configuration has no effect", "attrs", "mkfs_options.verity", "payload_type", "start_offset", newDiskFile + ": unknown key foo",
 			},
 		},
+		{
+			name:  "alignment in disk.yaml",
+			files: files{newDiskFile: "partition_table:\n  grain_size: 1 MiB\n  absolute_start_offset: true\n"},
+		},
+		{
+			name:  "another alignment",
+			files: files{newDiskFile: "partition_table:\n  grain_size: 4 MiB\n"},
+			says:  []string{"key partition_table.grain_size has no effect on an image: partitions of a CoreOS are whole MiB"},
+		},
 		// repart.d goes before disk.yaml.
 		{name: "a size", files: one("30-boot.conf", "xbootldr", "SizeMinBytes=2G", "SizeMaxBytes=2G"), boot: Size{2 << 30, bootFile, "SizeMinBytes"}},
 		{name: "a minimum", files: one("30-boot.conf", "bc13c2ff-59e6-4262-a352-b275fd6f7172", "SizeMinBytes=1G"), boot: Size{1 << 30, bootFile, "SizeMinBytes"}},
