@@ -45,6 +45,11 @@ func TestDisk(t *testing.T) {
 	if err != nil || c.RootFS != "ext4" || c.Size != DefaultSize {
 		t.Errorf("%+v, %v", c, err)
 	}
+	// The size of disk.yaml goes before that of image.json.
+	c, err = ReadConfig(treetest.Texts(t, map[string]string{file: "partition_table: {size: 20 GiB}\n", imageFile: `{"size": 12}`}), "amd64")
+	if err != nil || c.Size != 20<<30 || c.SizeBy != file {
+		t.Errorf("%+v, %v", c, err)
+	}
 }
 
 const (
