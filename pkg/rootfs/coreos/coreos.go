@@ -35,6 +35,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/bls"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 )
 
 // Defaults for a container without a configuration of its own.
@@ -187,7 +188,9 @@ func (c *Config) readInstall(root *rootfs.Inode) error {
 			return err
 		}
 		for _, name := range names {
-			files[name] = path.Join(dir, name)
+			if !strings.HasPrefix(name, ".") {
+				files[name] = path.Join(dir, name)
+			}
 		}
 	}
 	for _, base := range slices.Sorted(maps.Keys(files)) {
@@ -196,7 +199,7 @@ func (c *Config) readInstall(root *rootfs.Inode) error {
 		if err != nil {
 			return err
 		}
-		if !c.fits(f.Install.Architectures) {
+		if !c.fits(files[base], f.Install.Architectures) {
 			continue
 		}
 		c.checkKeys(files[base], installKeys, keys)
@@ -251,7 +254,7 @@ func (c *Config) readKargs(root *rootfs.Inode) error {
 		if err != nil {
 			return err
 		}
-		if !c.fits(f.Architectures) {
+		if !c.fits(name, f.Architectures) {
 			continue
 		}
 		c.checkKeys(name, kargsKeys, keys)
@@ -264,9 +267,19 @@ func (c *Config) readKargs(root *rootfs.Inode) error {
 	return nil
 }
 
-// fits reports whether a file applies to the architecture. nil means all.
-func (c *Config) fits(architectures []string) bool {
-	return architectures == nil || slices.Contains(architectures, c.arch)
+// bootcMachines are the architectures in bootc's files, which are those of Rust. The
+// kernel's name of powerpc64 is ppc64le.
+var bootcMachines = []string{"aarch64", "loongarch64", "powerpc64", "riscv64", "s390x", "x86_64"}
+
+// fits reports whether a file of bootc applies to the architecture. nil means all.
+func (c *Config) fits(file string, architectures []string) bool {
+	for _, name := range architectures {
+		if !slices.Contains(bootcMachines, name) {
+			c.warn("%s: match-architectures: bootc has no architecture %s, want %s", file, keyPart(name), usage.Or(bootcMachines...))
+		}
+	}
+	return architectures == nil || slices.Contains(architectures, c.arch) ||
+		c.arch == "ppc64le" && slices.Contains(architectures, "powerpc64")
 }
 
 // imageConfig is the part of image.json that is about disk images.
@@ -429,14 +442,15 @@ func (c *Config) readRelease(root *rootfs.Inode) error {
 	return nil
 }
 
-// tomlFiles returns the names of the configuration files in a directory.
+// tomlFiles returns the names of the TOML files in a directory. bootc reads hidden files
+// of kargs.d, but not those of install.
 func tomlFiles(root *rootfs.Inode, dir string) ([]string, error) {
 	n, err := findDir(root, dir)
 	if n == nil || err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(n.Names(), func(name string) bool {
-		return !strings.HasSuffix(name, ".toml") || strings.HasPrefix(name, ".")
+		return !strings.HasSuffix(name, ".toml") || name == ".toml"
 	}), nil
 }
 

@@ -202,6 +202,10 @@ var diskKeys = foreignKeys{
 	"partition_table.sector_size":   {use: unsupported, reason: "the platform chooses the size of sectors", fine: []any{512}},
 	"partition_table.start_offset":  {use: unsupported, reason: "the first partition of a CoreOS starts at 1 MiB", fine: []any{0, 1 << 20, "1 MiB", "1 M"}},
 
+	"partition_table.grain_size": {use: unsupported, reason: "partitions of a CoreOS are whole MiB", fine: []any{0, 1 << 20, "1 MiB", "1 M"}},
+
+	"partition_table.absolute_start_offset": {use: irrelevant}, // 1 MiB is the least either way
+
 	"partition_table.policy.grow_root_to_fill_disk": {use: used},
 	"partition_table.policy.ensure_xbootldr":        {use: irrelevant}, // a CoreOS always has it
 

@@ -45,6 +45,11 @@ func TestDisk(t *testing.T) {
 	if err != nil || c.RootFS != "ext4" || c.Size != DefaultSize {
 		t.Errorf("%+v, %v", c, err)
 	}
+	// The size of disk.yaml goes before that of image.json.
+	c, err = ReadConfig(treetest.Texts(t, map[string]string{file: "partition_table: {size: 20 GiB}\n", imageFile: `{"size": 12}`}), "amd64")
+	if err != nil || c.Size != 20<<30 || c.SizeBy != file {
+		t.Errorf("%+v, %v", c, err)
+	}
 }
 
 const (
@@ -132,6 +137,15 @@ func TestSizes(t *testing.T) {
 			says: []string{
 				newDiskFile + ": key mount_configuration has no effect", "attrs", "mkfs_options.verity", "payload_type", "start_offset", newDiskFile + ": unknown key foo",
 			},
+		},
+		{
+			name:  "alignment in disk.yaml",
+			files: files{newDiskFile: "partition_table:\n  grain_size: 1 MiB\n  absolute_start_offset: true\n"},
+		},
+		{
+			name:  "another alignment",
+			files: files{newDiskFile: "partition_table:\n  grain_size: 4 MiB\n"},
+			says:  []string{"key partition_table.grain_size has no effect on an image: partitions of a CoreOS are whole MiB"},
 		},
 		// repart.d goes before disk.yaml.
 		{name: "a size", files: one("30-boot.conf", "xbootldr", "SizeMinBytes=2G", "SizeMaxBytes=2G"), boot: Size{2 << 30, bootFile, "SizeMinBytes"}},

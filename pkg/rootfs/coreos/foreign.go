@@ -85,13 +85,33 @@ func (known foreignKeys) warn(at, entry, name string, value any) map[string]bool
 	}
 	switch {
 	case !ok:
-		return map[string]bool{fmt.Sprintf("unknown key %s, which has no effect on an image", full): true}
+		effect := "which has no effect on an image"
+		if meant := known.spelled(entry, name); meant != "" {
+			effect = "is " + meant + " meant?" // a parser may take it for that, other programs do not
+		}
+		return map[string]bool{fmt.Sprintf("unknown key %s, %s", full, effect): true}
 	case key.use == used:
 		return known.warnings(full, next, value)
 	case key.use == unsupported && !slices.ContainsFunc(key.fine, func(fine any) bool { return reflect.DeepEqual(fine, value) }):
 		return map[string]bool{fmt.Sprintf("key %s has no effect on an image: %s", full, key.reason): true}
 	}
 	return nil
+}
+
+// spelled returns the known key below an entry that differs from a name only in
+// capitals, dashes and underscores, or "".
+func (known foreignKeys) spelled(entry, name string) string {
+	fold := strings.NewReplacer("-", "", "_", "").Replace
+	for key := range known {
+		at, last := "", key
+		if i := strings.LastIndex(key, "."); i >= 0 {
+			at, last = key[:i], key[i+1:]
+		}
+		if at == entry && strings.EqualFold(fold(last), fold(name)) {
+			return last
+		}
+	}
+	return ""
 }
 
 // keyPart returns a name in TOML's syntax for a part of a key, shortened for printing.

@@ -38,6 +38,11 @@ func TestForeignKeys(t *testing.T) {
 		}},
 		{install, "[install]\nmatch-architectures = [\"s390x\"]\nnew = 1\n", nil}, // for other machines
 		{kargs, "kargs = []\nmatch-architectures = [\"x86_64\"]\nreason = \"x\"\n", []string{unknown("reason")}},
+		{kargs, "Kargs = []\nmatch_architectures = [\"x86_64\"]\n", []string{"unknown key Kargs, is kargs meant?", "unknown key match_architectures, is match-architectures meant?"}},
+		{kargs, "kargs = []\nmatch-architectures = [\"amd64\", \"s390x\"]\n", []string{
+			`match-architectures: bootc has no architecture amd64, want "aarch64", "loongarch64", "powerpc64", "riscv64", "s390x" or "x86_64"`,
+		}},
+		{install, "[install.Ostree]\nx = 1\n[install.filesystem.root]\nType = \"xfs\"\n", []string{"unknown key install.Ostree, is ostree meant?", "unknown key install.filesystem.root.Type, is type meant?"}},
 		{imageFile, `{"compressor": 1, "live-rootfs-fstype": {}, "ignition-network-kcmdline": [], "rootfs-args": "", "bootfs": "ext4"}`, nil},
 		{imageFile, `{"ignition-network-kcmdline": ["ip=auto"], "rootfs-args": "-m x", "new": null}`, []string{
 			"key ignition-network-kcmdline has no effect on an image: the first boot has no kernel arguments of its own",
@@ -101,6 +106,22 @@ func TestForeignTables(t *testing.T) {
 			}
 			if i := strings.LastIndex(key, "."); i > 0 && keys[key[:i]].use != used {
 				t.Errorf("%s: %s is below a key that is not used", name, key)
+			}
+		}
+	}
+}
+
+// TestMatchArchitectures: bootc has Rust's names of architectures. ppc64le has two.
+func TestMatchArchitectures(t *testing.T) {
+	for _, name := range []string{"powerpc64", "ppc64le"} {
+		text := "match-architectures = [\"" + name + "\"]\n"
+		files := map[string]string{"usr/lib/bootc/kargs.d/1.toml": "kargs = [\"k\"]\n" + text, "usr/lib/bootc/install/1.toml": "[install]\nkargs = [\"i\"]\n" + text}
+		for arch, want := range map[string]string{"ppc64le": "rw i k ", "x86_64": "rw $ignition_firstboot"} {
+			c, err := ReadConfig(treetest.Texts(t, files), arch)
+			if err != nil || !strings.HasPrefix(c.Kargs("metal", nil).String(), want) {
+				t.Errorf("%s on %s: %v, %v", name, arch, c, err)
+			} else if said := len(c.Warnings); (said == 0) != (name == "powerpc64") {
+				t.Errorf("%s on %s: %q", name, arch, c.Warnings)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ func ownArg(word string) string {
 	if strings.Contains(word, "$ignition_firstboot") || strings.Contains(word, "${ignition_firstboot}") {
 		return "$ignition_firstboot"
 	}
-	switch name, _, _ := strings.Cut(strings.TrimLeft(word, `"`), "="); name {
+	switch name, _, _ := strings.Cut(strings.ReplaceAll(word, `"`, ""), "="); name {
 	case "ostree", "ignition.platform.id":
 		return name + "="
 	case "ignition.firstboot":

@@ -23,6 +23,7 @@ func TestCheckArg(t *testing.T) {
 	for _, arg := range []string{
 		"", " ", "a\nb", "a\x00", "ostree=/x", "ostree", "a ostree=x", "ignition.platform.id=qemu", "a\tignition.firstboot",
 		"ignition.firstboot=1", "$ignition_firstboot", "${ignition_firstboot}", `x="a ostree=b"`, `"ostree=/x"`,
+		`"ignition.firstboot"`, `x="a ostree"`, `"ignition.platform.id"=qemu`,
 	} {
 		if _, err := CheckArg(arg); err == nil {
 			t.Errorf("%q is accepted", arg)

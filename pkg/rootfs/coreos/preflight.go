@@ -15,18 +15,6 @@ import (
 // modulesDir holds a directory for each kernel.
 const modulesDir = "usr/lib/modules"
 
-// A need is a file that every image needs.
-type need struct {
-	paths   []string // one of them must exist
-	purpose string
-}
-
-// needs are the files for booting, other than the kernel and the boot loader.
-var needs = []need{
-	{prepareRoot, "how the initramfs mounts the root"},
-	{releaseFiles, "the title of the boot entry"},
-}
-
 // prepareRoot are the paths of the initramfs' configuration.
 var prepareRoot = []string{"usr/lib/ostree/prepare-root.conf", "usr/etc/ostree/prepare-root.conf"}
 
@@ -47,13 +35,11 @@ func Preflight(system *rootfs.Inode, noSELinux bool) error {
 	if _, err := Kernel(root); err != nil {
 		missing = append(missing, err.Error())
 	}
-	for _, n := range needs {
-		if err := n.check(root); err != nil {
-			missing = append(missing, fmt.Sprintf("%v: %s", err, n.purpose))
-		}
+	missing = append(missing, checkPrepareRoot(root)...)
+	if err := checkRelease(root); err != nil {
+		missing = append(missing, fmt.Sprintf("%v: the title of the boot entry", err))
 	}
 	missing = append(missing, checkTop(system)...)
-	missing = append(missing, checkComposefs(root)...)
 	_, policyErr := selinux.Find(system)
 	unlabelled := policyErr != nil && !noSELinux
 	if unlabelled {
@@ -69,14 +55,14 @@ func Preflight(system *rootfs.Inode, noSELinux bool) error {
 	return err
 }
 
-// check looks for the first path that exists.
-func (n need) check(root *rootfs.Inode) error {
-	for _, name := range n.paths {
+// checkRelease looks for the first os-release that exists.
+func checkRelease(root *rootfs.Inode) error {
+	for _, name := range releaseFiles {
 		if _, err := root.FindFile(name); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return fmt.Errorf("missing %s", strings.Join(n.paths, " or "))
+	return fmt.Errorf("missing %s", strings.Join(releaseFiles, " or "))
 }
 
 // checkTop returns the missing entries of a deployment's top directory.
@@ -94,18 +80,23 @@ func checkTop(root *rootfs.Inode) (missing []string) {
 	return missing
 }
 
-// checkComposefs rejects modes of composefs in which the initramfs would not mount the
+// checkPrepareRoot rejects modes of composefs in which the initramfs would not mount the
 // root: on a new disk, files have no fs-verity, and an imported commit has no signature.
-func checkComposefs(root *rootfs.Inode) (missing []string) {
+func checkPrepareRoot(root *rootfs.Inode) (missing []string) {
+	exists := false
 	for _, name := range prepareRoot {
 		text, err := readFile(root, name)
+		exists = exists || text != nil || err != nil
 		if err != nil {
-			missing = append(missing, err.Error())
+			missing = append(missing, fmt.Sprintf("%v: how the initramfs mounts the root", err))
 		}
 		switch how := Setting(string(text), "composefs", "enabled"); how {
 		case "verity", "signed":
 			missing = append(missing, fmt.Sprintf("%s: composefs mode %q is not possible: a new image has neither signatures nor fs-verity, so the initramfs would not mount its root; set it to yes and rebuild the initramfs", name, how))
 		}
+	}
+	if !exists {
+		missing = append(missing, fmt.Sprintf("missing %s: how the initramfs mounts the root", strings.Join(prepareRoot, " or ")))
 	}
 	return missing
 }

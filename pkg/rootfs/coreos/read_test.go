@@ -73,7 +73,9 @@ func TestRead(t *testing.T) {
 		"usr/etc/my/args":                      "kargs = [\"etc\"]",
 		"usr/lib/bootc/kargs.d/README":         "not TOML",
 		"usr/lib/bootc/kargs.d/10-x.conf":      "kargs = [\"conf\"]",
-		"usr/lib/bootc/kargs.d/.hidden.toml":   "kargs = [\"hidden\"]",
+		"usr/lib/bootc/kargs.d/.toml":          "not TOML",
+		"usr/lib/bootc/kargs.d/.5.toml":        "kargs = [\"hidden\"]",
+		"usr/lib/bootc/install/.hidden.toml":   "[install]\nkargs = [\"no\"]",
 		"usr/lib/bootc/install/20.toml":        "[install]\nkargs = [\"masked\"]",
 		"usr/etc/os/30.toml":                   "[install]\nkargs = [\"install\"]",
 		"usr/lib/image-builder/bootc/x.txt":    "",
@@ -99,7 +101,7 @@ func TestRead(t *testing.T) {
 		t.Fatalf("%v, %q", err, c.Warnings)
 	}
 	args := c.Kargs("metal", nil)
-	if want := "rw install masked linked etc $ignition_firstboot mitigations=auto,nosmt ignition.platform.id=metal"; args.String() != want {
+	if want := "rw install masked hidden linked etc $ignition_firstboot mitigations=auto,nosmt ignition.platform.id=metal"; args.String() != want {
 		t.Errorf("%s", args)
 	}
 }
@@ -218,7 +220,7 @@ func TestPreflightTypes(t *testing.T) {
 		root := completeTree(t, nil)
 		dir := root.Lookup(path.Dir(name))
 		dir.Children[path.Base(name)] = rootfs.Dir(0o755)
-		if err := Preflight(root, false); err == nil || !strings.Contains(err.Error(), want) {
+		if err := Preflight(root, false); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), path.Base(name)) != 1 {
 			t.Errorf("%s: %v", name, err)
 		}
 		dir.Children[path.Base(name)] = rootfs.Link("/nonexistent")

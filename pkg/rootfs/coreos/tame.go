@@ -2,9 +2,11 @@ package coreos
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -48,9 +50,26 @@ func decodeTOML(text []byte, v any) (keys map[string]any, err error) {
 // decodeJSON reads a text into v and returns all of its keys.
 func decodeJSON(text []byte, v any) (keys any, err error) {
 	if err := json.Unmarshal(text, v); err != nil {
-		return nil, err
+		return nil, jsonError(text, err)
 	}
 	return keys, json.Unmarshal(text, &keys)
+}
+
+// jsonError adds the line or the key to an error of the parser, and removes Go types.
+func jsonError(text []byte, err error) error {
+	if wrong := (*json.SyntaxError)(nil); errors.As(err, &wrong) {
+		return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:wrong.Offset], []byte("\n")), err)
+	}
+	wrong := (*json.UnmarshalTypeError)(nil)
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	want := map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "a list", reflect.Int: "a whole number", reflect.Int64: "a whole number"}
+	key := ""
+	if wrong.Field != "" {
+		key = "key " + wrong.Field[strings.LastIndex(wrong.Field, ".")+1:] + ": "
+	}
+	return fmt.Errorf("%s%s, want %s", key, wrong.Value, cmp.Or(want[wrong.Type.Kind()], "an object"))
 }
 
 // decodeYAML reads a text into v and returns all of its keys. The parser itself limits

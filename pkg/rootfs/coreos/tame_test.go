@@ -47,6 +47,26 @@ func TestTame(t *testing.T) {
 	}
 }
 
+// TestJSONErrors: an error has the line or the key, and no Go type.
+func TestJSONErrors(t *testing.T) {
+	for _, tc := range []struct{ file, text, want string }{
+		{imageFile, "{\"size\": 3,\n\"x\": 1,\n}", "line 3: invalid character '}' looking for beginning of object key string"},
+		{imageFile, "", "line 1: unexpected end of JSON input"},
+		{imageFile, `{"size": 2.5}`, "key size: number 2.5, want a whole number"},
+		{imageFile, `{"vmware-hw-version": "17"}`, "key vmware-hw-version: string, want a whole number"},
+		{imageFile, `{"aws-imdsv2-only": "yes"}`, "key aws-imdsv2-only: string, want true or false"},
+		{imageFile, `[1]`, "array, want an object"},
+		{platformsFile, "[]", "array, want an object"},
+		{platformsFile, `{"qemu": {"kernel_arguments": "a"}}`, "qemu: key kernel_arguments: string, want a list"},
+		{platformsFile, `{"x86_64": {"qemu": {"grub_commands": [1]}}}`, "qemu: key grub_commands: number, want a string"},
+	} {
+		_, err := ReadConfig(treetest.Texts(t, map[string]string{tc.file: tc.text}), "amd64")
+		if err == nil || err.Error() != "coreos: "+tc.file+": "+tc.want {
+			t.Errorf("%s: %v, want %s", tc.text, err, tc.want)
+		}
+	}
+}
+
 // FuzzChoices: a text is taken or refused, and then in one line with its name.
 func FuzzChoices(f *testing.F) {
 	for name, text := range container {

@@ -44,6 +44,27 @@ func TestSupport(t *testing.T) {
 	}
 }
 
+// TestUnreadPackages: the version is looked for in the program if the packages cannot be
+// read, and a warning names the database if neither has it.
+func TestUnreadPackages(t *testing.T) {
+	program := ignitionProgram(t, "2.26.0")
+	for _, c := range []struct{ name, text string }{
+		{"usr/share/rpm/rpmdb.sqlite", "no database"}, {"usr/share/rpm/rpmdb.sqlite/x", ""}, {"usr/lib/sysimage/dpkg/status/x", ""},
+	} {
+		root := treetest.Texts(t, map[string]string{dracutModule + "/module-setup.sh": "x", c.name: c.text})
+		config := []byte(`{"ignition": {"version": "3.6.0"}}`)
+		if got := Warnings(root, config); len(got) != 1 || !strings.HasPrefix(got[0], strings.TrimSuffix(c.name, "/x")+": ") {
+			t.Errorf("%s: %q", c.name, got)
+		}
+		if err := root.Place(dracutModule+"/ignition", rootfs.Text(0o755, program)); err != nil {
+			t.Fatal(err)
+		}
+		if got := Warnings(root, config); got != nil {
+			t.Errorf("%s: %q", c.name, got)
+		}
+	}
+}
+
 // ignitionProgram builds a program that has its release where Ignition has it.
 func ignitionProgram(t *testing.T, release string) string {
 	const module = "github.com/coreos/ignition/v2"

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -51,6 +52,9 @@ func Read(root *rootfs.Inode) ([]Package, error) {
 			in := root.Resolve(dir)
 			if in == nil || !in.IsDir() {
 				continue
+			}
+			if _, err := root.FindFile(path.Join(dir, db.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
 			}
 			found, err := db.read(in)
 			if errors.Is(err, errNone) {

@@ -317,6 +317,11 @@ func TestAllErrors(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+	// A config in the config is read once.
+	_, _, err = Translate([]byte(head+"ignition: {config: {merge: [{local: missing}]}}\n"), options())
+	if want = "config.bu:3:37: missing: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
 }
 
 func TestManyErrors(t *testing.T) {

@@ -27,10 +27,13 @@ const maxLocal = 64 << 20
 
 // resource replaces inline or local contents by a source.
 func (t *translation) resource(n *yaml.Node, m object, path string) {
-	contents, from := t.embedded(n, m)
-	if from == nil {
-		return
+	if contents, from := t.embedded(n, m); from != nil {
+		t.embed(contents, from, m, path)
 	}
+}
+
+// embed sets the source of a resource to contents.
+func (t *translation) embed(contents []byte, from *yaml.Node, m object, path string) {
 	_, compressed := m["compression"]
 	compressed = compressed && m["compression"] != ""
 	if t.minor == 0 {
@@ -49,7 +52,11 @@ func (t *translation) resource(n *yaml.Node, m object, path string) {
 // config handles a resource that is an Ignition config. It validates the config if
 // it is embedded and not compressed.
 func (t *translation) config(n *yaml.Node, m object, path string) {
-	if contents, from := t.embedded(n, m); from != nil && (m["compression"] == nil || m["compression"] == "") {
+	contents, from := t.embedded(n, m)
+	if from == nil {
+		return
+	}
+	if m["compression"] == nil || m["compression"] == "" {
 		warnings, err := ignition.Validate(contents)
 		if err != nil {
 			t.errorf(from, "%v", err)
@@ -59,7 +66,7 @@ func (t *translation) config(n *yaml.Node, m object, path string) {
 			t.warnf(from, "%s", w)
 		}
 	}
-	t.resource(n, m, path)
+	t.embed(contents, from, m, path)
 }
 
 // embedded returns the contents given by inline or local, and the node of that
