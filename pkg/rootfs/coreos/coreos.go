@@ -420,7 +420,7 @@ func (c *Config) readBound(root *rootfs.Inode) error {
 	if more := len(names) - most; more > 0 {
 		list = append(list, fmt.Sprintf("%d more", more))
 	}
-	c.warn("%s: %d bound images (%s): %s", boundDir, len(names), strings.Join(list, ", "), what)
+	c.warn("%s: bound images (%s): %s", boundDir, strings.Join(list, ", "), what)
 	return nil
 }
 

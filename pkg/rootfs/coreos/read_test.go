@@ -131,7 +131,7 @@ func TestBoundImages(t *testing.T) {
 		}
 	}
 	c, err := ReadConfig(root, "amd64")
-	if want := boundDir + ": 3 bound images (registry.example/a:1, registry.example/b, c.image): bootc install would pull these images, the disk does not have them"; err != nil || len(c.Warnings) != 1 || c.Warnings[0] != want {
+	if want := boundDir + ": bound images (registry.example/a:1, registry.example/b, c.image): bootc install would pull these images, the disk does not have them"; err != nil || len(c.Warnings) != 1 || c.Warnings[0] != want {
 		t.Errorf("%q, %v", c.Warnings, err)
 	}
 	many := rootfs.Dir(0o755)
@@ -141,7 +141,7 @@ func TestBoundImages(t *testing.T) {
 		}
 	}
 	c, err = ReadConfig(many, "amd64")
-	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "13 bound images (a.image, ") || !strings.Contains(c.Warnings[0], "j.image, 3 more)") {
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "bound images (a.image, ") || !strings.Contains(c.Warnings[0], "j.image, 3 more)") {
 		t.Errorf("%q, %v", c.Warnings, err)
 	}
 	empty := rootfs.Dir(0o755)
