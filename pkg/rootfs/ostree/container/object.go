@@ -82,6 +82,12 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 	if e.Absolute && strings.HasPrefix(e.Target, layer.RepoDir) {
 		b.find(etc(e.Name), "a hard link to an object of the repository by an absolute name: the importer of the system refuses the layer at its next upgrade")
 	}
+	return b.linkToObject(e, target, object)
+}
+
+// linkToObject is throughObject for a hard link outside of the repository. Its target
+// is not that of the entry if that was an alias.
+func (b *builder) linkToObject(e *layer.Entry, target string, object *changedObject) *layer.Entry {
 	placed, ok := b.filter.place(e.Name)
 	if ok && e.MTime.Sec > 0 && (target != e.Target || object != nil && !object.seen) {
 		b.find(placed, "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade")
