@@ -79,9 +79,6 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 		b.aliases[e.Name] = target
 		return nil
 	}
-	if e.Absolute && strings.HasPrefix(e.Target, layer.RepoDir) {
-		b.find(etc(e.Name), "a hard link to an object of the repository by an absolute name: the importer of the system refuses the layer at its next upgrade")
-	}
 	return b.linkToObject(e, target, object)
 }
 
@@ -89,6 +86,9 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 // is not that of the entry if that was an alias.
 func (b *builder) linkToObject(e *layer.Entry, target string, object *changedObject) *layer.Entry {
 	placed, ok := b.filter.place(e.Name)
+	if ok && e.Absolute && strings.HasPrefix(e.Target, layer.RepoDir) {
+		b.find(placed, "a hard link to an object of the repository by an absolute name: the importer of the system refuses the layer at its next upgrade")
+	}
 	if ok && e.MTime.Sec > 0 && (target != e.Target || object != nil && !object.seen) {
 		b.find(placed, "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade")
 	}

@@ -62,7 +62,7 @@ func TestChangedObjects(t *testing.T) {
 		{"link in run", []entry{file(object1, "new"), hardlink("run/a", object1), hardlink("usr/a", object1)}, "usr/ usr/a=new", []string{"usr/a: " + changedText}},
 		{"no object", []entry{hardlink("usr/b", object1), hardlink("usr/a", object1)}, "", []string{"usr/b: " + droppedText + " (and 1 more)"}},
 		{"no link", []entry{file(object1, "new")}, "", nil},
-		{"absolute targets", []entry{file(object1, "new"), hardlink("usr/a", "/"+object1), hardlink("etc/b", "/"+object2)}, "usr/ usr/a=new",
+		{"absolute targets", []entry{file(object1, "new"), hardlink("run/a", "/"+object1), hardlink("usr/a", "/"+object1), hardlink("etc/b", "/"+object2)}, "usr/ usr/a=new",
 			[]string{"usr/a: " + absoluteText + " (and 1 more)", "usr/a: " + changedText, "usr/etc/b: " + droppedText}},
 		{"link between objects", []entry{file(object1, "new"), hardlink(object2, object1), hardlink("usr/a", object1)}, "usr/ usr/a=new", []string{
 			object2 + ": a hard link between objects of the repository whose content a tool changed: the importer of the system refuses the layer at its next upgrade",
@@ -171,7 +171,7 @@ func TestRefusedLater(t *testing.T) {
 	}
 }
 
-// TestNoLabelOfRoot has a policy that libostree does not load.
+// TestNoLabelOfRoot has a policy that ostree does not load.
 func TestNoLabelOfRoot(t *testing.T) {
 	for name, want := range map[string]string{"/": "the SELinux policy has no label for /: the system will refuse its updates (failed to look up context of /)", "/a": ""} {
 		local := file("etc/selinux/targeted/contexts/files/file_contexts.local", name+" <<none>>\n")
