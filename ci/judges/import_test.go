@@ -154,6 +154,11 @@ func file(name, content string) entry {
 func dir(name string) entry {
 	return entry{tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755}, ""}
 }
+func folder(name string) entry { // as it is spelled
+	e := dir("")
+	e.Name = name
+	return e
+}
 func symlink(name, to string) entry {
 	return entry{tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to, Mode: 0o777}, ""}
 }
@@ -167,6 +172,7 @@ func (e entry) owner(uid, gid int) entry {
 }
 func (e entry) changed() entry     { e.ModTime = time.Unix(1795961682, 0); return e }
 func (e entry) at(sec int64) entry { e.ModTime = time.Unix(sec, 0); return e }
+func (e entry) fraction() entry    { e.ModTime = time.Unix(1795961682, 500000000); return e }
 func (e entry) gnu() entry         { e.Format = tar.FormatGNU; return e }
 func (e entry) pax(key, value string) entry {
 	e.PAXRecords = maps.Clone(e.PAXRecords)
@@ -203,6 +209,12 @@ func sum(h []byte) []byte {
 	}
 	copy(h[148:], fmt.Sprintf("%06o\x00 ", n))
 	return h
+}
+
+// old returns a header as it was before ustar.
+func old(h []byte) []byte {
+	clear(h[257:265])
+	return sum(h)
 }
 
 // oldSparse returns the header of a sparse file in the old form of GNU tar. The file

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
 )
+
+// contexts is the name of the labels in the policy of the tiny fixture.
+const contexts = "etc/selinux/default/contexts/files/file_contexts"
 
 // A verdict is the result of importing a container.
 type verdict string
@@ -139,6 +143,9 @@ func tree(entries ...entry) (all []entry) {
 func TestLayers(t *testing.T) {
 	h, names := newLayersHost(t)
 	inside, object, passwd, link := names.inside, names.object, names.passwd, names.link
+	kaniko := func(root ...entry) []entry { // it has hard links to absolute names
+		return slices.Concat(root, tree(file("etc/passwd", "new").changed(), hardlink(passwd, "/etc/passwd").changed(), file(object, "new").changed(), hardlink(inside, "/"+object).changed()))
+	}
 	x := func(name string) entry { return file(name, "x") }
 	special := func(name string, typ byte, major int64) entry {
 		return entry{tar.Header{Typeflag: typ, Name: name, Devmajor: major, Devminor: 3}, ""}
@@ -175,9 +182,16 @@ func TestLayers(t *testing.T) {
 		"places": {equal, tree(x("usr/share/x"), x("opt/x/y"), x("nix/x"), x("top"), symlink("l", "usr"), x("boot/x"), x("sysroot/x"), x("sysroot/ostree/deploy/x"),
 			x("var/lib/x"), symlink("var/run", "../run"), dir("var/log/x").owner(1, 2), x("var/tmp/x"),
 			x("run/x"), x("tmp/x"), x("proc/x"), x("sys/x/y"), x("dev/x"), dir("run/d"), symlink("run/l", "x"), special("dev/null", tar.TypeChar, 1))},
-		"links of the base": {equal, tree(x("srv/x"), x("home/x"), x("root/x"), x("mnt/x"), x("media/x"), x("lib/x"), x("ostree/y"))},
-		"link, no parents":  {equal, []entry{x("lib/x")}},
-		"file for run":      {equal, tree(x("run"), symlink("tmp", "var/tmp"))},
+		"links of the base":        {equal, tree(x("srv/x"), x("home/x"), x("root/x"), x("mnt/x"), x("media/x"), x("lib/x"), x("ostree/y"))},
+		"link, no parents":         {equal, []entry{x("lib/x")}},
+		"no links followed":        {equal, tree(x("bin/x"), x("sbin/x"), file("lib/.wh.bootc", ""), symlink("boot", "sysroot/boot"))},
+		"other top folders":        {equal, tree(x("ETC/x"), x("Usr/x"), x(" etc/x"), x("etc.d/x"), x("usr/run/x"), x("usr/tmp/x"), x("var/run/x"), x("etc/run/x"), dir("lost+found").mode(0o700))},
+		"link for usr":             {equal, []entry{symlink("usr", "sysroot")}},
+		"file for var":             {equal, []entry{x("var")}},
+		"devices in run":           {equal, tree(special("dev/x", tar.TypeBlock, 8), special("run/f", tar.TypeFifo, 0), special("run/x", tar.TypeChar, 0))},
+		"device in var":            {refused, tree(special("var/x", tar.TypeBlock, 8))},
+		"file for run, then below": {refused, tree(x("run"), x("run/x"))},
+		"file for run":             {equal, tree(x("run"), symlink("tmp", "var/tmp"))},
 		"etc twice": {equal, tree(x("etc/x"), x("usr/etc/y"), x("etcetera/x"), x("usr/etcetera/x"), file("etc/a", "1"), file("usr/etc/a", "2"), file("usr/etc/b", "1"), file("etc/b", "2"),
 			dir("etc/d").mode(0o700), dir("usr/etc/d").mode(0o711), x("etc/hostname"), symlink("etc/resolv.conf", "../run/x"))},
 		// Later hosts remove the leftovers of build tools there, as does this project.
@@ -192,6 +206,11 @@ func TestLayers(t *testing.T) {
 		"whiteouts in other places": {equal, tree(file("usr/etc/.wh.passwd", ""), file("usr/etc/.wh.nasty", ""), file("lib/.wh.bootc", ""), file("usr/share/.wh.nasty", ""), file("usr/share/.wh.nasty", ""))},
 		// The whiteout removes a file that sorts before it.
 		"whiteouts of the layer's": {equal, tree(file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", ""), file(inside, "new"), x("usr/share/z"), file("usr/share/.wh.z", ""), x("usr/lib/+x"), file("usr/lib/.wh.+x", ""))},
+		"whiteouts of the system":  {equal, tree(file("usr/.wh.etc", ""), x("etc/new"), file(".wh.var", ""), file(".wh.sysroot", ""), file(".wh.boot", ""), file("var/.wh.lib", ""), file("var/.wh..wh..opq", ""))},
+		"whiteouts, no parents":    {equal, []entry{file("usr/lib/bootc/.wh.kargs.d", "").owner(5, 6), file("usr/lib/new/.wh.x", "").owner(7, 8), file("usr/share/.wh..wh..opq", "").owner(6, 7)}},
+		"whiteouts after files":    {equal, tree(x("usr/lib/!x"), file("usr/lib/.wh.!x", ""), x("usr/lib/.a"), file("usr/lib/.wh..a", ""), x("usr/lib/.z"), file("usr/lib/.wh..z", ""), x("usr/a"), hardlink("usr/lib/-l", "usr/a"), file("usr/lib/.wh.-l", ""))},
+		"names of whiteouts":       {equal, tree(file("usr/lib/.wh.a\nb", ""), file("usr/share/.wh. ", ""), file("usr/lib/.wh."+strings.Repeat("a", 251), ""), x("usr/lib/.wh.bootc/x"))},
+		"opaque, two names of etc": {equal, tree(file("etc/nasty/.wh..wh..opq", ""), x("usr/etc/nasty/x"), file("usr/etc/selinux/default/contexts/users/.wh..wh..opq", ""), x("etc/selinux/default/contexts/users/x"))},
 		"whiteouts and folders":    {equal, tree(file("usr/lib/.wh.bootc", ""), x("usr/lib/bootc/x"), x("usr/share/nasty/x"), file("usr/share/.wh.nasty", ""))},
 		"whiteouts of other types": {equal, tree(file("usr/lib/e", ""), hardlink("usr/lib/.wh.bootc", "usr/lib/e"), symlink("usr/share/.wh.nasty", "x"), x("etc/.wh.nasty/x"))},
 		"whiteout of overlayfs":    {refused, tree(special("usr/lib/bootc", tar.TypeChar, 0))},
@@ -222,9 +241,17 @@ func TestLayers(t *testing.T) {
 		"hard links of etc": {equal, tree(x("etc/a"), hardlink("etc/b", "etc/a"), hardlink("usr/etc/c", "etc/a"), hardlink("usr/share/d", "./etc/a"), hardlink("etc/e", "/etc/a"),
 			x("usr/share/f"), hardlink("etc/g", "/usr//share/./f"), x("usr/etc/h"), hardlink("etc/i", "usr/etc/h"))},
 		// Hosts of 2025 reject chains.
-		"chain of hard links":           {equal, tree(x("usr/share/a"), hardlink("usr/share/b", "usr/share/a"), hardlink("usr/share/c", "usr/share/b"))},
-		"chain of hard links, reversed": {equal, tree(hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"), x("usr/share/a"))},
-		"chain to the end":              {equal, tree(x("usr/share/a"), hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"))},
+		"chain of hard links":            {equal, tree(x("usr/share/a"), hardlink("usr/share/b", "usr/share/a"), hardlink("usr/share/c", "usr/share/b"))},
+		"chain of hard links, reversed":  {equal, tree(hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"), x("usr/share/a"))},
+		"chain to the end":               {equal, tree(x("usr/share/a"), hardlink("usr/share/c", "usr/share/b"), hardlink("usr/share/b", "usr/share/a"))},
+		"hard link chain of all folders": {ours1, tree(x("usr/a"), hardlink("etc/b", "usr/a"), hardlink("opt/c", "etc/b"), hardlink("var/d", "opt/c"), hardlink("usr/e", "var/d"))},
+		"hard links, types": {equal, tree(file("usr/a", "1"), symlink("usr/b", "x"), hardlink("usr/b", "usr/a"), hardlink("usr/c", "usr/a"), symlink("usr/c", "x"), file("usr/d", "2"), hardlink("usr/e", "usr/d"), symlink("usr/d", "x"),
+			symlink("etc/l", "x"), hardlink("usr/l", "etc/l"), hardlink("etc/m", "usr/etc/l"), file("usr/.wh.f", ""), hardlink("usr/g", "usr/.wh.f"))},
+		"hard links, owners of parents": {equal, []entry{x("usr/a").owner(1, 1), hardlink("usr/p/q/b", "usr/a").owner(3, 4), hardlink("new/c", "usr/a").owner(5, 6)}},
+		"hard link, then folder":        {refused, tree(x("usr/a"), hardlink("usr/h", "usr/a"), dir("usr/h"))},
+		"hard link, then below":         {refused, tree(x("usr/a"), hardlink("usr/h", "usr/a"), x("usr/h/x"))},
+		"folder, then hard link":        {refused, tree(x("usr/a"), dir("usr/h"), hardlink("usr/h", "usr/a"))},
+		"hard link through run":         {refused, tree(x("usr/a"), hardlink("run/b", "usr/a"), hardlink("usr/c", "run/b"))},
 		// The host uses the last entry of its hash table, which has no defined order.
 		"hard link to another, twice": {differs, tree(file("usr/a", "1"), file("usr/b", "2"), hardlink("usr/l", "usr/a"), hardlink("usr/l", "usr/b"))},
 		"hard link to the base":       {refused, tree(hardlink("usr/share/b", inside))},
@@ -246,15 +273,40 @@ func TestLayers(t *testing.T) {
 		// The host hashes the attribute, but does not read it back: ostree fsck reports the object as corrupt.
 		"attribute without a value":  {differs, tree(x("usr/x").xattr("user.x", ""))},
 		"attribute with a line feed": {ours1, tree(x("usr/x").xattr("user.x", "a\nb"))},
+		"line feed of a hard link":   {ours1, tree(x("usr/a"), hardlink("usr/b", "usr/a").xattr("user.x", "a\nb"))},
+		"line feed of a whiteout":    {ours1, tree(file("usr/lib/.wh.bootc", "").xattr("user.x", "a\nb"))},
+		"line feed in run":           {equal, tree(x("run/a").xattr("user.x", "a\nb"))},
+		"more attributes": {equal, tree(dir(".").xattr("user.a", "1"), dir("usr/lib/bootc").xattr("user.a", "1"), x("usr/a").xattr("security.evm", "\x02abc").xattr("user.ü", "=ü="), x("usr/b").xattr("user.a", "1"), x("usr/b"), dir("usr/c").xattr("user.a", "1"), dir("usr/c"),
+			dir("usr/d").xattr("security.capability", capability).xattr("user.overlay.opaque", "y"), x("usr/e").pax("LIBARCHIVE.xattr.user.a%3Db", "dv8"))},
+		"attribute without a place": {ours1, tree(x("usr/a").xattr("system.nfs4_acl", "x"))}, // the formats of root file systems refuse it
 		// The attribute would hide the content of the folder.
 		"attribute of overlayfs": {host1, tree(dir("usr/d").xattr("trusted.overlay.opaque", "y"))},
 		// The host hashes its own label and the layer's, but stores only its own: ostree fsck reports the object as corrupt.
 		"label of a file":               {differs, tree(x("usr/x").xattr("security.selinux", "system_u:object_r:usr_t:s0\x00"))},
 		"label of a symbolic link":      {differs, tree(symlink("usr/x", "x").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00"))},
 		"label of a folder":             {ours1, tree(dir("usr/d").xattr("security.selinux", "system_u:object_r:container_file_t:s0\x00"))},
+		"label of a file, GNU tar":      {differs, tree(x("usr/x").pax("RHT.security.selinux", "system_u:object_r:bin_t:s0"))},
+		"label of a folder, GNU tar":    {ours1, tree(dir("usr/d").pax("RHT.security.selinux", "system_u:object_r:bin_t:s0"))},
+		"label of a folder, libarchive": {ours1, tree(dir("usr/d").pax("LIBARCHIVE.xattr.security.selinux", "eAA"))},
+		"empty label of a folder":       {ours1, tree(dir("usr/d").xattr("security.selinux", ""))},
+		"label of the root":             {ours1, []entry{dir(".").xattr("security.selinux", "system_u:object_r:root_t:s0\x00")}},
 		"label of what is not imported": {equal, tree(dir("run/d").xattr("security.selinux", "x"), file("usr/lib/.wh.bootc", "").xattr("security.selinux", "x"))},
 
+		// Policies.
+		"labels":                {equal, tree(file(contexts+".local", "# x\n\n  /usr/x\t--\tsystem_u:object_r:etc_t:s0  \n/usr/lib/bootc(/.*)? system_u:object_r:bin_t:s0\n/usr/y system_u:object_r:etc_t:s0"), x("usr/x"), x("usr/y"), x("usr/z"))},
+		"labels none":           {equal, tree(file(contexts+".local", "/usr/share/x <<none>>\n/usr/lib/bootc(/.*)? <<none>>\n/etc/passwd -- <<none>>\n"), x("usr/share/x"), dir("usr/lib/bootc/new"))},
+		"labels of other names": {equal, tree(file(contexts+".subs", "/opt/mine /usr/lib\n"), x("opt/mine/x"), x("opt/x"), file("etc/selinux/default/contexts/files/.wh.file_contexts.homedirs", ""), x("var/home/x/.ssh/id"))},
+		"another policy":        {equal, tree(file("etc/selinux/config", "SELINUXTYPE=mine\nSELINUX=enforcing\n"), file("etc/selinux/mine/contexts/files/file_contexts", "/.* system_u:object_r:etc_t:s0\n"), file("etc/selinux/mine/policy/policy.33", "x"), x("usr/x"))},
+		"policy disabled":       {equal, tree(file("etc/selinux/config", "SELINUX=disabled\nSELINUXTYPE=default\n"), x("usr/x"))},
+		"no such policy":        {refused, tree(file("etc/selinux/config", "SELINUX=enforcing\nSELINUXTYPE=other\n"))},
+		"no label of the root":  {ours1, tree(file(contexts+".local", "/ -d <<none>>\n"))},
+		"bad label":             {refused, tree(file(contexts+".local", "/usr/x( system_u:object_r:etc_t:s0\n"))},
+
 		// Names, and forms of tar.
+		"spellings":                {equal, []entry{dir("usr"), folder("usr/d"), folder("usr/e//"), folder("./usr/f/./"), folder("//usr//g//"), folder("./"), x("./etc/a"), x("/etc/b"), x("etc//c"), x("./././etc/./d"), x("//etc/e"), x("usr/./etc/f"), x("usr//etc/g"), hardlink("./usr/h", "./etc/a"), hardlink("/usr/i", "/etc/b")}},
+		"records":                  {equal, []entry{dir("usr"), records("size", "3"), file("usr/a", "xyz"), records("uid", "77", "gid", "88", "mtime", "5.25"), x("usr/b"), records("uname", "nobody", "gname", "wheel"), x("usr/c"), records("SCHILY.ino", "55", "SCHILY.nlink", "2", "SCHILY.realsize", "1"), x("usr/d"), records("path", "usr/e/"), dir("usr/x"), records("path", "/usr/f"), x("usr/x"), records("linkpath", "usr/f"), hardlink("usr/g", "usr/x")}},
+		"old header":               {equal, tree(x("usr/a"), blocks(append(old(header(0, x("usr/b"))), "x"...)), x("usr/c").gnu().owner(3000000, 1<<31))},
+		"long names of hard links": {equal, tree(x("usr/"+long).gnu(), hardlink("usr/"+long+"b", "usr/"+long).gnu(), hardlink("etc/"+long, "usr/"+long).gnu(), x("usr/"+strings.Repeat("ü/", 80)+"a"), hardlink("usr/"+strings.Repeat("ü/", 80)+"b", "usr/"+strings.Repeat("ü/", 80)+"a"))},
 		"names": {equal, []entry{dir("./."), dir("./usr"), x("./usr/a"), x("//usr/b"), x("/usr/./c"), x("usr/..x"), x("usr/..."), x("usr/a\nb"), x("usr/a\\b"), x("usr/ "), x("usr/\x01"), symlink("usr/l", " \n"),
 			x("usr/" + strings.Repeat("a", 255)), x("usr/é").gnu(), x("usr/ü"), x("etc/é").gnu(), x("usr/share/" + strings.Repeat("d/", 254) + "x")}},
 		"long names": {equal, tree(x("usr/"+long), x("etc/"+long), symlink("usr/l", strings.Repeat("y/", 2000)), x("etc/"+strings.Repeat("a", 150)), hardlink("etc/a", "etc/"+strings.Repeat("a", 150)),
@@ -312,7 +364,28 @@ func TestLayers(t *testing.T) {
 		"name, then object":     {differs, tree(file(inside, "new").changed(), hardlink(object, inside).changed())},
 		"touched, dotted names": {differs, tree(file("./"+object, "new").changed(), hardlink("./"+inside, "./"+object).changed())},
 
+		"touched, other forms": {equal, tree(file(object, "new").mode(0o4751).owner(1234567890, 4000000000).fraction(), hardlink("./"+inside, object).mode(0o600).owner(1, 1).fraction(), hardlink("opt/a", object).changed(), hardlink("boot/b", object).changed(), hardlink("sysroot/ostree/c", object).changed(),
+			file(passwd, strings.Repeat("x", 300000)).changed(), hardlink("usr/share/nasty", passwd).changed())},
+		"touched, absolute names": {equal, []entry{dir("usr"), file("/"+object, "new").changed(), hardlink("/"+inside, object).changed(), hardlink("/usr/b", object).changed()}},
+		"touched, no parents":     {equal, []entry{file(object, "new").owner(3, 4).changed(), hardlink("usr/brand/new/name", object).owner(7, 8).changed(), hardlink("usr/other/second", object).owner(9, 9).changed()}},
+		"touched, crossed":        {equal, tree(file(object, "1").changed(), file(passwd, "2").changed(), hardlink("usr/etc/passwd", passwd).changed(), hardlink(inside, object).changed(), hardlink("usr/a", passwd).changed(), hardlink("usr/b", object).changed())},
+		"touched whiteouts":       {equal, tree(file(object, "").changed(), hardlink("usr/lib/.wh.bootc", object).changed(), file(passwd, "").changed(), hardlink("usr/share/nasty/.wh..wh..opq", passwd).changed(), x("usr/share/nasty/x"))},
+		"touched policy":          {equal, tree(file(names.contexts, "/.* system_u:object_r:etc_t:s0\n").changed(), hardlink("usr/"+contexts, names.contexts).changed(), x("usr/x"))},
+		"touched link":            {equal, tree(symlink(link, "elsewhere").changed(), hardlink("usr/etc/os-release", link).changed(), dir(object).changed(), hardlink("usr/b", object).changed())},
+		"touched, then a file":    {equal, tree(file(object, "new").changed(), file("usr/a", "first").changed(), hardlink("usr/a", object).changed(), hardlink("usr/b", object).changed(), file("usr/b", "last").changed())},
+		"touched, a folder":       {refused, tree(file(object, "new").changed(), dir("usr/d"), hardlink("usr/d", object).changed())},
+		"touched, a chain":        {ours1, tree(file(object, "new").changed(), hardlink(inside, object).changed(), hardlink("usr/b", inside).changed(), hardlink("usr/c", "usr/b").changed())},
+		"touched, two objects":    {ours1, tree(file(object, "new").changed(), hardlink(passwd, object).changed(), hardlink(inside, object).changed())},
+		"touched, before 1970":    {equal, tree(file(object, "new").at(-5), hardlink(inside, object).at(-5))},
+		// The time is in a PAX record, which the host does not read.
+		"touched, far future, record":   {differs, tree(file(object, "new").at(1<<40), hardlink(inside, object).at(1<<40))},
+		"kaniko":                        {ours1, kaniko(folder("/"))},
+		"kaniko, no root":               {ours1, kaniko()},
+		"file for the repository, time": {equal, tree(x("sysroot/ostree/repo").changed(), hardlink("usr/r", "sysroot/ostree/repo").changed())},
+
 		// Other things of the repository.
+		"repository, opaque":        {equal, tree(file(path.Dir(object)+"/.wh..wh..opq", ""), x(path.Dir(object)+"/x"), file("sysroot/ostree/repo/objects/.wh..wh..opq", ""), file("sysroot/ostree/repo/.wh.config", ""))},
+		"repository, opaque, times": {equal, tree(file(path.Dir(object)+"/.wh..wh..opq", "").changed(), x(path.Dir(object)+"/x").changed(), file("sysroot/ostree/repo/.wh..wh..opq", "").changed())},
 		"repository": {equal, append(tree(file("sysroot/ostree/repo/.lock", ""), file("sysroot/ostree/repo/config", "[core]\n"), x("sysroot/ostree/repo/refs/heads/x"), symlink("sysroot/ostree/repo/link", "x"),
 			dir("sysroot/ostree/repo/tmp/x"), dir("sysroot/ostree/repo/objects/aa").mode(0o700).owner(1, 2), x("sysroot/ostree/repo/objects/aa/x"), x("sysroot/ostree/repo/objects/y"), file(names.whiteout, ""),
 			x("sysroot/ostree/repo/objects/aa/b.file-xattrs"), hardlink("sysroot/ostree/repo/objects/aa/b.file-xattrs-link", "sysroot/ostree/repo/objects/aa/b.file-xattrs")), metadata(func(e entry) entry { return e })...)},
@@ -344,13 +417,22 @@ func TestSeveralLayers(t *testing.T) {
 			tree(file("usr/x", "1"), x("usr/d/x"), x("usr/a"), hardlink("usr/b", "usr/a"), dir("usr/m").mode(0o700), x("usr/o/a"), x("usr/o/e/a"), x("etc/x"), file("usr/lib/.wh.bootc", "")),
 			tree(file("usr/x", "2").mode(0o600), x("usr/d"), file("usr/a", "2"), dir("usr/m").owner(1, 2), x("usr/m/x"), file("usr/o/.wh..wh..opq", ""), x("usr/o/b"), file("usr/etc/.wh.x", ""), x("usr/etc/y"), x("usr/lib/bootc/x").owner(5, 6)),
 			tree(file("usr/.wh.x", ""), dir("usr/d").mode(0o700), x("usr/o/e/c"), file("etc/.wh.y", ""))}},
-		"link, then below it":           {equal, layers{tree(symlink("usr/lib64", "lib"), symlink("usr/lib32", "lib")), {x("usr/lib64/x"), dir("usr/lib32"), x("usr/lib32/x")}}},
-		"hard link to a lower one":      {refused, layers{tree(x("usr/a")), tree(hardlink("usr/b", "usr/a"))}},
-		"nothing, file, nothing":        {equal, layers{nil, tree(x("usr/x")), nil}},
-		"a dozen":                       {equal, dozen},
-		"touched, again, removed":       {equal, layers{tree(file(object, "1").changed(), hardlink(inside, object).changed()), tree(file(object, "2").changed(), hardlink(inside, object).changed()), tree(hardlink("usr/b", object).changed(), file(names.whiteout, "").changed(), file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", "").changed())}},
-		"touched, again":                {equal, layers{tree(file(object, "1").changed(), hardlink(inside, object).changed()), tree(file(object, "2").changed(), hardlink(inside, object).changed())}},
-		"in the repository, removed":    {equal, layers{tree(x("sysroot/ostree/repo/x")), tree(file("sysroot/ostree/.wh.repo", ""))}},
+		"link, then below it":        {equal, layers{tree(symlink("usr/lib64", "lib"), symlink("usr/lib32", "lib")), {x("usr/lib64/x"), dir("usr/lib32"), x("usr/lib32/x")}}},
+		"hard link to a lower one":   {refused, layers{tree(x("usr/a")), tree(hardlink("usr/b", "usr/a"))}},
+		"nothing, file, nothing":     {equal, layers{nil, tree(x("usr/x")), nil}},
+		"a dozen":                    {equal, dozen},
+		"touched, again, removed":    {equal, layers{tree(file(object, "1").changed(), hardlink(inside, object).changed()), tree(file(object, "2").changed(), hardlink(inside, object).changed()), tree(hardlink("usr/b", object).changed(), file(names.whiteout, "").changed(), file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", "").changed())}},
+		"touched, again":             {equal, layers{tree(file(object, "1").changed(), hardlink(inside, object).changed()), tree(file(object, "2").changed(), hardlink(inside, object).changed())}},
+		"in the repository, removed": {equal, layers{tree(x("sysroot/ostree/repo/x")), tree(file("sysroot/ostree/.wh.repo", ""))}},
+		// The host removes folders and links of tools of the past.
+		"whiteouts of whiteouts":        {equal, layers{tree(dir("usr/lib/.wh.d"), symlink("usr/lib/.wh.l", "x"), x("usr/lib/.wh..wh.plnk/1"), dir("usr/lib/.wh..wh.orph")), tree(file("usr/lib/.wh..wh.d", ""), file("usr/lib/.wh..wh.l", ""), file("usr/lib/.wh..wh..wh.plnk", ""))}},
+		"one twice":                     {equal, layers{tree(file("usr/a", "1"), file("usr/.wh.b", "")), tree(file("usr/a", "2"), x("usr/b")), tree(file("usr/a", "1"), file("usr/.wh.b", ""))}},
+		"types, again":                  {equal, layers{tree(x("usr/share/nasty"), symlink("usr/l1", "lib"), symlink("usr/l2", "l1"), symlink("usr/l3", "share")), append(tree(x("usr/share/nasty/x"), file("usr/l3/.wh..wh..opq", ""), x("usr/l3/x")), x("usr/l2/x"), file("usr/l1/.wh.bootc", "")), tree(symlink("usr/share/nasty", "y"), symlink("usr/l2", "share")), {x("usr/l2/y").owner(5, 5)}}},
+		"owners of folders":             {equal, layers{tree(dir("usr/m").mode(0o700).owner(1, 2).xattr("user.a", "1")), tree(dir("usr/m").mode(0o755)), tree(file("usr/.wh.m", "")), tree(dir("usr/m").mode(0o711))}},
+		"hard links, changed":           {equal, layers{tree(x("usr/a"), hardlink("usr/b", "usr/a"), x("usr/c"), hardlink("usr/d", "usr/c")), tree(file("usr/a", "2"), file("usr/.wh.c", ""))}},
+		"touched, removed, touched":     {equal, layers{tree(file(object, "1").changed(), hardlink(inside, object).changed()), tree(file("usr/lib/bootc/kargs.d/.wh.10-fixture.toml", "").changed(), file(names.whiteout, "").changed()), tree(file(object, "3").changed(), hardlink(inside, object).changed())}},
+		"labels, removed":               {equal, layers{tree(file(contexts+".local", "/usr/x -- system_u:object_r:etc_t:s0\n"), x("usr/x")), tree(file("etc/selinux/default/contexts/files/.wh.file_contexts.local", ""), x("usr/y"))}},
+		"whiteouts, two names of etc":   {equal, layers{tree(x("etc/q"), x("usr/etc/r")), tree(file("usr/etc/.wh.q", ""), file("etc/.wh.r", ""))}},
 		"hostname, then an empty one":   {differs, layers{tree(x("etc/hostname")), tree(file("etc/hostname", ""))}}, // later hosts remove it, as does this project
 		"policy removed, then new file": {equal, layers{tree(file("etc/.wh.selinux", "")), tree(x("usr/x"), dir("usr/d"))}},
 	} {
@@ -362,6 +444,7 @@ func TestSeveralLayers(t *testing.T) {
 type layersNames struct {
 	inside               string // a file
 	object, passwd, link string // objects of inside, of etc/passwd and of a symbolic link, as in container storage
+	contexts             string // object of the labels
 	whiteout             string // whiteout of object
 }
 
@@ -378,7 +461,7 @@ func newLayersHost(t *testing.T) (*host, layersNames) {
 		return "sysroot/ostree/repo/objects/" + id[:2] + "/" + prefix + id[2:] + ".file"
 	}
 	const inside = "usr/lib/bootc/kargs.d/10-fixture.toml"
-	return h, layersNames{inside, of(inside, ""), of("usr/etc/passwd", ""), of("usr/etc/os-release", ""), of(inside, ".wh.")}
+	return h, layersNames{inside, of(inside, ""), of("usr/etc/passwd", ""), of("usr/etc/os-release", ""), of("usr/"+contexts, ""), of(inside, ".wh.")}
 }
 
 // judge imports the tiny fixture with layers on top with both programs.

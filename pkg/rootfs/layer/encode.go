@@ -17,7 +17,7 @@ import (
 //
 // Numbers are varints, strings follow their length, and every distinct set of
 // xattrs occurs once, in the form of objects.
-const Format = "ohpidx 2"
+const Format = "ohpidx 3"
 
 // Bytes returns the index as [Parse] reads it. Equal indexes give equal bytes.
 func (x *Index) Bytes() []byte {
@@ -109,6 +109,7 @@ func (e *encoder) entry(n *Entry) {
 	e.uint(n.Rdev)
 	e.str(n.Target)
 	e.bool(n.HardLink)
+	e.bool(n.Absolute)
 	e.xattrs(ostree.XattrsOf(n.Xattrs))
 	e.content(n.Content)
 }
@@ -276,7 +277,7 @@ func (d *decoder) entry(n *Entry) {
 	n.MTime = rootfs.Time{Sec: d.int(), Nsec: uint32(d.uint())}
 	n.Rdev = d.uint()
 	n.Target = d.str()
-	n.HardLink = d.byte() != 0
+	n.HardLink, n.Absolute = d.byte() != 0, d.byte() != 0
 	n.Xattrs = d.xattrs(d.set())
 	n.Content = d.content()
 }

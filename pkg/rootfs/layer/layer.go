@@ -82,6 +82,7 @@ type Entry struct {
 	Xattrs   map[string]string // shared, not to be changed
 	Target   string            // of a symbolic link, as it is; of a hard link, clean and relative
 	HardLink bool
+	Absolute bool // the tar has a "/" in front of the target of a hard link, or of the name of another entry
 	Content
 }
 

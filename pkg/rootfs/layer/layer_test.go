@@ -171,7 +171,7 @@ func TestPlainLayer(t *testing.T) {
 	b.add(tar.Header{Name: "lib", Typeflag: tar.TypeSymlink, Linkname: "/../usr/lib", Mode: 0o777}, "")
 	b.add(tar.Header{Name: "dev/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, "")
 	b.add(tar.Header{Name: "dev/sda", Typeflag: tar.TypeBlock, Devmajor: 8, Devminor: 300}, "")
-	b.add(tar.Header{Name: "run/fifo", Typeflag: tar.TypeFifo}, "")
+	b.add(tar.Header{Name: "run/fifo", Typeflag: tar.TypeFifo, PAXRecords: map[string]string{"RHT.security.selinux": "x"}}, "")
 	b.add(tar.Header{Name: long, Format: tar.FormatGNU}, "long")
 	b.file("usr/lib/.wh.gone", "")
 	b.file("sysroot/ostree/repo/objects/ab/.wh.cd.file", "")
@@ -182,12 +182,12 @@ func TestPlainLayer(t *testing.T) {
 	want := []Entry{
 		{Name: "usr", Mode: 0o042755, MTime: rootfs.Time{Sec: 1700000000, Nsec: 123456789}},
 		{Name: "usr/bin/ping", Mode: 0o104755, UID: 7, GID: 1 << 31, Xattrs: map[string]string{"security.capability": "\x01\x00\x00\x02", "user.k": "v"}},
-		{Name: "abs/name", Mode: 0o100644, MTime: rootfs.Time{Sec: 1700000000}},
-		{Name: "usr/bin/pong", Mode: 0o644, Target: "usr/bin/ping", HardLink: true},
+		{Name: "abs/name", Mode: 0o100644, MTime: rootfs.Time{Sec: 1700000000}, Absolute: true},
+		{Name: "usr/bin/pong", Mode: 0o644, Target: "usr/bin/ping", HardLink: true, Absolute: true},
 		{Name: "lib", Mode: 0o120777, Target: "/../usr/lib"},
 		{Name: "dev/null", Mode: 0o020644, Rdev: 0x103},
 		{Name: "dev/sda", Mode: 0o060644, Rdev: 0x10082c},
-		{Name: "run/fifo", Mode: 0o010644},
+		{Name: "run/fifo", Mode: 0o010644, Xattrs: map[string]string{"security.selinux": "x"}},
 		{Name: long, Mode: 0o100644},
 		{Name: "usr/lib/.wh.gone", Mode: 0o100644},
 		{Name: "sysroot/ostree/repo/objects/ab/.wh.cd.file", Mode: 0o100644},

@@ -345,11 +345,12 @@ func (s *scanner) file(id ostree.Checksum, h *tar.Header) error {
 // plain takes an entry that is no object.
 func (s *scanner) plain(name string, h *tar.Header) error {
 	e := Entry{
-		Name:  name,
-		Mode:  uint32(h.Mode & 0o7777),
-		UID:   uint32(h.Uid),
-		GID:   uint32(h.Gid),
-		MTime: rootfs.Time{Sec: h.ModTime.Unix(), Nsec: uint32(h.ModTime.Nanosecond())},
+		Name:     name,
+		Mode:     uint32(h.Mode & 0o7777),
+		UID:      uint32(h.Uid),
+		GID:      uint32(h.Gid),
+		MTime:    rootfs.Time{Sec: h.ModTime.Unix(), Nsec: uint32(h.ModTime.Nanosecond())},
+		Absolute: strings.HasPrefix(h.Name, "/"),
 	}
 	switch h.Typeflag {
 	case tar.TypeLink:
@@ -361,7 +362,7 @@ func (s *scanner) plain(name string, h *tar.Header) error {
 			return nil
 		}
 		s.index.Repo = s.index.Repo || strings.HasPrefix(target, RepoDir)
-		e.HardLink, e.Target = true, target
+		e.HardLink, e.Target, e.Absolute = true, target, strings.HasPrefix(h.Linkname, "/")
 	case tar.TypeSymlink:
 		if err := checkTarget(h.Linkname); err != nil {
 			return err
@@ -406,17 +407,23 @@ func (s *scanner) isObject(name string) bool {
 	return err == nil && s.seen[objectName{id, typ}]
 }
 
-// Prefixes of the names of xattrs in PAX records: that of star, which
-// all tools write, and that of libarchive, which has names and values encoded.
+// Names of xattrs in PAX records: the prefix of star, which all tools write, that of
+// libarchive, which has names and values encoded, and GNU tar's name of a label of
+// SELinux.
 const (
 	starXattr       = "SCHILY.xattr."
 	libarchiveXattr = "LIBARCHIVE.xattr."
+	gnuLabel        = "RHT." + selinuxLabel
+	selinuxLabel    = "security.selinux"
 )
 
 // paxXattr returns the xattr in a PAX record, if it is one.
 func paxXattr(key, value string) (name, text string, ok bool, err error) {
 	if name, ok := strings.CutPrefix(key, starXattr); ok {
 		return name, value, true, nil
+	}
+	if key == gnuLabel {
+		return selinuxLabel, value, true, nil
 	}
 	coded, ok := strings.CutPrefix(key, libarchiveXattr)
 	if !ok {

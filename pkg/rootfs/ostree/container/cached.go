@@ -34,7 +34,7 @@ type Cache interface {
 // format names the format of a cached import and the version of the import
 // itself: it changes whenever Import would return another tree, warning or note
 // for the same image.
-const format = "ohpimp 2"
+const format = "ohpimp 3"
 
 // A packed blob is content that tells where it is: the digest of its layer and
 // the offset in the layer's pack.

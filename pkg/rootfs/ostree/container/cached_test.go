@@ -215,7 +215,7 @@ func TestImportFormat(t *testing.T) {
 	}
 	_, entry := cache.only(t)
 	sum := ostree.Sum(entry)
-	const want = "ohpimp 2 a1876cf56011e951"
+	const want = "ohpimp 3 8c735931595b0e0c"
 	if got := format + " " + hex.EncodeToString(sum[:8]); got != want {
 		t.Errorf("an import is %s, want %s: raise the number in format", got, want)
 	}

@@ -378,6 +378,9 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 	if err != nil {
 		return err
 	}
+	if _, ok := policy.Lookup("/", rootfs.ModeDir); policy != nil && !ok {
+		t.Warnings = slices.Insert(t.Warnings, 0, Warning{Layer: -1, What: "the SELinux policy has no label for /: the system will refuse its updates (failed to look up context of /)"})
+	}
 	w := newWriter(t.Repo, policy)
 	w.base = t.basePolicy
 	merged := w.plan(root, nil)

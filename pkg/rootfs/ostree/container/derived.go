@@ -168,6 +168,7 @@ func (b *builder) warn(path, format string, args ...any) {
 
 // add adds an entry.
 func (b *builder) add(e *layer.Entry) error {
+	said := e
 	if e = b.throughObject(e); e == nil {
 		return nil
 	}
@@ -198,6 +199,9 @@ func (b *builder) add(e *layer.Entry) error {
 	}
 	if err := checkWhiteout(path.Base(name)); err != nil {
 		return err
+	}
+	if e == said {
+		b.checkRecords(name, e)
 	}
 	if name == "." {
 		return b.addRoot(e)
@@ -276,6 +280,20 @@ func checkWhiteout(name string) error {
 	return nil
 }
 
+// checkRecords warns of an entry of the tar that importers cannot copy. They make a
+// new entry of a changed object, see [changedObject].
+func (b *builder) checkRecords(name string, e *layer.Entry) {
+	if name == "." && e.Absolute {
+		b.find(name, `an entry of the name "/": many importers refuse the layer (paths in archives must have at least one component), and so may the system at its next upgrade`)
+	}
+	for _, value := range e.Xattrs {
+		if strings.Contains(value, "\n") {
+			b.find(name, "an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade")
+			return
+		}
+	}
+}
+
 func (b *builder) addRoot(e *layer.Entry) error {
 	if e.HardLink || e.Mode&rootfs.ModeType != rootfs.ModeDir {
 		return errors.New("the root is not a directory")
@@ -349,7 +367,7 @@ func (b *builder) addLink(name string, e *layer.Entry) error {
 // have.
 func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 	n := &rootfs.Inode{Mode: e.Mode, UID: e.UID, GID: e.GID, Target: strings.Clone(e.Target), Xattrs: unlabelled(e.Xattrs)} // without the index
-	switch labelled := e.Xattrs[selinux.Xattr] != ""; {
+	switch _, labelled := e.Xattrs[selinux.Xattr]; {
 	case labelled && n.IsDir():
 		b.find(etc(e.Name), "a directory with a label of SELinux: ostree refuses the layer, and so will the system at its next upgrade")
 	case labelled:
@@ -385,9 +403,6 @@ func (b *builder) inode(e *layer.Entry) (*rootfs.Inode, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.Xattrs)) {
-		if strings.Contains(n.Xattrs[name], "\n") {
-			b.find(etc(e.Name), "an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade")
-		}
 		if err := b.checkXattr(e.Name, name, n.Xattrs[name]); err != nil {
 			return nil, fmt.Errorf("xattr %s: %w", quote(name), err)
 		}

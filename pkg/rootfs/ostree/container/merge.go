@@ -71,14 +71,15 @@ func (m *merge) dir(name string, from, to *rootfs.Inode) {
 	}
 }
 
-// whiteoutTarget returns the name that a file in a layer removes. Other names that begin like a
-// whiteout twice were left by tools of the past, and remove nothing.
-func whiteoutTarget(base string, n *rootfs.Inode) (name string, ok bool) {
+// whiteoutTarget returns the name that a file in a layer removes, "" for none. Names
+// that begin like a whiteout twice were left by tools of the past: container runtimes
+// ignore them, ostree removes a directory or link of such a tool.
+func (m *merge) whiteoutTarget(base string, n *rootfs.Inode) (name string, ok bool) {
 	name, ok = strings.CutPrefix(base, whiteout)
 	if !ok || n.IsLink() || n.IsDir() {
 		return "", false
 	}
-	if strings.HasPrefix(name, whiteout) {
+	if base == opaque || m.oci && strings.HasPrefix(name, whiteout) {
 		return "", true
 	}
 	return name, true
@@ -87,7 +88,7 @@ func whiteoutTarget(base string, n *rootfs.Inode) (name string, ok bool) {
 // whiteouts applies those of a directory, as runtimes do.
 func (m *merge) whiteouts(name string, names []string, from, to *rootfs.Inode) {
 	for _, base := range names {
-		if gone, ok := whiteoutTarget(base, from.Children[base]); ok {
+		if gone, ok := m.whiteoutTarget(base, from.Children[base]); ok {
 			m.remove(to, gone)
 		}
 	}
@@ -96,7 +97,7 @@ func (m *merge) whiteouts(name string, names []string, from, to *rootfs.Inode) {
 // file puts a file of a layer in place, or removes the target of a whiteout.
 func (m *merge) file(dir, base string, from, to *rootfs.Inode) {
 	n := from.Children[base]
-	gone, ok := whiteoutTarget(base, n)
+	gone, ok := m.whiteoutTarget(base, n)
 	if !ok {
 		m.remove(to, base)
 		to.Children[base] = n

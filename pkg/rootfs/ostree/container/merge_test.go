@@ -46,7 +46,7 @@ func TestMerge(t *testing.T) {
 				"layer 1: usr/-a: in the same layer as a whiteout of it, and before that: ostree removes it again, a container runtime removes what is in lower layers only",
 				"layer 1: usr/.a: in the same layer as a whiteout of it, and before that: ostree removes it again, a container runtime removes what is in lower layers only"}},
 		{"whiteout of whiteout", [][]entry{{symlink("usr/.wh.x", "y"), file("usr/a", "1")}, {file("usr/.wh..wh.x", ""), file("usr/.wh..wh.plnk", "")}},
-			"usr/ usr/.wh.x->y usr/a=1", "", nil},
+			"usr/ usr/a=1", "usr/ usr/.wh.x->y usr/a=1", nil},
 		{"whiteout by name of a link", [][]entry{{file("usr/a", "1")}, {symlink("usr/.wh.a", "b")}}, "usr/ usr/.wh.a->b usr/a=1", "", nil},
 		{"whiteout by name of a directory", [][]entry{{file("usr/a", "1")}, {dir("usr/.wh.a")}}, "usr/ usr/.wh.a/ usr/a=1", "",
 			[]string{"layer 1: usr/.wh.a: a directory called like a whiteout: ostree keeps it, a container runtime may take it for one"}},

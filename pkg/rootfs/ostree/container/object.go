@@ -32,7 +32,7 @@ type changedObject struct {
 
 // keptAside reports whether an entry is the content of a changedObject.
 func (b *builder) keptAside(e *layer.Entry) bool {
-	if !strings.HasPrefix(e.Name, layer.RepoDir) || e.HardLink || e.Mode&rootfs.ModeType != rootfs.ModeFile {
+	if !strings.HasPrefix(e.Name+"/", layer.RepoDir) || e.HardLink || e.Mode&rootfs.ModeType != rootfs.ModeFile {
 		return false
 	}
 	_, placed := b.filter.place(e.Name)
@@ -55,7 +55,7 @@ func (b *builder) findObjects() {
 func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 	inRepo := strings.HasPrefix(e.Name, layer.RepoDir)
 	switch {
-	case inRepo && b.keptAside(e):
+	case b.keptAside(e):
 		if b.objects[e.Name].entry != e { // the name is there twice
 			b.objects[e.Name] = &changedObject{entry: e}
 		}
@@ -73,15 +73,27 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 		if object == nil && strings.HasPrefix(target, layer.RepoDir) {
 			return e
 		}
+		if object != nil {
+			b.find(e.Name, "a hard link between objects of the repository whose content a tool changed: the importer of the system refuses the layer at its next upgrade")
+		}
 		b.aliases[e.Name] = target
 		return nil
 	}
+	return b.linkToObject(e, target, object)
+}
+
+// linkToObject is throughObject for a hard link outside of the repository. Its target
+// is not that of the entry if that was an alias.
+func (b *builder) linkToObject(e *layer.Entry, target string, object *changedObject) *layer.Entry {
 	placed, ok := b.filter.place(e.Name)
+	if ok && e.Absolute && strings.HasPrefix(e.Target, layer.RepoDir) {
+		b.find(placed, "a hard link to an object of the repository by an absolute name: the importer of the system refuses the layer at its next upgrade")
+	}
 	if ok && e.MTime.Sec > 0 && (target != e.Target || object != nil && !object.seen) {
 		b.find(placed, "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade")
 	}
 	switch {
-	case !ok:
+	case !ok, object == nil && target == e.Target && !strings.HasPrefix(target, layer.RepoDir):
 		return e
 	case object == nil && !strings.HasPrefix(target, layer.RepoDir):
 		link := *e

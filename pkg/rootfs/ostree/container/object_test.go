@@ -26,9 +26,10 @@ func (e entry) at(sec int64) entry {
 }
 
 const (
-	changedText = "a tool changed it through its name in the ostree repository; it is imported with the change"
-	earlyText   = "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade"
-	droppedText = "a hard link to an object of the repository that is not in the layer: it is not imported; a container has the file"
+	changedText  = "a tool changed it through its name in the ostree repository; it is imported with the change"
+	earlyText    = "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade"
+	absoluteText = "a hard link to an object of the repository by an absolute name: the importer of the system refuses the layer at its next upgrade"
+	droppedText  = "a hard link to an object of the repository that is not in the layer: it is not imported; a container has the file"
 )
 
 // TestChangedObjects has the layers of builders that keep the hard links
@@ -50,7 +51,7 @@ func TestChangedObjects(t *testing.T) {
 		{"object twice", []entry{file(object1, "1"), hardlink("usr/a", object1), file(object1, "2"), hardlink("usr/b", object1)}, "usr/ usr/a=1 usr/b=2",
 			[]string{"usr/a: " + changedText + " (and 1 more)"}},
 		{"names with a dot", []entry{file("./"+object1, "new"), hardlink("/usr/a", "./"+object1)}, "usr/ usr/a=new", []string{"usr/a: " + changedText}},
-		{"in etc", []entry{file(object1, "new").xattr("user.k", "v"), hardlink("etc/a", object1), hardlink("etc/b", object1)}, "usr/ usr/etc/ usr/etc/a=new usr/etc/b=new",
+		{"in etc", []entry{file(object1, "new").xattr("user.k", "v\n"), hardlink("etc/a", object1), hardlink("etc/b", object1)}, "usr/ usr/etc/ usr/etc/a=new usr/etc/b=new",
 			[]string{
 				"usr/etc/a: " + changedText,
 				"usr/etc/a: changed through the ostree repository: the system does not move such a file from /etc to /usr/etc, and its next upgrade will fail",
@@ -61,6 +62,12 @@ func TestChangedObjects(t *testing.T) {
 		{"link in run", []entry{file(object1, "new"), hardlink("run/a", object1), hardlink("usr/a", object1)}, "usr/ usr/a=new", []string{"usr/a: " + changedText}},
 		{"no object", []entry{hardlink("usr/b", object1), hardlink("usr/a", object1)}, "", []string{"usr/b: " + droppedText + " (and 1 more)"}},
 		{"no link", []entry{file(object1, "new")}, "", nil},
+		{"absolute targets", []entry{file(object1, "new"), hardlink("run/a", "/"+object1), hardlink("usr/a", "/"+object1), hardlink("etc/b", "/"+object2)}, "usr/ usr/a=new",
+			[]string{"usr/a: " + absoluteText + " (and 1 more)", "usr/a: " + changedText, "usr/etc/b: " + droppedText}},
+		{"link between objects", []entry{file(object1, "new"), hardlink(object2, object1), hardlink("usr/a", object1)}, "usr/ usr/a=new", []string{
+			object2 + ": a hard link between objects of the repository whose content a tool changed: the importer of the system refuses the layer at its next upgrade",
+			"usr/a: " + changedText}},
+		{"file for the repository", []entry{file(repoName, "x"), hardlink("usr/a", repoName)}, "usr/ usr/a=x", []string{"usr/a: " + changedText}},
 		{"lock and config", []entry{file(repoName+"/.lock", ""), file(repoName+"/config", "x"), file("usr/a", "")}, "usr/ usr/a=", nil},
 		{"file first", []entry{file("etc/a", "new"), hardlink(object1, "etc/a")}, "usr/ usr/etc/ usr/etc/a=new", nil},
 		{"file first, link to the object", []entry{file("etc/a", "new"), hardlink(object1, "etc/a"), hardlink("usr/a", object1)}, "usr/ usr/a=new usr/etc/ usr/etc/a=new", []string{"usr/a: " + earlyText}},
@@ -135,9 +142,13 @@ func TestRefusedLater(t *testing.T) {
 		{"no chain", "", []entry{file("usr/c", ""), hardlink("usr/b", "usr/c"), hardlink("usr/a", "usr/c")}},
 		{"newline", "layer 0: usr/etc/a: an extended attribute with a newline in its value: the importer of the system refuses the layer at its next upgrade (and 1 more)",
 			[]entry{file("etc/a", "").xattr("user.a", "1\n2"), file("etc/b", "").xattr("user.a", "\n")}},
+		{"newline of a hard link", "layer 0: usr/b: an extended attribute with a newline", []entry{file("usr/a", ""), hardlink("usr/b", "usr/a").xattr("user.a", "1\n2")}},
+		{"root of kaniko", `layer 0: .: an entry of the name "/": many importers refuse the layer`, []entry{dir("/")}},
+		{"other names of the root", "", []entry{dir("."), dir("./."), dir("/usr")}},
 		{"empty attributes", "layer 0: usr/etc/b: an extended attribute without a value is dropped here: at its next upgrade the system will store the file as a damaged object, which ostree fsck reports",
 			[]entry{dir("etc").xattr("user.a", ""), file("etc/b", "").xattr("user.a", ""), hardlink("etc/c", "etc/b").xattr("user.a", "")}},
 		{"label of a directory", "layer 0: usr/etc: a directory with a label of SELinux", []entry{dir("etc").xattr(selinux.Xattr, "x")}},
+		{"empty label", "layer 0: usr/etc: a directory with a label of SELinux", []entry{dir("etc").xattr(selinux.Xattr, "")}},
 		{"labels of files", "layer 0: usr/etc/a: a file with a label of SELinux: the label is dropped here; at its next upgrade the system will store the file as a damaged object, which ostree fsck reports (and 1 more)",
 			[]entry{file("etc/a", "").xattr(selinux.Xattr, "x"), symlink("etc/b", "a").xattr(selinux.Xattr, "x")}},
 		{"label of a hard link", "", []entry{file("etc/a", ""), hardlink("etc/b", "etc/a").xattr(selinux.Xattr, "x")}},
@@ -156,6 +167,17 @@ func TestRefusedLater(t *testing.T) {
 		got := mustImport(t, img, Options{}).Warnings
 		if short != (len(got) == 1) || short && !strings.Contains(got[0].String(), "entries for 2 layers: the system will refuse its updates (truncated history)") {
 			t.Errorf("history %s: %q", history, got)
+		}
+	}
+}
+
+// TestNoLabelOfRoot has a policy that ostree does not load.
+func TestNoLabelOfRoot(t *testing.T) {
+	for name, want := range map[string]string{"/": "the SELinux policy has no label for /: the system will refuse its updates (failed to look up context of /)", "/a": ""} {
+		local := file("etc/selinux/targeted/contexts/files/file_contexts.local", name+" <<none>>\n")
+		got := strings.Join(texts(mustImport(t, makeImage(t, -1, makeLayer(t, append(policyEntries(), local)...)), Options{}).Warnings), "\n")
+		if got != want {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }
