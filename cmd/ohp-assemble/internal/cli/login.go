@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -42,7 +43,7 @@ func hasLogin(arg string) bool {
 
 // FlagHint returns a hint about an error that a flag of the command could avoid, or "".
 func FlagHint(cmd *cobra.Command, args []string, err error) string {
-	if h := boolHint(cmd, args); h != "" {
+	if h := boolHint(cmd, args); h != "" || Hint(err) != "" {
 		return h
 	}
 	flags := cmd.Flags()
@@ -57,9 +58,16 @@ func FlagHint(cmd *cobra.Command, args []string, err error) string {
 		return "--cert-dir names a folder with the CA of a registry (ca.crt); --tls-verify=false accepts any certificate of a registry"
 	case errors.As(err, &platform) && !flags.Changed("arch") && len(platform.Arches()) > 0:
 		return "choose with --arch: " + strings.Join(platform.Arches(), ", ")
+	case flags.Lookup("policy") != nil && errors.As(err, new(*net.OpError)) && slices.ContainsFunc(flags.Args(), isLocalhost):
+		return "localhost is a registry on this machine; " + podmanStore
+	case flags.Lookup("platform") != nil:
+		return platformWord(flags.Lookup("platform"), flags.Args())
 	}
 	return ""
 }
+
+// isLocalhost reports whether a reference is of the form in which podman lists its own images.
+func isLocalhost(arg string) bool { return strings.HasPrefix(arg, "localhost/") }
 
 // boolHint explains a flag such as "--tls-verify false", where the word after the flag is
 // an argument.

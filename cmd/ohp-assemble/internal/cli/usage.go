@@ -68,7 +68,7 @@ func Strict(cmd *cobra.Command) {
 	if cmd.HasSubCommands() {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return noCommand(cmd, args[0])
+				return noCommand(cmd, args)
 			}
 			return nil
 		}
@@ -116,9 +116,14 @@ func FlagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	switch {
 	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is unknown, and so are its options
-		return noCommand(cmd, cmd.Flags().Arg(0))
+		return noCommand(cmd, cmd.Flags().Args())
 	case errors.As(err, &unknown):
-		return Usage(WithHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()))))
+		letters := unknown.GetSpecifiedShortnames()
+		hint := optionHint(cmd, cmp.Or(letters, unknown.GetSpecifiedName()))
+		if hint == "" && len(letters) > 1 { // -j4
+			hint = optionHint(cmd, letters[:1])
+		}
+		return Usage(WithHint(err, hint))
 	case errors.As(err, &invalid):
 		cause := invalid.Unwrap()
 		switch want := map[string]string{
@@ -137,15 +142,15 @@ func FlagError(cmd *cobra.Command, err error) error {
 func helpArgs(cmd *cobra.Command, args []string) error {
 	about, rest, err := cmd.Root().Find(args)
 	if err == nil && len(rest) > 0 && about.HasSubCommands() {
-		err = noCommand(about, rest[0])
+		err = noCommand(about, rest)
 	}
 	return err
 }
 
-// noCommand returns the error for an unknown command of a group.
-func noCommand(group *cobra.Command, arg string) error {
-	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
-	return Usage(WithHint(fmt.Errorf("unknown command %q", within), commandHint(group, arg)))
+// noCommand returns the error for an unknown command of a group. It is the first word.
+func noCommand(group *cobra.Command, words []string) error {
+	_, within, _ := strings.Cut(group.CommandPath()+" "+words[0], " ")
+	return Usage(WithHint(fmt.Errorf("unknown command %q", within), commandHint(group, words)))
 }
 
 // ExactArgs is like cobra.ExactArgs, with the error of RangeArgs.
