@@ -45,7 +45,7 @@ func ErrorHint(err error, ran *cobra.Command) string {
 	case errors.Is(err, registry.ErrVerify):
 		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
 	case errors.Is(err, registry.ErrForbidden):
-		return "nothing was pulled; policy.json and registries.conf decide which containers are allowed"
+		return "policy.json and registries.conf decide which images are allowed; nothing was transferred"
 	case errors.Is(err, source.ErrWebAccess):
 		return "download it with another program, then pass the file, or - for standard input"
 	case errors.Is(err, registry.ErrAccess):
