@@ -158,6 +158,11 @@ func TestHints(t *testing.T) {
 		"plan --platform linux/arm64 " + ref:              "did you mean --arch arm64?",
 		"build --platform linux/amd64,linux/arm64 " + ref: "did you mean --arch amd64,arm64?",
 		"build --platform qemu,linux/arm64/v8 " + ref:     "did you mean --arch arm64/v8?",
+		"plan --platform qemu, metal " + ref:              `write a list without spaces, or in quotes: without them the word "metal" is an argument`,
+		"plan --arch amd64, arm64 " + ref:                 `the word "arm64" is an argument`,
+		"inspect --tls-verify no " + ref:                  "write --tls-verify=false: ",
+		"inspect --tls-verify False " + ref:               "write --tls-verify=false: ",
+		"plan --strict yes " + ref:                        "write --strict=true: ",
 		"build qcow2 " + ref:                              "did you mean --platform qemu?",
 		"plan metal metal4k":                              "did you mean --platform metal?",
 		"build anaconda-iso " + ref:                       "live ISOs",
@@ -226,6 +231,18 @@ func TestEmptyValues(t *testing.T) {
 	all(command())
 	if n < 100 {
 		t.Errorf("%d options were tried", n)
+	}
+	for line, want := range map[string]string{ // $VAR without quotes
+		"plan x --platform --arch amd64":        "--platform: empty value: --arch is an option",
+		"plan x --karg --strict":                "--karg: empty value: --strict is an option",
+		"build x --cache --out=x":               "--cache: empty value: --out=x is an option",
+		"build x --out -q":                      "--out: empty value: -q is an option",
+		"build -m= ":                            "--definition: empty value",
+		"stream get x qemu --out --format json": "--out: empty value: --format is an option",
+	} {
+		if _, err := try(strings.Fields(line)...); err == nil || exitCode(err) != exitUsage || err.Error() != want {
+			t.Errorf("%s: %v, want %s", line, err, want)
+		}
 	}
 	for _, args := range [][]string{
 		{"build", ""}, {"plan", ""}, {"inspect", ""}, {"ls", ""}, {"ls", "x", ""}, {"cat", "", "x"}, {"cat", "x", ""}, {"diff", "x", ""},

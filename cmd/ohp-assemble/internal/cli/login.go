@@ -43,7 +43,7 @@ func hasLogin(arg string) bool {
 
 // FlagHint returns a hint about an error that a flag of the command could avoid, or "".
 func FlagHint(cmd *cobra.Command, args []string, err error) string {
-	if h := boolHint(cmd, args); h != "" || Hint(err) != "" {
+	if h := wordHint(cmd, args, err); h != "" || Hint(err) != "" {
 		return h
 	}
 	flags := cmd.Flags()
@@ -69,17 +69,23 @@ func FlagHint(cmd *cobra.Command, args []string, err error) string {
 // isLocalhost reports whether a reference is of the form in which podman lists its own images.
 func isLocalhost(arg string) bool { return strings.HasPrefix(arg, "localhost/") }
 
-// boolHint explains a flag such as "--tls-verify false", where the word after the flag is
-// an argument.
-func boolHint(cmd *cobra.Command, args []string) string {
+// switchValues are words for the value of a switch.
+var switchValues = words{"false": "false", "no": "false", "off": "false", "0": "false", "true": "true", "yes": "true", "on": "true", "1": "true"}
+
+// wordHint explains a flag such as "--tls-verify false" or a list such as "qemu, metal", where
+// the word after it is an argument.
+func wordHint(cmd *cobra.Command, args []string, err error) string {
 	for i, arg := range args[:max(len(args)-1, 0)] {
 		name, long := strings.CutPrefix(arg, "--")
 		value := args[i+1]
 		if arg == "--" {
 			return ""
 		}
-		if f := cmd.Flags().Lookup(name); long && f != nil && f.Value.Type() == "bool" && (value == "false" || value == "true") {
-			return fmt.Sprintf("write --%s=%s: without the = the word %q is an argument", name, value, value)
+		if f := cmd.Flags().Lookup(name); long && f != nil && f.Value.Type() == "bool" && switchValues[strings.ToLower(value)] != "" {
+			return fmt.Sprintf("write --%s=%s: without the = the word %q is an argument", name, switchValues[strings.ToLower(value)], value)
+		}
+		if strings.HasSuffix(arg, ",") && errors.As(err, new(UsageError)) {
+			return fmt.Sprintf("write a list without spaces, or in quotes: without them the word %q is an argument", value)
 		}
 	}
 	return ""

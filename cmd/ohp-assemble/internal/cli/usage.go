@@ -59,7 +59,7 @@ func Hint(err error) string {
 func Strict(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		flags.VisitAll(func(f *pflag.Flag) {
-			f.Value = nonEmpty{f.Value}
+			f.Value = nonEmpty{f.Value, flags}
 			if f.DefValue == "[]" || f.DefValue == "0s" { // pflag does not recognise these as zero in a wrapped value
 				f.DefValue = ""
 			}
@@ -99,12 +99,20 @@ func Strict(cmd *cobra.Command) {
 var errEmpty = errors.New("empty value")
 
 // nonEmpty rejects empty values of a flag, which come from unset variables in
-// scripts.
-type nonEmpty struct{ pflag.Value }
+// scripts. Without quotes, such a flag takes the next option as its value.
+type nonEmpty struct {
+	pflag.Value
+	flags *pflag.FlagSet
+}
 
 func (v nonEmpty) Set(s string) error {
-	if strings.TrimSpace(s) == "" {
+	if strings.TrimSpace(s) == "" || s == "=" { // pflag takes the = of -m= for the value
 		return errEmpty
+	}
+	name, _, _ := strings.Cut(s, "=")
+	long, isLong := strings.CutPrefix(name, "--")
+	if isLong && v.flags.Lookup(long) != nil || len(name) == 2 && name[0] == '-' && v.flags.ShorthandLookup(name[1:]) != nil {
+		return fmt.Errorf("%w: %s is an option", errEmpty, s)
 	}
 	return v.Value.Set(s)
 }
@@ -129,7 +137,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 		switch want := map[string]string{
 			"bool": "true or false", "int": "a whole number", "duration": "a time such as 720h or 90m",
 		}[invalid.GetFlag().Value.Type()]; {
-		case cause == errEmpty:
+		case errors.Is(cause, errEmpty):
 		case want != "":
 			cause = fmt.Errorf("invalid value %q, must be %s", invalid.GetValue(), want)
 		}
