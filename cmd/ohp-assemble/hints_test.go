@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -180,8 +181,23 @@ func TestHints(t *testing.T) {
 
 // TestMissingFile has names that are neither files nor references.
 func TestMissingFile(t *testing.T) {
-	cache := t.TempDir()
+	cache, dir := t.TempDir(), t.TempDir()
+	file := filepath.Join(dir, "x.ociarchive")
+	for _, name := range []string{file, filepath.Join(dir, "oci-layout")} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for line, want := range map[string]string{
+		"build --cache CACHE " + dir:                                           "did you mean oci:" + dir + "?",
+		"plan --cache CACHE " + file:                                           "oci-archive:FILE or docker-archive:FILE",
+		"plan --cache CACHE https://registry.example/os:1":                     "did you mean registry.example/os:1?",
+		"plan --cache CACHE ostree-unverified-registry:registry.example/os:1":  "did you mean registry.example/os:1? The other form is for --origin",
+		"plan --cache CACHE ostree-image-signed:docker://registry.example/os":  "did you mean registry.example/os? ",
+		"plan --cache CACHE ostree-remote-registry:fedora:registry.example/os": "did you mean registry.example/os? ",
+		"plan --cache CACHE registry:registry.example/os":                      "did you mean registry.example/os? ",
+		"plan --cache CACHE docker://localhost/os":                             "containers-storage:NAME",
+		"publish --cache CACHE " + file + " registry.example/os":               "", // its stream.json is not the matter
 		"ls oci:none:1":                              "inspect shows a container",
 		"cat registry.example/os:1 /etc":             "inspect shows a container",
 		"diff --cache CACHE a.qcow2 b":               "there is no file a.qcow2",
@@ -198,6 +214,9 @@ func TestMissingFile(t *testing.T) {
 		if exitCode(err) != exitFailed || !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%s: exit code %d, %v, hint %q, want %q", line, exitCode(err), err, got, want)
 		}
+	}
+	if _, err := try("publish", "registry.example/os:1", dir); err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), "want the folder first") {
+		t.Error(err)
 	}
 }
 

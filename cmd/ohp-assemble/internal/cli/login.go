@@ -51,23 +51,60 @@ func FlagHint(cmd *cobra.Command, args []string, err error) string {
 		return ""
 	}
 	var platform *oci.PlatformError
+	text := err.Error() // the library has errors of mirrors as text only
 	switch {
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case strings.Contains(text, http.ErrSchemeMismatch.Error()):
 		return "the server does not support HTTPS: --tls-verify=false allows plain HTTP with a registry; a URL can begin with http://"
-	case errors.As(err, new(*tls.CertificateVerificationError)):
+	case errors.As(err, new(*tls.CertificateVerificationError)), strings.Contains(text, "tls: failed to verify certificate"):
 		return "--cert-dir names a folder with the CA of a registry (ca.crt); --tls-verify=false accepts any certificate of a registry"
 	case errors.As(err, &platform) && !flags.Changed("arch") && len(platform.Arches()) > 0:
 		return "choose with --arch: " + strings.Join(platform.Arches(), ", ")
-	case flags.Lookup("policy") != nil && errors.As(err, new(*net.OpError)) && slices.ContainsFunc(flags.Args(), isLocalhost):
-		return "localhost is a registry on this machine; " + podmanStore
 	case flags.Lookup("platform") != nil:
-		return platformWord(flags.Lookup("platform"), flags.Args())
+		if h := platformWord(flags.Lookup("platform"), flags.Args()); h != "" {
+			return h
+		}
+	}
+	if flags.Lookup("policy") != nil {
+		for _, arg := range flags.Args() {
+			h := ""
+			if !IsPath(arg) {
+				h = referenceHint(arg, err)
+			} else if flags.Lookup("platform") != nil { // the others take files as well
+				h = pathHint(arg)
+			}
+			if h != "" {
+				return h
+			}
+		}
 	}
 	return ""
 }
 
-// isLocalhost reports whether a reference is of the form in which podman lists its own images.
-func isLocalhost(arg string) bool { return strings.HasPrefix(arg, "localhost/") }
+// originForm matches references to containers in the form of ostree and bootc.
+var originForm = regexp.MustCompile(`^(?:ostree-remote-[a-z]+:[^:/]+|ostree-[a-z-]+|registry):(?:registry:)?(?:docker://)?(\S+)$`)
+
+// pathHint explains a path in place of a reference.
+func pathHint(arg string) string {
+	if IsFolder(arg) {
+		return Hint(FolderError(arg))
+	}
+	return "the reference of a container in a file is oci-archive:FILE or docker-archive:FILE"
+}
+
+// referenceHint explains an argument that is not a reference, but looks like one, and one of
+// podman's own images.
+func referenceHint(arg string, err error) string {
+	web := strings.TrimPrefix(strings.TrimPrefix(arg, "https://"), "http://")
+	switch m := originForm.FindStringSubmatch(arg); {
+	case m != nil:
+		return DidYouMean(m[1]) + " The other form is for --origin"
+	case web != arg:
+		return DidYouMean(web)
+	case errors.As(err, new(*net.OpError)) && strings.HasPrefix(strings.TrimPrefix(arg, "docker://"), "localhost/"):
+		return "localhost is a registry on this machine; " + podmanStore
+	}
+	return ""
+}
 
 // switchValues are words for the value of a switch.
 var switchValues = words{"false": "false", "no": "false", "off": "false", "0": "false", "true": "true", "yes": "true", "on": "true", "1": "true"}
