@@ -2,10 +2,12 @@ package main
 
 import (
 	"archive/tar"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,7 +34,7 @@ func try(args ...string) (string, error) {
 	if err == nil {
 		return "", nil
 	}
-	return errorHint(err, ran), err
+	return cmp.Or(cli.FlagHint(ran, args, err), errorHint(err, ran)), err
 }
 
 // TestHints has the words of other tools, and typing errors: each is an error
@@ -81,48 +83,94 @@ func TestHints(t *testing.T) {
 		"completion bash x":               "see ohp-assemble completion bash --help",
 		"frobnicate x":                    "see ohp-assemble --help",
 		"--format json":                   "--format must follow the command",
+		"image inspect " + ref:            "did you mean inspect?",
+		"image rm x":                      "did you mean cache prune?",
+		"image ls":                        "did you mean ls?",
+		"artifact pull registry/x":        "did you mean pull?",
+		"artifact push registry/x":        "did you mean publish?",
+		"system frobnicate":               "see ohp-assemble --help",
+		"manifest fetch " + ref:           "did you mean inspect?",
+		"bud .":                           "build the container with podman or buildah",
+		"upgrade":                         "bootc or rpm-ostree updates",
+		"machine init":                    "see ohp-assemble --help", // no typing error of cache
+		"ps":                              "see ohp-assemble --help",
+		"install --image-url x /dev/sda":  "did you mean build? It writes files",
+		"generate-release-meta":           "did you mean stream make?",
 		// Options.
-		"build --type qcow2 " + ref:           "did you mean --platform? It chooses the format: qemu is qcow2, metal is raw, aws is vmdk",
-		"pull --type qcow2 " + ref:            "did you mean --platform or --image-format?",
-		"build --rootfs xfs " + ref:           "did you mean --root-fs?",
-		"build --output x " + ref:             "did you mean --out?",
-		"pull --output-dir=x " + ref:          "did you mean --out?",
-		"plan --target-arch arm64 " + ref:     "did you mean --arch?",
-		"build --config config.toml " + ref:   "did you mean --definition or --ignition?",
-		"publish --config x folder":           "did you mean --definition?",
-		"build --append-karg quiet " + ref:    "did you mean --karg?",
-		"inspect --signature-policy x " + ref: "did you mean --policy?",
-		"pull --dest-tls-verify=false " + ref: "did you mean --tls-verify?",
-		"pull --insecure " + ref:              "did you mean --tls-verify=false?",
-		"build --local " + ref:                "containers-storage:NAME",
-		"build --image " + ref:                "the reference is an argument, not an option",
-		"build --dry-run " + ref:              "did you mean the command plan?",
-		"build --version":                     "did you mean ohp-assemble version?",
-		"build --platfrom qemu " + ref:        "did you mean --platform?",
-		"pull --formt json " + ref:            "did you mean --format?",
-		"build -platform qemu " + ref:         "did you mean --platform?",
-		"build -t qcow2 " + ref:               "did you mean --platform?",
-		"publish --karg quiet folder":         "--karg is an option of build, plan",
-		"build --else " + ref:                 "see ohp-assemble build --help",
-		"cache ls --older-than 1h":            "--older-than is an option of cache prune",
+		"--type qcow2 " + ref:                  "did you mean build --platform? It chooses",
+		"--rootfs xfs --local " + ref:          "did you mean build --root-fs?",
+		"--local --type raw " + ref:            "containers-storage:NAME",
+		"--image " + ref:                       "the reference is an argument, not an option: ohp-assemble build REFERENCE",
+		"manifest --config config.toml " + ref: "did you mean build --definition or --ignition?",
+		"--insecure-policy inspect " + ref:     "only --policy demands signatures",
+		"-V":                                   "did you mean ohp-assemble version?",
+		"diff --from a --to b":                 "the reference is an argument, not an option: ohp-assemble diff A B",
+		"build --progress verbose " + ref:      "did you mean --quiet?",
+		"plan --progress verbose " + ref:       "there are no more messages",
+		"build --bootloader grub " + ref:       "see ohp-assemble build --help", // not --boot-size
+		"build --wipe " + ref:                  "no disk of this machine",
+		"build --root x " + ref:                "containers-storage:NAME",
+		"build --build-arg a=b .":              "build the container with podman or buildah",
+		"build -j4 " + ref:                     "GOMAXPROCS",
+		"build -pqcow2 " + ref:                 "did you mean --platform?",
+		"inspect --raw " + ref:                 "--format json",
+		"inspect --override-variant v3 " + ref: "did you mean --arch?",
+		"pull --password-stdin " + ref:         "did you mean --creds or --authfile?",
+		"inspect --key cosign.pub " + ref:      "did you mean --policy?",
+		"build --allow-http-registry " + ref:   "did you mean --tls-verify=false?",
+		"build --aws-bucket x " + ref:          "IMAGE.upload.json",
+		"build --type qcow2 " + ref:            "did you mean --platform? It chooses the format: qemu is qcow2, metal is raw, aws is vmdk",
+		"pull --type qcow2 " + ref:             "did you mean --platform or --image-format?",
+		"build --rootfs xfs " + ref:            "did you mean --root-fs?",
+		"build --output x " + ref:              "did you mean --out?",
+		"pull --output-dir=x " + ref:           "did you mean --out?",
+		"plan --target-arch arm64 " + ref:      "did you mean --arch?",
+		"build --config config.toml " + ref:    "did you mean --definition or --ignition?",
+		"publish --config x folder":            "did you mean --definition?",
+		"build --append-karg quiet " + ref:     "did you mean --karg?",
+		"inspect --signature-policy x " + ref:  "did you mean --policy?",
+		"pull --dest-tls-verify=false " + ref:  "did you mean --tls-verify?",
+		"pull --insecure " + ref:               "did you mean --tls-verify=false?",
+		"build --local " + ref:                 "containers-storage:NAME",
+		"build --image " + ref:                 "the reference is an argument, not an option",
+		"build --dry-run " + ref:               "did you mean the command plan?",
+		"build --version":                      "did you mean ohp-assemble version?",
+		"build --platfrom qemu " + ref:         "did you mean --platform?",
+		"pull --formt json " + ref:             "did you mean --format?",
+		"build -platform qemu " + ref:          "did you mean --platform?",
+		"build -t qcow2 " + ref:                "did you mean --platform?",
+		"publish --karg quiet folder":          "--karg is an option of build, plan",
+		"build --else " + ref:                  "see ohp-assemble build --help",
+		"cache ls --older-than 1h":             "--older-than is an option of cache prune",
 		// Values.
-		"build --platform qcow2 " + ref:        "did you mean --platform qemu?",
-		"build --platform qemu,vsphere " + ref: "did you mean --platform vmware?",
-		"plan --platform QEMU " + ref:          "did you mean --platform qemu?",
-		"plan --platform raw " + ref:           "did you mean --platform metal?",
-		"plan --platform vmdk " + ref:          "did you mean --platform vmware or --platform aws?",
-		"plan --platform vhd " + ref:           "did you mean --platform azure?",
-		"plan --platform ami " + ref:           "did you mean --platform aws?",
-		"plan --platform gce " + ref:           "did you mean --platform gcp?",
-		"plan -o x " + ref:                     "--out is an option of build, ",
-		`plan --platform qemu" ` + ref:         "did you mean --platform qemu?",
-		"plan --platform anaconda-iso " + ref:  "live ISOs",
-		"plan --platform ova " + ref:           "did you mean --platform vmware or --platform virtualbox?",
-		"plan --platform opnstack " + ref:      "did you mean --platform openstack?",
-		"plan --platform linux/arm64 " + ref:   "did you mean --arch arm64?",
-		"plan --platform nokia.com " + ref:     "see ohp-assemble plan --help",
-		"plan --format qcow2 " + ref:           "--platform chooses the format of images",
-		"plan --strict=x " + ref:               "see ohp-assemble plan --help",
+		"build --platform qcow2 " + ref:                   "did you mean --platform qemu?",
+		"build --platform qemu,vsphere " + ref:            "did you mean --platform vmware?",
+		"plan --platform QEMU " + ref:                     "did you mean --platform qemu?",
+		"plan --platform raw " + ref:                      "did you mean --platform metal?",
+		"plan --platform vmdk " + ref:                     "did you mean --platform vmware or --platform aws?",
+		"plan --platform vhd " + ref:                      "did you mean --platform azure?",
+		"plan --platform ami " + ref:                      "did you mean --platform aws?",
+		"plan --platform gce " + ref:                      "did you mean --platform gcp?",
+		"plan -o x " + ref:                                "--out is an option of build, ",
+		`plan --platform qemu" ` + ref:                    "did you mean --platform qemu?",
+		"plan --platform anaconda-iso " + ref:             "live ISOs",
+		"plan --platform ova " + ref:                      "did you mean --platform vmware or --platform virtualbox?",
+		"plan --platform opnstack " + ref:                 "did you mean --platform openstack?",
+		"plan --platform linux/arm64 " + ref:              "did you mean --arch arm64?",
+		"build --platform linux/amd64,linux/arm64 " + ref: "did you mean --arch amd64,arm64?",
+		"build --platform qemu,linux/arm64/v8 " + ref:     "did you mean --arch arm64/v8?",
+		"plan --platform qemu, metal " + ref:              `write a list without spaces, or in quotes: without them the word "metal" is an argument`,
+		"plan --arch amd64, arm64 " + ref:                 `the word "arm64" is an argument`,
+		"inspect --tls-verify no " + ref:                  "write --tls-verify=false: ",
+		"inspect --tls-verify False " + ref:               "write --tls-verify=false: ",
+		"plan --strict yes " + ref:                        "write --strict=true: ",
+		"build qcow2 " + ref:                              "did you mean --platform qemu?",
+		"plan metal metal4k":                              "did you mean --platform metal?",
+		"build anaconda-iso " + ref:                       "live ISOs",
+		"inspect --format {{.Digest}} " + ref:             "--format json, and a program such as jq",
+		"plan --platform nokia.com " + ref:                "see ohp-assemble plan --help",
+		"plan --format qcow2 " + ref:                      "--platform chooses the format of images",
+		"plan --strict=x " + ref:                          "see ohp-assemble plan --help",
 	} {
 		got, err := try(strings.Fields(line)...)
 		if err == nil || exitCode(err) != exitUsage || strings.Contains(err.Error()+got, "\n") || !strings.Contains(got, want) {
@@ -133,17 +181,42 @@ func TestHints(t *testing.T) {
 
 // TestMissingFile has names that are neither files nor references.
 func TestMissingFile(t *testing.T) {
-	cache := t.TempDir()
+	cache, dir := t.TempDir(), t.TempDir()
+	file := filepath.Join(dir, "x.ociarchive")
+	for _, name := range []string{file, filepath.Join(dir, "oci-layout")} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for line, want := range map[string]string{
-		"ls oci:none:1":                   "inspect shows a container",
-		"cat registry.example/os:1 /etc":  "inspect shows a container",
-		"diff --cache CACHE a.qcow2 b":    "there is no file a.qcow2",
-		"inspect --cache CACHE none.vmdk": "there is no file none.vmdk",
+		"build --cache CACHE " + dir:                                           "did you mean oci:" + dir + "?",
+		"plan --cache CACHE " + file:                                           "oci-archive:FILE or docker-archive:FILE",
+		"plan --cache CACHE https://registry.example/os:1":                     "did you mean registry.example/os:1?",
+		"plan --cache CACHE ostree-unverified-registry:registry.example/os:1":  "did you mean registry.example/os:1? The other form is for --origin",
+		"plan --cache CACHE ostree-image-signed:docker://registry.example/os":  "did you mean registry.example/os? ",
+		"plan --cache CACHE ostree-remote-registry:fedora:registry.example/os": "did you mean registry.example/os? ",
+		"plan --cache CACHE registry:registry.example/os":                      "did you mean registry.example/os? ",
+		"plan --cache CACHE docker://localhost/os":                             "containers-storage:NAME",
+		"publish --cache CACHE " + file + " registry.example/os":               "", // its stream.json is not the matter
+		"ls oci:none:1":                              "inspect shows a container",
+		"cat registry.example/os:1 /etc":             "inspect shows a container",
+		"diff --cache CACHE a.qcow2 b":               "there is no file a.qcow2",
+		"inspect --cache CACHE none.vmdk":            "there is no file none.vmdk",
+		"build --cache CACHE metal":                  "did you mean --platform metal?",
+		"plan --cache CACHE localhost/os":            "the reference of a container in podman's storage is containers-storage:NAME",
+		"pull localhost:1/os":                        "",
+		"pull localhost:1/os --platform QEMU":        "did you mean --platform qemu?",
+		"pull localhost:1/os --platform vsphere":     "did you mean --platform vmware?",
+		"pull localhost:1/os --platform linux/arm64": "did you mean --arch arm64?",
+		"pull localhost:1/os --platform live-kernel": "",
 	} {
 		got, err := try(strings.Fields(strings.ReplaceAll(line, "CACHE", cache))...)
-		if exitCode(err) != exitFailed || !strings.Contains(got, want) {
+		if exitCode(err) != exitFailed || !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%s: exit code %d, %v, hint %q, want %q", line, exitCode(err), err, got, want)
 		}
+	}
+	if _, err := try("publish", "registry.example/os:1", dir); err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), "want the folder first") {
+		t.Error(err)
 	}
 }
 
@@ -177,6 +250,18 @@ func TestEmptyValues(t *testing.T) {
 	all(command())
 	if n < 100 {
 		t.Errorf("%d options were tried", n)
+	}
+	for line, want := range map[string]string{ // $VAR without quotes
+		"plan x --platform --arch amd64":        "--platform: empty value: --arch is an option",
+		"plan x --karg --strict":                "--karg: empty value: --strict is an option",
+		"build x --cache --out=x":               "--cache: empty value: --out=x is an option",
+		"build x --out -q":                      "--out: empty value: -q is an option",
+		"build -m= ":                            "--definition: empty value",
+		"stream get x qemu --out --format json": "--out: empty value: --format is an option",
+	} {
+		if _, err := try(strings.Fields(line)...); err == nil || exitCode(err) != exitUsage || err.Error() != want {
+			t.Errorf("%s: %v, want %s", line, err, want)
+		}
 	}
 	for _, args := range [][]string{
 		{"build", ""}, {"plan", ""}, {"inspect", ""}, {"ls", ""}, {"ls", "x", ""}, {"cat", "", "x"}, {"cat", "x", ""}, {"diff", "x", ""},

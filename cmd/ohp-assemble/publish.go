@@ -102,6 +102,9 @@ func (o *publishFlags) destination(args []string, p *publish.Options) ([]string,
 	if len(args) != 2 {
 		return nil, cli.Usage(errors.New("missing repository, want FOLDER REPOSITORY, or a definition with a repository"))
 	}
+	if cli.IsFolder(args[1]) && !cli.IsFolder(args[0]) {
+		return nil, cli.Usage(fmt.Errorf("%s: want the folder first, then the repository", args[1]))
+	}
 	return args, nil
 }
 
@@ -122,7 +125,7 @@ func (o *publishFlags) publish(ctx context.Context, ui *progress.Display, dir, t
 	if p.Registry, err = o.registry.options(); err != nil {
 		return nil, err
 	}
-	if p.Stream == "" { // otherwise a new one is made
+	if p.Stream == "" && cli.IsFolder(dir) { // otherwise a new one is made
 		if p.Documents, err = publish.StreamDocument(dir); err != nil {
 			return nil, cli.WithHint(err, "remove the document, or make it anew with --stream")
 		}

@@ -36,10 +36,10 @@ func (r *registryFlags) options() (registry.Options, error) {
 	}
 	// containers/image treats a missing file or folder like an empty one.
 	if _, err := os.Stat(r.authFile); r.authFile != "" && err != nil {
-		return o, fmt.Errorf("authfile: %w", err)
+		return o, fmt.Errorf("--authfile: %w", err)
 	}
 	if _, err := os.ReadDir(r.certDir); r.certDir != "" && err != nil {
-		return o, fmt.Errorf("cert-dir: %w", err)
+		return o, fmt.Errorf("--cert-dir: %w", err)
 	}
 	if r.creds != "" {
 		login, err := registry.ParseLogin(r.creds)

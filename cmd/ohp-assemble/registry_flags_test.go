@@ -144,6 +144,19 @@ func TestRegistryHints(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(build, file), disk, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	conf := filepath.Join(t.TempDir(), "registries.conf")
+	mirrors := fmt.Sprintf(`[[registry]]
+location = "mirrored.example/plain"
+[[registry.mirror]]
+location = %q
+[[registry]]
+location = "mirrored.example/secure"
+[[registry.mirror]]
+location = %q
+`, plain, secure)
+	if err := os.WriteFile(conf, []byte(mirrors), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	const noHint = "-"
 	lax := "--tls-verify=false"
 	for _, tc := range []struct {
@@ -157,6 +170,10 @@ func TestRegistryHints(t *testing.T) {
 		{[]string{"publish", build, secure + "/os:1"}, "--cert-dir names a folder with the CA"},
 		{[]string{"inspect", secure + "/os:1"}, "--cert-dir names a folder with the CA"},
 		{[]string{"pull", secure + "/os:1"}, "--cert-dir names a folder with the CA"},
+		{[]string{"inspect", "mirrored.example/plain/os:1"}, "--tls-verify=false allows plain HTTP"},
+		{[]string{"pull", "mirrored.example/plain/os:1"}, "--tls-verify=false allows plain HTTP"},
+		{[]string{"inspect", "mirrored.example/secure/os:1"}, "--cert-dir names a folder with the CA"},
+		{[]string{"pull", plain + "/os:riscv64", "--arch", "riscv64", lax}, "build makes disk images of a container"},
 		{[]string{"inspect", secure + "/os:1", "--cert-dir", certs}, noHint},
 		{[]string{"pull", secure + "/os:1", "--cert-dir", certs}, noHint},
 		{[]string{"inspect", plain + "/os:1", "--tls-verify", "false"}, `write --tls-verify=false: without the = the word "false" is an argument`},
@@ -169,7 +186,7 @@ func TestRegistryHints(t *testing.T) {
 		{[]string{"inspect", plain + "/os:index", lax, "--arch", "arm64/v8"}, noHint},
 		{[]string{"inspect", plain + "/os:index", lax, "--arch", "ppc64le"}, noHint},
 	} {
-		p := finish(t, start(t, nil, tc.args...))
+		p := finish(t, start(t, []string{"CONTAINERS_REGISTRIES_CONF=" + conf}, tc.args...))
 		_, hint, hinted := strings.Cut(p.stderr, "hint: ")
 		if p.code == 0 || hinted != (tc.want != noHint) || hinted && !strings.Contains(hint, tc.want) {
 			t.Errorf("%q: %d, %s", tc.args, p.code, p.stderr)

@@ -33,6 +33,8 @@ func explain(err error) error {
 	switch {
 	case errors.As(err, &unauthorized):
 		return registry.WithKind(registry.ErrAccess, err)
+	case errors.Is(err, layout.ErrMoreThanOneImage):
+		return errors.New("the archive has several images, add the name or digest of one")
 	case errors.As(err, &noTag), errors.As(err, &noArchiveTag), errors.As(err, &noArchive), errors.Is(err, fs.ErrNotExist):
 		return registry.WithKind(registry.ErrNotFound, err)
 	case errors.As(err, &status):

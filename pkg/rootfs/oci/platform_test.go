@@ -305,6 +305,11 @@ func TestLayouts(t *testing.T) {
 		}
 		again.Close()
 	}
+	dir := m.layout(t)
+	write(t, dir+"/index.json", mustJSON(imgspec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []imgspec.Descriptor{named("a", base), named("b", arm)}}))
+	if _, err := Pull(t.Context(), "oci-archive:"+archiveOf(t, dir), options(t, t.TempDir())); err == nil || !strings.Contains(err.Error(), "the archive has several images, add the name or digest of one") {
+		t.Error(err)
+	}
 }
 
 // TestFit: entries without a platform come last.

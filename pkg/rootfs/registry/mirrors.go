@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
@@ -30,7 +29,7 @@ func Locations(named reference.Named, o Options) ([]Location, error) {
 
 func checkBlocked(named reference.Named, conf *sysregistriesv2.Registry) error {
 	if conf != nil && conf.Blocked {
-		return fmt.Errorf("%s: registries.conf blocks %s: %w", named.Name(), conf.Prefix, ErrForbidden)
+		return Errorf(ErrForbidden, "%s: registries.conf blocks %s", named.Name(), conf.Prefix)
 	}
 	return nil
 }

@@ -492,7 +492,7 @@ func TestLocation(t *testing.T) {
 		t.Errorf("the mirror was asked for %q", mirror.log)
 	}
 	o.MountFrom = ""
-	if _, err := Publish(t.Context(), dir, "other.example/os:1", o); !errors.Is(err, registry.ErrAccess) || !strings.Contains(err.Error(), "blocks *.example") {
+	if _, err := Publish(t.Context(), dir, "other.example/os:1", o); !errors.Is(err, registry.ErrAccess) || !strings.HasSuffix(err.Error(), "registries.conf blocks *.example") {
 		t.Error(err)
 	}
 }

@@ -165,6 +165,10 @@ func entryOf(d imgspec.Descriptor) entry {
 	return e
 }
 
+// ErrContainer is the error of a container without disk images. It is an
+// [registry.ErrNotFound].
+var ErrContainer = fmt.Errorf("no disk image: %w", registry.ErrNotFound)
+
 // ofManifest lists the image of a manifest, or those that refer to it.
 func (r *repo) ofManifest(ctx context.Context, doc *registry.Document) ([]entry, error) {
 	if typeOf(doc) == stream.StreamType {
@@ -184,7 +188,7 @@ func (r *repo) ofManifest(ctx context.Context, doc *registry.Document) ([]entry,
 		return all, err
 	}
 	if len(doc.Layers) != 1 {
-		return nil, fmt.Errorf("manifest %s: a container image of %d layers, and no disk image refers to it: %w", doc.Digest, len(doc.Layers), registry.ErrNotFound)
+		return nil, registry.Errorf(ErrContainer, "manifest %s: a container image of %d layers, and no disk image refers to it", doc.Digest, len(doc.Layers))
 	}
 	return []entry{e}, nil
 }

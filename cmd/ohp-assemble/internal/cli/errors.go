@@ -15,6 +15,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/usage"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/build"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/publish"
+	"github.com/ohp-assemble/ohp-assemble/pkg/stream/pull"
 	"github.com/ohp-assemble/ohp-assemble/pkg/stream/source"
 )
 
@@ -32,6 +33,8 @@ func ErrorHint(err error, ran *cobra.Command) string {
 		return image.Advice()
 	case errors.Is(err, source.ErrNoStream):
 		return "publish --stream publishes the metadata of a stream"
+	case errors.Is(err, pull.ErrContainer):
+		return "build makes disk images of a container"
 	case errors.Is(err, publish.ErrLost):
 		return "publish the folders of all architectures in one, with the images of all platforms, or drop the others with --replace"
 	case errors.Is(err, publish.ErrSecret):
@@ -45,7 +48,7 @@ func ErrorHint(err error, ran *cobra.Command) string {
 	case errors.Is(err, registry.ErrVerify):
 		return "the data does not match its digest and was discarded; retry, and tell the registry's operator if it happens again"
 	case errors.Is(err, registry.ErrForbidden):
-		return "nothing was pulled; policy.json and registries.conf decide which containers are allowed"
+		return "policy.json and registries.conf decide which images are allowed; nothing was transferred"
 	case errors.Is(err, source.ErrWebAccess):
 		return "download it with another program, then pass the file, or - for standard input"
 	case errors.Is(err, registry.ErrAccess):

@@ -17,8 +17,18 @@ import (
 // DidYouMean returns a hint with one or several suggestions.
 func DidYouMean(all ...string) string { return "did you mean " + strings.Join(all, " or ") + "?" }
 
-// commandHint suggests a command of a group for an unknown one.
-func commandHint(group *cobra.Command, arg string) string {
+// commandHint suggests a command of a group for unknown words, of which the first would
+// be the command.
+func commandHint(group *cobra.Command, words []string) string {
+	arg := words[0]
+	if c, _, err := group.Root().Find(words[1:]); len(words) > 1 && slices.Contains(groupWords, arg) {
+		if err == nil && c.HasParent() {
+			return DidYouMean(c.Name())
+		}
+		if hint := commandHint(group.Root(), words[1:]); hint != "" {
+			return hint
+		}
+	}
 	_, key, _ := strings.Cut(group.CommandPath()+" "+strings.ToLower(arg), " ")
 	if old, ok := strings.CutPrefix(key, "manifest "); ok {
 		key = "definition " + old
@@ -60,6 +70,10 @@ func commandHint(group *cobra.Command, arg string) string {
 
 // optionHint suggests an option of a command for an unknown one.
 func optionHint(cmd *cobra.Command, name string) string {
+	if cmd.HasSubCommands() && (flagWords[name] != "" || flagSentences[name] != "") {
+		build, _, _ := cmd.Root().Find([]string{"build"}) // bootc-image-builder needs no command
+		return strings.Replace(optionHint(build, name), "mean --", "mean build --", 1)
+	}
 	has := func(name string) bool {
 		name, _, _ = strings.Cut(name, "=")
 		return cmd.Flags().Lookup(name) != nil
@@ -78,6 +92,8 @@ func optionHint(cmd *cobra.Command, name string) string {
 		return DidYouMean(ours...) + " It chooses the format: " + formats()
 	case len(ours) > 0:
 		return DidYouMean(ours...)
+	case flagSentences[name] == plainReference:
+		return plainReference + ": " + strings.TrimSuffix(cmd.UseLine(), " [flags]")
 	case flagSentences[name] != "":
 		return flagSentences[name]
 	}
@@ -140,11 +156,35 @@ func formats() string {
 	return strings.Join(all, ", ")
 }
 
-// PlatformsHint suggests a platform for the first unknown name.
+// PlatformsHint suggests a platform for the first unknown name, or architectures for all
+// names such as linux/arm64.
 func PlatformsHint(ids []string) string {
 	known := append(cloud.IDs(), cloud.All)
-	if i := slices.IndexFunc(ids, func(id string) bool { return !slices.Contains(known, id) }); i >= 0 {
-		return platformHint(ids[i])
+	i := slices.IndexFunc(ids, func(id string) bool { return !slices.Contains(known, id) })
+	if i < 0 {
+		return ""
+	}
+	if isPair := func(id string) bool { return strings.HasPrefix(id, "linux/") }; isPair(ids[i]) {
+		return platformHint(strings.Join(slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !isPair(id) }), ","))
+	}
+	return platformHint(ids[i])
+}
+
+// platformWord suggests --platform for arguments that are names of platforms or formats, as
+// image-builder and coreos-assembler take them, and another value for --platform of pull, which
+// takes any name.
+func platformWord(flag *pflag.Flag, args []string) string {
+	value := strings.ToLower(flag.Value.String())
+	known := slices.Contains(cloud.IDs(), flag.Value.String())
+	if !known && (platformWords[value] != "" || slices.Contains(cloud.IDs(), value) || strings.HasPrefix(value, "linux/")) {
+		return platformHint(value)
+	}
+	for _, arg := range args {
+		word := strings.ToLower(arg)
+		_, err := os.Stat(arg)
+		if err != nil && (slices.Contains(cloud.IDs(), word) || platformWords[word] != "" || platformSentences[word] != "") {
+			return platformHint(word)
+		}
 	}
 	return ""
 }
@@ -154,7 +194,7 @@ func platformHint(name string) string {
 	lower := strings.ToLower(name)
 	known := append(cloud.IDs(), cloud.All)
 	var ours []string
-	switch arch, isPair := strings.CutPrefix(lower, "linux/"); {
+	switch arch, isPair := strings.CutPrefix(strings.ReplaceAll(lower, ",linux/", ","), "linux/"); {
 	case isPair:
 		return DidYouMean("--arch " + arch)
 	case slices.Contains(known, lower):
@@ -180,6 +220,9 @@ func platformHint(name string) string {
 // images.
 func FormatHint(format string) string {
 	format = strings.ToLower(format)
+	if strings.Contains(format, "{{") {
+		return "templates are not supported: use --format json, and a program such as jq"
+	}
 	if platformWords[format] == "" && platformSentences[format] == "" && !slices.Contains(cloud.IDs(), format) {
 		return ""
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -42,7 +43,7 @@ func hasLogin(arg string) bool {
 
 // FlagHint returns a hint about an error that a flag of the command could avoid, or "".
 func FlagHint(cmd *cobra.Command, args []string, err error) string {
-	if h := boolHint(cmd, args); h != "" {
+	if h := wordHint(cmd, args, err); h != "" || Hint(err) != "" {
 		return h
 	}
 	flags := cmd.Flags()
@@ -50,28 +51,78 @@ func FlagHint(cmd *cobra.Command, args []string, err error) string {
 		return ""
 	}
 	var platform *oci.PlatformError
+	text := err.Error() // the library has errors of mirrors as text only
 	switch {
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case strings.Contains(text, http.ErrSchemeMismatch.Error()):
 		return "the server does not support HTTPS: --tls-verify=false allows plain HTTP with a registry; a URL can begin with http://"
-	case errors.As(err, new(*tls.CertificateVerificationError)):
+	case errors.As(err, new(*tls.CertificateVerificationError)), strings.Contains(text, "tls: failed to verify certificate"):
 		return "--cert-dir names a folder with the CA of a registry (ca.crt); --tls-verify=false accepts any certificate of a registry"
 	case errors.As(err, &platform) && !flags.Changed("arch") && len(platform.Arches()) > 0:
 		return "choose with --arch: " + strings.Join(platform.Arches(), ", ")
+	case flags.Lookup("platform") != nil:
+		if h := platformWord(flags.Lookup("platform"), flags.Args()); h != "" {
+			return h
+		}
+	}
+	if flags.Lookup("policy") != nil {
+		for _, arg := range flags.Args() {
+			h := ""
+			if !IsPath(arg) {
+				h = referenceHint(arg, err)
+			} else if flags.Lookup("platform") != nil { // the others take files as well
+				h = pathHint(arg)
+			}
+			if h != "" {
+				return h
+			}
+		}
 	}
 	return ""
 }
 
-// boolHint explains a flag such as "--tls-verify false", where the word after the flag is
-// an argument.
-func boolHint(cmd *cobra.Command, args []string) string {
+// originForm matches references to containers in the form of ostree and bootc.
+var originForm = regexp.MustCompile(`^(?:ostree-remote-[a-z]+:[^:/]+|ostree-[a-z-]+|registry):(?:registry:)?(?:docker://)?(\S+)$`)
+
+// pathHint explains a path in place of a reference.
+func pathHint(arg string) string {
+	if IsFolder(arg) {
+		return Hint(FolderError(arg))
+	}
+	return "the reference of a container in a file is oci-archive:FILE or docker-archive:FILE"
+}
+
+// referenceHint explains an argument that is not a reference, but looks like one, and one of
+// podman's own images.
+func referenceHint(arg string, err error) string {
+	web := strings.TrimPrefix(strings.TrimPrefix(arg, "https://"), "http://")
+	switch m := originForm.FindStringSubmatch(arg); {
+	case m != nil:
+		return DidYouMean(m[1]) + " The other form is for --origin"
+	case web != arg:
+		return DidYouMean(web)
+	case errors.As(err, new(*net.OpError)) && strings.HasPrefix(strings.TrimPrefix(arg, "docker://"), "localhost/"):
+		return "localhost is a registry on this machine; " + podmanStore
+	}
+	return ""
+}
+
+// switchValues are words for the value of a switch.
+var switchValues = words{"false": "false", "no": "false", "off": "false", "0": "false", "true": "true", "yes": "true", "on": "true", "1": "true"}
+
+// wordHint explains a flag such as "--tls-verify false" or a list such as "qemu, metal", where
+// the word after it is an argument.
+func wordHint(cmd *cobra.Command, args []string, err error) string {
 	for i, arg := range args[:max(len(args)-1, 0)] {
 		name, long := strings.CutPrefix(arg, "--")
 		value := args[i+1]
 		if arg == "--" {
 			return ""
 		}
-		if f := cmd.Flags().Lookup(name); long && f != nil && f.Value.Type() == "bool" && (value == "false" || value == "true") {
-			return fmt.Sprintf("write --%s=%s: without the = the word %q is an argument", name, value, value)
+		if f := cmd.Flags().Lookup(name); long && f != nil && f.Value.Type() == "bool" && switchValues[strings.ToLower(value)] != "" {
+			return fmt.Sprintf("write --%s=%s: without the = the word %q is an argument", name, switchValues[strings.ToLower(value)], value)
+		}
+		if strings.HasSuffix(arg, ",") && errors.As(err, new(UsageError)) {
+			return fmt.Sprintf("write a list without spaces, or in quotes: without them the word %q is an argument", value)
 		}
 	}
 	return ""

@@ -59,7 +59,7 @@ func Hint(err error) string {
 func Strict(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		flags.VisitAll(func(f *pflag.Flag) {
-			f.Value = nonEmpty{f.Value}
+			f.Value = nonEmpty{f.Value, flags}
 			if f.DefValue == "[]" || f.DefValue == "0s" { // pflag does not recognise these as zero in a wrapped value
 				f.DefValue = ""
 			}
@@ -68,7 +68,7 @@ func Strict(cmd *cobra.Command) {
 	if cmd.HasSubCommands() {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return noCommand(cmd, args[0])
+				return noCommand(cmd, args)
 			}
 			return nil
 		}
@@ -99,12 +99,20 @@ func Strict(cmd *cobra.Command) {
 var errEmpty = errors.New("empty value")
 
 // nonEmpty rejects empty values of a flag, which come from unset variables in
-// scripts.
-type nonEmpty struct{ pflag.Value }
+// scripts. Without quotes, such a flag takes the next option as its value.
+type nonEmpty struct {
+	pflag.Value
+	flags *pflag.FlagSet
+}
 
 func (v nonEmpty) Set(s string) error {
-	if strings.TrimSpace(s) == "" {
+	if strings.TrimSpace(s) == "" || s == "=" { // pflag takes the = of -m= for the value
 		return errEmpty
+	}
+	name, _, _ := strings.Cut(s, "=")
+	long, isLong := strings.CutPrefix(name, "--")
+	if isLong && v.flags.Lookup(long) != nil || len(name) == 2 && name[0] == '-' && v.flags.ShorthandLookup(name[1:]) != nil {
+		return fmt.Errorf("%w: %s is an option", errEmpty, s)
 	}
 	return v.Value.Set(s)
 }
@@ -116,15 +124,20 @@ func FlagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	switch {
 	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0: // the command is unknown, and so are its options
-		return noCommand(cmd, cmd.Flags().Arg(0))
+		return noCommand(cmd, cmd.Flags().Args())
 	case errors.As(err, &unknown):
-		return Usage(WithHint(err, optionHint(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()))))
+		letters := unknown.GetSpecifiedShortnames()
+		hint := optionHint(cmd, cmp.Or(letters, unknown.GetSpecifiedName()))
+		if hint == "" && len(letters) > 1 { // -j4
+			hint = optionHint(cmd, letters[:1])
+		}
+		return Usage(WithHint(err, hint))
 	case errors.As(err, &invalid):
 		cause := invalid.Unwrap()
 		switch want := map[string]string{
 			"bool": "true or false", "int": "a whole number", "duration": "a time such as 720h or 90m",
 		}[invalid.GetFlag().Value.Type()]; {
-		case cause == errEmpty:
+		case errors.Is(cause, errEmpty):
 		case want != "":
 			cause = fmt.Errorf("invalid value %q, must be %s", invalid.GetValue(), want)
 		}
@@ -137,15 +150,15 @@ func FlagError(cmd *cobra.Command, err error) error {
 func helpArgs(cmd *cobra.Command, args []string) error {
 	about, rest, err := cmd.Root().Find(args)
 	if err == nil && len(rest) > 0 && about.HasSubCommands() {
-		err = noCommand(about, rest[0])
+		err = noCommand(about, rest)
 	}
 	return err
 }
 
-// noCommand returns the error for an unknown command of a group.
-func noCommand(group *cobra.Command, arg string) error {
-	_, within, _ := strings.Cut(group.CommandPath()+" "+arg, " ")
-	return Usage(WithHint(fmt.Errorf("unknown command %q", within), commandHint(group, arg)))
+// noCommand returns the error for an unknown command of a group. It is the first word.
+func noCommand(group *cobra.Command, words []string) error {
+	_, within, _ := strings.Cut(group.CommandPath()+" "+words[0], " ")
+	return Usage(WithHint(fmt.Errorf("unknown command %q", within), commandHint(group, words)))
 }
 
 // ExactArgs is like cobra.ExactArgs, with the error of RangeArgs.
