@@ -44,11 +44,11 @@ func TestReadTools(t *testing.T) {
 		f := writeFile(t, mustFormat(t, rootfs.Dir(0o755), Options{Size: 64 * mib, Bits: 32}))
 		treetest.Tool(t, "mcopy")
 		treetest.Run(t, "mkfs.fat", "-F", bits, "-s", clusterSectors, f.Name())
-		treetest.Run(t, "sh", "-ec", `cd "$(mktemp -d)"; export MTOOLS_SKIP_CHECK=1
+		treetest.Run(t, "sh", "-ec", `cd "$2"; export MTOOLS_SKIP_CHECK=1
 			for i in $(seq 40); do printf '%09000d' $i >"a long name of $i"; done
 			echo x >lower.txt; mkdir -p dir/sub; echo y >dir/sub/ü
 			mcopy -i "$1" a* lower.txt ::; mdel -i "$1" '::a long name of 1*' '::a long name of 20'
-			seq 200000 >big; mcopy -s -i "$1" big dir ::`, "sh", f.Name())
+			seq 200000 >big; mcopy -s -i "$1" big dir ::`, "sh", f.Name(), t.TempDir())
 		root, err := Read(f)
 		if err != nil {
 			t.Fatal(err)
