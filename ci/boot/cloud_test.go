@@ -11,6 +11,7 @@ import (
 
 // TestClouds boots the tiny fixture from the file format of each cloud.
 func TestClouds(t *testing.T) {
+	t.Parallel()
 	wanted(t, "tiny")
 	config := filepath.Join(t.TempDir(), "config.ign")
 	if err := os.WriteFile(config, []byte(tinyConfig), 0o644); err != nil {

@@ -18,6 +18,7 @@ var update = flag.Bool("update", false, "record what the conventional disk is de
 // manifest of the expected result, including labels. The manifest of the plain container
 // was made from a commit by ostree. The booted system compares every entry with it.
 func TestTinyDerived(t *testing.T) {
+	t.Parallel()
 	wanted(t, "tiny")
 	for form, firmware := range map[string]Firmware{
 		"derived": BIOS, "derived-zstd": UEFI, "derived-10": UEFI, "derived-64": BIOS, "plain": UEFI, "plain-10": BIOS, "plain-64": UEFI,
@@ -42,6 +43,7 @@ var enforcing = []string{"--karg", "enforcing=1", "--karg", "fixture.denials", "
 // and a repository without errors of ostree fsck. The denials of SELinux must be among
 // those on the disk made the conventional way.
 func TestFullDerived(t *testing.T) {
+	t.Parallel()
 	wanted(t, "full")
 	t.Run("derived-10", func(t *testing.T) {
 		t.Parallel()

@@ -40,6 +40,7 @@ type life struct {
 // composefs, and an SELinux policy. The disk keeps all changes, so that the second boot
 // is one of the same machine.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	wanted(t, "full")
 	config := filepath.Join(t.TempDir(), "config.ign")
 	if err := os.WriteFile(config, []byte(fullConfig), 0o644); err != nil {

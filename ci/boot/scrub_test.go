@@ -59,6 +59,7 @@ WantedBy=multi-user.target
 // features of every generation, with xfs_scrub. It is the strictest check of XFS and
 // needs a running kernel.
 func TestScrub(t *testing.T) {
+	t.Parallel()
 	wanted(t, "full")
 	config, err := json.Marshal(map[string]any{
 		"ignition": map[string]any{"version": "3.3.0"},

@@ -17,6 +17,7 @@ const tinyConfig = `{"ignition": {"version": "3.4.0"}, "storage": {"files": [{"p
 // deployment with a manifest that was made before the commit, twice: in the root file
 // system and in the mounted composefs image.
 func TestTiny(t *testing.T) {
+	t.Parallel()
 	wanted(t, "tiny")
 	config := filepath.Join(t.TempDir(), "config.ign")
 	if err := os.WriteFile(config, []byte(tinyConfig), 0o644); err != nil {
@@ -46,6 +47,7 @@ func TestTiny(t *testing.T) {
 
 // TestMetal4K boots the tiny fixture from a disk with sectors of 4096 bytes.
 func TestMetal4K(t *testing.T) {
+	t.Parallel()
 	wanted(t, "tiny")
 	config := filepath.Join(t.TempDir(), "config.ign")
 	if err := os.WriteFile(config, []byte(tinyConfig), 0o644); err != nil {
@@ -58,6 +60,7 @@ func TestMetal4K(t *testing.T) {
 // TestARM boots the tiny fixture of aarch64. The machine that makes the image cannot
 // run programs of aarch64.
 func TestARM(t *testing.T) {
+	t.Parallel()
 	wanted(t, "tiny")
 	config := filepath.Join(t.TempDir(), "config.ign")
 	if err := os.WriteFile(config, []byte(tinyConfig), 0o644); err != nil {
