@@ -443,7 +443,7 @@ func (c *Config) readRelease(root *rootfs.Inode) error {
 }
 
 // tomlFiles returns the names of the TOML files in a directory. bootc reads hidden files
-// of kargs.d, but not those of install.
+// of kargs.d, but not those of install. To bootc, a file of the name .toml has no suffix.
 func tomlFiles(root *rootfs.Inode, dir string) ([]string, error) {
 	n, err := findDir(root, dir)
 	if n == nil || err != nil {

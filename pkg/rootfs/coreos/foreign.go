@@ -102,7 +102,7 @@ func (known foreignKeys) warn(at, entry, name string, value any) map[string]bool
 // capitals, dashes and underscores, or "".
 func (known foreignKeys) spelled(entry, name string) string {
 	fold := strings.NewReplacer("-", "", "_", "").Replace
-	for key := range known {
+	for _, key := range slices.Sorted(maps.Keys(known)) {
 		at, last := "", key
 		if i := strings.LastIndex(key, "."); i >= 0 {
 			at, last = key[:i], key[i+1:]

@@ -23,6 +23,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
 const (
@@ -413,8 +414,7 @@ func (s *scanner) isObject(name string) bool {
 const (
 	starXattr       = "SCHILY.xattr."
 	libarchiveXattr = "LIBARCHIVE.xattr."
-	gnuLabel        = "RHT." + selinuxLabel
-	selinuxLabel    = "security.selinux"
+	gnuLabel        = "RHT." + selinux.Xattr
 )
 
 // paxXattr returns the xattr in a PAX record, if it is one.
@@ -423,7 +423,7 @@ func paxXattr(key, value string) (name, text string, ok bool, err error) {
 		return name, value, true, nil
 	}
 	if key == gnuLabel {
-		return selinuxLabel, value, true, nil
+		return selinux.Xattr, value, true, nil
 	}
 	coded, ok := strings.CutPrefix(key, libarchiveXattr)
 	if !ok {

@@ -13,6 +13,7 @@ import (
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/packages"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/plaintext"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
 // WriteText writes the differences for a person. A line is marked with - if only A
@@ -237,5 +238,5 @@ func fileProperty(c FileChange, what string) string {
 
 // label returns the SELinux label of a file.
 func label(f *File) string {
-	return cmp.Or(strings.TrimRight(f.Xattrs["security.selinux"], "\x00"), "none")
+	return cmp.Or(strings.TrimRight(f.Xattrs[selinux.Xattr], "\x00"), "none")
 }

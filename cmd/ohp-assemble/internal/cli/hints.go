@@ -17,6 +17,9 @@ import (
 // DidYouMean returns a hint with one or several suggestions.
 func DidYouMean(all ...string) string { return "did you mean " + strings.Join(all, " or ") + "?" }
 
+// ofBuild adds the command to a suggestion of its options.
+func ofBuild(hint string) string { return strings.Replace(hint, "mean --", "mean build --", 1) }
+
 // commandHint suggests a command of a group for unknown words, of which the first would
 // be the command.
 func commandHint(group *cobra.Command, words []string) string {
@@ -35,7 +38,7 @@ func commandHint(group *cobra.Command, words []string) string {
 	}
 	if platform, ok := strings.CutPrefix(key, "buildextend-"); ok {
 		if hint := platformHint(platform); hint != "" {
-			return strings.Replace(hint, " --", " build --", 1)
+			return ofBuild(hint)
 		}
 	}
 	if sentence := commandSentences[key]; sentence != "" {
@@ -72,7 +75,7 @@ func commandHint(group *cobra.Command, words []string) string {
 func optionHint(cmd *cobra.Command, name string) string {
 	if cmd.HasSubCommands() && (flagWords[name] != "" || flagSentences[name] != "") {
 		build, _, _ := cmd.Root().Find([]string{"build"}) // bootc-image-builder needs no command
-		return strings.Replace(optionHint(build, name), "mean --", "mean build --", 1)
+		return ofBuild(optionHint(build, name))
 	}
 	has := func(name string) bool {
 		name, _, _ = strings.Cut(name, "=")
@@ -180,13 +183,17 @@ func platformWord(flag *pflag.Flag, args []string) string {
 		return platformHint(value)
 	}
 	for _, arg := range args {
-		word := strings.ToLower(arg)
-		_, err := os.Stat(arg)
-		if err != nil && (slices.Contains(cloud.IDs(), word) || platformWords[word] != "" || platformSentences[word] != "") {
-			return platformHint(word)
+		if _, err := os.Stat(arg); err != nil && isPlatformWord(strings.ToLower(arg)) {
+			return platformHint(arg)
 		}
 	}
 	return ""
+}
+
+// isPlatformWord reports whether a word in lower case is a platform, or a format, cloud or
+// hypervisor that platformHint knows.
+func isPlatformWord(word string) bool {
+	return slices.Contains(cloud.IDs(), word) || platformWords[word] != "" || platformSentences[word] != ""
 }
 
 // platformHint suggests a platform for an unknown name.
@@ -223,7 +230,7 @@ func FormatHint(format string) string {
 	if strings.Contains(format, "{{") {
 		return "templates are not supported: use --format json, and a program such as jq"
 	}
-	if platformWords[format] == "" && platformSentences[format] == "" && !slices.Contains(cloud.IDs(), format) {
+	if !isPlatformWord(format) {
 		return ""
 	}
 	return "--format is the format of the printed result; --platform chooses the format of images, --image-format that of pull"

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -55,7 +54,7 @@ func FlagHint(cmd *cobra.Command, args []string, err error) string {
 	switch {
 	case strings.Contains(text, http.ErrSchemeMismatch.Error()):
 		return "the server does not support HTTPS: --tls-verify=false allows plain HTTP with a registry; a URL can begin with http://"
-	case errors.As(err, new(*tls.CertificateVerificationError)), strings.Contains(text, "tls: failed to verify certificate"):
+	case strings.Contains(text, "tls: failed to verify certificate"):
 		return "--cert-dir names a folder with the CA of a registry (ca.crt); --tls-verify=false accepts any certificate of a registry"
 	case errors.As(err, &platform) && !flags.Changed("arch") && len(platform.Arches()) > 0:
 		return "choose with --arch: " + strings.Join(platform.Arches(), ", ")

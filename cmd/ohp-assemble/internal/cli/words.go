@@ -114,7 +114,7 @@ var flagSentences = words{
 	"raw": complete, "config": complete, "digestfile": "--format json prints the digest",
 	"dry-run": "did you mean the command plan?",
 	"local":   podmanStore, "root": podmanStore, "runroot": podmanStore, "storage-driver": podmanStore, "storage-opt": podmanStore,
-	"ociarchive": "the reference of such a file is oci-archive:FILE", "oci-archive": "the reference of such a file is oci-archive:FILE", "oci-layout": "the reference of such a folder is oci:FOLDER",
+	"ociarchive": archiveFile, "oci-archive": archiveFile, "oci-layout": "the reference of such a folder is oci:FOLDER",
 	"tag": noContainer, "build-arg": noContainer, "squash": noContainer, "layers": noContainer, "iidfile": noContainer, "volume": noContainer,
 	"pull": alwaysPulled, "pull-always": alwaysPulled, "pull-never": alwaysPulled, "no-cache": alwaysPulled,
 	"insecure-policy": "only --policy demands signatures: without it, none are verified",
@@ -122,7 +122,7 @@ var flagSentences = words{
 	"jobs": parallel, "j": parallel, "concurrency": parallel,
 	"wipe": noDisk, "via-loopback": noDisk, "generic-image": noDisk, "dest-device": noDisk,
 	"aws-ami-name": uploads, "aws-bucket": uploads, "aws-region": uploads,
-	"karg-delete": "arguments can only be added: the others come from the container, for example from usr/lib/bootc/kargs.d", "delete-karg": "arguments can only be added: the others come from the container, for example from usr/lib/bootc/kargs.d",
+	"karg-delete": onlyAdded, "delete-karg": onlyAdded,
 	"s":   "did you mean the command stream get? Its first argument is the stream",
 	"ref": plainReference, "to": plainReference, "reference": plainReference, "image": plainReference, "container": plainReference, "from": plainReference, "bootc-ref": plainReference, "source-imgref": plainReference,
 	"sector-size": "did you mean --platform metal4k? It has sectors of 4096 bytes",
@@ -130,9 +130,11 @@ var flagSentences = words{
 
 const (
 	plainReference = "the reference is an argument, not an option"
+	archiveFile    = "the reference of such a file is oci-archive:FILE"
 	alwaysPulled   = "a tag is looked up in its registry each time; what the cache has is not fetched again"
 	retried        = "failed requests are repeated without an option"
 	parallel       = "all processors are used; the variable GOMAXPROCS limits their number"
+	onlyAdded      = "arguments can only be added: the others come from the container, for example from usr/lib/bootc/kargs.d"
 	noDisk         = "ohp-assemble writes files, and no disk of this machine"
 )
 

@@ -34,6 +34,7 @@ import (
 
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs"
 	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/ostree"
+	"github.com/ohp-assemble/ohp-assemble/pkg/rootfs/selinux"
 )
 
 // Options hold the facts that a tree lacks.
@@ -111,7 +112,6 @@ const (
 	xattrMetacopy = "trusted.overlay.metacopy"
 	xattrRedirect = "trusted.overlay.redirect"
 	xattrOpaque   = "trusted.overlay.opaque"
-	xattrSELinux  = "security.selinux"
 )
 
 // rootDirs are made when a commit lacks them: something is mounted on each.
@@ -204,7 +204,7 @@ func (img *image) redirect(x *node, n *rootfs.Inode) error {
 func (img *image) hideObjects(root *node) {
 	label, opaque := &xattrSet{}, &xattrSet{list: slices.Clone(root.xattrs.list)}
 	for _, a := range root.xattrs.list {
-		if a.name == xattrSELinux {
+		if a.name == selinux.Xattr {
 			label.list = append(label.list, a)
 		}
 	}

@@ -378,7 +378,7 @@ func (t *Tree) commit(img *Image, layers []*layerTree, root *rootfs.Inode, c *os
 	if err != nil {
 		return err
 	}
-	if _, ok := policy.Lookup("/", rootfs.ModeDir); policy != nil && !ok {
+	if _, ok := policy.Lookup("/", rootfs.ModeDir); !ok && policy != nil {
 		t.Warnings = slices.Insert(t.Warnings, 0, Warning{Layer: -1, What: "the SELinux policy has no label for /: the system will refuse its updates (failed to look up context of /)"})
 	}
 	w := newWriter(t.Repo, policy)

@@ -30,7 +30,8 @@ type changedObject struct {
 	file  string // the hard link that became the file; empty before the first
 }
 
-// keptAside reports whether an entry is the content of a changedObject.
+// keptAside reports whether an entry is the content of a changedObject. A file in
+// place of the repository is one, too.
 func (b *builder) keptAside(e *layer.Entry) bool {
 	if !strings.HasPrefix(e.Name+"/", layer.RepoDir) || e.HardLink || e.Mode&rootfs.ModeType != rootfs.ModeFile {
 		return false
@@ -82,6 +83,16 @@ func (b *builder) throughObject(e *layer.Entry) *layer.Entry {
 	return b.linkToObject(e, target, object)
 }
 
+// linkTo returns a hard link with a target: the entry itself if it has that one.
+func linkTo(e *layer.Entry, target string) *layer.Entry {
+	if e.Target == target {
+		return e
+	}
+	link := *e
+	link.Target = target
+	return &link
+}
+
 // linkToObject is throughObject for a hard link outside of the repository. Its target
 // is not that of the entry if that was an alias.
 func (b *builder) linkToObject(e *layer.Entry, target string, object *changedObject) *layer.Entry {
@@ -93,12 +104,10 @@ func (b *builder) linkToObject(e *layer.Entry, target string, object *changedObj
 		b.find(placed, "a hard link to an object of the repository whose content is not in front of it in the layer: the system will drop the link at its next upgrade")
 	}
 	switch {
-	case !ok, object == nil && target == e.Target && !strings.HasPrefix(target, layer.RepoDir):
+	case !ok:
 		return e
 	case object == nil && !strings.HasPrefix(target, layer.RepoDir):
-		link := *e
-		link.Target = target
-		return &link
+		return linkTo(e, target)
 	case object == nil && e.MTime.Sec > 0:
 		b.find(placed, "a hard link to an object of the repository that is not in the layer: it is not imported; a container has the file")
 		return nil
@@ -109,9 +118,7 @@ func (b *builder) linkToObject(e *layer.Entry, target string, object *changedObj
 		b.find(placed, "a hard link without a time to an object of the repository: the importer of the system refuses the layer at its next upgrade")
 	}
 	if object.file != "" {
-		link := *e
-		link.Target = object.file
-		return &link
+		return linkTo(e, object.file)
 	}
 	object.file = e.Name
 	file := *object.entry

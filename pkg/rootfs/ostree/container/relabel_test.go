@@ -87,6 +87,20 @@ func labelOf(root *rootfs.Inode, name string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(context, "system_u:object_r:"), ":s0")
 }
 
+// treeOf returns the tree of a layer's own commit.
+func treeOf(t *testing.T, imported *Tree, l Layer) *rootfs.Inode {
+	t.Helper()
+	name, err := ref(blobRefs, l.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := imported.Repo.Tree(imported.Repo.Refs[name])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 // TestLabelOfType has a name that is a file in one layer and a symbolic link in the
 // next: the commit of each layer has the label of its own type.
 func TestLabelOfType(t *testing.T) {
@@ -94,15 +108,7 @@ func TestLabelOfType(t *testing.T) {
 	upper := makeLayer(t, symlink("usr/bin/x", "b"))
 	got := mustImport(t, makeImage(t, -1, lower, upper), Options{})
 	for want, l := range map[string]Layer{"bin_t": lower, "link_t": upper} {
-		name, err := ref(blobRefs, l.Digest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		root, err := got.Repo.Tree(got.Repo.Refs[name])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if label := labelOf(root, "usr/bin/x"); label != want {
+		if label := labelOf(treeOf(t, got, l), "usr/bin/x"); label != want {
 			t.Errorf("usr/bin/x is %s in its layer, want %s", label, want)
 		}
 	}
@@ -163,15 +169,7 @@ func TestRelabel(t *testing.T) {
 		}
 	}
 	// The commit of the first layer shares its files with the merge.
-	name, err := ref(blobRefs, add.Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, err := got.Repo.Tree(got.Repo.Refs[name])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if first.Lookup("usr/lib/new") != got.Root.Lookup("usr/lib/new") {
+	if treeOf(t, got, add).Lookup("usr/lib/new") != got.Root.Lookup("usr/lib/new") {
 		t.Error("a layer has a file of its own")
 	}
 }
